@@ -1,0 +1,21 @@
+/* clock.h - where the time comes from: the system, or the simulator. */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+struct clock {
+    uint64_t (*monotonic_ns)(void *arg);
+    uint64_t (*wall_us)(void *arg); /* microseconds since 1970, UTC */
+    void *arg;
+};
+
+/* The system's clocks. */
+struct clock clock_system(void);
+
+static inline uint64_t clock_ms(const struct clock *clock)
+{
+    return clock->monotonic_ns(clock->arg) / 1000000;
+}
+
+#endif

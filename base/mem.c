@@ -1,0 +1,45 @@
+/* mem.c - allocation that never returns NULL. */
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+
+void *mem_alloc(size_t size)
+{
+    void *block = malloc(size ? size : 1);
+    if (!block)
+        panic("out of memory for %zu bytes", size);
+    return block;
+}
+
+void *mem_zalloc(size_t size)
+{
+    void *block = calloc(1, size ? size : 1);
+    if (!block)
+        panic("out of memory for %zu bytes", size);
+    return block;
+}
+
+void *mem_realloc(void *block, size_t size)
+{
+    void *grown = realloc(block, size ? size : 1);
+    if (!grown)
+        panic("out of memory for %zu bytes", size);
+    return grown;
+}
+
+void *mem_copy(const void *bytes, size_t size)
+{
+    char *copy = mem_alloc(size + 1);
+    if (size)
+        memcpy(copy, bytes, size);
+    copy[size] = 0;
+    return copy;
+}
+
+void mem_free(void *block)
+{
+    free(block);
+}

@@ -1,0 +1,31 @@
+/* slab.h - blocks of a few sizes, for messages: one allocation a message, hot when freed and taken
+ * again, and whole slabs go back to the system when they empty.
+ * A slab is 64 KB, aligned, cut into blocks of one size; the last freed block is the next one taken.
+ * Larger requests go to malloc. One thread. */
+#ifndef BASE_SLAB_H
+#define BASE_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+enum { SLAB_CLASSES = 32, SLAB_BLOCK_MAX = 8192 };
+
+struct slab_pool {
+    struct list partial[SLAB_CLASSES]; /* slabs with a free block, most recently used first */
+    struct list empty;                 /* whole slabs kept for reuse, any class */
+    size_t empty_count;
+    size_t slab_bytes; /* in slabs, used or not */
+    size_t large_bytes; /* in blocks beyond SLAB_BLOCK_MAX */
+};
+
+void slab_pool_init(struct slab_pool *pool);
+/* All blocks must have been freed. */
+void slab_pool_free(struct slab_pool *pool);
+
+void *slab_alloc(struct slab_pool *pool, size_t size);
+/* `size` as it was asked for. */
+void slab_free(struct slab_pool *pool, void *block, size_t size);
+
+#endif

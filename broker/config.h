@@ -1,0 +1,49 @@
+/* config.h - the configuration: rabbitmq.conf's keys (broker/config.def), their defaults, and where a mistake is.
+ * A key that is not in the table stops the start, with the nearest known key named. */
+#ifndef BROKER_CONFIG_H
+#define BROKER_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+
+enum { CONFIG_LISTENERS_MAX = 16, CONFIG_TEXT_MAX = 256 };
+
+struct listen_address {
+    char host[64]; /* "" = all addresses */
+    uint16_t port;
+};
+
+struct config {
+    struct listen_address listeners[CONFIG_LISTENERS_MAX];
+    size_t listener_count;
+    char data_dir[CONFIG_TEXT_MAX * 4];
+    uint32_t heartbeat_s;          /* heartbeat, 60 */
+    uint32_t frame_max;            /* 131072 */
+    uint32_t channel_max;          /* 2047 */
+    uint32_t initial_frame_max;    /* 8192: before tune */
+    uint64_t max_message_size;     /* 16 MiB, at most 512 MiB */
+    uint32_t handshake_timeout_ms; /* 10000 */
+    uint32_t consumer_max_per_channel; /* 0 = no limit */
+    char default_user[CONFIG_TEXT_MAX], default_pass[CONFIG_TEXT_MAX], default_vhost[CONFIG_TEXT_MAX];
+    char default_user_tags[CONFIG_TEXT_MAX]; /* comma separated: default_user_tags.administrator = true */
+    char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
+    char loopback_users[CONFIG_TEXT_MAX];    /* comma separated; "" = none */
+    bool mechanism_plain, mechanism_amqplain;
+    bool log_console;
+    enum log_level log_console_level, log_file_level;
+    char log_file[CONFIG_TEXT_MAX * 4];      /* "" = none */
+};
+
+void config_defaults(struct config *config);
+/* Reads a file; false and one sentence with file, line, key, reason and nearest known key. */
+bool config_read(struct config *config, const char *path, char *error, size_t error_size);
+/* One "key = value" (--set KEY=VALUE); `where` goes into the sentence. */
+bool config_set(struct config *config, const char *key, const char *value, const char *where,
+                char *error, size_t error_size);
+/* What only the whole can tell (listeners that collide, limits that contradict). */
+bool config_check(const struct config *config, char *error, size_t error_size);
+
+#endif

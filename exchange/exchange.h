@@ -1,0 +1,63 @@
+/* exchange.h - an exchange: its properties and its bindings.
+ * An exchange type is a table of functions over an index of its own (direct, fanout, topic, headers);
+ * adding a type means one file with such a table and a line in exchange_types. */
+#ifndef EXCHANGE_EXCHANGE_H
+#define EXCHANGE_EXCHANGE_H
+
+#include "base/map.h"
+#include "exchange/dest.h"
+#include "protocol/fault.h"
+
+struct route_input; /* route.h */
+struct route_set;
+
+struct exchange_type {
+    const char *name;
+    /* The result depends on the routing key alone: it may be cached. */
+    bool cacheable;
+    void *(*index_new)(uint64_t seed);
+    void (*index_free)(void **index); /* no binding is left in it */
+    /* Checks the binding's key and arguments before it is made (406 …). NULL = everything goes. */
+    bool (*check)(struct slice key, struct slice args, struct fault *f);
+    void (*add)(void *index, struct binding *binding);
+    void (*remove)(void *index, struct binding *binding);
+    /* Calls route_add for the destination of each matching binding. */
+    void (*match)(void *index, const struct route_input *input, struct slice key,
+                  struct route_set *set);
+};
+
+struct exchange {
+    struct dest dest;              /* for exchange-to-exchange bindings */
+    struct slice name;             /* own memory */
+    const struct exchange_type *type;
+    bool durable, auto_delete, internal, is_default;
+    struct slice args;             /* as declared, own memory */
+    struct slice alternate;        /* name of the alternate exchange, len 0 = none; points into args */
+    uint64_t id;                   /* never reused; for the route cache */
+    void *index;
+    struct map bindings;           /* identity bytes -> binding */
+    struct list binding_list;      /* binding.by_source */
+    size_t binding_count;          /* without implicit ones */
+    bool had_bindings;             /* auto-delete only after it once had one */
+};
+
+/* The type of that name, NULL when unknown ("x-…" types come with a later issue). */
+const struct exchange_type *exchange_type_find(struct slice name);
+
+/* Copies name and args. `alternate-exchange` must have been checked to be a longstr. */
+struct exchange *exchange_new(struct slice name, const struct exchange_type *type, struct slice args,
+                              uint64_t id, uint64_t seed);
+/* All bindings from it are removed first (exchange_unbind on each); those that lead to it must be
+ * gone already. */
+void exchange_free(struct exchange **x);
+
+/* The binding with exactly this identity, NULL when there is none. Arguments compare by value in any order. */
+struct binding *exchange_find_binding(struct exchange *x, const struct dest *dest, struct slice key,
+                                      struct slice args);
+/* Makes a binding that must not exist yet; NULL and *f set when the type refuses it (406). Copies key, args. */
+struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slice key,
+                              struct slice args, struct fault *f);
+/* Unlinks the binding from index, source and destination, frees it, NULLs the pointer. */
+void exchange_unbind(struct binding **binding);
+
+#endif

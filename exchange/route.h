@@ -1,0 +1,48 @@
+/* route.h - from (exchange, keys, message) to the set of queues that get one copy each:
+ * exchange-to-exchange bindings with every exchange visited once, alternate exchanges, and a cache by
+ * (exchange, key, generation). */
+#ifndef EXCHANGE_ROUTE_H
+#define EXCHANGE_ROUTE_H
+
+#include "base/map.h"
+#include "exchange/exchange.h"
+
+/* What routing may look at. */
+struct route_input {
+    const struct slice *keys; /* the routing key, then CC and BCC keys (usually one) */
+    size_t key_count;
+    struct slice headers;     /* the headers property's table fields, len 0 = none */
+};
+
+/* Reusable result; grows, never shrinks during a turn. */
+struct route_set {
+    struct dest **queues; /* kind == DEST_QUEUE only */
+    size_t size, capacity;
+    struct exchange **pending; /* exchanges reached, still to be visited; private to route.c */
+    size_t pending_size, pending_capacity;
+    uint64_t stamp;
+};
+
+/* One a vhost. */
+struct router {
+    const struct map *exchanges; /* name -> exchange, for alternate exchanges; borrowed */
+    uint64_t generation;         /* raised by router_changed at each bind, unbind, declare, delete */
+    uint64_t stamp;
+    struct route_set set;
+    struct route_cache *cache;   /* NULL until first used */
+};
+
+void router_init(struct router *router, const struct map *exchanges);
+void router_free(struct router *router);
+/* Topology changed: what was cached is stale. */
+void router_changed(struct router *router);
+
+/* The queues that `input` reaches through `x`; valid until the next call. Never empty because of a
+ * cycle; empty = unroutable (after the alternate exchange was tried, semantics 2.1). */
+const struct route_set *route(struct router *router, struct exchange *x,
+                              const struct route_input *input);
+
+/* For exchange types: adds a destination once (a queue to the set, an exchange to those pending). */
+void route_add(struct route_set *set, struct dest *dest);
+
+#endif

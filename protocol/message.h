@@ -1,0 +1,86 @@
+/* message.h - a message: one immutable, reference counted block. The only thing that is shared.
+ * Bytes behind the struct: exchange, routing key, property bytes as they came, body. */
+#ifndef PROTOCOL_MESSAGE_H
+#define PROTOCOL_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/assert.h"
+#include "base/slab.h"
+#include "base/slice.h"
+
+struct message {
+    uint32_t refs;         /* holders: entries, unacked, out-buffers, the one that assembles it */
+    uint32_t props_size;
+    uint64_t body_size;
+    uint64_t batch;        /* journal batch of its record; 0 = not in the journal */
+    uint32_t journal_refs; /* queues that still hold the journalled message (store accounting) */
+    uint8_t exchange_size, key_size;
+    bool persistent;       /* delivery-mode 2 */
+    uint8_t bytes[];
+};
+
+static inline struct slice message_exchange(const struct message *m)
+{
+    return slice_of(m->bytes, m->exchange_size);
+}
+
+static inline struct slice message_key(const struct message *m)
+{
+    return slice_of(m->bytes + m->exchange_size, m->key_size);
+}
+
+static inline struct slice message_props(const struct message *m)
+{
+    return slice_of(m->bytes + m->exchange_size + m->key_size, m->props_size);
+}
+
+static inline uint8_t *message_body_at(struct message *m)
+{
+    return m->bytes + m->exchange_size + m->key_size + m->props_size;
+}
+
+static inline struct slice message_body(const struct message *m)
+{
+    return slice_of(m->bytes + m->exchange_size + m->key_size + m->props_size, m->body_size);
+}
+
+static inline size_t message_size(const struct message *m)
+{
+    return sizeof(*m) + m->exchange_size + m->key_size + m->props_size + m->body_size;
+}
+
+/* One reference for the caller; the body's bytes are the caller's to fill in. exchange and key are at most 255
+ * bytes; the caller has checked body_size against max_message_size. */
+static inline struct message *message_new(struct slab_pool *pool, struct slice exchange,
+                                          struct slice key, struct slice props, uint64_t body_size)
+{
+    assert(exchange.len <= 255 && key.len <= 255);
+    size_t size = sizeof(struct message) + exchange.len + key.len + props.len + body_size;
+    struct message *m = slab_alloc(pool, size);
+    *m = (struct message){.refs = 1, .props_size = (uint32_t)props.len, .body_size = body_size,
+                          .exchange_size = (uint8_t)exchange.len, .key_size = (uint8_t)key.len};
+    memcpy(m->bytes, exchange.at, exchange.len);
+    memcpy(m->bytes + exchange.len, key.at, key.len);
+    memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
+    return m;
+}
+
+static inline struct message *message_ref(struct message *m)
+{
+    m->refs++;
+    return m;
+}
+
+/* Drops the caller's reference and NULLs it. */
+static inline void message_unref(struct slab_pool *pool, struct message **m)
+{
+    struct message *message = *m;
+    *m = NULL;
+    assert(message->refs > 0);
+    if (--message->refs == 0)
+        slab_free(pool, message, message_size(message));
+}
+
+#endif

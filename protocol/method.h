@@ -1,0 +1,65 @@
+/* method.h - the methods of AMQP 0-9-1 and RabbitMQ's extensions, all from methods.def:
+ * for each one a struct `amqp_<class>_<method>`, an id METHOD_<CLASS>_<METHOD>-like constant
+ * (lower case kept: METHOD_basic_publish), a decoder and an encoder. Slices point into the input. */
+#ifndef PROTOCOL_METHOD_H
+#define PROTOCOL_METHOD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "protocol/fault.h"
+#include "protocol/wire.h"
+
+#define METHOD_ID(class_id, method_id) ((uint32_t)(class_id) << 16 | (method_id))
+
+enum method_id {
+#define METHOD(class, name, class_id, method_id, content, fields) \
+    METHOD_##class##_##name = METHOD_ID(class_id, method_id),
+#include "protocol/methods.def"
+#undef METHOD
+};
+
+/* C types of the field types in methods.def. */
+typedef uint8_t field_u8;
+typedef uint16_t field_u16;
+typedef uint32_t field_u32;
+typedef uint64_t field_u64;
+typedef bool field_bit;
+typedef struct slice field_sstr;  /* valid UTF-8 when decoded, at most 255 bytes */
+typedef struct slice field_lstr;
+typedef struct slice field_table; /* the fields without the length prefix, well-formed when decoded */
+
+#define FIELD(type, name) field_##type name;
+#define METHOD(class, name, class_id, method_id, content, fields) \
+    struct amqp_##class##_##name {                                \
+        fields                                                    \
+    };
+#include "protocol/methods.def"
+#undef METHOD
+#undef FIELD
+
+struct method {
+    uint32_t id; /* enum method_id */
+    union {
+#define METHOD(class, name, class_id, method_id, content, fields) \
+    struct amqp_##class##_##name class##_##name;
+#include "protocol/methods.def"
+#undef METHOD
+    };
+};
+
+/* Decodes a method frame's payload. Faults: 540 for an unknown class or method, 501 "Malformed UTF-8 in
+ * shortstr", 502 for a malformed or too deep table and for arguments that are cut short or too long
+ * (semantics 1.1). The fault's class_id/method_id are set. */
+bool method_decode(struct slice payload, struct method *m, struct fault *f);
+
+/* Writes class id, method id and arguments. */
+void method_encode(struct writer *w, const struct method *m);
+
+/* "basic.publish"; "unknown" for an id that is not in the table. */
+const char *method_name(uint32_t id);
+/* True when a content header and body follow (basic.publish, return, deliver, get-ok). */
+bool method_has_content(uint32_t id);
+
+#endif

@@ -1,0 +1,140 @@
+/* store.h - durability: a journal of messages and acks, and the definitions in SQLite, made durable
+ * together in numbered batches.
+ *
+ * The loop thread fills the open batch (all functions below); store_commit hands it to the disk thread,
+ * which commits the batch's definitions to SQLite, writes its records to the journal, calls
+ * fdatasync, and only then makes the batch's number durable. One number orders everything: what was put
+ * into batch n is on disk when store_durable() >= n. A failed write or sync ends the process.
+ *
+ * The store knows records, not queues: a message is four byte strings and a list of (queue id, sequence). */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "store/io.h"
+
+struct store;
+
+enum store_note { STORE_NOTE_INFO, STORE_NOTE_WARNING, STORE_NOTE_ERROR };
+
+struct store_options {
+    const char *dir;           /* made when missing */
+    const struct io *io;       /* NULL = io_system() */
+    size_t segment_bytes;      /* of a journal segment; 0 = the default, 16 MB */
+    bool without_thread;       /* simulator, tests: store_sync_now does the disk thread's work */
+    void (*wake)(void *arg);   /* from the disk thread: a batch became durable. May be NULL */
+    void *wake_arg;
+    void (*note)(void *arg, enum store_note level, const char *text); /* from the caller's thread; may be NULL */
+    void *note_arg;
+};
+
+/* Opens or creates the data directory and takes its lock. On failure returns -errno and writes one sentence
+ * for the user (which file, which offset, who holds the lock) to `error`. Nothing is read yet. */
+int store_open(struct store **store, const struct store_options *options, char *error,
+               size_t error_size) __attribute__((warn_unused_result));
+
+/* Definitions. One struct for all kinds; what identifies a row is named first. Slices are borrowed. */
+enum definition_kind {
+    DEFINITION_VHOST,      /* name */
+    DEFINITION_USER,       /* name; password_hash, tags */
+    DEFINITION_PERMISSION, /* name (user), vhost; configure, write, read */
+    DEFINITION_EXCHANGE,   /* vhost, name; type, auto_delete, internal, args */
+    DEFINITION_QUEUE,      /* id; vhost, name, auto_delete, args */
+    DEFINITION_BINDING,    /* vhost, source, to_queue, name (destination), key, args */
+};
+
+struct definition {
+    enum definition_kind kind;
+    struct slice vhost, name;
+    struct slice type, args; /* args: table fields as on the wire */
+    struct slice source, key;
+    struct slice password_hash, tags;
+    struct slice configure, write, read;
+    uint64_t id;
+    bool auto_delete, internal, to_queue;
+};
+
+/* Inserts or replaces. */
+void store_define(struct store *store, const struct definition *definition);
+/* Deletes the row with that identity; nothing happens when there is none. */
+void store_undefine(struct store *store, const struct definition *definition);
+
+/* A message on its way to or from the journal. */
+struct stored_target {
+    uint64_t queue_id;  /* never reused */
+    uint64_t sequence;  /* place in the queue: strictly rising per queue in publish order */
+};
+
+struct stored_message {
+    const struct stored_target *targets;
+    size_t target_count;
+    struct slice exchange, key, props, body;
+};
+
+/* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
+ * bindings), then messages in journal order, each with the targets that are still un-acked. */
+struct recovery_sink {
+    void (*definition)(void *arg, const struct definition *definition);
+    /* `batch` is to be given back with store_release when no queue holds it any more. */
+    void (*message)(void *arg, const struct stored_message *message, uint64_t batch);
+    /* Messages of the queue up to this sequence may have been delivered to a client: redelivered. */
+    void (*delivered)(void *arg, uint64_t queue_id, uint64_t sequence);
+    void *arg;
+};
+
+/* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged record
+ * followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
+int store_recover(struct store *store, const struct recovery_sink *sink, char *error,
+                  size_t error_size) __attribute__((warn_unused_result));
+
+/* Appends one record for all its targets to the open batch; returns the batch's number. All bytes are copied. */
+uint64_t store_message(struct store *store, const struct stored_message *message);
+/* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may be
+ * used again. Once per store_message or recovered message. */
+void store_release(struct store *store, uint64_t batch);
+
+/* Where a queue's open runs of acks and deliveries are in the open batch; one in each queue, zero at first. */
+struct store_run {
+    uint64_t ack_batch, delivered_batch;
+    uint32_t ack_index, delivered_index;
+};
+
+/* The queue no longer holds the message (acked, dropped, purged). Consecutive sequences become one range. */
+void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
+/* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
+void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
+                     uint64_t sequence);
+
+/* The batch being filled: what is put now is durable when store_durable() reaches this. */
+uint64_t store_open_batch(const struct store *store);
+/* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on filling. */
+void store_commit(struct store *store);
+/* The last batch that is on disk with all before it. */
+uint64_t store_durable(struct store *store);
+/* True when the open batch or one under way holds something. */
+bool store_busy(struct store *store);
+/* Bytes of records not yet durable: the publishers' flow control. */
+size_t store_pending_bytes(struct store *store);
+
+/* without_thread only: does what the disk thread would do with the batch that was handed over. */
+void store_sync_now(struct store *store);
+
+struct store_stats {
+    uint64_t batches, syncs, bytes_written;
+    uint64_t journal_bytes; /* files on disk */
+    uint64_t live_messages; /* journalled and not released */
+    unsigned segments, spare_segments;
+};
+
+void store_stats(struct store *store, struct store_stats *stats);
+
+/* Commits what is open, waits until it is durable, closes and unlocks; NULLs the pointer. */
+void store_close(struct store **store);
+/* Simulator: closes without writing anything more, as a crash would. */
+void store_abandon(struct store **store);
+
+#endif
