@@ -67,6 +67,7 @@ class Link:
         self.assembling = {}
         self.heartbeats, self.frame_max = 0, 131072
         self.held, self.drip = None, False
+        self.tolerated = set()
         self.closing = False  # connection.close was sent or received
 
     # Out.
@@ -144,6 +145,8 @@ class Link:
         if event.name in amqp.WITH_CONTENT and not event.complete():
             return
         self.assembling.pop(channel, None)
+        if event.name in self.tolerated:
+            return
         if event.name == "connection.close":
             self.closing = True
         self.events[channel].append(event)
@@ -159,8 +162,12 @@ class Link:
         while not self.events[channel]:
             if self.events[0] and self.events[0][0].name == "connection.close":
                 raise Failure(f"got {self.events[0][0]}")
-            if not self.receive(deadline):
-                raise Failure("the connection was closed")
+            try:
+                if not self.receive(deadline):
+                    raise Failure("the connection was closed")
+            except Failure as failure:
+                others = [str(event) for events in self.events.values() for event in events]
+                raise Failure("; not expected: ".join([str(failure), *others])) from None
             self.cut_frames()
         return self.events[channel].popleft()
 
