@@ -20,19 +20,18 @@ struct assembly {
     enum { ASSEMBLY_IDLE, ASSEMBLY_HEADER, ASSEMBLY_BODY } state;
     bool mandatory;
     uint8_t exchange_size, key_size;
-    struct message *message;
-    uint64_t capacity;    /* bytes of body that the block has room for */
+    struct message *message; /* its body_size is what the block has room for so far */
+    uint64_t total;       /* size of the body as announced */
     uint64_t filled;
     struct buf names;     /* exchange, then key */
     uint16_t prop_flags;
 };
 
-/* The last route taken: valid while the vhost's routing generation stays. */
-struct route_memo {
+/* The last exchange published to: exists and may be written while the routing generation stays. */
+struct exchange_memo {
     uint64_t generation;
     struct exchange *exchange;
-    struct queue *queue;
-    struct buf names;     /* exchange, then key */
+    struct buf name;      /* of the exchange */
 };
 
 /* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8). */
@@ -63,7 +62,7 @@ struct channel {
     struct list parked;            /* consumers waiting for global_prefetch */
     struct slice last_queue;       /* last declared name, own memory, len 0 = none */
     struct assembly assembly;
-    struct route_memo memo;
+    struct exchange_memo memo;
     struct confirms confirms;
     struct list confirming;        /* in server.confirming or server.confirmable */
     struct tx *tx;                 /* NULL until tx.select */
@@ -144,8 +143,12 @@ bool publish_body(struct channel *ch, struct slice piece, struct fault *f);
 /* The last piece was taken: the frame was well-formed. */
 bool publish_body_end(struct channel *ch, struct fault *f);
 void publish_abandon(struct channel *ch);
-/* Routes and enqueues; returns the journal batch to wait for, 0 = none. Drops the caller's reference. */
-uint64_t publish_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
+
+/* submit.c: a complete message. Drops the caller's reference, also on a fault. */
+bool submit_message(struct channel *ch, struct message **m, struct fault *f);
+/* Routes, returns it when it is mandatory and unroutable, and enqueues; the journal batch to wait for, 0 = none. Drops
+ * the caller's reference. */
+uint64_t submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
 
 /* confirm.c */
 bool confirm_select(struct channel *ch, const struct method *m, struct fault *f);
@@ -154,7 +157,7 @@ void confirm_durable(struct server *s);
 
 /* tx.c */
 bool tx_method(struct channel *ch, const struct method *m, struct fault *f);
-void tx_publish(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
+void tx_publish(struct channel *ch, struct message **m, bool mandatory);
 void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item, enum settlement how);
 void tx_free(struct channel *ch);
 

@@ -46,11 +46,13 @@ struct server {
     struct list throttled;        /* connection.throttled: not read until the journal has caught up */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
+    uint64_t defined_batch;       /* the last batch with a change of definitions */
     uint64_t next_connection_id;
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
     struct server_counters counters;
-    int stopping;                 /* 0 = serving, 1 = connections are being closed */
+    struct timer stop_timer;
+    bool stopping;                /* connections are being closed */
 };
 
 /* What differs between a process and the simulator. */

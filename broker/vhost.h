@@ -16,8 +16,9 @@ struct vhost {
     struct exchange *default_exchange;
 };
 
-/* With the pre-declared exchanges (semantics 1.3). Kept in the store when `define`. */
-struct vhost *vhost_new(struct server *s, struct slice name, bool define);
+/* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`
+ * (not when it comes from there). */
+struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
 /* Without touching the store. */
 void vhost_free(struct vhost **v);
 
@@ -44,7 +45,7 @@ struct exchange_properties {
 };
 
 struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
-                                    const struct exchange_properties *properties, bool define);
+                                    const struct exchange_properties *properties, bool stored);
 /* With all bindings from and to it; auto-delete exchanges that lose their last binding by that go too. */
 void vhost_delete_exchange(struct vhost *v, struct exchange *x);
 
@@ -56,7 +57,7 @@ struct queue_properties {
 };
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,
-                              const struct queue_properties *properties, bool define);
+                              const struct queue_properties *properties, bool stored);
 /* Its consumers are cancelled (with notice), its bindings removed, its messages dropped. */
 void vhost_delete_queue(struct vhost *v, struct queue *q);
 /* The last consumer may have gone: deletes an auto-delete queue. */
@@ -64,7 +65,7 @@ void vhost_consumer_gone(struct vhost *v, struct queue *q);
 
 /* False: the exchange type refuses (406). Nothing happens when the binding is there already. */
 bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, struct slice key,
-                struct slice args, bool define, struct fault *f);
+                struct slice args, bool stored, struct fault *f);
 void vhost_unbind(struct vhost *v, struct binding *binding);
 
 /* True when the thing is kept in the store. */
