@@ -15,7 +15,7 @@ enum {
     NET_SPARE_CHUNKS = 64,       /* kept for reuse */
 };
 
-/* A block of output. Parts (stream.c) are cut from it in order; it goes back when the last one is
+/* A block of output. Parts (output.c) are cut from it in order; it goes back when the last one is
  * written. */
 struct net_chunk {
     struct list link; /* in net.free_chunks while it is spare */
@@ -41,8 +41,7 @@ void net_init(struct net *net);
 void net_free(struct net *net);
 
 /* One flush per stream that has output; the rest waits until the socket is writable. What handlers
- * dirty meanwhile stays for the next call (so this ends), and loop_poll does not sleep before it.
- * */
+ * dirty meanwhile stays for the next call (so this ends); loop_poll does not sleep before it. */
 void net_flush_all(struct net *net);
 /* Offers their tails to the streams that were resumed before this call. loop_poll and the simulator
  * start with it. */

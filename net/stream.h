@@ -18,12 +18,11 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include "base/assert.h"
 #include "base/list.h"
 #include "base/slice.h"
+#include "net/output.h"
 
 struct net;
-struct out_part; /* private to stream.c */
 struct stream;
 
 /* The way to the peer. All return -errno on failure, -EAGAIN when it would block. */
@@ -60,11 +59,7 @@ struct stream {
     enum stream_state state;
     uint8_t *tail;          /* input not consumed yet, own memory */
     size_t tail_start, tail_size;
-    struct list parts;      /* output, oldest first */
-    struct out_part *filling; /* the last part while it can grow, else NULL */
-    uint8_t *room;          /* where it grows; if there is any, the stream is dirty or waits to be writable */
-    size_t room_size;
-    size_t pending;         /* bytes of output not written yet */
+    struct output output;   /* if it has any bytes or room: dirty, or waiting to be writable */
     struct list dirty;      /* in net.dirty */
     struct list deferred;   /* in net.deferred */
     bool paused;            /* reading is stopped by the owner */
@@ -75,8 +70,8 @@ struct stream {
 };
 
 /* Takes over `io`. Embedded in its owner (the connection). Reading starts at once. */
-void stream_init(struct stream *stream, struct net *net, const struct transport *transport, void *io,
-                 const struct stream_events *events);
+void stream_init(struct stream *stream, struct net *net, const struct transport *transport,
+                 void *io, const struct stream_events *events);
 /* Not from this stream's own handlers. Drops buffers, closes the transport if it is not yet,
  * without an event. */
 void stream_free(struct stream *stream);
@@ -97,17 +92,14 @@ uint8_t *stream_reserve_more(struct stream *stream, size_t size); /* for stream_
  * In any state but OPEN the bytes are accepted and dropped. Marks the stream dirty. */
 static inline uint8_t *stream_reserve(struct stream *stream, size_t size)
 {
-    return size <= stream->room_size ? stream->room : stream_reserve_more(stream, size);
+    struct output *output = &stream->output;
+    return size <= output->room_size ? output->room : stream_reserve_more(stream, size);
 }
 
 static inline void stream_commit(struct stream *stream, size_t size)
 {
-    if (stream->state != STREAM_OPEN)
-        return;
-    assert(size <= stream->room_size);
-    stream->room += size;
-    stream->room_size -= size;
-    stream->pending += size;
+    if (stream->state == STREAM_OPEN)
+        output_commit(&stream->output, size);
 }
 
 void stream_write(struct stream *stream, struct slice bytes);
@@ -121,7 +113,7 @@ void stream_flush(struct stream *stream);
 
 static inline bool stream_is_high(const struct stream *stream)
 {
-    return stream->pending >= STREAM_HIGH_WATER;
+    return stream->output.pending >= STREAM_HIGH_WATER;
 }
 
 /* Orderly end: flush (with the others, at the end of the turn), FIN, wait for the peer's end (so
