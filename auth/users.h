@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "auth/password.h"
 #include "base/map.h"
-#include "base/rand.h"
 #include "base/slice.h"
 
 enum access { ACCESS_CONFIGURE, ACCESS_WRITE, ACCESS_READ };
@@ -51,8 +51,6 @@ const struct permission *user_permission(const struct user *user, struct slice v
 bool permission_allows(const struct permission *permission, enum access access,
                        struct slice resource);
 
-/* RabbitMQ's hash of a password with a fresh salt; `hash` holds at least 52 bytes. */
-void password_hash(struct rand *rand, struct slice password, char *hash);
 /* Constant time for a given hash; a user that does not exist costs the same. A blank password never matches. */
 struct user *user_authenticate(const struct users *users, struct slice name, struct slice password);
 
