@@ -10,7 +10,7 @@ bool confirm_select(struct channel *ch, const struct method *m, struct fault *f)
     if (ch->mode == CHANNEL_TX)
         return fault(f, PRECONDITION_FAILED, "cannot switch from tx to confirm mode");
     ch->mode = CHANNEL_CONFIRM;
-    if (!m->confirm_select.nowait)
+    if (!m->confirm_select.no_wait)
         channel_send(ch, &(struct method){.id = METHOD_confirm_select_ok});
     return true;
 }

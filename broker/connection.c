@@ -192,10 +192,10 @@ void connection_bar(struct connection *conn, uint64_t batch)
     if (ring->size && barrier_ring_at(ring, ring->size - 1)->batch >= batch)
         return;
     if (ring->size == 0) {
-        stream_limit(&conn->stream, conn->stream.queued);
+        stream_limit(&conn->stream, stream_queued(&conn->stream));
         list_push_back(&conn->server->barred, &conn->barred);
     }
-    barrier_ring_push_back(ring, (struct barrier){conn->stream.queued, batch});
+    barrier_ring_push_back(ring, (struct barrier){stream_queued(&conn->stream), batch});
 }
 
 void connection_lift_barriers(struct server *s, uint64_t durable)

@@ -34,7 +34,7 @@ static void tick(struct timer *timer)
         stream_abort(&conn->stream, 0);
         return;
     }
-    if (conn->stream.sent == h->sent && conn->stream.pending == 0)
+    if (conn->stream.sent == h->sent && conn->stream.output.pending == 0)
         send_heartbeat(conn);
     h->sent = conn->stream.sent;
     schedule(conn);

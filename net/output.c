@@ -134,19 +134,27 @@ void output_drop(struct output *output, struct net *net)
         drop_part(output, net, part);
 }
 
-static int gather(const struct output *output, struct iovec *iovecs, size_t *size)
+/* What there is of `run`, as far as *size may still grow to `share`. */
+static int gather_run(struct iovec *iovec, const uint8_t *at, size_t len, size_t share, size_t *size)
+{
+    size_t take = len < share - *size ? len : share - *size;
+    if (take == 0)
+        return 0;
+    *iovec = (struct iovec){(void *)(uintptr_t)at, take};
+    *size += take;
+    return 1;
+}
+
+static int gather(const struct output *output, struct iovec *iovecs, size_t share, size_t *size)
 {
     int count = 0;
     *size = 0;
     list_each(node, &output->parts) {
         const struct out_part *part = container_of(node, struct out_part, link);
-        if (count + 2 > IOVECS_MAX)
+        if (count + 2 > IOVECS_MAX || *size == share)
             break;
-        if (part->size > 0)
-            iovecs[count++] = (struct iovec){(void *)(uintptr_t)part->at, part->size};
-        if (part->ref.len > 0)
-            iovecs[count++] = (struct iovec){(void *)(uintptr_t)part->ref.at, part->ref.len};
-        *size += part->size + part->ref.len;
+        count += gather_run(&iovecs[count], part->at, part->size, share, size);
+        count += gather_run(&iovecs[count], part->ref.at, part->ref.len, share, size);
     }
     return count;
 }
@@ -180,7 +188,7 @@ int output_write(struct output *output, struct net *net, const struct transport 
     measure(output);
     while (output->pending > 0 && share > 0) {
         size_t size;
-        int count = gather(output, iovecs, &size);
+        int count = gather(output, iovecs, share, &size);
         assert(count > 0 && size > 0);
         ssize_t written = transport->writev(io, iovecs, count);
         if (written == -EAGAIN)
@@ -192,7 +200,7 @@ int output_write(struct output *output, struct net *net, const struct transport 
         *sent += (uint64_t)written;
         if ((size_t)written < size)
             return 0; /* it is full: asking again would only say EAGAIN */
-        share -= size < share ? size : share;
+        share -= size;
     }
     if (output->pending == 0)
         output_drop(output, net); /* parts that were started and not used */

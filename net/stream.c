@@ -2,7 +2,8 @@
  *
  * Owner: the connection that embeds it. One thread.
  *
- * Invariants: a stream that has output, or room to add some, is dirty or waits to be writable.
+ * Invariants: a stream that has output, or room to add some, is dirty, waits to be writable, or has
+ * reached its limit.
  * After `closed` nothing is called any more and nothing is held.
  * Every handler may pause, close or abort its stream (and write to others): the state is asked
  * again after each. */
@@ -22,6 +23,7 @@ void stream_init(struct stream *stream, struct net *net, const struct transport 
     assert(io != NULL && events->bytes && events->closed);
     *stream = (struct stream){.net = net, .transport = transport, .io = io, .events = events};
     output_init(&stream->output);
+    stream->limit = UINT64_MAX;
     transport->want(io, true, false);
 }
 
@@ -145,13 +147,16 @@ void stream_flush(struct stream *stream)
     if (stream_is_high(stream))
         stream->was_high = true;
     struct output *output = &stream->output;
-    int error = output_write(output, stream->net, stream->transport, stream->io, STREAM_FLUSH_MAX,
+    assert(stream->limit >= stream->sent);
+    uint64_t allowed = stream->limit - stream->sent;
+    size_t share = allowed < STREAM_FLUSH_MAX ? (size_t)allowed : STREAM_FLUSH_MAX;
+    int error = output_write(output, stream->net, stream->transport, stream->io, share,
                              &stream->sent);
     if (error) {
         become_closed(stream, error);
         return;
     }
-    stream->want_write = output->pending > 0;
+    stream->want_write = output->pending > 0 && stream->sent < stream->limit;
     if (stream->state == STREAM_CLOSING && output->pending == 0) {
         finish(stream);
         return;
@@ -162,6 +167,14 @@ void stream_flush(struct stream *stream)
         if (stream->events->drained)
             stream->events->drained(stream);
     }
+}
+
+void stream_limit(struct stream *stream, uint64_t offset)
+{
+    assert(offset >= stream->sent);
+    stream->limit = offset;
+    if (stream->state != STREAM_CLOSED && stream->output.pending > 0)
+        mark_dirty(stream);
 }
 
 void stream_writable(struct stream *stream)

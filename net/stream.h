@@ -67,6 +67,7 @@ struct stream {
     bool peer_done;         /* the peer's end came while CLOSING, before all was flushed */
     int error;              /* as given to `closed` */
     uint64_t received, sent; /* bytes */
+    uint64_t limit;          /* `sent` may not pass this: see stream_limit */
 };
 
 /* Takes over `io`. Embedded in its owner (the connection). Reading starts at once. */
@@ -110,6 +111,16 @@ void stream_write_ref(struct stream *stream, struct slice bytes,
 
 /* Writes what it can now, at most STREAM_FLUSH_MAX; called by net_flush_all. */
 void stream_flush(struct stream *stream);
+
+/* Bytes put into the output since the stream began. */
+static inline uint64_t stream_queued(const struct stream *stream)
+{
+    return stream->sent + stream->output.pending;
+}
+
+/* Only the first `offset` bytes of the stream may leave for now (what is behind promises something
+ * that is not on disk yet); UINT64_MAX = no limit. Never less than what was sent. */
+void stream_limit(struct stream *stream, uint64_t offset);
 
 static inline bool stream_is_high(const struct stream *stream)
 {
