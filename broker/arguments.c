@@ -123,24 +123,20 @@ bool arguments_check_queue(struct slice args, const struct resource *what, struc
     return true;
 }
 
-/* "the value '1000' of type 'signedint'", or "none". */
+/* The value alone: 1000, drop-head, true. */
 static void describe(char *text, size_t size, const struct field *field)
 {
     int64_t number;
     bool flag;
     struct slice string;
-    if (!field)
-        snprintf(text, size, "none");
-    else if (field_integer(field, &number))
-        snprintf(text, size, "the value '%lld' of type '%s'", (long long)number,
-                 field_type_name(field->type));
+    if (field_integer(field, &number))
+        snprintf(text, size, "%lld", (long long)number);
     else if (field_string(field, &string))
-        snprintf(text, size, "the value '%.*s' of type 'longstr'",
-                 string.len > 60 ? 60 : (int)string.len, (const char *)string.at);
+        snprintf(text, size, "%.*s", string.len > 60 ? 60 : (int)string.len, (const char *)string.at);
     else if (field_bool(field, &flag))
-        snprintf(text, size, "the value '%s' of type 'bool'", flag ? "true" : "false");
+        snprintf(text, size, "%s", flag ? "true" : "false");
     else
-        snprintf(text, size, "a value of type '%s'", field_type_name(field->type));
+        snprintf(text, size, "(%s)", field_type_name(field->type));
 }
 
 bool arguments_compare(const char *name, struct slice received, struct slice current,
@@ -152,11 +148,23 @@ bool arguments_compare(const char *name, struct slice received, struct slice cur
     if (has_new == has_old && (!has_new || field_equal(&new_field, &old_field)))
         return true;
     char new_text[128], old_text[128];
-    describe(new_text, sizeof(new_text), has_new ? &new_field : NULL);
-    describe(old_text, sizeof(old_text), has_old ? &old_field : NULL);
+    if (has_new)
+        describe(new_text, sizeof(new_text), &new_field);
+    if (has_old)
+        describe(old_text, sizeof(old_text), &old_field);
+    if (has_new && has_old)
+        return fault(f, PRECONDITION_FAILED,
+                     "inequivalent arg '%s' for " RESOURCE_FORMAT ": received '%s' but current is '%s'",
+                     name, RESOURCE_ARG(what), new_text, old_text);
+    if (has_new)
+        return fault(f, PRECONDITION_FAILED,
+                     "inequivalent arg '%s' for " RESOURCE_FORMAT
+                     ": received the value '%s' of type '%s' but current is none",
+                     name, RESOURCE_ARG(what), new_text, field_type_name(new_field.type));
     return fault(f, PRECONDITION_FAILED,
-                 "inequivalent arg '%s' for " RESOURCE_FORMAT ": received %s but current is %s", name,
-                 RESOURCE_ARG(what), new_text, old_text);
+                 "inequivalent arg '%s' for " RESOURCE_FORMAT
+                 ": received none but current is the value '%s' of type '%s'",
+                 name, RESOURCE_ARG(what), old_text, field_type_name(old_field.type));
 }
 
 bool arguments_compare_queue(struct slice received, struct slice current,

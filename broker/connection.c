@@ -177,9 +177,10 @@ void connection_fail(struct connection *conn, const struct fault *f)
 void connection_force_close(struct connection *conn, const char *reason)
 {
     struct fault f = {0};
-    if (conn->state < CONNECTION_STARTED || conn->state >= CONNECTION_CLOSING) {
-        if (conn->state < CONNECTION_STARTED || conn->state == CONNECTION_SILENT)
-            connection_hang_up(conn);
+    if (conn->state == CONNECTION_CLOSING || conn->state == CONNECTION_CLOSED)
+        return;
+    if (conn->state == CONNECTION_HEADER || conn->state == CONNECTION_SILENT) {
+        connection_hang_up(conn); /* this one knows no connection.close, or is not to hear one */
         return;
     }
     fault(&f, CONNECTION_FORCED, "%s", reason);
@@ -373,9 +374,7 @@ static bool dispatch(struct connection *conn, struct channel *ch, uint16_t numbe
         if (conn->state != CONNECTION_OPEN)
             return conn->state >= CONNECTION_CLOSING ||
                    fault(f, COMMAND_INVALID, "%s before the connection is open", method_name(m->id));
-        if (m->id == METHOD_channel_open)
-            return fault(f, CHANNEL_ERROR, "channel.open on channel 0");
-        return fault(f, COMMAND_INVALID, "%s on channel 0", method_name(m->id));
+        return fault(f, CHANNEL_ERROR, "%s on channel 0", method_name(m->id));
     }
     if (conn->state != CONNECTION_OPEN)
         return conn->state >= CONNECTION_CLOSING ||

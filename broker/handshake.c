@@ -194,8 +194,8 @@ static bool check_negotiated(const char *field, uint32_t value, uint32_t min, ui
                      value, min);
     if (value == 0 || value > max)
         return fault(f, NOT_ALLOWED,
-                     "negotiated %s = %u is higher than the maximum allowed value (%u)", field,
-                     value, max);
+                     "negotiated %s = %u%s is higher than the maximum allowed value (%u)", field,
+                     value, value ? "" : " (no limit)", max);
     return true;
 }
 

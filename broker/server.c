@@ -95,8 +95,11 @@ bool server_open(struct server *s, const struct server_options *options)
     return recovery_run(s);
 }
 
+/* Nothing that memory drops from here on is an ack: the store is closed already. */
 static void free_state(struct server *s)
 {
+    assert(s->store == NULL && list_empty(&s->connections));
+    s->home.store = NULL;
     map_each(&s->vhosts, i) {
         struct vhost *v = s->vhosts.slots[i].value;
         vhost_free(&v);
@@ -107,9 +110,9 @@ static void free_state(struct server *s)
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
-    net_free(&s->net);
     if (s->loop)
         loop_free(&s->loop);
+    net_free(&s->net);
     log_close(&s->log);
 }
 
@@ -117,8 +120,7 @@ static void close_connections(struct server *s)
 {
     while (!list_empty(&s->connections)) {
         struct connection *conn = list_first(&s->connections, struct connection, link);
-        if (conn->state != CONNECTION_CLOSED || !list_linked(&conn->doomed))
-            stream_abort(&conn->stream, 0);
+        stream_abort(&conn->stream, 0);
         list_unlink(&conn->doomed);
         connection_free(&conn);
     }
@@ -131,25 +133,23 @@ static void close_listeners(struct server *s)
             listener_close(&s->listeners[i]);
 }
 
-/* The store forgets nothing that memory drops now: deleting the in-memory queues writes no acks. */
 void server_close(struct server *s)
 {
     close_listeners(s);
     close_connections(s);
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
-        store_commit(s->store);
+        store_close(&s->store);
     }
     free_state(s);
-    if (s->store)
-        store_close(&s->store);
 }
 
 void server_abandon(struct server *s)
 {
+    store_abandon(&s->store);
+    s->home.store = NULL;
     close_connections(s);
     free_state(s);
-    store_abandon(&s->store);
 }
 
 /* --- clients --- */

@@ -43,9 +43,8 @@ static bool check_alternate(struct channel *ch, struct slice name, struct slice 
         return true;
     if (!field_string(&field, &alternate))
         return fault(f, PRECONDITION_FAILED,
-                     "invalid arg 'alternate-exchange' for " RESOURCE_FORMAT
-                     ": a longstr is expected, not %s",
-                     RESOURCE_ARG(what), field_type_name(field.type));
+                     "invalid type '%s' for arg 'alternate-exchange' in " RESOURCE_FORMAT,
+                     field_type_name(field.type), RESOURCE_ARG(what));
     return channel_permits(ch, ACCESS_READ, name, "exchange", f) &&
            channel_permits(ch, ACCESS_WRITE, alternate, "exchange", f);
 }

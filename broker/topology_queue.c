@@ -162,17 +162,22 @@ bool topology_queue_delete(struct channel *ch, const struct method *m, struct fa
     struct slice name;
     struct queue *q = NULL;
     struct method ok = {.id = METHOD_queue_delete_ok};
+    bool found;
     if (!channel_queue_name(ch, delete->queue, &name, f) ||
         !channel_permits(ch, ACCESS_CONFIGURE, name, "queue", f))
         return false;
-    if (vhost_find_queue(v, name)) {
+    found = vhost_find_queue(v, name);
+    if (found) {
         if (!channel_find_queue(ch, name, &q, f) || !check_deletable(delete, q, v, f))
             return false;
         ok.queue_delete_ok.message_count = (uint32_t)queue_ready(q);
-        vhost_delete_queue(v, q);
+        if (queue_is_stored(q) && !delete->no_wait) /* the deletion below is in this batch */
+            connection_bar(ch->conn, store_open_batch(channel_server(ch)->store));
     }
     if (!delete->no_wait)
         topology_send(ch, &ok);
+    if (found) /* after the answer: consumers on this channel are told then, as RabbitMQ does */
+        vhost_delete_queue(v, q);
     return true;
 }
 

@@ -33,8 +33,9 @@ bool fault(struct fault *f, enum reply_code code, const char *format, ...)
     size_t len = (size_t)prefix + (size_t)detail;
     if (len > FAULT_TEXT_MAX)
         len = cut_at(text);
-    *f = (struct fault){.code = code};
+    f->code = code;
     memcpy(f->text, text, len);
+    f->text[len] = 0;
     return false;
 }
 

@@ -100,7 +100,7 @@ static void drop_message(struct queue_home *home, struct entry *entry)
 {
     if (entry->journalled) {
         assert(entry->message->journal_refs > 0);
-        if (--entry->message->journal_refs == 0)
+        if (--entry->message->journal_refs == 0 && home->store)
             store_release(home->store, entry->message->batch);
     }
     message_unref(home->pool, &entry->message);
@@ -110,7 +110,7 @@ static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
 {
     while (budget > 0 && order_size(&grave->order) > 0) {
         struct entry entry = order_take(&grave->order);
-        if (entry.journalled && !grave->forget)
+        if (entry.journalled && !grave->forget && home->store)
             store_ack(home->store, &grave->run, grave->queue_id, entry.sequence);
         drop_message(home, &entry);
         budget--;
@@ -201,7 +201,7 @@ struct entry queue_next(struct queue *q, struct consumer *c)
 
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
 {
-    if (entry->journalled && !q->deleted)
+    if (entry->journalled && !q->deleted && q->home->store)
         store_ack(q->home->store, &q->run, q->id, entry->sequence);
     drop_message(q->home, entry);
     if (!was_unacked)

@@ -17,7 +17,7 @@ struct queue_home {
     struct list ready;       /* queue.ready_link: may deliver */
     struct list graveyard;   /* grave.link: entries being dropped, a bounded number a turn */
     struct slab_pool *pool;  /* of messages */
-    struct store *store;     /* NULL: nothing is durable */
+    struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
 };
 
