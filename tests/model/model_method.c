@@ -85,7 +85,8 @@ static struct slice any_octets(size_t max)
 /* Valid UTF-8 with characters of all four sizes, at most 255 octets. */
 static struct slice any_sstr(void)
 {
-    static const char *const characters[] = {"a", ".", "\x7F", "\xC2\xA0", "\xED\x95\x9C", "\xF0\x9F\x90\x87"};
+    static const char *const characters[] = {"a", ".", "\x7F", "\xC2\xA0", "\xED\x95\x9C",
+                                             "\xF0\x9F\x90\x87"};
     size_t want = below(4) ? below(20) : below(256), used = 0, kinds = below(2) ? 3 : 6;
     uint8_t *at = room(255);
     for (;;) {
