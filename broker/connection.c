@@ -409,7 +409,8 @@ static bool content_frame(struct connection *conn, struct channel *ch, const str
 
 static void handle_frame(struct connection *conn, const struct frame *frame)
 {
-    struct fault f = {0};
+    struct fault f;
+    fault_init(&f);
     struct channel *ch = frame->channel ? connection_channel(conn, frame->channel) : NULL;
     conn->last_channel = ch ? ch : conn->last_channel;
     bool ok;
@@ -438,8 +439,9 @@ static struct channel *body_taker(struct connection *conn)
 /* Takes what is there of a body frame's payload, and its end octet when it comes. */
 static size_t take_body(struct connection *conn, struct slice in)
 {
-    struct fault f = {0};
+    struct fault f;
     struct channel *ch = body_taker(conn);
+    fault_init(&f);
     size_t payload = conn->body_left - 1; /* the end octet is counted too */
     size_t piece = in.len < payload ? in.len : payload;
     bool ok = !ch || publish_body(ch, slice_of(in.at, piece), &f);
@@ -481,10 +483,11 @@ static size_t start_body(struct connection *conn, struct slice in)
 static size_t step(struct connection *conn, struct slice in)
 {
     struct frame frame;
-    struct fault f = {0};
+    struct fault f;
     size_t used = 0;
     if (conn->body_left)
         return take_body(conn, in);
+    fault_init(&f);
     switch (frame_cut(in, conn->frame_max, &frame, &used, &f)) {
     case FRAME_COMPLETE:
         handle_frame(conn, &frame);

@@ -56,23 +56,42 @@ static bool check_header(struct channel *ch, const struct content_header *header
     return true;
 }
 
+/* Reads what publishing needs of the properties and checks the rest: none, or a delivery mode alone, is what most
+ * messages carry. */
+static bool read_props(struct slice bytes, uint16_t *flags, bool *persistent, struct fault *f)
+{
+    struct props props;
+    if (bytes.len == 2 && bytes.at[0] == 0 && bytes.at[1] == 0) {
+        *flags = 0, *persistent = false;
+        return true;
+    }
+    if (bytes.len == 3 && bytes.at[0] == PROP_delivery_mode >> 8 && bytes.at[1] == 0) {
+        *flags = PROP_delivery_mode, *persistent = bytes.at[2] == 2;
+        return true;
+    }
+    if (!props_decode(bytes, &props, f))
+        return false;
+    *flags = props.flags, *persistent = props.delivery_mode == 2;
+    return true;
+}
+
 bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
 {
     struct assembly *a = &ch->assembly;
     struct content_header header;
-    struct props props;
+    bool persistent;
     if (a->state != ASSEMBLY_HEADER)
         return fault(f, UNEXPECTED_FRAME, "unexpected content header");
     if (!content_header_decode(payload, &header))
         return fault(f, SYNTAX_ERROR, "content header of %zu octets", payload.len);
-    if (!check_header(ch, &header, f) || !props_decode(header.props, &props, f))
+    if (!check_header(ch, &header, f) ||
+        !read_props(header.props, &a->prop_flags, &persistent, f))
         return false;
     struct slice names = buf_slice(&a->names);
     uint64_t room = header.body_size < BODY_AT_ONCE ? header.body_size : BODY_AT_ONCE;
     a->message = message_new(&channel_server(ch)->messages, slice_of(names.at, a->exchange_size),
                              slice_of(names.at + a->exchange_size, a->key_size), header.props, room);
-    a->message->persistent = props.delivery_mode == 2;
-    a->prop_flags = props.flags;
+    a->message->persistent = persistent;
     a->total = header.body_size;
     a->filled = 0;
     a->state = ASSEMBLY_BODY;

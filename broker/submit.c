@@ -199,12 +199,13 @@ static bool check_message(struct channel *ch, struct message *m, uint16_t prop_f
                           struct fault *f)
 {
     struct props props;
-    struct keys keys = {.count = 1};
+    struct keys keys; /* not zeroed: it is large, and used by few */
     if (!(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)))
         return true;
     if (!props_decode(message_props(m), &props, f))
         return false;
     m->has_headers = prop_flags & PROP_headers;
+    keys.count = 1; /* the routing key's place */
     return (!(prop_flags & PROP_user_id) || check_user_id(ch, props.user_id, f)) &&
            (!(prop_flags & PROP_expiration) || check_expiration(props.expiration, f)) &&
            (!m->has_headers || (add_keys(props.headers, "CC", &keys, f) &&

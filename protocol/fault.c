@@ -47,6 +47,8 @@ const char *reply_code_name(enum reply_code code)
         return #name;
 #include "protocol/errors.def"
 #undef ERROR
+    case NO_FAULT:
+        break;
     }
     return "UNKNOWN";
 }
@@ -60,6 +62,8 @@ bool reply_code_is_hard(enum reply_code code)
         return (bool)scope;
 #include "protocol/errors.def"
 #undef ERROR
+    case NO_FAULT:
+        break;
     }
     panic("%d is no reply code", code);
 }
