@@ -123,7 +123,7 @@ def main():
     outcomes = [("a tree without offence", tidy([]) == set())]
     for name, text in INNOCENT:
         rules = tidy([(name, text)])
-        outcomes.append((f"{name} + {text.splitlines()[-1][:40]!r} is allowed, found {rules}", rules == set()))
+        outcomes.append((f"allowed: {name} + {text.splitlines()[-1][:40]!r}, found {rules}", rules == set()))
     for name, text, rule in OFFENCES:
         rules = tidy([(name, text)])
         outcomes.append((f"{rule}: {name} + {text.splitlines()[0][:40]!r}, found {rules}", rule in rules))
