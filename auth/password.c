@@ -1,6 +1,7 @@
 /* password.c - RabbitMQ's password hash.
- * Hashes are stored and exchanged as RabbitMQ writes them (definition files, HTTP API), so users move over with
- * their passwords. One round of SHA-256 is what that format has: keep the hashes secret. */
+ * Hashes are stored and exchanged as RabbitMQ writes them (definition files, HTTP API), so users
+ * move over with their passwords. One round of SHA-256 is what that format has: keep the hashes
+ * secret. */
 #include "auth/password.h"
 
 #include <openssl/crypto.h>

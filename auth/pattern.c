@@ -1,7 +1,8 @@
 /* pattern.c - a regular expression over the names of exchanges and queues (PCRE2).
  *
- * Owner: the permission it belongs to. A compiled pattern is never changed. Failure mode: a pattern that
- * backtracks without end on some name stops at the limits below and does not match, which refuses access. */
+ * Owner: the permission it belongs to. A compiled pattern is never changed. Failure mode: a pattern
+ * that backtracks without end on some name stops at the limits below and does not match, which
+ * refuses access. */
 #include "auth/pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -36,9 +37,9 @@ static pcre2_code *compile(struct slice source, char *error, size_t error_size)
 {
     int number;
     PCRE2_SIZE offset;
-    pcre2_code *code = pcre2_compile(source.len ? source.at : (PCRE2_SPTR) "", source.len,
-                                     PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C, &number, &offset,
-                                     NULL);
+    pcre2_code *code =
+        pcre2_compile(source.len ? source.at : (PCRE2_SPTR) "", source.len,
+                      PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C, &number, &offset, NULL);
     if (!code) {
         char reason[160] = "";
         pcre2_get_error_message(number, (PCRE2_UCHAR *)reason, sizeof(reason));
@@ -52,8 +53,9 @@ struct pattern *pattern_compile(struct slice source, char *error, size_t error_s
 {
     assert(error && error_size > 0);
     if (source.len > PATTERN_LENGTH_MAX) {
-        snprintf(error, error_size, "a regular expression of %zu bytes is longer than the %d allowed",
-                 source.len, PATTERN_LENGTH_MAX);
+        snprintf(error, error_size,
+                 "a regular expression of %zu bytes is longer than the %d allowed", source.len,
+                 PATTERN_LENGTH_MAX);
         return NULL;
     }
     struct pattern *pattern = mem_zalloc(sizeof(*pattern));

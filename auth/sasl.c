@@ -1,4 +1,5 @@
-/* sasl.c - the SASL mechanisms that are bytes only. AMQPLAIN is a field table and is read where those are. */
+/* sasl.c - the SASL mechanisms that are bytes only. AMQPLAIN is a field table and is read where
+ * those are. */
 #include "auth/users.h"
 
 /* Takes "\0text" off the front; the text ends before the next zero byte or at the end. */

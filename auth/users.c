@@ -1,7 +1,8 @@
 /* users.c - users, their tags and their permissions by vhost.
  *
- * Owner: struct users owns every user, a user its permissions, a permission its compiled patterns. Names are the
- * keys of the maps and live in the values. A pointer to a user is valid until users_free: nothing removes one yet. */
+ * Owner: struct users owns every user, a user its permissions, a permission its compiled patterns.
+ * Names are the keys of the maps and live in the values. A pointer to a user is valid until
+ * users_free: nothing removes one yet. */
 #include "auth/users.h"
 
 #include <stdio.h>
@@ -32,7 +33,7 @@ static void free_permission(struct permission **permission)
 
 static void free_user(struct user **user)
 {
-    map_each(&(*user)->permissions, i) {
+    map_each (&(*user)->permissions, i) {
         struct permission *permission = (*user)->permissions.slots[i].value;
         free_permission(&permission);
     }
@@ -46,7 +47,7 @@ static void free_user(struct user **user)
 
 void users_free(struct users *users)
 {
-    map_each(&users->by_name, i) {
+    map_each (&users->by_name, i) {
         struct user *user = users->by_name.slots[i].value;
         free_user(&user);
     }

@@ -18,17 +18,19 @@ struct setting {
     struct config *config;
     const struct key *key;
     char name[KEY_NAME_MAX + 1]; /* of a family's member */
-    const char *written, *value;    /* the key as it was written */
+    const char *written, *value; /* the key as it was written */
     const char *where;
     char *error;
     size_t error_size;
 };
 
-__attribute__((format(printf, 2, 3))) static bool refuse(const struct setting *s, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool refuse(const struct setting *s,
+                                                         const char *format, ...)
 {
     int len = s->key && s->key->kind == KEY_SECRET
                   ? snprintf(s->error, s->error_size, "%s: %s: ", s->where, s->written)
-                  : snprintf(s->error, s->error_size, "%s: %s = '%.100s': ", s->where, s->written, s->value);
+                  : snprintf(s->error, s->error_size, "%s: %s = '%.100s': ", s->where, s->written,
+                             s->value);
     assert(len > 0);
     if ((size_t)len < s->error_size) {
         va_list args;
@@ -44,8 +46,8 @@ static void join_log_file(struct config *config)
 {
     const struct config_raw *raw = &config->raw;
     bool as_it_is = raw->log_name[0] == '/' || !raw->log_name[0] || strcmp(raw->log_dir, ".") == 0;
-    int len = snprintf(config->log_file, sizeof(config->log_file), "%s%s%s", as_it_is ? "" : raw->log_dir,
-                       as_it_is ? "" : "/", raw->log_name);
+    int len = snprintf(config->log_file, sizeof(config->log_file), "%s%s%s",
+                       as_it_is ? "" : raw->log_dir, as_it_is ? "" : "/", raw->log_name);
     assert(len >= 0 && (size_t)len < sizeof(config->log_file));
 }
 
@@ -53,7 +55,8 @@ static bool set_number(const struct setting *s)
 {
     const struct key *key = s->key;
     uint64_t number;
-    bool read = key->kind == KEY_SIZE ? value_size(s->value, &number) : value_number(s->value, &number);
+    bool read =
+        key->kind == KEY_SIZE ? value_size(s->value, &number) : value_number(s->value, &number);
     if (!read || number < key->min || number > key->max)
         return refuse(s, "expected a %s from %" PRIu64 " to %" PRIu64 "%s",
                       key->kind == KEY_SIZE ? "size" : "whole number", key->min, key->max,
@@ -82,8 +85,9 @@ static bool set_text(const struct setting *s)
     size_t len = strlen(s->value);
     assert(key->max < key->size);
     if (len < key->min || len > key->max || !value_printable(s->value))
-        return refuse(s, "expected %" PRIu64 " to %" PRIu64 " bytes of UTF-8 text without control characters",
-                      key->min, key->max);
+        return refuse(
+            s, "expected %" PRIu64 " to %" PRIu64 " bytes of UTF-8 text without control characters",
+            key->min, key->max);
     if (strncmp(s->value, "encrypted:", 10) == 0)
         return refuse(s, "encrypted values are not supported by this version of Leveret");
     memcpy(key_field(s->config, key), s->value, len + 1);
@@ -119,7 +123,8 @@ static bool set_level(const struct setting *s)
 /* A colon ends the name in a log; a listener is named like rabbitmq.conf's words. */
 static bool is_word(const char *name)
 {
-    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] == 0;
+    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] ==
+           0;
 }
 
 static bool set_listener(const struct setting *s)
@@ -127,9 +132,11 @@ static bool set_listener(const struct setting *s)
     struct config *config = s->config;
     struct listen_address new = {0};
     if (strlen(s->name) >= sizeof(new.name) || !is_word(s->name))
-        return refuse(s, "a listener's name is a word of at most %zu letters", sizeof(new.name) - 1);
+        return refuse(s, "a listener's name is a word of at most %zu letters",
+                      sizeof(new.name) - 1);
     if (!value_address(s->value, new.host, sizeof(new.host), &new.port))
-        return refuse(s, "expected a port from 0 to 65535 (0 is any free one) or address:port, where the address "
+        return refuse(s, "expected a port from 0 to 65535 (0 is any free one) or address:port, "
+                         "where the address "
                          "is a numeric IPv4 or IPv6 one");
     memcpy(new.name, s->name, strlen(s->name));
     size_t i = 0;
@@ -155,7 +162,8 @@ static bool set_list_flag(const struct setting *s)
     if (!on)
         value_list_remove(list, s->name);
     else if (!value_list_add(list, s->key->size, s->name))
-        return refuse(s, "a name has no comma, and all names together at most %zu bytes", s->key->size - 1);
+        return refuse(s, "a name has no comma, and all names together at most %zu bytes",
+                      s->key->size - 1);
     return true;
 }
 
@@ -212,10 +220,12 @@ static bool set_none(const struct setting *s)
 static bool set_value(const struct setting *s)
 {
     static bool (*const setters[])(const struct setting *s) = {
-        [KEY_NUMBER] = set_number,       [KEY_SIZE] = set_number,         [KEY_FLAG] = set_flag,
-        [KEY_TEXT] = set_text,           [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
-        [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,   [KEY_NO_LISTENER] = set_none,
-        [KEY_LIST_NONE] = set_none,      [KEY_LISTENER] = set_listener,   [KEY_LIST_FLAG] = set_list_flag,
+        [KEY_NUMBER] = set_number,       [KEY_SIZE] = set_number,
+        [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
+        [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
+        [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
+        [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
+        [KEY_LISTENER] = set_listener,   [KEY_LIST_FLAG] = set_list_flag,
         [KEY_MECHANISM] = set_mechanism,
     };
     struct config_raw *raw = &s->config->raw;
@@ -242,14 +252,16 @@ static bool refuse_unknown(const struct setting *s)
     unsigned distance = key_nearest(s->written, nearest, sizeof(nearest));
     assert(nearest[0]);
     if (distance > 2 && key_is_rabbitmqs(s->written)) {
-        snprintf(s->error, s->error_size,
-                 "%s: '%s' is known to RabbitMQ, not supported by this version of Leveret: remove it", s->where,
-                 s->written);
+        snprintf(
+            s->error, s->error_size,
+            "%s: '%s' is known to RabbitMQ, not supported by this version of Leveret: remove it",
+            s->where, s->written);
         return false;
     }
     bool near = distance <= 2 || distance <= strlen(s->written) / 3;
     snprintf(s->error, s->error_size, "%s: unknown key '%s' - %s '%s'%s", s->where, s->written,
-             near ? "did you mean" : "the nearest one is", nearest, near ? "?" : ", leveret --help lists all");
+             near ? "did you mean" : "the nearest one is", nearest,
+             near ? "?" : ", leveret --help lists all");
     return false;
 }
 
@@ -257,10 +269,15 @@ bool config_set(struct config *config, const char *key, const char *value, const
                 char *error, size_t error_size)
 {
     assert(key && value && where && error_size > 0);
-    struct setting s = {.config = config, .written = key, .value = value, .where = where,
-                        .error = error, .error_size = error_size};
+    struct setting s = {.config = config,
+                        .written = key,
+                        .value = value,
+                        .where = where,
+                        .error = error,
+                        .error_size = error_size};
     if (!*key || strlen(key) >= CONFIG_TEXT_MAX || !value_printable(key)) {
-        snprintf(error, error_size, "%s: '%.40s' is no key", where, value_printable(key) ? key : "?");
+        snprintf(error, error_size, "%s: '%.40s' is no key", where,
+                 value_printable(key) ? key : "?");
         return false;
     }
     s.key = key_find(key, s.name);
@@ -311,18 +328,20 @@ bool config_check(const struct config *config, char *error, size_t error_size)
 {
     assert(config->mechanism_plain || config->mechanism_amqplain);
     if (config->listener_count == 0) {
-        snprintf(error, error_size,
-                 "listeners.tcp = none leaves no listener: this version of Leveret has no other kind");
+        snprintf(
+            error, error_size,
+            "listeners.tcp = none leaves no listener: this version of Leveret has no other kind");
         return false;
     }
     for (size_t i = 0; i < config->listener_count; i++)
         for (size_t j = 0; j < i; j++)
             if (collide(&config->listeners[i], &config->listeners[j])) {
-                snprintf(error, error_size,
-                         "listeners.tcp.%s and listeners.tcp.%s both want port %u of the same address",
-                         config->listeners[j].name, config->listeners[i].name, config->listeners[i].port);
+                snprintf(
+                    error, error_size,
+                    "listeners.tcp.%s and listeners.tcp.%s both want port %u of the same address",
+                    config->listeners[j].name, config->listeners[i].name,
+                    config->listeners[i].port);
                 return false;
             }
     return true;
 }
-

@@ -1,4 +1,5 @@
-/* config_text.c - the configuration as text: a file in rabbitmq.conf's syntax, the effective one printed, the help. */
+/* config_text.c - the configuration as text: files in rabbitmq.conf's syntax, and what is printed.
+ */
 #include "broker/config.h"
 
 #include <errno.h>
@@ -58,7 +59,8 @@ static bool read_line(struct config *config, char *line, const char *where, char
             value = cut_value(equals + 1, &reason);
     }
     if (!value) {
-        snprintf(error, error_size, "%s: '%.60s': %s", where, value_printable(line) ? line : "?", reason);
+        snprintf(error, error_size, "%s: '%.60s': %s", where, value_printable(line) ? line : "?",
+                 reason);
         return false;
     }
     return config_set(config, line, value, where, error, error_size);
@@ -83,6 +85,7 @@ static int load(const char *path, struct buf *text)
 
 bool config_read(struct config *config, const char *path, char *error, size_t error_size)
 {
+    assert(path && error && error_size > 0);
     struct buf text = {0};
     int result = load(path, &text);
     if (result < 0)
@@ -113,8 +116,8 @@ bool config_read(struct config *config, const char *path, char *error, size_t er
 static void print_text(const char *text, FILE *out)
 {
     size_t len = strlen(text);
-    bool quoted = !len || strchr(text, '#') || *text == '\'' || strstr(text, "$(") || *text == ' ' ||
-                  text[len - 1] == ' ';
+    bool quoted = !len || strchr(text, '#') || *text == '\'' || strstr(text, "$(") ||
+                  *text == ' ' || text[len - 1] == ' ';
     fprintf(out, quoted ? "'%s'" : "%s", text);
 }
 
@@ -125,6 +128,7 @@ static void print_list(const struct key *key, const char *list, FILE *out)
         size_t len = strcspn(at, ",");
         const char *equals = key->kind == KEY_MECHANISM ? memchr(at, '=', len) : NULL;
         size_t name_len = equals ? (size_t)(equals - at) : len;
+        assert(name_len > 0 && (equals || key->kind != KEY_MECHANISM));
         fprintf(out, "%.*s", (int)key_prefix(key), key->name);
         for (size_t i = 0; i < name_len; i++)
             fprintf(out, at[i] == '.' ? "\\%c" : "%c", at[i]);
@@ -142,23 +146,26 @@ static void print_list(const struct key *key, const char *list, FILE *out)
 
 static void print_listeners(const struct config *config, FILE *out)
 {
+    assert(config->listener_count <= CONFIG_LISTENERS_MAX);
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct listen_address *at = &config->listeners[i];
         bool v6 = strchr(at->host, ':') != NULL;
-        fprintf(out, "listeners.tcp.%s = %s%s%s%s%u\n", at->name, v6 ? "[" : "", at->host, v6 ? "]" : "",
-                at->host[0] ? ":" : "", at->port);
+        fprintf(out, "listeners.tcp.%s = %s%s%s%s%u\n", at->name, v6 ? "[" : "", at->host,
+                v6 ? "]" : "", at->host[0] ? ":" : "", at->port);
     }
 }
 
 static void print_scalar(const struct key *key, const void *field, FILE *out)
 {
-    static const char *const levels[] = {"debug", "info", "notice", "warning", "error", "critical", "none"};
+    static const char *const levels[] = {"debug", "info",     "notice", "warning",
+                                         "error", "critical", "none"};
     fprintf(out, "%s = ", key->name);
     switch (key->kind) {
     case KEY_NUMBER:
     case KEY_SIZE:
-        fprintf(out, "%" PRIu64, key->size == sizeof(uint32_t) ? *(const uint32_t *)field
-                                                               : *(const uint64_t *)field);
+        fprintf(out, "%" PRIu64,
+                key->size == sizeof(uint32_t) ? *(const uint32_t *)field
+                                              : *(const uint64_t *)field);
         break;
     case KEY_FLAG:
         fputs(*(const bool *)field ? "true" : "false", out);
@@ -197,6 +204,7 @@ void config_help(FILE *out)
     for (size_t i = 0; i < key_count(); i++) {
         const struct key *key = key_at(i);
         bool shown = *key->defaults;
-        fprintf(out, "  %-29s %s%s%s%s\n", key->name, key->help, shown ? " (" : "", key->defaults, shown ? ")" : "");
+        fprintf(out, "  %-29s %s%s%s%s\n", key->name, key->help, shown ? " (" : "", key->defaults,
+                shown ? ")" : "");
     }
 }

@@ -9,9 +9,15 @@
 #include "broker/value.h"
 
 static const struct key keys[] = {
-#define KEY(name, kind, field, defaults, min, max, help)                                             \
-    {name, KEY_##kind, offsetof(struct config, field), sizeof(((struct config *)0)->field), defaults, \
-     min, max, help},
+#define KEY(name, kind, field, defaults, min, max, help)                                           \
+    {name,                                                                                         \
+     KEY_##kind,                                                                                   \
+     offsetof(struct config, field),                                                               \
+     sizeof(((struct config *)0)->field),                                                          \
+     defaults,                                                                                     \
+     min,                                                                                          \
+     max,                                                                                          \
+     help},
 #include "broker/config.def"
 };
 static_assert(array_size(keys) <= 64, "a bit of config_raw.given each");
@@ -52,7 +58,8 @@ bool key_is_family(const struct key *key)
 const struct key *key_none(const struct key *family)
 {
     for (const struct key *key = keys; key < keys + array_size(keys); key++)
-        if ((key->kind == KEY_NO_LISTENER || key->kind == KEY_LIST_NONE) && key->offset == family->offset)
+        if ((key->kind == KEY_NO_LISTENER || key->kind == KEY_LIST_NONE) &&
+            key->offset == family->offset)
             return key;
     return NULL;
 }
@@ -123,4 +130,3 @@ unsigned key_nearest(const char *written, char *nearest, size_t size)
     }
     return best;
 }
-

@@ -1,4 +1,5 @@
-/* key.h - the table of configuration keys (broker/config.def): what a key is called, looks like and belongs to. */
+/* key.h - the table of configuration keys (broker/config.def) and how a written key is found in it.
+ */
 #ifndef BROKER_KEY_H
 #define BROKER_KEY_H
 
@@ -15,7 +16,7 @@ enum key_kind {
     KEY_LOG_FILE,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */
     KEY_LIST_NONE,
-    KEY_LISTENER,  /* families: the key's last word is a name */
+    KEY_LISTENER, /* families: the key's last word is a name */
     KEY_LIST_FLAG,
     KEY_MECHANISM,
 };
@@ -36,8 +37,8 @@ enum { KEY_NAME_MAX = 127 };
 const struct key *key_at(size_t i);
 size_t key_count(void);
 
-/* The key, or the family it is a member of: then `name` (KEY_NAME_MAX + 1 bytes) becomes the member's, in which a dot
- * was written "\." as in rabbitmq.conf. NULL when there is none. */
+/* The key, or the family it is a member of: then `name` (KEY_NAME_MAX + 1 bytes) becomes the
+ * member's, in which a dot was written "\." as in rabbitmq.conf. NULL when there is none. */
 const struct key *key_find(const char *written, char *name);
 /* True when RabbitMQ has the key and Leveret has not. */
 bool key_is_rabbitmqs(const char *written);

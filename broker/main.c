@@ -1,5 +1,6 @@
-/* main.c - the command line of leveret: reads the configuration, says what is wrong with it, starts the server.
- * Exit status: 0 ended as asked, 1 the configuration or the server failed, 2 the command line is wrong. */
+/* main.c - the command line of leveret: reads the configuration, says what is wrong, starts the
+ * server. Exit status: 0 ended as asked, 1 the configuration or the server failed, 2 the command
+ * line is wrong. */
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +12,14 @@
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, ERROR_SIZE = 2048 };
 
 /* Not in the alphabet: options without a short form. */
-enum { OPTION_CONFIG = 256, OPTION_DATA_DIR, OPTION_SET, OPTION_CHECK, OPTION_VERSION, OPTION_HELP };
+enum {
+    OPTION_CONFIG = 256,
+    OPTION_DATA_DIR,
+    OPTION_SET,
+    OPTION_CHECK,
+    OPTION_VERSION,
+    OPTION_HELP
+};
 
 static const struct option options[] = {
     {"config", required_argument, NULL, OPTION_CONFIG},
@@ -25,21 +33,23 @@ static const struct option options[] = {
 
 static void print_help(void)
 {
-    puts("leveret " LEVERET_VERSION " - a message broker that speaks AMQP 0-9-1 as RabbitMQ does\n"
-         "\n"
-         "Usage: leveret [OPTION]...\n"
-         "\n"
-         "Without options it listens on port 5672 of all addresses and keeps what is durable in ./data.\n"
-         "The user guest with the password guest may log in from this machine. Ctrl-C or SIGTERM ends it.\n"
-         "\n"
-         "  --config FILE     read FILE, written like rabbitmq.conf (key = value)\n"
-         "  --data-dir DIR    keep what is durable in DIR; one process at a time has it\n"
-         "  --set KEY=VALUE   set one key; may be given often and counts more than the file\n"
-         "  --check-config    print the effective configuration, or what is wrong with it, and end\n"
-         "  --version         print the version and end\n"
-         "  --help            print this and end\n"
-         "\n"
-         "Keys, in brackets what holds when nothing is said:");
+    puts(
+        "leveret " LEVERET_VERSION " - a message broker that speaks AMQP 0-9-1 as RabbitMQ does\n"
+        "\n"
+        "Usage: leveret [OPTION]...\n"
+        "\n"
+        "Without options it listens on port 5672 of all addresses, keeps what is durable in\n"
+        "./data and lets the user guest, password guest, log in from this machine. Ctrl-C or\n"
+        "SIGTERM ends it.\n"
+        "\n"
+        "  --config FILE     read FILE, written like rabbitmq.conf (key = value)\n"
+        "  --data-dir DIR    keep what is durable in DIR; one process at a time has it\n"
+        "  --set KEY=VALUE   set one key; may be given often and counts more than the file\n"
+        "  --check-config    print the effective configuration, or what is wrong with it, and end\n"
+        "  --version         print the version and end\n"
+        "  --help            print this and end\n"
+        "\n"
+        "Keys, in brackets what holds when nothing is said:");
     config_help(stdout);
     puts("\n"
          "Examples:\n"
@@ -51,7 +61,8 @@ static void print_help(void)
 
 static int fail(int status, const char *sentence)
 {
-    fprintf(stderr, "leveret: %s%s\n", sentence, status == STATUS_USAGE ? "; leveret --help tells more" : "");
+    fprintf(stderr, "leveret: %s%s\n", sentence,
+            status == STATUS_USAGE ? "; leveret --help tells more" : "");
     return status;
 }
 
@@ -84,7 +95,8 @@ struct request {
 static struct request read_request(int argc, char **argv)
 {
     struct request request = {.status = -1};
-    for (int option; request.status < 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
+    for (int option;
+         request.status < 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (option) {
         case OPTION_CONFIG:
             request.config_path = optarg;
@@ -115,7 +127,8 @@ static struct request read_request(int argc, char **argv)
     return request;
 }
 
-static bool apply_options(struct config *config, int argc, char **argv, char *error, size_t error_size)
+static bool apply_options(struct config *config, int argc, char **argv, char *error,
+                          size_t error_size)
 {
     bool good = true;
     optind = 0; /* once more from the start */

@@ -1,5 +1,6 @@
 /* value.h - the texts of configuration values: numbers, sizes, addresses, comma separated lists.
- * All functions that return bool return false when the text is no such value and then change nothing. */
+ * All functions that return bool return false when the text is no such value and then change
+ * nothing. */
 #ifndef BROKER_VALUE_H
 #define BROKER_VALUE_H
 
@@ -9,7 +10,8 @@
 
 /* Decimal digits only. */
 bool value_number(const char *text, uint64_t *number);
-/* A number that KB, MB or GB (or KiB, MiB, GiB) may follow, powers of 1024 in any case: as RabbitMQ counts them. */
+/* A number that KB, MB or GB (or KiB, MiB, GiB) may follow, in any case: powers of 1024, as
+ * RabbitMQ counts these. */
 bool value_size(const char *text, uint64_t *bytes);
 /* true or false */
 bool value_flag(const char *text, bool *flag);
@@ -24,7 +26,7 @@ bool value_list_has(const char *list, const char *name);
 bool value_list_add(char *list, size_t size, const char *name);
 void value_list_remove(char *list, const char *name);
 
-/* Letters to insert, delete, replace or swap to make one text of the other (at most 63 of each are looked at). */
+/* Letters to insert, delete, replace or swap to make one text of the other; looks at 63 of each. */
 unsigned value_distance(const char *a, const char *b);
 
 #endif

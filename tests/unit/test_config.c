@@ -1,4 +1,5 @@
-/* test_config.c - the configuration: every key, its limits, the syntax of the file, and what mistakes are told. */
+/* test_config.c - the configuration: every key, its limits, the file's syntax, what mistakes are
+ * told. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,14 +51,15 @@ static bool read_text(const char *text)
 /* The sentence after "<path>:". */
 static const char *reason(void)
 {
-    ck_assert_msg(strncmp(error, path, strlen(path)) == 0, "'%s' does not begin with the file", error);
+    ck_assert_msg(strncmp(error, path, strlen(path)) == 0, "'%s' does not begin with the file",
+                  error);
     return error + strlen(path) + 1;
 }
 
-#define refuses(key, value, sentence)                    \
-    do {                                                 \
-        ck_assert_msg(!set(key, value), "%s", value);    \
-        ck_assert_str_eq(error, "--set: " sentence);     \
+#define refuses(key, value, sentence)                                                              \
+    do {                                                                                           \
+        ck_assert_msg(!set(key, value), "%s", value);                                              \
+        ck_assert_str_eq(error, "--set: " sentence);                                               \
     } while (0)
 
 START_TEST(defaults)
@@ -179,20 +181,28 @@ START_TEST(malformed)
     refuses("heartbeat", "60 ", "heartbeat = '60 ': expected a whole number from 0 to 65535");
     refuses("channel_max", "0", "channel_max = '0': expected a whole number from 1 to 65535");
     refuses("frame_max", "0",
-            "frame_max = '0': expected a size from 4096 to 134217728 bytes (KB, MB or GB may follow the number)");
+            "frame_max = '0': expected a size from 4096 to 134217728 bytes (KB, MB or GB may "
+            "follow the number)");
     refuses("max_message_size", "1GB",
-            "max_message_size = '1GB': expected a size from 1 to 536870912 bytes (KB, MB or GB may follow the number)");
+            "max_message_size = '1GB': expected a size from 1 to 536870912 bytes (KB, MB or GB may "
+            "follow the number)");
     refuses("log.console", "yes", "log.console = 'yes': expected true or false");
     refuses("log.console.level", "loud",
-            "log.console.level = 'loud': expected debug, info, notice, warning, error, critical or none");
-    refuses("default_vhost", "", "default_vhost = '': expected 1 to 255 bytes of UTF-8 text without control characters");
-    refuses("default_permissions.read", "(", "default_permissions.read = '(': '(' is not a regular expression: "
-                                             "missing closing parenthesis at character 2");
+            "log.console.level = 'loud': expected debug, info, notice, warning, error, critical or "
+            "none");
+    refuses("default_vhost", "",
+            "default_vhost = '': expected 1 to 255 bytes of UTF-8 text without control characters");
+    refuses("default_permissions.read", "(",
+            "default_permissions.read = '(': '(' is not a regular expression: "
+            "missing closing parenthesis at character 2");
     refuses("auth_mechanisms.1", "EXTERNAL",
-            "auth_mechanisms.1 = 'EXTERNAL': expected PLAIN or AMQPLAIN, the mechanisms of this version of Leveret");
-    refuses("loopback_users", "guest", "loopback_users = 'guest': expected none, or keys loopback_users.<name>");
-    refuses("default_user_tags.a,b", "true", "default_user_tags.a,b = 'true': a name has no comma, and all names "
-                                             "together at most 255 bytes");
+            "auth_mechanisms.1 = 'EXTERNAL': expected PLAIN or AMQPLAIN, the mechanisms of this "
+            "version of Leveret");
+    refuses("loopback_users", "guest",
+            "loopback_users = 'guest': expected none, or keys loopback_users.<name>");
+    refuses("default_user_tags.a,b", "true",
+            "default_user_tags.a,b = 'true': a name has no comma, and all names "
+            "together at most 255 bytes");
     ck_assert(!set("default_user", "a\nb") && !set("default_user", "\xff"));
     ck_assert(config_check(&config, error, sizeof(error)));
 }
@@ -202,7 +212,9 @@ END_TEST
 START_TEST(secret_is_not_told)
 {
     ck_assert(!set("default_pass", "encrypted:clover"));
-    ck_assert_str_eq(error, "--set: default_pass: encrypted values are not supported by this version of Leveret");
+    ck_assert_str_eq(
+        error,
+        "--set: default_pass: encrypted values are not supported by this version of Leveret");
     ck_assert(!set("default_pass", "clover\x01"));
     ck_assert_ptr_null(strstr(error, "clover"));
 }
@@ -213,13 +225,18 @@ START_TEST(unknown_keys)
     refuses("hearbeat", "1", "unknown key 'hearbeat' - did you mean 'heartbeat'?");
     refuses("Heartbeat", "1", "unknown key 'Heartbeat' - did you mean 'heartbeat'?");
     refuses("chanel_max", "1", "unknown key 'chanel_max' - did you mean 'channel_max'?");
-    refuses("listener.tcp.default", "1", "unknown key 'listener.tcp.default' - did you mean 'listeners.tcp.default'?");
-    refuses("listeners.tpc.7", "1", "unknown key 'listeners.tpc.7' - did you mean 'listeners.tcp.7'?");
-    refuses("log.console.levle", "1", "unknown key 'log.console.levle' - did you mean 'log.console.level'?");
+    refuses("listener.tcp.default", "1",
+            "unknown key 'listener.tcp.default' - did you mean 'listeners.tcp.default'?");
+    refuses("listeners.tpc.7", "1",
+            "unknown key 'listeners.tpc.7' - did you mean 'listeners.tcp.7'?");
+    refuses("log.console.levle", "1",
+            "unknown key 'log.console.levle' - did you mean 'log.console.level'?");
     refuses("default_permission.read", "1",
             "unknown key 'default_permission.read' - did you mean 'default_permissions.read'?");
-    refuses("zzz", "1", "unknown key 'zzz' - the nearest one is 'log.dir', leveret --help lists all");
-    refuses("listeners.tcp.a.b", "1", "unknown key 'listeners.tcp.a.b' - did you mean 'listeners.tcp.b'?");
+    refuses("zzz", "1",
+            "unknown key 'zzz' - the nearest one is 'log.dir', leveret --help lists all");
+    refuses("listeners.tcp.a.b", "1",
+            "unknown key 'listeners.tcp.a.b' - did you mean 'listeners.tcp.b'?");
     ck_assert(!set("listeners.tcp.", "1") && !set("", "1") && !set(".", "1") && !set("a\tb", "1"));
     ck_assert(!set("heartbeat.", "1") && !set("heartbeat.x", "1"));
     char longest[400];
@@ -234,20 +251,49 @@ END_TEST
 START_TEST(rabbitmq_keys)
 {
     const char *const some[] = {
-        "vm_memory_high_watermark.relative", "vm_memory_high_watermark.absolute", "disk_free_limit.absolute",
-        "listeners.ssl.default", "listeners.ssl", "ssl_options.cacertfile", "ssl_options.versions.1",
-        "management.tcp.port", "management.path_prefix", "load_definitions", "definitions.local.path",
-        "consumer_timeout", "log.file.formatter", "log.console.use_colors", "log.default.level",
-        "log.connection.level", "auth_backends.1", "auth_backends.1.authn", "proxy_protocol", "cluster_name",
-        "cluster_formation.peer_discovery_backend", "cluster_partition_handling", "default_queue_type",
-        "queue_leader_locator", "collect_statistics_interval", "prometheus.tcp.port", "tcp_listen_options.backlog",
-        "num_acceptors.tcp", "connection_max", "default_users.app.password", "quorum_queue.compute_checksums",
-        "mqtt.default_user", "web_stomp.tcp.port", "raft.wal_max_size_bytes", "net_ticktime", "vhost_max",
+        "vm_memory_high_watermark.relative",
+        "vm_memory_high_watermark.absolute",
+        "disk_free_limit.absolute",
+        "listeners.ssl.default",
+        "listeners.ssl",
+        "ssl_options.cacertfile",
+        "ssl_options.versions.1",
+        "management.tcp.port",
+        "management.path_prefix",
+        "load_definitions",
+        "definitions.local.path",
+        "consumer_timeout",
+        "log.file.formatter",
+        "log.console.use_colors",
+        "log.default.level",
+        "log.connection.level",
+        "auth_backends.1",
+        "auth_backends.1.authn",
+        "proxy_protocol",
+        "cluster_name",
+        "cluster_formation.peer_discovery_backend",
+        "cluster_partition_handling",
+        "default_queue_type",
+        "queue_leader_locator",
+        "collect_statistics_interval",
+        "prometheus.tcp.port",
+        "tcp_listen_options.backlog",
+        "num_acceptors.tcp",
+        "connection_max",
+        "default_users.app.password",
+        "quorum_queue.compute_checksums",
+        "mqtt.default_user",
+        "web_stomp.tcp.port",
+        "raft.wal_max_size_bytes",
+        "net_ticktime",
+        "vhost_max",
     };
     for (size_t i = 0; i < array_size(some); i++) {
         char expected[256];
-        snprintf(expected, sizeof(expected),
-                 "--set: '%s' is known to RabbitMQ, not supported by this version of Leveret: remove it", some[i]);
+        snprintf(
+            expected, sizeof(expected),
+            "--set: '%s' is known to RabbitMQ, not supported by this version of Leveret: remove it",
+            some[i]);
         ck_assert_msg(!set(some[i], "1"), "%s", some[i]);
         ck_assert_str_eq(error, expected);
     }
@@ -259,11 +305,14 @@ START_TEST(file_names_the_line)
     ck_assert(!read_text("# comment\n\nhearbeat = 30\n"));
     ck_assert_str_eq(reason(), "3: unknown key 'hearbeat' - did you mean 'heartbeat'?");
     ck_assert(!read_text("heartbeat = 30\r\nframe_max = 12"));
-    ck_assert_str_eq(reason(), "2: frame_max = '12': expected a size from 4096 to 134217728 bytes (KB, MB or GB may "
-                               "follow the number)");
+    ck_assert_str_eq(
+        reason(),
+        "2: frame_max = '12': expected a size from 4096 to 134217728 bytes (KB, MB or GB may "
+        "follow the number)");
     ck_assert(!read_text("ssl_options.verify = verify_peer"));
-    ck_assert_str_eq(reason(), "1: 'ssl_options.verify' is known to RabbitMQ, not supported by this version of "
-                               "Leveret: remove it");
+    ck_assert_str_eq(
+        reason(), "1: 'ssl_options.verify' is known to RabbitMQ, not supported by this version of "
+                  "Leveret: remove it");
 }
 END_TEST
 
@@ -302,7 +351,8 @@ START_TEST(bad_syntax)
         {"heartbeat = # 30", "1: 'heartbeat': no value after '='"},
         {"data_dir = 'open", "1: 'data_dir': the quote is not closed"},
         {"data_dir = 'it''s'", "1: 'data_dir': text after the closing quote"},
-        {"default_user = $(USER)", "1: 'default_user': $(…) is not replaced by this version of Leveret"},
+        {"default_user = $(USER)",
+         "1: 'default_user': $(…) is not replaced by this version of Leveret"},
         {"[section]", "1: '[section]': expected 'key = value'"},
         {"heartbeat: 30", "1: 'heartbeat: 30': expected 'key = value'"},
         {"\xff\xfe", "1: '?': expected 'key = value'"},
@@ -337,7 +387,8 @@ END_TEST
 
 START_TEST(listeners)
 {
-    /* The first one given replaces the default list, as RabbitMQ does; the same name is replaced. */
+    /* The first one given replaces the default list, as RabbitMQ does; the same name is replaced.
+     */
     ck_assert(set("listeners.tcp.1", "127.0.0.1:5680") && set("listeners.tcp.2", "[::1]:5681"));
     ck_assert(set("listeners.tcp.three", "::1:5682") && set("listeners.tcp.1", "127.0.0.2:5683"));
     ck_assert(set("listeners.tcp.0", "0"));
@@ -356,10 +407,26 @@ END_TEST
 
 START_TEST(bad_addresses)
 {
-    const char *const bad[] = {"",      "65536",      "-1",          "x",           ":5672",     "127.0.0.1",
-                               "1.2.3:5672", "localhost:5672", "[::1]", "[::1:5672", "::1]:5672", "[]:5672",
-                               "::1",   "127.0.0.1:", "127.0.0.1:x", "5672 ",       "0x10",      "[127.0.0.1:1",
-                               "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd:5672"};
+    const char *const bad[] = {
+        "",
+        "65536",
+        "-1",
+        "x",
+        ":5672",
+        "127.0.0.1",
+        "1.2.3:5672",
+        "localhost:5672",
+        "[::1]",
+        "[::1:5672",
+        "::1]:5672",
+        "[]:5672",
+        "::1",
+        "127.0.0.1:",
+        "127.0.0.1:x",
+        "5672 ",
+        "0x10",
+        "[127.0.0.1:1",
+        "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd:5672"};
     for (size_t i = 0; i < array_size(bad); i++) {
         ck_assert_msg(!set("listeners.tcp.default", bad[i]), "%s", bad[i]);
         ck_assert_ptr_nonnull(strstr(error, "expected a port from 0 to 65535"));
@@ -382,12 +449,15 @@ START_TEST(listeners_that_collide)
     ck_assert(config_check(&config, error, sizeof(error)));
     ck_assert(set("listeners.tcp.3", "5672"));
     ck_assert(!config_check(&config, error, sizeof(error)));
-    ck_assert_str_eq(error, "listeners.tcp.1 and listeners.tcp.3 both want port 5672 of the same address");
+    ck_assert_str_eq(error,
+                     "listeners.tcp.1 and listeners.tcp.3 both want port 5672 of the same address");
     ck_assert(set("listeners.tcp.3", "0") && set("listeners.tcp.4", "0"));
     ck_assert(config_check(&config, error, sizeof(error)));
     ck_assert(set("listeners.tcp", "none"));
     ck_assert(!config_check(&config, error, sizeof(error)));
-    ck_assert_str_eq(error, "listeners.tcp = none leaves no listener: this version of Leveret has no other kind");
+    ck_assert_str_eq(
+        error,
+        "listeners.tcp = none leaves no listener: this version of Leveret has no other kind");
     refuses("listeners.tcp.1", "1", "listeners.tcp.1 = '1': contradicts 'listeners.tcp = none'");
 }
 END_TEST
@@ -402,7 +472,8 @@ START_TEST(lists)
     ck_assert_str_eq(config.loopback_users, "al.ice");
     ck_assert(set("loopback_users", "none"));
     ck_assert_str_eq(config.loopback_users, "");
-    refuses("loopback_users.bob", "true", "loopback_users.bob = 'true': contradicts 'loopback_users = none'");
+    refuses("loopback_users.bob", "true",
+            "loopback_users.bob = 'true': contradicts 'loopback_users = none'");
     ck_assert(set("default_user_tags.administrator", "false"));
     ck_assert_str_eq(config.default_user_tags, "");
     ck_assert(set("auth_mechanisms.1", "PLAIN"));
@@ -452,7 +523,8 @@ static void check_round_trip(void)
     ck_assert_int_eq(ftell(a), ftell(b));
     ck_assert_uint_eq(printed.listener_count, config.listener_count);
     ck_assert_int_eq(memcmp(printed.listeners, config.listeners,
-                            config.listener_count * sizeof(config.listeners[0])), 0);
+                            config.listener_count * sizeof(config.listeners[0])),
+                     0);
     ck_assert_str_eq(printed.loopback_users, config.loopback_users);
     ck_assert_str_eq(printed.default_user_tags, config.default_user_tags);
     ck_assert_str_eq(printed.default_user, config.default_user);
@@ -472,7 +544,8 @@ START_TEST(print_reads_back)
     ck_assert(set("listeners.tcp.1", "127.0.0.1:5680") && set("listeners.tcp.2", "[::1]:0"));
     ck_assert(set("loopback_users.al\\.ice", "true") && set("default_user", " a # b"));
     ck_assert(set("default_permissions.read", "") && set("auth_mechanisms.9", "AMQPLAIN"));
-    ck_assert(set("log.file", "x.log") && set("log.console.level", "critical") && set("max_message_size", "1"));
+    ck_assert(set("log.file", "x.log") && set("log.console.level", "critical") &&
+              set("max_message_size", "1"));
     check_round_trip();
     ck_assert(set("loopback_users", "none") && set("default_user_tags.administrator", "false"));
     check_round_trip();
@@ -501,7 +574,8 @@ START_TEST(values)
 {
     uint64_t n = 7;
     ck_assert(value_number("18446744073709551615", &n) && n == UINT64_MAX);
-    ck_assert(!value_number("18446744073709551616", &n) && !value_number("", &n) && !value_number("+1", &n));
+    ck_assert(!value_number("18446744073709551616", &n) && !value_number("", &n) &&
+              !value_number("+1", &n));
     ck_assert(value_size("1kb", &n) && n == 1024);
     ck_assert(value_size("2GiB", &n) && n == UINT64_C(2) << 30);
     ck_assert(value_size("17179869183GB", &n) && n == UINT64_C(17179869183) << 30);

@@ -98,7 +98,8 @@ START_TEST(put_replaces_and_keeps_permissions)
 {
     struct user *bob = put("bob", "one", "monitoring, administrator");
     ck_assert(bob->administrator && !bob->impersonator);
-    ck_assert(user_permit(bob, SLICE("/"), SLICE(".*"), SLICE(".*"), SLICE(".*"), error, sizeof(error)));
+    ck_assert(
+        user_permit(bob, SLICE("/"), SLICE(".*"), SLICE(".*"), SLICE(".*"), error, sizeof(error)));
     ck_assert_ptr_eq(put("bob", "two", "impersonator"), bob);
     ck_assert(!bob->administrator && bob->impersonator);
     ck_assert_ptr_null(user_authenticate(&users, SLICE("bob"), SLICE("one")));
@@ -126,8 +127,8 @@ START_TEST(many_users)
     for (int i = 0; i < 2000; i++) {
         snprintf(name, sizeof(name), "user-%d", i);
         snprintf(password, sizeof(password), "password-%d", i);
-        ck_assert(user_permit(put(name, password, ""), SLICE("/"), SLICE("^a"), SLICE("b$"), SLICE(""),
-                              error, sizeof(error)));
+        ck_assert(user_permit(put(name, password, ""), SLICE("/"), SLICE("^a"), SLICE("b$"),
+                              SLICE(""), error, sizeof(error)));
     }
     ck_assert_uint_eq(users.by_name.size, 2000);
     ck_assert_ptr_eq(user_authenticate(&users, SLICE("user-1999"), SLICE("password-1999")),
@@ -158,7 +159,8 @@ START_TEST(permissions)
                            sizeof(error)));
     ck_assert_ptr_nonnull(strstr(error, "'(oops' is not a regular expression: "));
     ck_assert(!permission_allows(user_permission(carol, SLICE("/")), ACCESS_CONFIGURE, SLICE("q")));
-    ck_assert(user_permit(carol, SLICE("/"), SLICE(".*"), SLICE(""), SLICE(".*"), error, sizeof(error)));
+    ck_assert(
+        user_permit(carol, SLICE("/"), SLICE(".*"), SLICE(""), SLICE(".*"), error, sizeof(error)));
     may = user_permission(carol, SLICE("/"));
     ck_assert(permission_allows(may, ACCESS_CONFIGURE, SLICE("q")));
     ck_assert(!permission_allows(may, ACCESS_WRITE, SLICE("xxabcxx")));
@@ -199,7 +201,8 @@ START_TEST(pattern_errors)
     for (size_t i = 0; i < array_size(bad); i++) {
         error[0] = 0;
         ck_assert_ptr_null(pattern_compile(slice_of_string(bad[i]), error, sizeof(error)));
-        ck_assert_msg(strstr(error, "is not a regular expression") != NULL, "%s: %s", bad[i], error);
+        ck_assert_msg(strstr(error, "is not a regular expression") != NULL, "%s: %s", bad[i],
+                      error);
     }
     static char longest[PATTERN_LENGTH_MAX + 1];
     memset(longest, 'a', sizeof(longest));
@@ -207,7 +210,8 @@ START_TEST(pattern_errors)
         pattern_compile(slice_of(longest, PATTERN_LENGTH_MAX), error, sizeof(error));
     ck_assert_ptr_nonnull(pattern);
     pattern_free(&pattern);
-    ck_assert_ptr_null(pattern_compile(slice_of(longest, PATTERN_LENGTH_MAX + 1), error, sizeof(error)));
+    ck_assert_ptr_null(
+        pattern_compile(slice_of(longest, PATTERN_LENGTH_MAX + 1), error, sizeof(error)));
     ck_assert_ptr_nonnull(strstr(error, "4097"));
     ck_assert_ptr_null(pattern_compile(SLICE("(((((((a{999}){999}){999}){999}){999}){999})"), error,
                                        sizeof(error)));
@@ -253,7 +257,8 @@ START_TEST(plain_refuses)
     ck_assert(!plain(SLICE("\0"), &name, &password));
     ck_assert(!plain(SLICE("guest\0guest"), &name, &password));
     ck_assert(!plain(SLICE("\0guest"), &name, &password));
-    ck_assert(!plain(SLICE("admin\0guest\0guest"), &name, &password)); /* K06: an authorization id */
+    ck_assert(
+        !plain(SLICE("admin\0guest\0guest"), &name, &password)); /* K06: an authorization id */
     ck_assert(!plain(SLICE("\0guest\0guest\0"), &name, &password));
     ck_assert(!plain(SLICE("\0guest\0gu\0est"), &name, &password));
 }
