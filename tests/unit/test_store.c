@@ -459,7 +459,7 @@ START_TEST(failures_at_start_are_told)
         int failed = try_start();
         if (!failed)
             break;
-        ck_assert_int_eq(failed, -EIO);
+        ck_assert_msg(failed == -EIO, "call %d: %s", (int)at, error);
         ck_assert_msg(strstr(error, "data") && strstr(error, strerror(EIO)), "%s", error);
         store_close(&store);
         start();
