@@ -1,5 +1,6 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
-#include "broker/channel.h"
+#include "broker/consume.h"
+#include "broker/deliver.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 {

@@ -2,7 +2,7 @@
  *
  * Pushes, acks and new consumers only mark a queue ready; this drains the marked queues once a turn, a bounded number
  * of messages from each before the next has its turn, and a bounded number in all, so that input is not starved. */
-#include "broker/channel.h"
+#include "broker/deliver.h"
 
 enum {
     DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */

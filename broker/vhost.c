@@ -1,7 +1,7 @@
 /* vhost.c - a virtual host: its exchanges and queues, and their lives. */
 #include "broker/vhost.h"
 
-#include "broker/channel.h"
+#include "broker/consume.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
