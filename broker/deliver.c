@@ -166,6 +166,9 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
 {
     struct channel *ch = sub->channel;
     struct entry entry = queue_next(q, &sub->consumer);
+    uint64_t batch = sub->consumer.no_ack ? 0 : queue_delivery_batch(q, &entry);
+    if (batch)
+        connection_bar(ch->conn, batch);
     if (!write_delivery(sub, ch->delivery_tag + 1, &entry)) {
         refuse_header(q, sub, &entry);
         return false;
