@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""command_line.py - options and exit statuses of leveret, without starting a broker: command_line.py LEVERET"""
+"""command_line.py - options and exit statuses of leveret, without a broker: command_line.py LEVERET"""
 import pathlib
 import subprocess
 import sys
