@@ -16,7 +16,7 @@ CASES = [
     (["--set", "heartbeat=5", "--config", "CONF", "--check-config"], 0, "heartbeat = 5\n", ""),
     (["--config", "CONF", "--check-config"], 0, "heartbeat = 7\n", ""),
     (["--config", "CONF", "--set", "default_pass=a=b", "--check-config"], 0, "# default_pass", ""),
-    (["--config", "BAD", "--check-config"], 1, "", "BAD:2: unknown key 'hearbeat' - did you mean 'heartbeat'?"),
+    (["--config", "BAD", "--check-config"], 1, "", "BAD:2: unknown key 'hearbeat' - did you mean 'heartbeat"),
     (["--config", "BAD"], 1, "", "did you mean"),
     (["--config", "NONE"], 1, "", "NONE: No such file or directory\n"),
     (["--set", "channel_max=0"], 1, "", "leveret: --set: channel_max = '0': expected"),
