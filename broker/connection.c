@@ -75,6 +75,7 @@ void connection_free(struct connection **connection)
 
 void connection_release(struct connection *conn)
 {
+    pace_stop(conn);
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         struct channel *ch = conn->channels.slots[i];
         if (ch)
@@ -510,8 +511,10 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT) {
         size_t taken = step(conn, slice_of(in.at + used, in.len - used));
         if (taken == 0)
-            return used;
+            break;
         used += taken;
     }
+    if (conn->pace.behind)
+        pace_start(conn);
     return conn->state >= CONNECTION_SILENT ? in.len : used;
 }

@@ -48,6 +48,13 @@ struct heartbeat {
     uint64_t received, sent; /* stream counters at the last tick */
 };
 
+/* A publisher that waits for a queue's consumers to catch up, for a few milliseconds at most. */
+struct pace {
+    struct queue *behind; /* the queue, while this turn's input is taken; then where it is linked */
+    struct list link;     /* in queue.paced while it waits */
+    struct timer timer;
+};
+
 struct connection {
     struct stream stream;
     struct server *server;
@@ -55,6 +62,7 @@ struct connection {
     struct barrier_ring barriers;
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;
+    struct pace pace;
     struct list parked;          /* consumers waiting for the output to drain */
     struct list exclusive_queues; /* queue.of_owner */
     struct channel_table channels;
@@ -95,6 +103,13 @@ void connection_lift_barriers(struct server *s, uint64_t durable);
 /* Stops reading while the journal is too far behind; and reads again. */
 void connection_throttle(struct connection *conn);
 void connection_unthrottle_all(struct server *s);
+
+/* pace.c: the connection published to a queue that is behind; reading stops at the end of its input. */
+void pace_note(struct connection *conn, struct queue *q);
+void pace_start(struct connection *conn);
+void pace_stop(struct connection *conn);
+/* The queue has caught up, or goes: all who wait for it are read again. */
+void pace_release(struct queue *q);
 
 struct channel *connection_channel(const struct connection *conn, uint16_t number);
 void connection_add_channel(struct connection *conn, struct channel *ch);

@@ -202,6 +202,8 @@ static bool set_aside(struct subscription *sub)
 static size_t deliver_queue(struct queue *q, size_t max, size_t *bytes)
 {
     size_t done = 0;
+    if (!list_empty(&q->paced) && queue_has_caught_up(q))
+        pace_release(q);
     while (done < max && list_linked(&q->ready_link)) {
         struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
         if (set_aside(sub))

@@ -116,8 +116,9 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
 }
 
 /* One record for all durable queues, then a push to each queue. Returns the journal batch, 0 = not journalled. */
-static uint64_t enqueue(struct server *s, const struct route_set *set, struct message *m)
+static uint64_t enqueue(struct connection *conn, const struct route_set *set, struct message *m)
 {
+    struct server *s = conn->server;
     size_t durable = 0;
     if (s->targets_capacity < set->size) {
         s->targets_capacity = set->size * 2;
@@ -137,6 +138,8 @@ static uint64_t enqueue(struct server *s, const struct route_set *set, struct me
     for (size_t i = 0; i < set->size; i++) {
         struct queue *q = queue_of_dest(set->queues[i]);
         queue_push(q, m, m->persistent && queue_is_stored(q));
+        if (queue_is_behind(q))
+            pace_note(conn, q);
     }
     return durable ? m->batch : 0;
 }
@@ -189,7 +192,7 @@ uint64_t submit_route(struct channel *ch, struct exchange *x, struct message **m
         m = strip_bcc(s, m, &props);
     if (set->size == 0 && mandatory)
         send_return(ch, m);
-    uint64_t batch = enqueue(s, set, m);
+    uint64_t batch = enqueue(ch->conn, set, m);
     message_unref(&s->messages, &m);
     return batch;
 }

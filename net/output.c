@@ -159,6 +159,18 @@ static int gather(const struct output *output, struct iovec *iovecs, size_t shar
     return count;
 }
 
+/* Takes up to `size` bytes off a run; returns how many. */
+static size_t advance(const uint8_t **at, size_t *len, size_t size)
+{
+    if (size > *len)
+        size = *len;
+    if (size > 0) { /* an absent reference is at NULL, which must not be added to */
+        *at += size;
+        *len -= size;
+    }
+    return size;
+}
+
 /* Takes `size` written bytes off the front. */
 static void consume(struct output *output, struct net *net, size_t size)
 {
@@ -166,18 +178,15 @@ static void consume(struct output *output, struct net *net, size_t size)
     output->pending -= size;
     struct out_part *part;
     while ((part = first_part(output)) && part != output->filling) {
-        size_t run = size < part->size ? size : part->size;
-        part->at += run, part->size -= run, size -= run;
-        size_t ref = size < part->ref.len ? size : part->ref.len;
-        part->ref.at += ref, part->ref.len -= ref, size -= ref;
+        size -= advance(&part->at, &part->size, size);
+        size -= advance(&part->ref.at, &part->ref.len, size);
         if (part->size + part->ref.len > 0)
             break;
         drop_part(output, net, part);
     }
     if (size > 0) {
         assert(part != NULL && part == output->filling && size <= part->size);
-        part->at += size;
-        part->size -= size;
+        advance(&part->at, &part->size, size);
     }
 }
 

@@ -52,6 +52,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     dest_init(&q->dest, DEST_QUEUE, q->name);
     list_init(&q->consumers);
     list_init(&q->rotation);
+    list_init(&q->paced);
     home->queue_count++;
     return q;
 }
@@ -88,6 +89,7 @@ void queue_delete(struct queue **queue)
     struct queue *q = *queue;
     *queue = NULL;
     assert(list_empty(&q->consumers) && list_empty(&q->dest.bindings) && !q->deleted);
+    assert(list_empty(&q->paced));
     dig_grave(q, true);
     list_unlink(&q->of_owner);
     q->exclusive_owner = NULL;

@@ -43,6 +43,7 @@ struct queue {
     size_t consumer_count;
     bool exclusive_consumer;  /* its only consumer asked to be alone */
     struct list ready_link;
+    struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
     struct store_run run;
     struct queue_counters counters;
 };
@@ -61,6 +62,22 @@ void queue_delete(struct queue **q);
 static inline size_t queue_ready(const struct queue *q)
 {
     return order_size(&q->order);
+}
+
+/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A queue without
+ * consumers only stores, and never holds anybody up. */
+enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
+
+static inline bool queue_is_behind(const struct queue *q)
+{
+    return q->consumer_count > 0 && (order_size(&q->order) > QUEUE_BACKLOG_MESSAGES ||
+                                     q->ready_bytes > QUEUE_BACKLOG_BYTES);
+}
+
+static inline bool queue_has_caught_up(const struct queue *q)
+{
+    return q->consumer_count == 0 || (order_size(&q->order) <= QUEUE_BACKLOG_MESSAGES / 2 &&
+                                      q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
 /* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue under

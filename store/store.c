@@ -338,7 +338,7 @@ void store_stats(struct store *store, struct store_stats *stats)
         .journal_bytes = segments_file_bytes(&store->segments),
         .live_messages = store->segments.live + store->open->live,
         .segments = (unsigned)store->segments.in_use.size,
-        .spare_segments = (unsigned)store->segments.spare.size,
+        .spare_segments = (unsigned)(store->segments.spare.size + store->segments.odd.size),
     };
 }
 
