@@ -5,6 +5,7 @@
  * since the last replacement: keys that come once do not drive out those that come often. */
 #include "exchange/cache.h"
 
+#include "base/assert.h"
 #include "base/mem.h"
 
 enum { KEY_MAX = 255, BLOCK_UNIT = 64 };

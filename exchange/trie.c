@@ -42,12 +42,12 @@ uint64_t trie_hash(const struct trie *trie, struct slice word)
 }
 
 /* Bytes of the words from `i` on, each with its leading '.'. */
-static size_t tail_bytes(const struct pattern *p, unsigned i)
+static size_t tail_bytes(const struct word_pattern *p, unsigned i)
 {
     size_t bytes = 0;
     for (; i < p->count; i++)
         bytes += 1 + p->words[i].len;
-    assertf(bytes <= PATTERN_KEY_MAX, "a tail of %zu bytes", bytes);
+    assertf(bytes <= WORDS_KEY_MAX, "a tail of %zu bytes", bytes);
     return bytes;
 }
 
@@ -58,12 +58,10 @@ struct slice trie_tail(const struct trie_node *node)
     return slice_of(key.at + key.len - node->tail_len, node->tail_len);
 }
 
-static bool tail_is(const struct trie_node *node, const struct pattern *p, unsigned i)
+static bool tail_is(const struct trie_node *node, const struct word_pattern *p, unsigned i)
 {
     struct slice tail = trie_tail(node), word;
-    if (i < p->plain_from)
-        return false; /* a '#' is to come, and no tail has one */
-    for (; pattern_next(&tail, &word); i++)
+    for (; words_next(&tail, &word); i++)
         if (i == p->count || !slice_equal(word, p->words[i]))
             return false;
     return i == p->count;
@@ -218,7 +216,7 @@ static void unlink_child(struct trie *trie, uint32_t node)
 
 static uint8_t *copy_word(struct slice word)
 {
-    assert(word.len <= PATTERN_KEY_MAX);
+    assert(word.len <= WORDS_KEY_MAX);
     uint8_t *copy = mem_alloc(1 + word.len);
     copy[0] = (uint8_t)word.len;
     if (word.len)
@@ -233,7 +231,7 @@ static uint32_t split_tail(struct trie *trie, uint32_t low, struct slice word)
     uint32_t high = take_node(trie, trie->nodes[low].kind);
     struct trie_node *leaf = &trie->nodes[low], *above = &trie->nodes[high];
     struct slice tail = trie_tail(leaf), first = {0};
-    pattern_next(&tail, &first);
+    words_next(&tail, &first);
     above->parent = leaf->parent;
     if (leaf->kind == WORD_LITERAL) {
         above->word = copy_word(word);
@@ -246,7 +244,7 @@ static uint32_t split_tail(struct trie *trie, uint32_t low, struct slice word)
         trie->nodes[leaf->parent].hash = high;
         above->stamp = leaf->stamp;
     }
-    leaf->kind = (uint8_t)pattern_kind(first);
+    leaf->kind = (uint8_t)words_kind(first);
     leaf->word = NULL;
     leaf->tail_len = (uint8_t)tail.len;
     assert(leaf->kind != WORD_HASH);
@@ -264,7 +262,7 @@ static uint32_t open_node(struct trie *trie, uint32_t node, struct slice word)
     return node;
 }
 
-static uint32_t find_edge(const struct trie *trie, uint32_t node, const struct pattern *p, unsigned i,
+static uint32_t find_edge(const struct trie *trie, uint32_t node, const struct word_pattern *p, unsigned i,
                           uint64_t word_hash)
 {
     if (p->kinds[i] == WORD_STAR)
@@ -287,7 +285,7 @@ static void attach(struct trie *trie, uint32_t node, struct binding *binding)
 }
 
 /* The new node takes the rest of the key as its tail if no '#' is in it. */
-static uint32_t add_edge(struct trie *trie, uint32_t parent, const struct pattern *p, unsigned *i,
+static uint32_t add_edge(struct trie *trie, uint32_t parent, const struct word_pattern *p, unsigned *i,
                          uint64_t word_hash)
 {
     uint32_t node = take_node(trie, p->kinds[*i]);
@@ -305,8 +303,8 @@ static uint32_t add_edge(struct trie *trie, uint32_t parent, const struct patter
 
 void trie_add(struct trie *trie, struct binding *binding)
 {
-    struct pattern p;
-    pattern_parse(binding->key, &p);
+    struct word_pattern p;
+    words_parse(binding->key, &p);
     uint32_t node = TRIE_ROOT;
     for (unsigned i = 0; i < p.count;) {
         uint64_t word_hash = p.kinds[i] == WORD_LITERAL ? trie_hash(trie, p.words[i]) : 0;

@@ -5,12 +5,12 @@
  * Where a key goes on alone it is not taken apart: a leaf keeps the rest as a tail (of literal words
  * and '*'), and is split when another key comes along. So a typical binding costs one node, however
  * many words it has. The tail's bytes, and the leaf's own word, are those of a binding on the leaf.
- * As pattern.h has it a '#' never has a wildcard below it, and equal patterns end at the same node. */
+ * As words.h has it a '#' never has a wildcard below it, and equal patterns end at the same node. */
 #ifndef EXCHANGE_TRIE_H
 #define EXCHANGE_TRIE_H
 
 #include "exchange/dest.h"
-#include "exchange/pattern.h"
+#include "exchange/words.h"
 
 enum { TRIE_ROOT = 1 };
 
@@ -52,7 +52,7 @@ void trie_remove(struct trie *trie, struct binding *binding);
 /* The child for a literal word, 0 when there is none; `word_hash` is trie_hash of it. */
 uint32_t trie_child(const struct trie *trie, uint32_t node, struct slice word, uint64_t word_hash);
 uint64_t trie_hash(const struct trie *trie, struct slice word);
-/* What is left of the keys that end at this leaf; it is walked with pattern_next. */
+/* What is left of the keys that end at this leaf; it is walked with words_next. */
 struct slice trie_tail(const struct trie_node *node);
 
 #endif

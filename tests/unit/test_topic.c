@@ -296,7 +296,7 @@ START_TEST(memory_is_given_back)
     trie_init(&trie, 1);
     uint32_t small = trie.capacity;
     struct binding root = bare(""), *bindings = calloc(KEYS, sizeof(*bindings));
-    char(*keys)[16] = calloc(KEYS, sizeof(*keys));
+    char(*keys)[32] = calloc(KEYS, sizeof(*keys));
     trie_add(&trie, &root);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < KEYS; i++) {

@@ -1,11 +1,11 @@
-/* pattern.c - keys of a topic exchange as words. */
-#include "exchange/pattern.h"
+/* words.c - keys of a topic exchange as words. */
+#include "exchange/words.h"
 
 #include "base/assert.h"
 
-void pattern_split(struct slice key, struct words *words)
+void words_split(struct slice key, struct words *words)
 {
-    assertf(key.len <= PATTERN_KEY_MAX, "key of %zu bytes", key.len);
+    assertf(key.len <= WORDS_KEY_MAX, "key of %zu bytes", key.len);
     words->count = 0;
     if (key.len == 0)
         return;
@@ -19,14 +19,14 @@ void pattern_split(struct slice key, struct words *words)
     words->words[words->count++] = slice_of(start, (size_t)(end - start));
 }
 
-enum word_kind pattern_kind(struct slice word)
+enum word_kind words_kind(struct slice word)
 {
     if (word.len != 1)
         return WORD_LITERAL;
     return word.at[0] == '*' ? WORD_STAR : word.at[0] == '#' ? WORD_HASH : WORD_LITERAL;
 }
 
-static void append(struct pattern *p, enum word_kind kind, struct slice word)
+static void append(struct word_pattern *p, enum word_kind kind, struct slice word)
 {
     p->kinds[p->count] = (uint8_t)kind;
     p->words[p->count++] = word;
@@ -34,14 +34,14 @@ static void append(struct pattern *p, enum word_kind kind, struct slice word)
         p->plain_from = p->count;
 }
 
-void pattern_parse(struct slice key, struct pattern *p)
+void words_parse(struct slice key, struct word_pattern *p)
 {
     struct words raw;
-    pattern_split(key, &raw);
+    words_split(key, &raw);
     p->count = p->plain_from = 0;
     bool hash = false;
     for (unsigned i = 0; i < raw.count; i++) {
-        enum word_kind kind = pattern_kind(raw.words[i]);
+        enum word_kind kind = words_kind(raw.words[i]);
         if (kind == WORD_HASH) {
             hash = true;
             continue;
@@ -56,7 +56,7 @@ void pattern_parse(struct slice key, struct pattern *p)
         append(p, WORD_HASH, SLICE("#"));
 }
 
-bool pattern_next(struct slice *rest, struct slice *word)
+bool words_next(struct slice *rest, struct slice *word)
 {
     if (rest->len == 0)
         return false;
