@@ -13,34 +13,36 @@ enum {
     FLAG_NONE = 1 << 1,      /* belongs to no property */
 };
 
-static bool refuse(const struct reader *r, bool bad_headers, struct fault *f)
+static __attribute__((cold, noinline)) bool refuse(bool cut, bool bad_headers, struct fault *f)
 {
-    const char *what = bad_headers ? "malformed or too deeply nested table 'headers'"
-                       : r->bad    ? "properties are cut short"
-                                   : "octets after the last property";
+    const char *what = "octets after the last property";
+    if (bad_headers)
+        what = "malformed or too deeply nested table 'headers'";
+    else if (cut)
+        what = "properties are cut short";
     fault(f, SYNTAX_ERROR, "%s in a content header", what);
     f->class_id = CLASS_BASIC;
     return false;
 }
 
-bool props_decode(struct slice bytes, struct props *props, struct fault *f)
+/* Flattened for the cursor to live in registers, as in method_decode. */
+__attribute__((flatten)) bool props_decode(struct slice bytes, struct props *props, struct fault *f)
 {
     struct reader r = reader_of(bytes);
     uint16_t flags = read_u16(&r);
-    *props = (struct props){.flags = flags};
+    props->flags = flags;
     if (flags & (FLAG_MORE | FLAG_NONE)) {
         fault(f, SYNTAX_ERROR, "property flags 0x%04x name no property", flags);
         f->class_id = CLASS_BASIC;
         return false;
     }
 #define PROPERTY(bit, type, name) \
-    if (flags & PROP_##name)      \
-        props->name = read_##type(&r);
+    props->name = flags & PROP_##name ? read_##type(&r) : (field_##type){0};
 #include "protocol/properties.def"
 #undef PROPERTY
     bool bad_headers = props->headers.len && !table_check(props->headers);
     if (r.bad || r.at != r.end || bad_headers)
-        return refuse(&r, bad_headers, f);
+        return refuse(r.bad, bad_headers, f);
     return true;
 }
 

@@ -379,7 +379,7 @@ int main(void)
     TCase *bindings = tcase_create("bindings"), *types = tcase_create("direct and fanout");
     tcase_add_checked_fixture(bindings, setup, teardown);
     tcase_add_checked_fixture(types, setup, teardown);
-    tcase_set_timeout(types, 20);
+    tcase_set_timeout(types, 60);
     tcase_add_test(bindings, types_by_name);
     tcase_add_test(bindings, only_routing_by_key_is_cacheable);
     tcase_add_test(bindings, an_exchange_copies_what_it_was_declared_with);
