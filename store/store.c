@@ -100,8 +100,7 @@ static int take_lock(struct store *store, char *error, size_t error_size)
         failed = io->truncate(io->arg, store->lock_fd, 0);
     if (!failed) {
         int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-        ssize_t put = io->pwrite(io->arg, store->lock_fd, pid, (size_t)len, 0);
-        failed = put < 0 ? (int)put : 0;
+        failed = io_write(io, store->lock_fd, pid, (size_t)len, 0);
     }
     if (failed)
         snprintf(error, error_size, "%s: cannot lock it: %s", path, strerror(-failed));
