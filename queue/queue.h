@@ -33,7 +33,8 @@ struct delivery_mark {
     uint64_t sequence; /* all up to here are marked in `batch` or before */
     uint64_t batch;
     uint64_t safe;     /* all up to here are marked on disk */
-    uint64_t acked;    /* counters.acked when the mark was last moved */
+    uint64_t ahead;    /* how far it ran ahead of the delivery that moved it */
+    uint64_t acked;    /* counters.acked then */
 };
 
 struct queue {
