@@ -33,8 +33,9 @@ bool fault(struct fault *f, enum reply_code code, const char *format, ...)
     size_t len = (size_t)prefix + (size_t)detail;
     if (len > FAULT_TEXT_MAX)
         len = cut_at(text);
-    *f = (struct fault){.code = code};
+    f->code = code;
     memcpy(f->text, text, len);
+    f->text[len] = 0;
     return false;
 }
 
@@ -46,6 +47,8 @@ const char *reply_code_name(enum reply_code code)
         return #name;
 #include "protocol/errors.def"
 #undef ERROR
+    case NO_FAULT:
+        break;
     }
     return "UNKNOWN";
 }
@@ -59,6 +62,8 @@ bool reply_code_is_hard(enum reply_code code)
         return (bool)scope;
 #include "protocol/errors.def"
 #undef ERROR
+    case NO_FAULT:
+        break;
     }
     panic("%d is no reply code", code);
 }

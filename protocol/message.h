@@ -18,6 +18,7 @@ struct message {
     uint32_t journal_refs; /* queues that still hold the journalled message (store accounting) */
     uint8_t exchange_size, key_size;
     bool persistent;       /* delivery-mode 2 */
+    bool has_headers;      /* the headers property is there: routing must look */
     uint8_t bytes[];
 };
 

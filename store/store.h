@@ -81,7 +81,8 @@ struct recovery_sink {
     void (*definition)(void *arg, const struct definition *definition);
     /* `batch` is to be given back with store_release when no queue holds it any more. */
     void (*message)(void *arg, const struct stored_message *message, uint64_t batch);
-    /* Messages of the queue up to this sequence may have been delivered to a client: redelivered. */
+    /* Messages of the queue up to this sequence may have been delivered to a client: redelivered. Called
+     * after all messages. */
     void (*delivered)(void *arg, uint64_t queue_id, uint64_t sequence);
     void *arg;
 };
@@ -90,6 +91,8 @@ struct recovery_sink {
  * followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
 int store_recover(struct store *store, const struct recovery_sink *sink, char *error,
                   size_t error_size) __attribute__((warn_unused_result));
+/* Higher than every id a queue ever had in this data directory, deleted ones too; after store_recover. */
+uint64_t store_queue_id_next(const struct store *store);
 
 /* Appends one record for all its targets to the open batch; returns the batch's number. All bytes are copied. */
 uint64_t store_message(struct store *store, const struct stored_message *message);
@@ -122,6 +125,9 @@ size_t store_pending_bytes(struct store *store);
 
 /* without_thread only: does what the disk thread would do with the batch that was handed over. */
 void store_sync_now(struct store *store);
+/* without_thread only: the -errno of the write or sync that failed, 0 while all is well. With a thread the
+ * process ends instead. Nothing becomes durable after a failure. */
+int store_failed(const struct store *store);
 
 struct store_stats {
     uint64_t batches, syncs, bytes_written;

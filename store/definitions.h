@@ -1,0 +1,37 @@
+/* definitions.h - vhosts, users, permissions, exchanges, queues and bindings in SQLite.
+ * The loop encodes changes into a batch; the disk thread applies a batch's changes in one transaction. */
+#ifndef STORE_DEFINITIONS_H
+#define STORE_DEFINITIONS_H
+
+#include "base/buf.h"
+#include "store/store.h"
+#include "store/vfs.h"
+
+enum { DEFINITION_KINDS = DEFINITION_BINDING + 1 };
+
+struct definitions {
+    struct vfs vfs;
+    sqlite3 *db;
+    sqlite3_stmt *upserts[DEFINITION_KINDS], *deletes[DEFINITION_KINDS]; /* made at first use */
+    sqlite3_stmt *begin, *commit, *keep_id;
+    uint64_t queue_id_max; /* highest id a queue ever had; also in the table */
+    char path[4096];
+};
+
+/* Opens `dir`/definitions.db, creating its tables when it is new. 0, or -errno and a sentence in `error`. */
+int definitions_open(struct definitions *definitions, const struct io *io, const char *dir, char *error,
+                     size_t error_size) __attribute__((warn_unused_result));
+/* `crash`: nothing more is written, not even what SQLite tidies up at the end. */
+void definitions_close(struct definitions *definitions, bool crash);
+
+/* Calls sink->definition with every row, kind after kind in the order of the enum. */
+int definitions_load(struct definitions *definitions, const struct recovery_sink *sink, char *error,
+                     size_t error_size) __attribute__((warn_unused_result));
+
+/* Appends a change; all bytes are copied. */
+void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine);
+/* Does the changes in order in one transaction; on disk when it returns 0, else -errno. */
+int definitions_apply(struct definitions *definitions, struct slice changes)
+    __attribute__((warn_unused_result));
+
+#endif

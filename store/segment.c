@@ -1,0 +1,218 @@
+/* segment.c - which segments the journal is made of.
+ *
+ * Owner: the store, on the loop thread.
+ * Invariants: in_use is ordered by epoch and by batch numbers; epochs in it have no gaps. A spare is written
+ * over only when a durable batch says that the spare's epoch is dead: otherwise a crash could leave an old
+ * message on disk whose ack had been written over. */
+#include "store/segment.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "store/format.h"
+
+enum { SPARES_KEPT = 8 };
+
+/* freed_by of a segment that no batch has declared dead yet. */
+#define PENDING UINT64_MAX
+
+void segments_init(struct segments *segments, size_t segment_bytes)
+{
+    assert(segment_bytes >= 2 * FORMAT_BLOCK && segment_bytes % FORMAT_BLOCK == 0);
+    *segments = (struct segments){
+        .segment_bytes = segment_bytes, .epoch_next = 1, .slot_next = 1, .rand = rand_secure()};
+}
+
+static void free_ring(struct segment_ring *ring)
+{
+    while (ring->size)
+        mem_free(segment_ring_pop_front(ring));
+    segment_ring_free(ring);
+}
+
+void segments_free(struct segments *segments)
+{
+    free_ring(&segments->in_use);
+    free_ring(&segments->spare);
+    free_ring(&segments->odd);
+}
+
+/* A spare that no crash can bring back to life, or a new slot. */
+static struct segment *take_slot(struct segments *segments, uint64_t bytes, uint64_t durable)
+{
+    struct segment *segment;
+    if (segments->spare.size) {
+        segment = *segment_ring_at(&segments->spare, 0);
+        if (bytes == segments->segment_bytes && segment->freed_by <= durable)
+            return segment_ring_pop_front(&segments->spare);
+    }
+    segment = mem_zalloc(sizeof *segment);
+    segment->slot = segments->slot_next++;
+    return segment;
+}
+
+static struct segment *begin(struct segments *segments, const struct batch *batch, uint64_t durable)
+{
+    uint64_t need = format_round_up(SEGMENT_HEADER_BYTES + batch_journal_bytes(batch), FORMAT_BLOCK);
+    uint64_t bytes = need > segments->segment_bytes ? need : segments->segment_bytes;
+    struct segment *segment = take_slot(segments, bytes, durable);
+    *segment = (struct segment){.epoch = segments->epoch_next++,
+                                .salt = rand_u64(&segments->rand),
+                                .bytes = bytes,
+                                .used = SEGMENT_HEADER_BYTES,
+                                .file_bytes = segment->file_bytes,
+                                .first_batch = batch->number,
+                                .slot = segment->slot};
+    segment_ring_push_back(&segments->in_use, segment);
+    return segment;
+}
+
+static struct segment *newest(const struct segments *segments)
+{
+    size_t size = segments->in_use.size;
+    return size ? *segment_ring_at(&segments->in_use, size - 1) : NULL;
+}
+
+/* What was retired up to now is dead once this batch is on disk. */
+static void stamp(struct segment_ring *ring, uint64_t batch)
+{
+    for (size_t i = ring->size; i--;) {
+        struct segment *segment = *segment_ring_at(ring, i);
+        if (segment->freed_by != PENDING)
+            return;
+        segment->freed_by = batch;
+    }
+}
+
+/* Names the files of the ring beyond `kept` to be unlinked after the batch's sync. */
+static void doom(struct segment_ring *ring, size_t kept, struct place *place, uint64_t durable)
+{
+    while (ring->size > kept && place->doomed_count < PLACE_DOOMED_MAX) {
+        struct segment *segment = *segment_ring_at(ring, 0);
+        if (segment->freed_by > durable)
+            return;
+        place->doomed[place->doomed_count++] = segment->slot;
+        mem_free(segment_ring_pop_front(ring));
+    }
+}
+
+void segments_place(struct segments *segments, struct batch *batch, uint64_t durable)
+{
+    uint64_t size = batch_journal_bytes(batch);
+    assert(size > 0 && batch->number > segments->previous && batch->number > durable);
+    batch->place.doomed_count = 0;
+    doom(&segments->odd, 0, &batch->place, durable);
+    doom(&segments->spare, SPARES_KEPT, &batch->place, durable);
+    struct segment *segment = newest(segments);
+    /* A segment of another size is left alone: a small message in it would hold on to all of it. */
+    bool begins = !segment || segment->bytes != segments->segment_bytes || segment->bytes - segment->used < size;
+    if (begins)
+        segment = begin(segments, batch, durable);
+    segment->last_batch = batch->number;
+    segment->live += batch->live;
+    segments->live += batch->live;
+    segments_retire(segments);
+    stamp(&segments->spare, batch->number);
+    stamp(&segments->odd, batch->number);
+
+    struct place *place = &batch->place;
+    place->epoch = segment->epoch, place->salt = segment->salt, place->segment_bytes = segment->bytes;
+    place->offset = segment->used, place->size = size;
+    place->previous = segments->previous;
+    place->oldest = (*segment_ring_at(&segments->in_use, 0))->epoch;
+    place->file_bytes = segment->file_bytes;
+    place->slot = segment->slot;
+    place->begins = begins;
+    segment->used += size;
+    segments->previous = batch->number;
+}
+
+static inline bool holds(const struct segment *segment, uint64_t batch)
+{
+    return segment->first_batch <= batch && batch <= segment->last_batch;
+}
+
+static struct segment *find(struct segments *segments, uint64_t batch)
+{
+    size_t low = 0, high = segments->in_use.size;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        struct segment *segment = *segment_ring_at(&segments->in_use, middle);
+        if (segment->last_batch < batch)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    struct segment *segment = *segment_ring_at(&segments->in_use, low);
+    assertf(holds(segment, batch), "batch %llu is in no segment", (unsigned long long)batch);
+    return segment;
+}
+
+void segments_release(struct segments *segments, uint64_t batch)
+{
+    struct segment *segment = segments->hit;
+    if (!segment || !holds(segment, batch))
+        segment = segments->hit = find(segments, batch);
+    assertf(segment->live > 0, "batch %llu released too often", (unsigned long long)batch);
+    segments->live--;
+    if (--segment->live == 0)
+        segments_retire(segments);
+}
+
+static struct segment_ring *idle_ring(struct segments *segments, const struct segment *segment)
+{
+    return segment->bytes == segments->segment_bytes ? &segments->spare : &segments->odd;
+}
+
+void segments_retire(struct segments *segments)
+{
+    while (segments->in_use.size > 1 && (*segment_ring_at(&segments->in_use, 0))->live == 0) {
+        struct segment *segment = segment_ring_pop_front(&segments->in_use);
+        if (segments->hit == segment)
+            segments->hit = NULL;
+        segment->freed_by = PENDING;
+        segment_ring_push_back(idle_ring(segments, segment), segment);
+    }
+}
+
+void segments_adopt(struct segments *segments, struct segment *segment)
+{
+    struct segment *last = newest(segments);
+    assert(!last || last->epoch + 1 == segment->epoch);
+    segment_ring_push_back(&segments->in_use, segment);
+    if (segments->epoch_next <= segment->epoch)
+        segments->epoch_next = segment->epoch + 1;
+    if (segments->slot_next <= segment->slot)
+        segments->slot_next = segment->slot + 1;
+    segments->live += segment->live;
+}
+
+void segments_adopt_spare(struct segments *segments, struct segment *segment)
+{
+    assert(segments->in_use.size == 0 || segment->epoch < (*segment_ring_at(&segments->in_use, 0))->epoch);
+    segment->freed_by = 0;
+    segment_ring_push_front(idle_ring(segments, segment), segment);
+    if (segments->epoch_next <= segment->epoch)
+        segments->epoch_next = segment->epoch + 1;
+    if (segments->slot_next <= segment->slot)
+        segments->slot_next = segment->slot + 1;
+}
+
+void segments_written(struct segments *segments, const struct place *place)
+{
+    struct segment *segment = newest(segments);
+    assert(segment && segment->slot == place->slot && place->file_bytes >= segment->file_bytes);
+    segment->file_bytes = place->file_bytes;
+}
+
+static uint64_t ring_bytes(const struct segment_ring *ring)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < ring->size; i++)
+        bytes += (*segment_ring_at(ring, i))->file_bytes;
+    return bytes;
+}
+
+uint64_t segments_file_bytes(const struct segments *segments)
+{
+    return ring_bytes(&segments->in_use) + ring_bytes(&segments->spare) + ring_bytes(&segments->odd);
+}

@@ -1,0 +1,54 @@
+/* segment.h - which segments the journal is made of, what lives in them, and where the next batch goes.
+ * The loop's view: no file is touched here. Segments die oldest first, because an ack concerns only messages in
+ * its own segment or an older one. */
+#ifndef STORE_SEGMENT_H
+#define STORE_SEGMENT_H
+
+#include "base/rand.h"
+#include "base/ring.h"
+#include "store/batch.h"
+
+struct segment {
+    uint64_t epoch, salt, bytes;      /* of this use; bytes = the header's size limit */
+    uint64_t used;                    /* where the next batch goes */
+    uint64_t file_bytes;              /* written in this or an earlier use */
+    uint64_t first_batch, last_batch; /* first > last when it has none */
+    uint64_t live;                    /* messages not released */
+    uint64_t freed_by;                /* retired: the batch that says on disk that this use is dead */
+    unsigned slot;                    /* number in the file's name */
+};
+
+RING(segment_ring, struct segment *);
+
+struct segments {
+    struct segment_ring in_use; /* oldest first; batches go to the last one */
+    struct segment_ring spare;  /* retired, in the order they may be used again */
+    struct segment_ring odd;    /* retired, of another size: to be unlinked */
+    struct segment *hit;        /* where the last release was */
+    size_t segment_bytes;
+    uint64_t epoch_next;
+    uint64_t previous; /* last batch in the journal */
+    uint64_t live;     /* in all segments */
+    unsigned slot_next;
+    struct rand rand;
+};
+
+void segments_init(struct segments *segments, size_t segment_bytes);
+void segments_free(struct segments *segments);
+
+/* Chooses where the batch of journal_bytes > 0 goes and fills its place; its live messages are the segment's
+ * from now on. `durable` says which dead segments may be written over. */
+void segments_place(struct segments *segments, struct batch *batch, uint64_t durable);
+/* One message of the batch, which has been placed, is no longer needed. */
+void segments_release(struct segments *segments, uint64_t batch);
+/* Retires the oldest segments that hold nothing live; the last one always stays. */
+void segments_retire(struct segments *segments);
+
+/* Recovery: takes over a segment found on disk; in_use ones come oldest first. */
+void segments_adopt(struct segments *segments, struct segment *segment);
+void segments_adopt_spare(struct segments *segments, struct segment *segment);
+/* The last placed batch is on disk: its file may have grown. */
+void segments_written(struct segments *segments, const struct place *place);
+uint64_t segments_file_bytes(const struct segments *segments);
+
+#endif

@@ -1,0 +1,114 @@
+/* sync.c - the disk thread.
+ *
+ * Owner: the store. The journal's files and, after recovery, the definitions' connection are used by this
+ * thread only; a posted batch is its own until `durable` has reached the batch's number.
+ * Failure modes: a failed commit, write or sync is never tried again, because nobody knows what the kernel
+ * still holds: the process ends with one line that says so. Without a thread the failure is kept. */
+#include "store/sync.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+void sync_init(struct sync *sync, const struct store_options *options, struct definitions *definitions)
+{
+    *sync = (struct sync){.definitions = definitions, .wake = options->wake, .wake_arg = options->wake_arg};
+    journal_init(&sync->journal, options->io, options->dir);
+    mailbox_init(&sync->box);
+    sync->stop.stop = true;
+}
+
+static void fail(struct sync *sync, int error, const char *path)
+{
+    assert(error < 0);
+    sync->failed = error;
+    if (!sync->running)
+        return;
+    fprintf(stderr, "leveret: cannot write %s: %s; stopping. Nothing was confirmed that is not on disk.\n", path,
+            strerror(-error));
+    fflush(stderr);
+    _exit(1);
+}
+
+static int write_batch(struct sync *sync, struct batch *batch)
+{
+    const char *path = sync->definitions->path;
+    int failed = 0;
+    if (batch->definitions.len)
+        failed = definitions_apply(sync->definitions, buf_slice(&batch->definitions));
+    if (!failed && batch->place.size) {
+        path = sync->journal.path;
+        failed = journal_write(&sync->journal, batch);
+    }
+    if (failed)
+        fail(sync, failed, path);
+    return failed;
+}
+
+void sync_batch(struct sync *sync, struct batch *batch)
+{
+    uint64_t number = batch->number;
+    assert(number > atomic_load_explicit(&sync->durable, memory_order_relaxed));
+    if (sync->failed || write_batch(sync, batch))
+        return;
+    batch_reset(batch);
+    atomic_store_explicit(&sync->syncs, sync->journal.syncs, memory_order_relaxed);
+    atomic_store_explicit(&sync->bytes_written, sync->journal.bytes_written, memory_order_relaxed);
+    /* From here on the batch is the loop's again. */
+    atomic_store_explicit(&sync->durable, number, memory_order_release);
+    if (sync->wake)
+        sync->wake(sync->wake_arg);
+}
+
+static void *run(void *arg)
+{
+    struct sync *sync = arg;
+    for (;;) {
+        struct batch *batch = container_of(mailbox_take(&sync->box), struct batch, letter);
+        if (batch->stop)
+            return NULL;
+        sync_batch(sync, batch);
+    }
+}
+
+int sync_start(struct sync *sync)
+{
+    sigset_t all, before;
+    assert(!sync->running);
+    /* Signals are the loop's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sync->running = true;
+    int failed = pthread_create(&sync->thread, NULL, run, sync);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed)
+        sync->running = false;
+    return -failed;
+}
+
+void sync_post(struct sync *sync, struct batch *batch)
+{
+    assert(sync->running && batch->number > 0);
+    mailbox_post(&sync->box, &batch->letter);
+}
+
+void sync_stop(struct sync *sync)
+{
+    if (!sync->running)
+        return;
+    mailbox_post(&sync->box, &sync->stop.letter);
+    int failed = pthread_join(sync->thread, NULL);
+    assertf(failed == 0, "error %d", failed);
+    sync->running = false;
+}
+
+void sync_free(struct sync *sync)
+{
+    assert(!sync->running);
+    journal_close(&sync->journal);
+    mailbox_free(&sync->box);
+}
