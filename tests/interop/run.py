@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""run.py - runs clients that others wrote against a broker: run.py --leveret PATH | --host H --port P [client...]
+"""run.py - runs clients that others wrote against a broker.
 
+run.py --leveret PATH | --host H --port P [client...]
 A client is a program that is given host and port, prints `ok NAME`, `skip NAME: why` or `FAIL NAME: why` for
 each of its checks, and ends with status 0 when none failed. Ended early it has failed.
 """
@@ -131,7 +132,7 @@ def run_all(options, broker):
             passed, failed = job.result()
             counts["passed"] += passed
             counts["failed"] += len(failed)
-            print(f"{name}: {passed} checks passed" + (f", {len(failed)} failed" if failed else ""), flush=True)
+            print(f"{name}: {passed} checks passed, {len(failed)} failed", flush=True)
             for text in failed:
                 print(f"FAIL {text}", flush=True)
     return counts
@@ -143,7 +144,8 @@ def main():
     parser.add_argument("--leveret", metavar="PATH", help="start this broker, on a port of its own")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, help="a broker that runs already")
-    parser.add_argument("--allow-missing", action="store_true", help="a client that is not installed is no failure")
+    parser.add_argument("--allow-missing", action="store_true",
+                        help="a client that is not installed is no failure")
     options = parser.parse_args()
     if bool(options.leveret) == bool(options.port):
         parser.error("either --leveret or --port is needed")

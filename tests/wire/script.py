@@ -1,4 +1,4 @@
-"""script.py - the file of a wire script: its header lines and its commands (the language: tests/README.md)."""
+"""script.py - the file of a wire script: header lines and commands (the language: tests/README.md)."""
 import pathlib
 import re
 
