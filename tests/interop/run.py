@@ -18,6 +18,7 @@ import time
 FOLDER = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent / "wire"))
 from broker import BrokerFailed, Leveret, Running  # noqa: E402
+from link import Failure  # noqa: E402
 
 # Debian's modules are the system Python's; another one may come first on the PATH.
 PYTHON = "/usr/bin/python3"
@@ -112,15 +113,18 @@ def run_client(name, broker, build, allow_missing):
 def run_restart(path):
     """The restart scenario, which starts its own broker with pika as the client."""
     command = [PYTHON, str(FOLDER / "restart.py"), path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    except subprocess.TimeoutExpired as expired:
+        return 0, [f"restart.py did not end in {CLIENT_SECONDS} s; it said\n{expired.stdout}"]
     failed = [line.partition(" ")[2] for line in done.stdout.splitlines() if line.startswith("FAIL ")]
     if done.returncode and not failed:
         failed = [f"restart.py ended with {done.returncode}\n{done.stdout}\n{done.stderr}"]
     return done.stdout.count("ok "), failed
 
 
-def run_all(options, broker):
-    counts = collections.Counter()
+def run_all(options, broker, counts):
+    """Runs the clients, three at a time, and counts their checks."""
     with tempfile.TemporaryDirectory(prefix="leveret-interop-") as folder, \
             concurrent.futures.ThreadPoolExecutor(3) as pool:
         names = options.clients or list(CLIENTS)
@@ -135,7 +139,6 @@ def run_all(options, broker):
             print(f"{name}: {passed} checks passed, {len(failed)} failed", flush=True)
             for text in failed:
                 print(f"FAIL {text}", flush=True)
-    return counts
 
 
 def main():
@@ -149,16 +152,18 @@ def main():
     options = parser.parse_args()
     if bool(options.leveret) == bool(options.port):
         parser.error("either --leveret or --port is needed")
-    begun = time.monotonic()
+    begun, counts = time.monotonic(), collections.Counter()
     try:
-        broker = Leveret(options.leveret) if options.leveret else Running(options.host, options.port)
         if options.leveret:
+            broker = Leveret(options.leveret)
             broker.start()
-        counts = run_all(options, broker)
+        else:
+            broker = Running(options.host, options.port)
+        run_all(options, broker, counts)
         broker.stop()
-    except (BrokerFailed, OSError) as failed:
+    except (BrokerFailed, OSError, Failure) as failed:
         print(f"FAIL {failed}")
-        counts = collections.Counter(failed=1)
+        counts["failed"] += 1
     took = time.monotonic() - begun
     print(f"interop: {counts['passed']} passed, {counts['failed']} failed in {took:.1f} s")
     return 1 if counts["failed"] else 0
