@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "store/journal.h"
 
-enum { SCHEMA_VERSION = 1, COLUMNS_MAX = 7 };
+enum { COLUMNS_MAX = 7 };
 
 enum column_type { TEXT, BLOB, BOOL, ID };
 
@@ -342,6 +342,21 @@ int definitions_load(struct definitions *d, const struct recovery_sink *sink, ch
     for (unsigned kind = 0; code == SQLITE_OK && kind < DEFINITION_KINDS; kind++)
         code = load_kind(d, (enum definition_kind)kind, sink);
     return code == SQLITE_OK ? 0 : tell(d, code, error, error_size);
+}
+
+int definitions_verify(struct definitions *d, void (*damage)(void *arg, const char *what), void *arg)
+{
+    sqlite3_stmt *statement;
+    int code = sqlite3_prepare_v2(d->db, "PRAGMA integrity_check", -1, &statement, NULL);
+    if (code != SQLITE_OK)
+        return error_of(d, code);
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *what = (const char *)sqlite3_column_text(statement, 0);
+        if (what && strcmp(what, "ok") != 0)
+            damage(arg, what);
+    }
+    sqlite3_finalize(statement);
+    return code == SQLITE_DONE ? 0 : error_of(d, code);
 }
 
 void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine)

@@ -8,6 +8,8 @@
 #include "store/vfs.h"
 
 enum { DEFINITION_KINDS = DEFINITION_BINDING + 1 };
+/* The file's user_version. */
+enum { SCHEMA_VERSION = 1 };
 
 struct definitions {
     struct vfs vfs;
@@ -27,6 +29,10 @@ void definitions_close(struct definitions *definitions, bool crash);
 /* Calls sink->definition with every row, kind after kind in the order of the enum. */
 int definitions_load(struct definitions *definitions, const struct recovery_sink *sink, char *error,
                      size_t error_size) __attribute__((warn_unused_result));
+
+/* SQLite's own verification of the whole file: calls `damage` with each thing it finds. */
+int definitions_verify(struct definitions *definitions, void (*damage)(void *arg, const char *what), void *arg)
+    __attribute__((warn_unused_result));
 
 /* Appends a change; all bytes are copied. */
 void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine);

@@ -89,7 +89,8 @@ static int read_header(struct work *w, struct segment *segment, enum reader_head
     if (failed)
         return call_failed(w, failed, "read it");
     if (*verdict == READER_HEADER_NEWER)
-        return sentence(w, -ENOTSUP, "%s: made by a newer version of this program", w->path);
+        return sentence(w, -ENOTSUP, "%s: its format has version %u, this program knows version %d", w->path,
+                        w->reader.version, FORMAT_VERSION);
     return *verdict == READER_HEADER_DAMAGED ? damaged(w, 0, "the segment's header is not valid") : 0;
 }
 
