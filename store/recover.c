@@ -172,8 +172,6 @@ static int walk(struct work *w, struct segment *segment, bool newest, visit_batc
             return 0;
         if (batch.previous != segment->last_batch)
             return damaged(w, segment->used, "the batch does not follow the one before it");
-        if (segment->first_batch > segment->last_batch)
-            segment->first_batch = batch.number;
         segment->last_batch = batch.number;
         segment->used += batch.size;
         failed = visit(w, segment, &batch);
@@ -286,8 +284,6 @@ static int settle_newest(struct work *w, const struct segment *segment, bool tor
             return call_failed(w, failed, "write it");
     }
     failed = w->io->fdatasync(w->io->arg, w->reader.fd);
-    if (!failed)
-        failed = w->io->sync_dir(w->io->arg, w->r->options->dir);
     return failed ? call_failed(w, failed, "sync it") : 0;
 }
 

@@ -454,6 +454,38 @@ START_TEST(body_that_looks_like_a_batch_is_a_body)
 }
 END_TEST
 
+/* Writes a field of the batch's header and makes its checksum right again. */
+static void forge(uint64_t batch, unsigned field, uint64_t value)
+{
+    uint8_t *b = saved.at + batch;
+    format_put_u64(b + field, value);
+    uint64_t seed = format_u64(saved.at + 16) + format_u64(saved.at + 24) + batch;
+    format_put_u64(b + 8, XXH3_64bits_withSeed(b + 16, 40, seed));
+    fakedisk_put(disk, FIRST, buf_slice(&saved));
+}
+
+/* A write that the disk lost, or one that went to the wrong place, leaves batches valid in themselves. */
+START_TEST(batches_must_follow_each_other)
+{
+    uint64_t last, end, second;
+    three_batches(&last, &end);
+    second = HEADER + batch_size(saved.at, HEADER);
+    uint64_t previous = format_u64(saved.at + second + 24), size = batch_size(saved.at, second);
+    forge(second, 24, previous - 1);
+    expect_refused(FIRST, second);
+    forge(second, 24, previous);
+    forge(second, 32, size - 8);
+    expect_refused(FIRST, second + BATCH_HEADER_BYTES);
+    forge(second, 32, end); /* beyond the end of the file */
+    forge(second, 32, UINT64_MAX - 7);
+    expect_refused(FIRST, second);
+    forge(second, 32, size);
+    forge(last, 32, end - last + 8);
+    start(); /* the last one is taken for unfinished */
+    ck_assert_str_eq(recovered_text(&found.messages), FIRST_TWO);
+}
+END_TEST
+
 START_TEST(sequences_must_not_go_back)
 {
     put(1, 5, "five");
@@ -482,6 +514,7 @@ int main(void)
     tcase_add_test(tcase, blank_and_foreign_files_are_no_harm);
     tcase_add_test(tcase, recycled_bytes_never_look_valid);
     tcase_add_test(tcase, body_that_looks_like_a_batch_is_a_body);
+    tcase_add_test(tcase, batches_must_follow_each_other);
     tcase_add_test(tcase, sequences_must_not_go_back);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -289,9 +289,13 @@ START_TEST(segments_are_recycled)
             sync_all();
         if (i % 500 == 499) {
             sync_all();
+            store_stats(store, &stats);
+            unsigned files = stats.segments + stats.spare_segments;
             restart(FAKEDISK_LOSE_SOME);
             ck_assert_uint_eq(found.message_count, 64);
             run = (struct store_run){0};
+            store_stats(store, &stats);
+            ck_assert_uint_eq(stats.segments + stats.spare_segments, files);
         }
     }
     store_stats(store, &stats);
