@@ -1,6 +1,7 @@
-/* fuzz_journal.c - any bytes as a segment file: recovery refuses with a sentence, or succeeds and the store works.
- * The first byte says how the rest is used: 0 as the whole file, 1 behind a valid header, 2 as batches whose
- * checksums are made right first, so that what is behind the checksums is reached too. */
+/* fuzz_journal.c - any bytes as a segment file: recovery refuses with a sentence, or succeeds and
+ * the store works. The first byte says how the rest is used: 0 as the whole file, 1 behind a valid
+ * header, 2 as batches whose checksums are made right first, so that what is behind the checksums
+ * is reached too. */
 #include <errno.h>
 #include <string.h>
 
@@ -28,8 +29,8 @@ static void on_message(void *arg, const struct stored_message *message, uint64_t
 {
     uint64_t *sum = arg;
     assert(message->target_count > 0 && batch > 0);
-    *sum += slice_hash(message->exchange, 1) + slice_hash(message->key, 1) + slice_hash(message->props, 1) +
-            slice_hash(message->body, 1);
+    *sum += slice_hash(message->exchange, 1) + slice_hash(message->key, 1) +
+            slice_hash(message->props, 1) + slice_hash(message->body, 1);
     reported++;
 }
 
@@ -102,7 +103,8 @@ static void append_header(struct buf *file)
     file->len += SEGMENT_HEADER_BYTES;
 }
 
-/* Makes magic, numbers, sizes and checksums right as far as the bytes allow; the rest stays as it came. */
+/* Makes magic, numbers, sizes and checksums right as far as the bytes allow; the rest stays as it
+ * came. */
 static void mend(struct buf *file)
 {
     uint64_t number = 0;
