@@ -1,14 +1,14 @@
 /* users.h - users, their password hashes, tags and permissions.
- * The full work (vhost limits, topic permissions, other backends, TLS names) is issue 4; this is what a login and an
- * operation need. */
+ * The full work (vhost limits, topic permissions, other backends, TLS names) is issue 4; this is
+ * what a login and an operation need. */
 #ifndef AUTH_USERS_H
 #define AUTH_USERS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "auth/password.h"
 #include "base/map.h"
-#include "base/rand.h"
 #include "base/slice.h"
 
 enum access { ACCESS_CONFIGURE, ACCESS_WRITE, ACCESS_READ };
@@ -16,18 +16,17 @@ enum access { ACCESS_CONFIGURE, ACCESS_WRITE, ACCESS_READ };
 struct pattern; /* a compiled PCRE2 pattern with match limits (pattern.h) */
 
 struct permission {
-    struct slice vhost;           /* own memory */
-    struct slice source[3];       /* the three patterns as given, by enum access; own memory */
+    struct slice vhost;     /* own memory */
+    struct slice source[3]; /* the three patterns as given, by enum access; own memory */
     struct pattern *compiled[3];
 };
 
 struct user {
-    struct slice name;            /* own memory */
-    struct slice password_hash;   /* RabbitMQ's: base64(salt[4] ‖ SHA-256(salt ‖ password)); own memory */
-    struct slice tags;            /* comma separated; own memory */
+    struct slice name, password_hash; /* the hash as in password.h; own memory */
+    struct slice tags;                /* comma separated; own memory */
     bool impersonator, administrator;
     bool loopback_only;
-    struct map permissions;       /* vhost -> permission */
+    struct map permissions; /* vhost -> permission */
 };
 
 struct users {
@@ -51,9 +50,8 @@ const struct permission *user_permission(const struct user *user, struct slice v
 bool permission_allows(const struct permission *permission, enum access access,
                        struct slice resource);
 
-/* RabbitMQ's hash of a password with a fresh salt; `hash` holds at least 52 bytes. */
-void password_hash(struct rand *rand, struct slice password, char *hash);
-/* Constant time for a given hash; a user that does not exist costs the same. A blank password never matches. */
+/* NULL when refused. Constant time for a given hash; a user that does not exist costs the same. A
+ * blank password never matches. */
 struct user *user_authenticate(const struct users *users, struct slice name, struct slice password);
 
 /* SASL PLAIN (RFC 4616): "\0user\0password"; an authorization id is refused (K06). */

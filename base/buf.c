@@ -19,7 +19,7 @@ uint8_t *buf_reserve(struct buf *buf, size_t size)
         buf->at = mem_realloc(buf->at, capacity);
         buf->capacity = capacity;
     }
-    return buf->at + buf->len;
+    return buf->at ? buf->at + buf->len : NULL; /* NULL + 0 is no pointer in C */
 }
 
 void buf_append(struct buf *buf, const void *bytes, size_t size)

@@ -118,6 +118,13 @@ void *slab_alloc(struct slab_pool *pool, size_t size)
     return slab_take(slab);
 }
 
+void *slab_grow(struct slab_pool *pool, void *block, size_t size, size_t new_size)
+{
+    assert(size > SLAB_BLOCK_MAX && new_size >= size && pool->large_bytes >= size);
+    pool->large_bytes += new_size - size;
+    return mem_realloc(block, new_size);
+}
+
 void slab_free(struct slab_pool *pool, void *block, size_t size)
 {
     if (SLAB_USE_MALLOC || size > SLAB_BLOCK_MAX) {

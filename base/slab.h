@@ -25,6 +25,8 @@ void slab_pool_init(struct slab_pool *pool);
 void slab_pool_free(struct slab_pool *pool);
 
 void *slab_alloc(struct slab_pool *pool, size_t size);
+/* A larger block with the same bytes; both sizes are beyond SLAB_BLOCK_MAX. */
+void *slab_grow(struct slab_pool *pool, void *block, size_t size, size_t new_size);
 /* `size` as it was asked for. */
 void slab_free(struct slab_pool *pool, void *block, size_t size);
 

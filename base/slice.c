@@ -40,8 +40,32 @@ static size_t utf8_sequence(const uint8_t *p, size_t left)
     return len;
 }
 
+static uint64_t load_word(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+/* Eight bytes at a time, the last word overlapping the one before it. */
+static bool is_ascii(struct slice s)
+{
+    uint64_t all = 0;
+    if (s.len < sizeof(all)) {
+        for (size_t i = 0; i < s.len; i++)
+            all |= s.at[i];
+        return all < 0x80;
+    }
+    for (size_t i = sizeof(all); i < s.len; i += sizeof(all))
+        all |= load_word(s.at + i - sizeof(all));
+    all |= load_word(s.at + s.len - sizeof(all));
+    return (all & UINT64_C(0x8080808080808080)) == 0;
+}
+
 bool slice_is_utf8(struct slice s)
 {
+    if (is_ascii(s)) /* nearly all names are */
+        return true;
     for (size_t i = 0; i < s.len;) {
         size_t len = utf8_sequence(s.at + i, s.len - i);
         if (len == 0)

@@ -27,8 +27,8 @@ struct binding {
     struct list by_source;  /* all of the source's bindings */
     struct exchange *source;
     struct dest *dest;
-    struct slice key;       /* own memory */
-    struct slice args;      /* table fields, own memory */
+    struct slice key;       /* key and args lie behind the struct, in the same block */
+    struct slice args;      /* table fields */
     bool durable;           /* both ends durable: kept in the store */
     bool implicit;          /* the default exchange's binding of every queue: not shown, not counted */
     struct list in_index;   /* for the exchange type: its list of equals */

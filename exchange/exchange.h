@@ -4,8 +4,8 @@
 #ifndef EXCHANGE_EXCHANGE_H
 #define EXCHANGE_EXCHANGE_H
 
-#include "base/map.h"
 #include "exchange/dest.h"
+#include "exchange/identity.h"
 #include "protocol/fault.h"
 
 struct route_input; /* route.h */
@@ -15,6 +15,8 @@ struct exchange_type {
     const char *name;
     /* The result depends on the routing key alone: it may be cached. */
     bool cacheable;
+    /* The routing key does not matter: a message with many keys is matched once. */
+    bool keyless;
     void *(*index_new)(uint64_t seed);
     void (*index_free)(void **index); /* no binding is left in it */
     /* Checks the binding's key and arguments before it is made (406 …). NULL = everything goes. */
@@ -35,7 +37,7 @@ struct exchange {
     struct slice alternate;        /* name of the alternate exchange, len 0 = none; points into args */
     uint64_t id;                   /* never reused; for the route cache */
     void *index;
-    struct map bindings;           /* identity bytes -> binding */
+    struct identity_set bindings;  /* found by destination, key, arguments */
     struct list binding_list;      /* binding.by_source */
     size_t binding_count;          /* without implicit ones */
     bool had_bindings;             /* auto-delete only after it once had one */
@@ -47,16 +49,19 @@ const struct exchange_type *exchange_type_find(struct slice name);
 /* Copies name and args. `alternate-exchange` must have been checked to be a longstr. */
 struct exchange *exchange_new(struct slice name, const struct exchange_type *type, struct slice args,
                               uint64_t id, uint64_t seed);
-/* All bindings from it are removed first (exchange_unbind on each); those that lead to it must be
- * gone already. */
+/* Unbinds what is still bound from it; the bindings that lead to it must be gone already. */
 void exchange_free(struct exchange **x);
 
-/* The binding with exactly this identity, NULL when there is none. Arguments compare by value in any order. */
+/* The binding with exactly this identity, NULL when there is none. Arguments compare by value in any
+ * order, the destination by address. */
 struct binding *exchange_find_binding(struct exchange *x, const struct dest *dest, struct slice key,
                                       struct slice args);
-/* Makes a binding that must not exist yet; NULL and *f set when the type refuses it (406). Copies key, args. */
+/* Makes a binding that must not exist yet; NULL and *f set when the type refuses it (406). Copies key and
+ * args, which must have passed table_check. */
 struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slice key,
                               struct slice args, struct fault *f);
+/* The default exchange's binding of a queue by its name: neither counted nor shown, never refused. */
+struct binding *exchange_bind_implicit(struct exchange *x, struct dest *dest, struct slice key);
 /* Unlinks the binding from index, source and destination, frees it, NULLs the pointer. */
 void exchange_unbind(struct binding **binding);
 

@@ -20,6 +20,7 @@ struct route_set {
     size_t size, capacity;
     struct exchange **pending; /* exchanges reached, still to be visited; private to route.c */
     size_t pending_size, pending_capacity;
+    size_t matched; /* destinations that the current exchange's bindings named, new or not */
     uint64_t stamp;
 };
 
@@ -29,7 +30,7 @@ struct router {
     uint64_t generation;         /* raised by router_changed at each bind, unbind, declare, delete */
     uint64_t stamp;
     struct route_set set;
-    struct route_cache *cache;   /* NULL until first used */
+    struct route_cache *cache;   /* cache.h; NULL until first used */
 };
 
 void router_init(struct router *router, const struct map *exchanges);
@@ -42,7 +43,7 @@ void router_changed(struct router *router);
 const struct route_set *route(struct router *router, struct exchange *x,
                               const struct route_input *input);
 
-/* For exchange types: adds a destination once (a queue to the set, an exchange to those pending). */
+/* For exchange types, in match: adds a destination once, a queue to the set, an exchange to those pending. */
 void route_add(struct route_set *set, struct dest *dest);
 
 #endif

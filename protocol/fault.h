@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 enum reply_code {
+    NO_FAULT = 0,
 #define ERROR(name, number, scope) name = number,
 #include "protocol/errors.def"
 #undef ERROR
@@ -20,6 +21,14 @@ struct fault {
     uint16_t class_id, method_id; /* of the failing method, 0/0 if none; set by the dispatcher */
     char text[FAULT_TEXT_MAX + 1]; /* "CODE_NAME - detail", cut at 255 bytes between characters */
 };
+
+/* A fault that is none yet. Cheaper than zeroing the text, which matters once a frame. */
+static inline void fault_init(struct fault *f)
+{
+    f->code = 0;
+    f->class_id = f->method_id = 0;
+    f->text[0] = 0;
+}
 
 /* Fills in the fault and returns false: return fault(f, NOT_FOUND, "no queue '%.*s' in vhost '%s'", …).
  * The text gets RabbitMQ's prefix "NOT_FOUND - ". */

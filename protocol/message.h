@@ -18,6 +18,7 @@ struct message {
     uint32_t journal_refs; /* queues that still hold the journalled message (store accounting) */
     uint8_t exchange_size, key_size;
     bool persistent;       /* delivery-mode 2 */
+    bool has_headers;      /* the headers property is there: routing must look */
     uint8_t bytes[];
 };
 
@@ -51,8 +52,8 @@ static inline size_t message_size(const struct message *m)
     return sizeof(*m) + m->exchange_size + m->key_size + m->props_size + m->body_size;
 }
 
-/* One reference for the caller; the body's bytes are the caller's to fill in. exchange and key are at most 255
- * bytes; the caller has checked body_size against max_message_size. */
+/* One reference for the caller; the body's bytes are the caller's to fill in. exchange and key are at most
+ * 255 bytes; the caller has checked body_size against max_message_size. */
 static inline struct message *message_new(struct slab_pool *pool, struct slice exchange,
                                           struct slice key, struct slice props, uint64_t body_size)
 {
@@ -61,9 +62,12 @@ static inline struct message *message_new(struct slab_pool *pool, struct slice e
     struct message *m = slab_alloc(pool, size);
     *m = (struct message){.refs = 1, .props_size = (uint32_t)props.len, .body_size = body_size,
                           .exchange_size = (uint8_t)exchange.len, .key_size = (uint8_t)key.len};
-    memcpy(m->bytes, exchange.at, exchange.len);
-    memcpy(m->bytes + exchange.len, key.at, key.len);
-    memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
+    if (exchange.len)
+        memcpy(m->bytes, exchange.at, exchange.len);
+    if (key.len)
+        memcpy(m->bytes + exchange.len, key.at, key.len);
+    if (props.len)
+        memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
     return m;
 }
 

@@ -30,13 +30,16 @@ typedef struct slice field_sstr;  /* valid UTF-8 when decoded, at most 255 bytes
 typedef struct slice field_lstr;
 typedef struct slice field_table; /* the fields without the length prefix, well-formed when decoded */
 
+/* One struct a method; C has no empty struct, so a method without fields gets a member nobody uses. */
 #define FIELD(type, name) field_##type name;
+#define NO_FIELDS uint8_t no_fields;
 #define METHOD(class, name, class_id, method_id, content, fields) \
     struct amqp_##class##_##name {                                \
         fields                                                    \
     };
 #include "protocol/methods.def"
 #undef METHOD
+#undef NO_FIELDS
 #undef FIELD
 
 struct method {
@@ -50,14 +53,14 @@ struct method {
 };
 
 /* Decodes a method frame's payload. Faults: 540 for an unknown class or method, 501 "Malformed UTF-8 in
- * shortstr", 502 for a malformed or too deep table and for arguments that are cut short or too long
- * (semantics 1.1). The fault's class_id/method_id are set. */
+ * shortstr", 502 for a malformed or too deep table and for ids or arguments that are cut short or
+ * followed by more. The fault's class_id/method_id are set. *m is of no use after a fault. */
 bool method_decode(struct slice payload, struct method *m, struct fault *f);
 
-/* Writes class id, method id and arguments. */
+/* Writes class id, method id and arguments; m->id is a known one. Does not fit: the writer is bad. */
 void method_encode(struct writer *w, const struct method *m);
 
-/* "basic.publish"; "unknown" for an id that is not in the table. */
+/* "basic.publish", "basic.get_ok" (as RabbitMQ writes them); "unknown" for an id not in methods.def. */
 const char *method_name(uint32_t id);
 /* True when a content header and body follow (basic.publish, return, deliver, get-ok). */
 bool method_has_content(uint32_t id);

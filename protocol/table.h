@@ -18,7 +18,8 @@ struct field {
                            A and F the nested fields without the length prefix */
 };
 
-/* True when every name and value is complete, known and at most TABLE_DEPTH_MAX deep. */
+/* True when every name and value is complete, known and at most TABLE_DEPTH_MAX deep (the table itself is
+ * the first level; arrays count). Linear in the size. What reads a table below asserts that it passed. */
 bool table_check(struct slice table);
 
 /* Walks a checked table: while (table_next(&rest, &name, &field)) … */
@@ -28,7 +29,7 @@ bool array_next(struct slice *rest, struct field *field);
 /* The first field of that name; false when there is none. */
 bool table_find(struct slice table, const char *name, struct field *field);
 
-/* Any integer type as int64; an unsigned 64-bit ('L') is read as signed, as RabbitMQ does. False for others. */
+/* Any integer type as int64; 'L' is read as signed, as RabbitMQ does. False for others ('T' too). */
 bool field_integer(const struct field *field, int64_t *value);
 /* 't' only. */
 bool field_bool(const struct field *field, bool *value);
@@ -37,8 +38,9 @@ bool field_string(const struct field *field, struct slice *value);
 /* RabbitMQ's name of the type for error texts: longstr, signedint, bool, array, table, … */
 const char *field_type_name(char type);
 
-/* Equal by value across widths and number types: int32 1 = int64 1 = double 1.0, but not = "1"
- * (semantics 1.3, headers rules). Tables and arrays compare element by element. */
+/* Equal by value across widths and number types: int32 1 = int64 1 = double 1.0 = decimal 1.0 = timestamp 1,
+ * but not = "1", and never by rounding. Any true octet equals any other; 'x' is not 'S'. Arrays compare
+ * element by element, tables as table_equal. */
 bool field_equal(const struct field *a, const struct field *b);
 /* Same names with equal values, in any order (binding identity, semantics 1.3). */
 bool table_equal(struct slice a, struct slice b);

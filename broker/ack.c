@@ -1,0 +1,70 @@
+/* ack.c - basic.ack, nack, reject and recover (semantics 1.5; K84-K86). */
+#include "broker/ack.h"
+#include "broker/consume.h"
+#include "broker/tx.h"
+
+void ack_settle(struct channel *ch, struct unacked_item *item, enum settlement how)
+{
+    if (how == SETTLE_REQUEUE)
+        queue_requeue(item->queue, &item->entry, true);
+    else
+        queue_settle(item->queue, &item->entry, true);
+    consume_credit(ch, item->consumer);
+}
+
+static void settle(struct channel *ch, uint64_t tag, struct unacked_item *item,
+                   enum settlement how)
+{
+    if (ch->mode == CHANNEL_TX)
+        tx_settle(ch, tag, item, how);
+    else
+        ack_settle(ch, item, how);
+}
+
+/* All up to `up_to`, oldest first: consecutive acks become one range in the journal. */
+static void settle_up_to(struct channel *ch, uint64_t up_to, enum settlement how)
+{
+    struct unacked_item item;
+    uint64_t tag;
+    while (unacked_take_first(&ch->unacked, up_to, &tag, &item))
+        settle(ch, tag, &item, how);
+}
+
+static bool settle_tags(struct channel *ch, uint64_t tag, bool multiple, enum settlement how,
+                        struct fault *f)
+{
+    struct unacked_item item;
+    if (multiple && tag == 0) {
+        settle_up_to(ch, UINT64_MAX, how);
+        return true;
+    }
+    if (!unacked_has(&ch->unacked, tag))
+        return fault(f, PRECONDITION_FAILED, "unknown delivery tag %llu", (unsigned long long)tag);
+    if (multiple) {
+        settle_up_to(ch, tag, how);
+    } else {
+        unacked_take(&ch->unacked, tag, &item);
+        settle(ch, tag, &item, how);
+    }
+    return true;
+}
+
+bool ack_method(struct channel *ch, const struct method *m, struct fault *f)
+{
+    if (m->id == METHOD_basic_ack)
+        return settle_tags(ch, m->basic_ack.delivery_tag, m->basic_ack.multiple, SETTLE_ACK, f);
+    if (m->id == METHOD_basic_nack)
+        return settle_tags(ch, m->basic_nack.delivery_tag, m->basic_nack.multiple,
+                           m->basic_nack.requeue ? SETTLE_REQUEUE : SETTLE_REJECT, f);
+    assert(m->id == METHOD_basic_reject);
+    return settle_tags(ch, m->basic_reject.delivery_tag, false,
+                       m->basic_reject.requeue ? SETTLE_REQUEUE : SETTLE_REJECT, f);
+}
+
+void ack_recover(struct channel *ch)
+{
+    struct unacked_item item;
+    uint64_t tag;
+    while (unacked_take_first(&ch->unacked, UINT64_MAX, &tag, &item))
+        ack_settle(ch, &item, SETTLE_REQUEUE);
+}

@@ -1,0 +1,196 @@
+/* arguments.c - the arguments of declarations, checked and compared. */
+#include "broker/arguments.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "protocol/table.h"
+
+#define TIME_MAX_MS 315360000000 /* ten years */
+
+/* A check returns NULL, or what is wrong in a few words. `args` are all arguments, for those that need another. */
+typedef const char *argument_check(const struct field *field, struct slice args);
+
+static const char *in_range(const struct field *field, int64_t min, int64_t max)
+{
+    int64_t value;
+    if (!field_integer(field, &value))
+        return "an integer is expected";
+    if (value < min)
+        return min > 0 ? "value is zero or negative" : "value is negative";
+    return value > max ? "value is too big" : NULL;
+}
+
+static const char *is_ttl(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 0, TIME_MAX_MS);
+}
+
+static const char *is_expires(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 1, TIME_MAX_MS);
+}
+
+static const char *is_length(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 0, INT64_MAX);
+}
+
+static const char *is_priority(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 0, 255);
+}
+
+static const char *is_text(const struct field *field, struct slice args)
+{
+    struct slice text;
+    (void)args;
+    return field_string(field, &text) ? NULL : "a longstr is expected";
+}
+
+static const char *is_dead_letter_key(const struct field *field, struct slice args)
+{
+    struct field exchange;
+    if (!table_find(args, "x-dead-letter-exchange", &exchange))
+        return "routing_key_but_no_dlx_defined";
+    return is_text(field, args);
+}
+
+static const char *is_flag(const struct field *field, struct slice args)
+{
+    bool value;
+    (void)args;
+    return field_bool(field, &value) ? NULL : "a bool is expected";
+}
+
+/* NULL when the text is one of those in the NULL-terminated list. */
+static const char *one_of(const struct field *field, const char *const *values, const char *expected)
+{
+    struct slice text;
+    if (!field_string(field, &text))
+        return "a longstr is expected";
+    for (; *values; values++)
+        if (slice_is(text, *values))
+            return NULL;
+    return expected;
+}
+
+static const char *is_overflow(const struct field *field, struct slice args)
+{
+    static const char *const values[] = {"drop-head", "reject-publish", "reject-publish-dlx", NULL};
+    (void)args;
+    return one_of(field, values, "expected drop-head, reject-publish or reject-publish-dlx");
+}
+
+static const char *is_queue_type(const struct field *field, struct slice args)
+{
+    static const char *const values[] = {"classic", NULL};
+    (void)args;
+    return one_of(field, values, "this version has queues of type 'classic'");
+}
+
+static const char *is_queue_mode(const struct field *field, struct slice args)
+{
+    static const char *const values[] = {"default", "lazy", NULL};
+    (void)args;
+    return one_of(field, values, "expected default or lazy");
+}
+
+static const struct argument {
+    const char *name;
+    argument_check *check;
+} known[] = {
+#define ARGUMENT(name, check) {name, check},
+#include "broker/arguments.def"
+#undef ARGUMENT
+};
+
+bool arguments_check_queue(struct slice args, const struct resource *what, struct fault *f)
+{
+    struct field field;
+    for (size_t i = 0; i < array_size(known); i++) {
+        if (!table_find(args, known[i].name, &field))
+            continue;
+        const char *wrong = known[i].check(&field, args);
+        if (wrong)
+            return fault(f, PRECONDITION_FAILED, "invalid arg '%s' for " RESOURCE_FORMAT ": %s",
+                         known[i].name, RESOURCE_ARG(what), wrong);
+    }
+    return true;
+}
+
+/* The value alone: 1000, drop-head, true. */
+static void describe(char *text, size_t size, const struct field *field)
+{
+    int64_t number;
+    bool flag;
+    struct slice string;
+    if (field_integer(field, &number))
+        snprintf(text, size, "%lld", (long long)number);
+    else if (field_string(field, &string))
+        snprintf(text, size, "%.*s", string.len > 60 ? 60 : (int)string.len, (const char *)string.at);
+    else if (field_bool(field, &flag))
+        snprintf(text, size, "%s", flag ? "true" : "false");
+    else
+        snprintf(text, size, "(%s)", field_type_name(field->type));
+}
+
+bool arguments_compare(const char *name, struct slice received, struct slice current,
+                       const struct resource *what, struct fault *f)
+{
+    struct field new_field, old_field;
+    bool has_new = table_find(received, name, &new_field);
+    bool has_old = table_find(current, name, &old_field);
+    if (has_new == has_old && (!has_new || field_equal(&new_field, &old_field)))
+        return true;
+    char new_text[128], old_text[128];
+    if (has_new)
+        describe(new_text, sizeof(new_text), &new_field);
+    if (has_old)
+        describe(old_text, sizeof(old_text), &old_field);
+    if (has_new && has_old)
+        return fault(f, PRECONDITION_FAILED,
+                     "inequivalent arg '%s' for " RESOURCE_FORMAT ": received '%s' but current is '%s'",
+                     name, RESOURCE_ARG(what), new_text, old_text);
+    if (has_new)
+        return fault(f, PRECONDITION_FAILED,
+                     "inequivalent arg '%s' for " RESOURCE_FORMAT
+                     ": received the value '%s' of type '%s' but current is none",
+                     name, RESOURCE_ARG(what), new_text, field_type_name(new_field.type));
+    return fault(f, PRECONDITION_FAILED,
+                 "inequivalent arg '%s' for " RESOURCE_FORMAT
+                 ": received none but current is the value '%s' of type '%s'",
+                 name, RESOURCE_ARG(what), old_text, field_type_name(old_field.type));
+}
+
+bool arguments_compare_queue(struct slice received, struct slice current,
+                             const struct resource *what, struct fault *f)
+{
+    for (size_t i = 0; i < array_size(known); i++)
+        if (!arguments_compare(known[i].name, received, current, what, f))
+            return false;
+    return true;
+}
+
+bool arguments_compare_flag(const char *name, bool received, bool current,
+                            const struct resource *what, struct fault *f)
+{
+    if (received == current)
+        return true;
+    return fault(f, PRECONDITION_FAILED,
+                 "inequivalent arg '%s' for " RESOURCE_FORMAT ": received '%s' but current is '%s'",
+                 name, RESOURCE_ARG(what), received ? "true" : "false", current ? "true" : "false");
+}
+
+const char *arguments_without_effect(struct slice args)
+{
+    struct field field;
+    for (size_t i = 0; i < array_size(known); i++)
+        if (strcmp(known[i].name, "x-queue-type") != 0 && table_find(args, known[i].name, &field))
+            return known[i].name;
+    return NULL;
+}

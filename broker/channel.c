@@ -1,0 +1,204 @@
+/* channel.c - a channel: its methods, its soft errors, its end. */
+#include "broker/channel.h"
+
+#include "broker/ack.h"
+#include "broker/confirm.h"
+#include "broker/consume.h"
+#include "broker/publish.h"
+#include "broker/topology.h"
+#include "broker/tx.h"
+
+struct channel *channel_new(struct connection *conn, uint16_t number)
+{
+    struct channel *ch = mem_zalloc(sizeof(*ch));
+    ch->conn = conn;
+    ch->number = number;
+    map_init(&ch->subscriptions, rand_u64(&conn->server->rand));
+    unacked_init(&ch->unacked);
+    list_init(&ch->parked);
+    conn->server->counters.channels_opened++;
+    return ch;
+}
+
+static void stop_consumers(struct channel *ch)
+{
+    while (ch->subscriptions.size) {
+        /* From the end: consume_stop moves later slots back, which were visited already. */
+        for (size_t i = ch->subscriptions.capacity; i-- > 0;)
+            if (ch->subscriptions.slots[i].value)
+                consume_stop(ch->subscriptions.slots[i].value);
+    }
+}
+
+/* Returns what was handed out to its queues; what basic.get took is kept when `fetched_too` is false. */
+static void requeue_unacked(struct channel *ch, bool fetched_too)
+{
+    struct unacked kept;
+    struct unacked_item item;
+    uint64_t tag;
+    unacked_init(&kept);
+    while (unacked_take_first(&ch->unacked, UINT64_MAX, &tag, &item)) {
+        if (!fetched_too && !item.consumer)
+            unacked_put(&kept, tag, &item);
+        else
+            ack_settle(ch, &item, SETTLE_REQUEUE);
+    }
+    while (unacked_take_first(&kept, UINT64_MAX, &tag, &item))
+        unacked_put(&ch->unacked, tag, &item);
+    unacked_free(&kept);
+}
+
+void channel_release(struct channel *ch, bool fetched_too)
+{
+    publish_abandon(ch);
+    tx_free(ch);
+    stop_consumers(ch);
+    requeue_unacked(ch, fetched_too);
+    list_unlink(&ch->confirming);
+    confirm_ring_free(&ch->confirms.waiting);
+    assert(list_empty(&ch->parked));
+}
+
+void channel_free(struct channel **channel)
+{
+    struct channel *ch = *channel;
+    *channel = NULL;
+    channel_release(ch, true);
+    unacked_free(&ch->unacked);
+    map_free(&ch->subscriptions);
+    slice_free(&ch->last_queue);
+    buf_free(&ch->assembly.names);
+    buf_free(&ch->memo.name);
+    ch->conn->server->counters.channels_closed++;
+    mem_free(ch);
+}
+
+void channel_fail(struct channel *ch, const struct fault *f)
+{
+    struct connection *conn = ch->conn;
+    log_line(&conn->server->log, LOG_ERROR, conn->id,
+             "Channel error on connection (%s, vhost: '%.*s', user: '%.*s'), channel %u: %s (%s)",
+             conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name), ch->number,
+             f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
+    channel_release(ch, false);
+    ch->state = CHANNEL_CLOSING;
+    struct method m = {.id = METHOD_channel_close};
+    m.channel_close.reply_code = (uint16_t)f->code;
+    m.channel_close.reply_text = slice_of_string(f->text);
+    m.channel_close.class_id = f->class_id;
+    m.channel_close.method_id = f->method_id;
+    channel_send(ch, &m);
+}
+
+bool channel_queue_name(struct channel *ch, struct slice given, struct slice *name, struct fault *f)
+{
+    *name = given.len ? given : ch->last_queue;
+    if (name->len == 0)
+        return fault(f, NOT_FOUND, "no previously declared queue");
+    return true;
+}
+
+bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q, struct fault *f)
+{
+    struct vhost *v = ch->conn->vhost;
+    *q = vhost_find_queue(v, name);
+    if (!*q)
+        return fault(f, NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_ARG(name),
+                     SLICE_ARG(v->name));
+    if ((*q)->exclusive_owner && (*q)->exclusive_owner != ch->conn)
+        return fault(f, RESOURCE_LOCKED,
+                     "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could "
+                     "be originally declared on another connection or the exclusive property value "
+                     "does not match that of the original declaration.",
+                     SLICE_ARG(name), SLICE_ARG(v->name));
+    return true;
+}
+
+bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
+                     struct fault *f)
+{
+    struct connection *conn = ch->conn;
+    struct slice name = resource.len ? resource : SLICE("amq.default");
+    if (permission_allows(conn->permission, access, name))
+        return true;
+    return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'",
+                 what, SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
+}
+
+/* Semantics 1.1: flow can be turned on, not off. */
+static bool flow(struct channel *ch, const struct method *m, struct fault *f)
+{
+    if (!m->channel_flow.active)
+        return fault(f, NOT_IMPLEMENTED, "active=false");
+    struct method ok = {.id = METHOD_channel_flow_ok};
+    ok.channel_flow_ok.active = true;
+    channel_send(ch, &ok);
+    return true;
+}
+
+static bool request_access(struct channel *ch)
+{
+    struct method ok = {.id = METHOD_access_request_ok};
+    ok.access_request_ok.ticket = 1;
+    channel_send(ch, &ok);
+    return true;
+}
+
+static bool recover(struct channel *ch, const struct method *m, struct fault *f)
+{
+    bool async = m->id == METHOD_basic_recover_async;
+    if (!(async ? m->basic_recover_async.requeue : m->basic_recover.requeue))
+        return fault(f, NOT_IMPLEMENTED, "requeue=false");
+    ack_recover(ch);
+    if (!async)
+        channel_send(ch, &(struct method){.id = METHOD_basic_recover_ok});
+    return true;
+}
+
+static bool close_channel(struct channel *ch)
+{
+    struct connection *conn = ch->conn;
+    uint16_t number = ch->number;
+    connection_remove_channel(conn, ch);
+    channel_free(&ch);
+    connection_send(conn, number, &(struct method){.id = METHOD_channel_close_ok});
+    return true;
+}
+
+bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
+{
+    switch (m->id) {
+    case METHOD_basic_publish: return publish_method(ch, m, f);
+    case METHOD_basic_ack:
+    case METHOD_basic_nack:
+    case METHOD_basic_reject: return ack_method(ch, m, f);
+    case METHOD_basic_get: return consume_get(ch, m, f);
+    case METHOD_basic_consume: return consume_start(ch, m, f);
+    case METHOD_basic_cancel: return consume_cancel(ch, m, f);
+    case METHOD_basic_cancel_ok: return true; /* some clients answer our basic.cancel */
+    case METHOD_basic_qos: return consume_qos(ch, m, f);
+    case METHOD_basic_recover:
+    case METHOD_basic_recover_async: return recover(ch, m, f);
+    case METHOD_exchange_declare: return topology_exchange_declare(ch, m, f);
+    case METHOD_exchange_delete: return topology_exchange_delete(ch, m, f);
+    case METHOD_exchange_bind: return topology_exchange_bind(ch, m, f);
+    case METHOD_exchange_unbind: return topology_exchange_unbind(ch, m, f);
+    case METHOD_queue_declare: return topology_queue_declare(ch, m, f);
+    case METHOD_queue_delete: return topology_queue_delete(ch, m, f);
+    case METHOD_queue_purge: return topology_queue_purge(ch, m, f);
+    case METHOD_queue_bind: return topology_queue_bind(ch, m, f);
+    case METHOD_queue_unbind: return topology_queue_unbind(ch, m, f);
+    case METHOD_confirm_select: return confirm_select(ch, m, f);
+    case METHOD_tx_select:
+    case METHOD_tx_commit:
+    case METHOD_tx_rollback: return tx_method(ch, m, f);
+    case METHOD_channel_flow: return flow(ch, m, f);
+    case METHOD_access_request: return request_access(ch);
+    case METHOD_channel_close: return close_channel(ch);
+    case METHOD_channel_flow_ok: return true;
+    case METHOD_channel_open:
+        return fault(f, CHANNEL_ERROR, "second 'channel.open' seen");
+    default:
+        return fault(f, COMMAND_INVALID, "%s is not for the server", method_name(m->id));
+    }
+}

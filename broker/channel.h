@@ -1,0 +1,108 @@
+/* channel.h - a channel: what it consumes, what it was handed, what it is publishing, what it awaits.
+ *
+ *   OPEN --client's close--> gone
+ *   OPEN --soft error: channel.close sent--> CLOSING (all but close and close-ok is dropped) --close-ok--> gone */
+#ifndef BROKER_CHANNEL_H
+#define BROKER_CHANNEL_H
+
+#include "base/buf.h"
+#include "base/ring.h"
+#include "broker/connection.h"
+#include "broker/vhost.h"
+#include "protocol/method.h"
+#include "queue/unacked.h"
+
+enum channel_state { CHANNEL_OPEN, CHANNEL_CLOSING };
+enum channel_mode { CHANNEL_PLAIN, CHANNEL_CONFIRM, CHANNEL_TX };
+
+/* The message under construction: publish method, then header, then body. */
+struct assembly {
+    enum { ASSEMBLY_IDLE, ASSEMBLY_HEADER, ASSEMBLY_BODY } state;
+    bool mandatory;
+    uint8_t exchange_size, key_size;
+    struct message *message; /* its body_size is what the block has room for so far */
+    uint64_t total;       /* size of the body as announced */
+    uint64_t filled;
+    struct buf names;     /* exchange, then key */
+    uint16_t prop_flags;
+};
+
+/* The last exchange published to: exists and may be written while the routing generation stays. */
+struct exchange_memo {
+    uint64_t generation;
+    struct exchange *exchange;
+    struct buf name;      /* of the exchange */
+};
+
+/* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8). */
+struct confirm {
+    uint64_t sequence, batch;
+};
+RING(confirm_ring, struct confirm);
+
+struct confirms {
+    uint64_t published;   /* sequence of the last publish */
+    uint64_t confirmed;   /* all up to here have been confirmed */
+    struct confirm_ring waiting;
+};
+
+struct tx; /* tx.c */
+
+struct channel {
+    struct connection *conn;
+    uint16_t number;
+    enum channel_state state;
+    enum channel_mode mode;
+    struct map subscriptions;      /* consumer tag -> subscription */
+    struct unacked unacked;
+    uint64_t delivery_tag;         /* of the last delivery */
+    uint16_t prefetch;             /* for consumers started from now on */
+    uint32_t global_prefetch;      /* 0 = no limit */
+    uint32_t consumer_unacked;     /* handed to consumers: what global_prefetch limits */
+    struct list parked;            /* consumers waiting for global_prefetch */
+    struct slice last_queue;       /* last declared name, own memory, len 0 = none */
+    struct assembly assembly;
+    struct exchange_memo memo;
+    struct confirms confirms;
+    struct list confirming;        /* in server.confirming or server.confirmable */
+    struct tx *tx;                 /* NULL until tx.select */
+};
+
+/* basic.consume: the channel's side of a consumer. */
+struct subscription {
+    struct consumer consumer;
+    struct channel *channel;       /* NULL once cancelled */
+    struct slice tag;              /* own memory */
+};
+
+struct channel *channel_new(struct connection *conn, uint16_t number);
+/* Cancels consumers and requeues what is unacked; for a soft error (`fetched_too` false) what basic.get took stays
+ * until close-ok (K36). */
+void channel_release(struct channel *ch, bool fetched_too);
+/* Releases all and frees. */
+void channel_free(struct channel **ch);
+/* A soft error: channel.close with the fault's code and text. */
+void channel_fail(struct channel *ch, const struct fault *f);
+
+/* A method on this channel (not of class connection); false = fault. */
+bool channel_method(struct channel *ch, const struct method *m, struct fault *f);
+
+static inline void channel_send(struct channel *ch, const struct method *m)
+{
+    connection_send(ch->conn, ch->number, m);
+}
+
+static inline struct server *channel_server(const struct channel *ch)
+{
+    return ch->conn->server;
+}
+
+/* Expands "" to the last declared queue; 404 "no previously declared queue". */
+bool channel_queue_name(struct channel *ch, struct slice given, struct slice *name, struct fault *f);
+/* The queue of that name, not locked by another connection (404, 405). */
+bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q, struct fault *f);
+/* 403 unless the user may; resource "" is the default exchange. */
+bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
+                     struct fault *f);
+
+#endif

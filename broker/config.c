@@ -1,0 +1,347 @@
+/* config.c - the configuration: rabbitmq.conf's keys, read by the table in config.def.
+ *
+ * Owner: main. After a refusal the config may hold part of what was read: the caller ends. */
+#include "broker/config.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "auth/pattern.h"
+#include "base/assert.h"
+#include "base/mem.h"
+#include "broker/key.h"
+#include "broker/value.h"
+
+/* One key being set. */
+struct setting {
+    struct config *config;
+    const struct key *key;
+    char name[KEY_NAME_MAX + 1]; /* of a family's member */
+    const char *written, *value; /* the key as it was written */
+    const char *where;
+    char *error;
+    size_t error_size;
+};
+
+__attribute__((format(printf, 2, 3))) static bool refuse(const struct setting *s,
+                                                         const char *format, ...)
+{
+    int len = s->key && s->key->kind == KEY_SECRET
+                  ? snprintf(s->error, s->error_size, "%s: %s: ", s->where, s->written)
+                  : snprintf(s->error, s->error_size, "%s: %s = '%.100s': ", s->where, s->written,
+                             s->value);
+    assert(len > 0);
+    if ((size_t)len < s->error_size) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(s->error + len, s->error_size - (size_t)len, format, args);
+        va_end(args);
+    }
+    return false;
+}
+
+/* log.dir and log.file may come in any order, so they are joined after each. */
+static void join_log_file(struct config *config)
+{
+    const struct config_raw *raw = &config->raw;
+    bool as_it_is = raw->log_name[0] == '/' || !raw->log_name[0] || strcmp(raw->log_dir, ".") == 0;
+    int len = snprintf(config->log_file, sizeof(config->log_file), "%s%s%s",
+                       as_it_is ? "" : raw->log_dir, as_it_is ? "" : "/", raw->log_name);
+    assert(len >= 0 && (size_t)len < sizeof(config->log_file));
+}
+
+static bool set_number(const struct setting *s)
+{
+    const struct key *key = s->key;
+    uint64_t number;
+    bool read =
+        key->kind == KEY_SIZE ? value_size(s->value, &number) : value_number(s->value, &number);
+    if (!read || number < key->min || number > key->max)
+        return refuse(s, "expected a %s from %" PRIu64 " to %" PRIu64 "%s",
+                      key->kind == KEY_SIZE ? "size" : "whole number", key->min, key->max,
+                      key->kind == KEY_SIZE ? " bytes (KB, MB or GB may follow the number)" : "");
+    void *field = key_field(s->config, key);
+    if (key->size == sizeof(uint32_t)) {
+        assert(number <= UINT32_MAX);
+        *(uint32_t *)field = (uint32_t)number;
+    } else {
+        assert(key->size == sizeof(uint64_t));
+        *(uint64_t *)field = number;
+    }
+    return true;
+}
+
+static bool set_flag(const struct setting *s)
+{
+    if (!value_flag(s->value, key_field(s->config, s->key)))
+        return refuse(s, "expected true or false");
+    return true;
+}
+
+static bool set_text(const struct setting *s)
+{
+    const struct key *key = s->key;
+    size_t len = strlen(s->value);
+    assert(key->max < key->size);
+    if (len < key->min || len > key->max || !value_printable(s->value))
+        return refuse(
+            s, "expected %" PRIu64 " to %" PRIu64 " bytes of UTF-8 text without control characters",
+            key->min, key->max);
+    if (strncmp(s->value, "encrypted:", 10) == 0)
+        return refuse(s, "encrypted values are not supported by this version of Leveret");
+    memcpy(key_field(s->config, key), s->value, len + 1);
+    return true;
+}
+
+static bool set_regex(const struct setting *s)
+{
+    char reason[200];
+    struct pattern *pattern = pattern_compile(slice_of_string(s->value), reason, sizeof(reason));
+    if (!pattern)
+        return refuse(s, "%s", reason);
+    pattern_free(&pattern);
+    return set_text(s);
+}
+
+static bool set_log_file(const struct setting *s)
+{
+    if (strcmp(s->value, "false") == 0)
+        s->config->raw.log_name[0] = 0;
+    else if (!set_text(s))
+        return false;
+    return true;
+}
+
+static bool set_level(const struct setting *s)
+{
+    if (!log_level_from_name(s->value, key_field(s->config, s->key)))
+        return refuse(s, "expected debug, info, notice, warning, error, critical or none");
+    return true;
+}
+
+/* A colon ends the name in a log; a listener is named like rabbitmq.conf's words. */
+static bool is_word(const char *name)
+{
+    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] ==
+           0;
+}
+
+static bool set_listener(const struct setting *s)
+{
+    struct config *config = s->config;
+    struct listen_address new = {0};
+    if (strlen(s->name) >= sizeof(new.name) || !is_word(s->name))
+        return refuse(s, "a listener's name is a word of at most %zu letters",
+                      sizeof(new.name) - 1);
+    if (!value_address(s->value, new.host, sizeof(new.host), &new.port))
+        return refuse(s, "expected a port from 0 to 65535 (0 is any free one) or address:port, "
+                         "where the address "
+                         "is a numeric IPv4 or IPv6 one");
+    memcpy(new.name, s->name, strlen(s->name));
+    size_t i = 0;
+    while (i < config->listener_count && strcmp(config->listeners[i].name, new.name) != 0)
+        i++;
+    if (i == CONFIG_LISTENERS_MAX)
+        return refuse(s, "there can be %d listeners", CONFIG_LISTENERS_MAX);
+    config->listeners[i] = new;
+    if (i == config->listener_count)
+        config->listener_count++;
+    assert(config->listener_count <= CONFIG_LISTENERS_MAX);
+    return true;
+}
+
+static bool set_list_flag(const struct setting *s)
+{
+    char *list = key_field(s->config, s->key);
+    bool on;
+    if (!value_flag(s->value, &on))
+        return refuse(s, "expected true or false");
+    if (!value_printable(s->name))
+        return refuse(s, "the name is not UTF-8 text");
+    if (!on)
+        value_list_remove(list, s->name);
+    else if (!value_list_add(list, s->key->size, s->name))
+        return refuse(s, "a name has no comma, and all names together at most %zu bytes",
+                      s->key->size - 1);
+    return true;
+}
+
+/* The list holds "1=PLAIN": a second auth_mechanisms.1 replaces the first. */
+static bool set_mechanism(const struct setting *s)
+{
+    static const char *const mechanisms[] = {"PLAIN", "AMQPLAIN"};
+    char *list = s->config->raw.mechanisms, item[KEY_NAME_MAX + 16] = "";
+    for (size_t i = 0; i < array_size(mechanisms); i++)
+        if (strcmp(s->value, mechanisms[i]) == 0)
+            snprintf(item, sizeof(item), "%s=%s", s->name, mechanisms[i]);
+    if (!item[0])
+        return refuse(s, "expected PLAIN or AMQPLAIN, the mechanisms of this version of Leveret");
+    for (size_t i = 0; i < array_size(mechanisms); i++) {
+        char old[KEY_NAME_MAX + 16];
+        snprintf(old, sizeof(old), "%s=%s", s->name, mechanisms[i]);
+        value_list_remove(list, old);
+    }
+    if (!is_word(s->name) || !value_list_add(list, s->key->size, item))
+        return refuse(s, "expected a key like auth_mechanisms.1");
+    return true;
+}
+
+/* The two flags are the list's, whatever its items are called. */
+static void read_mechanisms(struct config *config)
+{
+    config->mechanism_plain = config->mechanism_amqplain = false;
+    for (const char *at = config->raw.mechanisms; *at;) {
+        size_t len = strcspn(at, ",");
+        const char *equals = memchr(at, '=', len);
+        assert(equals);
+        bool plain = (size_t)(at + len - equals) == strlen("=PLAIN");
+        *(plain ? &config->mechanism_plain : &config->mechanism_amqplain) = true;
+        at += len + (at[len] == ',');
+    }
+}
+
+static void empty_family(struct config *config, const struct key *family)
+{
+    if (family->kind == KEY_LISTENER || family->kind == KEY_NO_LISTENER)
+        config->listener_count = 0;
+    else
+        *(char *)key_field(config, family) = 0;
+}
+
+static bool set_none(const struct setting *s)
+{
+    if (strcmp(s->value, "none") != 0)
+        return refuse(s, "expected none, or keys %s.<name>", s->key->name);
+    empty_family(s->config, s->key);
+    return true;
+}
+
+static bool set_value(const struct setting *s)
+{
+    static bool (*const setters[])(const struct setting *s) = {
+        [KEY_NUMBER] = set_number,       [KEY_SIZE] = set_number,
+        [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
+        [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
+        [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
+        [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
+        [KEY_LISTENER] = set_listener,   [KEY_LIST_FLAG] = set_list_flag,
+        [KEY_MECHANISM] = set_mechanism,
+    };
+    struct config_raw *raw = &s->config->raw;
+    if (key_is_family(s->key)) {
+        const struct key *none = key_none(s->key);
+        if (none && (raw->given & key_bit(none)))
+            return refuse(s, "contradicts '%s = none'", none->name);
+        if (!(raw->given & key_bit(s->key)))
+            empty_family(s->config, s->key);
+    }
+    assert((size_t)s->key->kind < array_size(setters));
+    raw->given |= key_bit(s->key);
+    if (!setters[s->key->kind](s))
+        return false;
+    join_log_file(s->config);
+    read_mechanisms(s->config);
+    return true;
+}
+
+/* A slip of two letters is taken for one, even where RabbitMQ has a whole family of keys. */
+static bool refuse_unknown(const struct setting *s)
+{
+    char nearest[2 * CONFIG_TEXT_MAX] = "";
+    unsigned distance = key_nearest(s->written, nearest, sizeof(nearest));
+    assert(nearest[0]);
+    if (distance > 2 && key_is_rabbitmqs(s->written)) {
+        snprintf(
+            s->error, s->error_size,
+            "%s: '%s' is known to RabbitMQ, not supported by this version of Leveret: remove it",
+            s->where, s->written);
+        return false;
+    }
+    bool near = distance <= 2 || distance <= strlen(s->written) / 3;
+    snprintf(s->error, s->error_size, "%s: unknown key '%s' - %s '%s'%s", s->where, s->written,
+             near ? "did you mean" : "the nearest one is", nearest,
+             near ? "?" : ", leveret --help lists all");
+    return false;
+}
+
+bool config_set(struct config *config, const char *key, const char *value, const char *where,
+                char *error, size_t error_size)
+{
+    assert(key && value && where && error_size > 0);
+    struct setting s = {.config = config,
+                        .written = key,
+                        .value = value,
+                        .where = where,
+                        .error = error,
+                        .error_size = error_size};
+    if (!*key || strlen(key) >= CONFIG_TEXT_MAX || !value_printable(key)) {
+        snprintf(error, error_size, "%s: '%.40s' is no key", where,
+                 value_printable(key) ? key : "?");
+        return false;
+    }
+    s.key = key_find(key, s.name);
+    return s.key ? set_value(&s) : refuse_unknown(&s);
+}
+
+static void set_default(struct config *config, const char *key, const char *value)
+{
+    char error[CONFIG_TEXT_MAX];
+    bool done = config_set(config, key, value, "default", error, sizeof(error));
+    assertf(done, "%s", error);
+}
+
+/* "1=PLAIN 2=AMQPLAIN" */
+static void set_default_family(struct config *config, const struct key *key)
+{
+    char items[CONFIG_TEXT_MAX], *rest = NULL;
+    snprintf(items, sizeof(items), "%s", key->defaults);
+    for (char *item = strtok_r(items, " ", &rest); item; item = strtok_r(NULL, " ", &rest)) {
+        char name[2 * CONFIG_TEXT_MAX], *equals = strchr(item, '=');
+        assert(equals);
+        *equals = 0;
+        snprintf(name, sizeof(name), "%.*s%s", (int)key_prefix(key), key->name, item);
+        set_default(config, name, equals + 1);
+    }
+}
+
+void config_defaults(struct config *config)
+{
+    *config = (struct config){0};
+    for (size_t i = 0; i < key_count(); i++)
+        if (key_is_family(key_at(i)))
+            set_default_family(config, key_at(i));
+        else if (key_at(i)->defaults[0])
+            set_default(config, key_at(i)->name, key_at(i)->defaults);
+    config->raw.given = 0;
+    assert(config->listener_count > 0);
+}
+
+/* Both would bind the same port: any address takes it on all. */
+static bool collide(const struct listen_address *a, const struct listen_address *b)
+{
+    return a->port != 0 && a->port == b->port &&
+           (!a->host[0] || !b->host[0] || strcmp(a->host, b->host) == 0);
+}
+
+bool config_check(const struct config *config, char *error, size_t error_size)
+{
+    assert(config->mechanism_plain || config->mechanism_amqplain);
+    if (config->listener_count == 0) {
+        snprintf(
+            error, error_size,
+            "listeners.tcp = none leaves no listener: this version of Leveret has no other kind");
+        return false;
+    }
+    for (size_t i = 0; i < config->listener_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (collide(&config->listeners[i], &config->listeners[j])) {
+                snprintf(
+                    error, error_size,
+                    "listeners.tcp.%s and listeners.tcp.%s both want port %u of the same address",
+                    config->listeners[j].name, config->listeners[i].name,
+                    config->listeners[i].port);
+                return false;
+            }
+    return true;
+}

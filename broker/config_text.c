@@ -1,0 +1,210 @@
+/* config_text.c - the configuration as text: files in rabbitmq.conf's syntax, and what is printed.
+ */
+#include "broker/config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "base/mem.h"
+#include "broker/key.h"
+#include "broker/value.h"
+
+enum { LINE_MAX_LENGTH = 4096 };
+
+static char *trim(char *text)
+{
+    text += strspn(text, " \t");
+    size_t len = strlen(text);
+    while (len > 0 && strchr(" \t\r", text[len - 1]))
+        len--;
+    text[len] = 0;
+    return text;
+}
+
+/* Cuts the value out of what follows the equals sign; NULL and the reason when it is none. */
+static char *cut_value(char *text, const char **reason)
+{
+    char *value = trim(text);
+    if (*value == '\'') {
+        char *end = strchr(++value, '\'');
+        *reason = end ? "text after the closing quote" : "the quote is not closed";
+        if (!end)
+            return NULL;
+        *end = 0;
+        char *after = trim(end + 1);
+        return !*after || *after == '#' ? value : NULL;
+    }
+    value[strcspn(value, "#")] = 0;
+    value = trim(value);
+    *reason = *value ? "$(…) is not replaced by this version of Leveret" : "no value after '='";
+    return *value && !strstr(value, "$(") ? value : NULL;
+}
+
+static bool read_line(struct config *config, char *line, const char *where, char *error,
+                      size_t error_size)
+{
+    line = trim(line);
+    if (!*line || *line == '#')
+        return true;
+    char *equals = strchr(line, '=');
+    const char *reason = "expected 'key = value'";
+    char *value = NULL;
+    if (equals && equals != line) {
+        *equals = 0;
+        line = trim(line);
+        if (!line[strcspn(line, " \t#")])
+            value = cut_value(equals + 1, &reason);
+    }
+    if (!value) {
+        snprintf(error, error_size, "%s: '%.60s': %s", where, value_printable(line) ? line : "?",
+                 reason);
+        return false;
+    }
+    return config_set(config, line, value, where, error, error_size);
+}
+
+/* 0 or -errno; a file beyond CONFIG_FILE_MAX is no configuration. */
+static int load(const char *path, struct buf *text)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return -errno;
+    size_t got = 0;
+    errno = 0;
+    do {
+        got = fread(buf_reserve(text, 4096), 1, 4096, file);
+        text->len += got;
+    } while (got > 0 && text->len <= CONFIG_FILE_MAX);
+    int result = ferror(file) ? -errno : text->len > CONFIG_FILE_MAX ? -EFBIG : 0;
+    fclose(file);
+    return result;
+}
+
+bool config_read(struct config *config, const char *path, char *error, size_t error_size)
+{
+    assert(path && error && error_size > 0);
+    struct buf text = {0};
+    int result = load(path, &text);
+    if (result < 0)
+        snprintf(error, error_size, "%s: %s", path, strerror(-result));
+    bool good = result == 0;
+    unsigned number = 0;
+    for (size_t at = 0; good && at < text.len;) {
+        const uint8_t *end = memchr(text.at + at, '\n', text.len - at);
+        size_t len = end ? (size_t)(end - text.at) - at : text.len - at;
+        char line[LINE_MAX_LENGTH + 1], where[CONFIG_TEXT_MAX * 4];
+        snprintf(where, sizeof(where), "%s:%u", path, ++number);
+        if (len > LINE_MAX_LENGTH || memchr(text.at + at, 0, len)) {
+            snprintf(error, error_size, "%s: %s", where,
+                     len > LINE_MAX_LENGTH ? "the line is too long" : "a zero byte");
+            good = false;
+        } else {
+            memcpy(line, text.at + at, len);
+            line[len] = 0;
+            good = read_line(config, line, where, error, error_size);
+        }
+        at += len + 1;
+    }
+    buf_free(&text);
+    return good;
+}
+
+/* Quotes what would be read back differently. */
+static void print_text(const char *text, FILE *out)
+{
+    size_t len = strlen(text);
+    bool quoted = !len || strchr(text, '#') || *text == '\'' || strstr(text, "$(") ||
+                  *text == ' ' || text[len - 1] == ' ';
+    fprintf(out, quoted ? "'%s'" : "%s", text);
+}
+
+/* "a,b" as "family.a = true", "1=PLAIN" as "family.1 = PLAIN". */
+static void print_list(const struct key *key, const char *list, FILE *out)
+{
+    for (const char *at = list; *at;) {
+        size_t len = strcspn(at, ",");
+        const char *equals = key->kind == KEY_MECHANISM ? memchr(at, '=', len) : NULL;
+        size_t name_len = equals ? (size_t)(equals - at) : len;
+        assert(name_len > 0 && (equals || key->kind != KEY_MECHANISM));
+        fprintf(out, "%.*s", (int)key_prefix(key), key->name);
+        for (size_t i = 0; i < name_len; i++)
+            fprintf(out, at[i] == '.' ? "\\%c" : "%c", at[i]);
+        if (equals)
+            fprintf(out, " = %.*s\n", (int)(len - name_len - 1), equals + 1);
+        else
+            fprintf(out, " = true\n");
+        at += len + (at[len] == ',');
+    }
+    /* An empty list says nothing where only "false" undoes the default. */
+    if (!*list && !key_none(key))
+        fprintf(out, "%.*s%.*s = false\n", (int)key_prefix(key), key->name,
+                (int)strcspn(key->defaults, "="), key->defaults);
+}
+
+static void print_listeners(const struct config *config, FILE *out)
+{
+    assert(config->listener_count <= CONFIG_LISTENERS_MAX);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct listen_address *at = &config->listeners[i];
+        bool v6 = strchr(at->host, ':') != NULL;
+        fprintf(out, "listeners.tcp.%s = %s%s%s%s%u\n", at->name, v6 ? "[" : "", at->host,
+                v6 ? "]" : "", at->host[0] ? ":" : "", at->port);
+    }
+}
+
+static void print_scalar(const struct key *key, const void *field, FILE *out)
+{
+    static const char *const levels[] = {"debug", "info",     "notice", "warning",
+                                         "error", "critical", "none"};
+    fprintf(out, "%s = ", key->name);
+    switch (key->kind) {
+    case KEY_NUMBER:
+    case KEY_SIZE:
+        fprintf(out, "%" PRIu64,
+                key->size == sizeof(uint32_t) ? *(const uint32_t *)field
+                                              : *(const uint64_t *)field);
+        break;
+    case KEY_FLAG:
+        fputs(*(const bool *)field ? "true" : "false", out);
+        break;
+    case KEY_LEVEL:
+        assert(*(const enum log_level *)field < array_size(levels));
+        fputs(levels[*(const enum log_level *)field], out);
+        break;
+    default:
+        print_text(key->kind == KEY_LOG_FILE && !*(const char *)field ? "false" : field, out);
+        break;
+    }
+    fputc('\n', out);
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+    for (size_t i = 0; i < key_count(); i++) {
+        const struct key *key = key_at(i);
+        const void *field = key_field(config, key);
+        if (key->kind == KEY_SECRET)
+            fprintf(out, "# %s is set and not shown\n", key->name);
+        else if (key->kind == KEY_LISTENER)
+            print_listeners(config, out);
+        else if (key_is_family(key))
+            print_list(key, field, out);
+        else if (key->kind == KEY_LIST_NONE && !*(const char *)field)
+            fprintf(out, "%s = none\n", key->name);
+        else if (key->kind != KEY_LIST_NONE && key->kind != KEY_NO_LISTENER)
+            print_scalar(key, field, out);
+    }
+}
+
+void config_help(FILE *out)
+{
+    for (size_t i = 0; i < key_count(); i++) {
+        const struct key *key = key_at(i);
+        bool shown = *key->defaults;
+        fprintf(out, "  %-29s %s%s%s%s\n", key->name, key->help, shown ? " (" : "", key->defaults,
+                shown ? ")" : "");
+    }
+}

@@ -1,0 +1,80 @@
+/* confirm.c - publisher confirms (semantics 2.1): a confirm leaves when the message's batch is on disk,
+ * and one basic.ack with `multiple` stands for all that became durable together.
+ *
+ * Journal batches rise, so a channel's publishes become durable in order: the ring of (last sequence, batch)
+ * holds one item a batch, however many messages it carried (invariant I8). */
+#include "broker/confirm.h"
+
+bool confirm_select(struct channel *ch, const struct method *m, struct fault *f)
+{
+    if (ch->mode == CHANNEL_TX)
+        return fault(f, PRECONDITION_FAILED, "cannot switch from tx to confirm mode");
+    ch->mode = CHANNEL_CONFIRM;
+    if (!m->confirm_select.no_wait)
+        channel_send(ch, &(struct method){.id = METHOD_confirm_select_ok});
+    return true;
+}
+
+void confirm_publish(struct channel *ch, uint64_t batch)
+{
+    struct server *s = channel_server(ch);
+    struct confirms *confirms = &ch->confirms;
+    uint64_t sequence = ++confirms->published;
+    struct confirm *last = confirms->waiting.size
+                               ? confirm_ring_at(&confirms->waiting, confirms->waiting.size - 1)
+                               : NULL;
+    if (last && batch <= last->batch) {
+        last->sequence = sequence;
+        return;
+    }
+    bool first = confirms->waiting.size == 0;
+    confirm_ring_push_back(&confirms->waiting, (struct confirm){sequence, batch});
+    if (first) {
+        assert(!list_linked(&ch->confirming));
+        list_push_back(batch ? &s->confirming : &s->confirmable, &ch->confirming);
+    }
+}
+
+static void send_ack(struct channel *ch, uint64_t sequence)
+{
+    struct method m = {.id = METHOD_basic_ack};
+    m.basic_ack.delivery_tag = sequence;
+    m.basic_ack.multiple = sequence > ch->confirms.confirmed + 1;
+    channel_server(ch)->counters.confirmed += sequence - ch->confirms.confirmed;
+    ch->confirms.confirmed = sequence;
+    channel_send(ch, &m);
+}
+
+/* Confirms what is durable on one channel and puts it back where it has to wait. */
+static void confirm_channel(struct channel *ch, uint64_t durable)
+{
+    struct confirm_ring *waiting = &ch->confirms.waiting;
+    uint64_t sequence = 0;
+    while (waiting->size && confirm_ring_at(waiting, 0)->batch <= durable)
+        sequence = confirm_ring_pop_front(waiting).sequence;
+    if (sequence)
+        send_ack(ch, sequence);
+    if (waiting->size)
+        list_push_back(&channel_server(ch)->confirming, &ch->confirming);
+}
+
+static void confirm_list(struct list *channels, uint64_t durable)
+{
+    struct list all;
+    list_init(&all);
+    list_splice_back(&all, channels);
+    for (struct list *node; (node = list_pop_front(&all));)
+        confirm_channel(container_of(node, struct channel, confirming), durable);
+}
+
+void confirm_durable(struct server *s)
+{
+    uint64_t durable = store_durable(s->store);
+    confirm_list(&s->confirmable, durable);
+    if (durable == s->durable_seen)
+        return;
+    s->durable_seen = durable;
+    confirm_list(&s->confirming, durable);
+    connection_lift_barriers(s, durable);
+    connection_unthrottle_all(s);
+}

@@ -1,0 +1,521 @@
+/* connection.c - one AMQP connection: frames in, methods out, faults, and its end.
+ *
+ * Input is cut in place. A body frame that is not complete yet is taken in pieces (body_left), so that a large
+ * body is copied once, into its message. Nothing is freed here while a frame may still name it: the connection and
+ * its channels go at the end of the turn or when the client cannot name them any more. */
+#include "broker/connection.h"
+
+#include <stdio.h>
+
+#include "broker/channel.h"
+#include "broker/publish.h"
+
+/* How long a peer gets to answer our close, or to close after it. */
+enum { CLOSE_PATIENCE_MS = 3000 };
+
+/* Publishers are not read while the journal has this many bytes to write. */
+enum { JOURNAL_HIGH_WATER = 64 * 1024 * 1024 };
+
+static size_t on_bytes(struct stream *stream, struct slice in);
+static void on_drained(struct stream *stream);
+static void on_closed(struct stream *stream, int error);
+
+static const struct stream_events events = {on_bytes, on_drained, on_closed};
+
+/* --- life --- */
+
+static void handshake_timeout(struct timer *timer)
+{
+    struct connection *conn = container_of(timer, struct connection, timer);
+    log_line(&conn->server->log, LOG_ERROR, conn->id,
+             "closing AMQP connection (%s): handshake_timeout", conn->name);
+    connection_hang_up(conn);
+}
+
+struct connection *connection_new(struct server *s, const struct transport *transport, void *io,
+                                  const struct peer *peer)
+{
+    struct connection *conn = mem_zalloc(sizeof(*conn));
+    conn->server = s;
+    conn->id = ++s->next_connection_id;
+    conn->frame_max = s->config->initial_frame_max;
+    conn->channel_max = (uint16_t)s->config->channel_max;
+    conn->peer = mem_copy(peer, sizeof(*peer));
+    struct buf name = {0};
+    buf_printf(&name, "%s:%u -> %s:%u", peer->peer_host, peer->peer_port, peer->host, peer->port);
+    conn->name = mem_copy(name.at, name.len);
+    buf_free(&name);
+    list_init(&conn->parked);
+    list_init(&conn->exclusive_queues);
+    list_push_back(&s->connections, &conn->link);
+    s->counters.connections_opened++;
+    conn->timer.fire = handshake_timeout;
+    timer_set(&s->timers, &conn->timer, server_now_ms(s) + s->config->handshake_timeout_ms);
+    stream_init(&conn->stream, &s->net, transport, io, &events);
+    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)", conn->name);
+    return conn;
+}
+
+void connection_free(struct connection **connection)
+{
+    struct connection *conn = *connection;
+    *connection = NULL;
+    assert(conn->state == CONNECTION_CLOSED && conn->channels.size == 0);
+    stream_free(&conn->stream);
+    timer_clear(&conn->server->timers, &conn->timer);
+    list_remove(&conn->link);
+    list_unlink(&conn->barred);
+    list_unlink(&conn->throttled);
+    conn->server->counters.connections_closed++;
+    barrier_ring_free(&conn->barriers);
+    mem_free(conn->channels.slots);
+    mem_free(conn->peer);
+    mem_free(conn->name);
+    mem_free(conn);
+}
+
+void connection_release(struct connection *conn)
+{
+    pace_stop(conn);
+    for (size_t i = 0; i < conn->channels.capacity; i++) {
+        struct channel *ch = conn->channels.slots[i];
+        if (ch)
+            channel_release(ch, true);
+    }
+    while (conn->channels.size) {
+        size_t i = 0;
+        while (!conn->channels.slots[i])
+            i++;
+        for (; i < conn->channels.capacity; i++) {
+            struct channel *ch = conn->channels.slots[i];
+            if (!ch)
+                continue;
+            conn->channels.slots[i] = NULL;
+            conn->channels.size--;
+            channel_free(&ch);
+        }
+    }
+    conn->last_channel = NULL;
+    while (!list_empty(&conn->exclusive_queues))
+        vhost_delete_queue(conn->vhost,
+                           list_first(&conn->exclusive_queues, struct queue, of_owner));
+    assert(list_empty(&conn->parked));
+}
+
+static void on_closed(struct stream *stream, int error)
+{
+    struct connection *conn = connection_of_stream(stream);
+    struct server *s = conn->server;
+    if (conn->state == CONNECTION_OPEN)
+        log_line(&s->log, LOG_WARNING, conn->id,
+                 "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s'): "
+                 "client unexpectedly closed TCP connection%s%s",
+                 conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
+                 error ? ": " : "", error ? strerror(-error) : "");
+    connection_release(conn);
+    conn->state = CONNECTION_CLOSED;
+    timer_clear(&s->timers, &conn->timer);
+    if (!list_linked(&conn->doomed))
+        list_push_back(&s->doomed, &conn->doomed);
+}
+
+static void close_timeout(struct timer *timer)
+{
+    struct connection *conn = container_of(timer, struct connection, timer);
+    stream_abort(&conn->stream, 0);
+}
+
+void connection_hang_up(struct connection *conn)
+{
+    struct server *s = conn->server;
+    connection_release(conn);
+    conn->state = CONNECTION_CLOSED;
+    conn->timer.fire = close_timeout;
+    timer_set(&s->timers, &conn->timer, server_now_ms(s) + CLOSE_PATIENCE_MS);
+    stream_close(&conn->stream);
+}
+
+/* --- output --- */
+
+void connection_send(struct connection *conn, uint16_t channel, const struct method *m)
+{
+    enum { ROOM = 2048 }; /* most methods are a few dozen bytes; only start and close-like ones carry more */
+    uint8_t *at = stream_reserve(&conn->stream, ROOM);
+    struct writer w = writer_of(at + FRAME_HEAD_SIZE, ROOM - FRAME_OVERHEAD);
+    method_encode(&w, m);
+    assertf(!w.bad, "%s does not fit %d bytes", method_name(m->id), ROOM);
+    size_t size = (size_t)(w.at - at) - FRAME_HEAD_SIZE;
+    frame_write_head(at, FRAME_METHOD, channel, (uint32_t)size);
+    *w.at = FRAME_END;
+    stream_commit(&conn->stream, size + FRAME_OVERHEAD);
+}
+
+static void send_close(struct connection *conn, const struct fault *f)
+{
+    struct method m = {.id = METHOD_connection_close};
+    m.connection_close.reply_code = (uint16_t)f->code;
+    m.connection_close.reply_text = slice_of_string(f->text);
+    m.connection_close.class_id = f->class_id;
+    m.connection_close.method_id = f->method_id;
+    connection_send(conn, 0, &m);
+}
+
+void connection_fail(struct connection *conn, const struct fault *f)
+{
+    struct server *s = conn->server;
+    if (conn->state >= CONNECTION_CLOSING)
+        return;
+    if (f->code != CONNECTION_FORCED)
+        log_line(&s->log, LOG_ERROR, conn->id, "Error on AMQP connection (%s): %s (%s)", conn->name,
+                 f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
+    connection_release(conn);
+    send_close(conn, f);
+    conn->state = CONNECTION_CLOSING;
+    conn->body_left = 0;
+    conn->timer.fire = close_timeout;
+    timer_set(&s->timers, &conn->timer, server_now_ms(s) + CLOSE_PATIENCE_MS);
+}
+
+void connection_force_close(struct connection *conn, const char *reason)
+{
+    struct fault f = {0};
+    if (conn->state == CONNECTION_CLOSING || conn->state == CONNECTION_CLOSED)
+        return;
+    if (conn->state == CONNECTION_HEADER || conn->state == CONNECTION_SILENT) {
+        connection_hang_up(conn); /* this one knows no connection.close, or is not to hear one */
+        return;
+    }
+    fault(&f, CONNECTION_FORCED, "%s", reason);
+    connection_fail(conn, &f);
+}
+
+void connection_bar(struct connection *conn, uint64_t batch)
+{
+    struct barrier_ring *ring = &conn->barriers;
+    if (ring->size && barrier_ring_at(ring, ring->size - 1)->batch >= batch)
+        return;
+    if (ring->size == 0) {
+        stream_limit(&conn->stream, stream_queued(&conn->stream));
+        list_push_back(&conn->server->barred, &conn->barred);
+    }
+    barrier_ring_push_back(ring, (struct barrier){stream_queued(&conn->stream), batch});
+}
+
+void connection_lift_barriers(struct server *s, uint64_t durable)
+{
+    list_each_safe(node, &s->barred) {
+        struct connection *conn = container_of(node, struct connection, barred);
+        struct barrier_ring *ring = &conn->barriers;
+        while (ring->size && barrier_ring_at(ring, 0)->batch <= durable)
+            barrier_ring_pop_front(ring);
+        stream_limit(&conn->stream, ring->size ? barrier_ring_at(ring, 0)->offset : UINT64_MAX);
+        if (ring->size == 0)
+            list_remove(&conn->barred);
+    }
+}
+
+void connection_throttle(struct connection *conn)
+{
+    if (store_pending_bytes(conn->server->store) < JOURNAL_HIGH_WATER ||
+        list_linked(&conn->throttled))
+        return;
+    stream_pause(&conn->stream);
+    list_push_back(&conn->server->throttled, &conn->throttled);
+}
+
+void connection_unthrottle_all(struct server *s)
+{
+    if (store_pending_bytes(s->store) >= JOURNAL_HIGH_WATER / 2)
+        return;
+    for (struct list *node; (node = list_pop_front(&s->throttled));)
+        stream_resume(&container_of(node, struct connection, throttled)->stream);
+}
+
+static void on_drained(struct stream *stream)
+{
+    struct connection *conn = connection_of_stream(stream);
+    while (!list_empty(&conn->parked))
+        consumer_unpark(list_first(&conn->parked, struct consumer, place));
+}
+
+/* --- channels by number --- */
+
+static size_t channel_slot(const struct channel_table *table, uint16_t number)
+{
+    size_t i = number & (table->capacity - 1);
+    while (table->slots[i] && table->slots[i]->number != number)
+        i = (i + 1) & (table->capacity - 1);
+    return i;
+}
+
+struct channel *connection_channel(const struct connection *conn, uint16_t number)
+{
+    if (conn->last_channel && conn->last_channel->number == number)
+        return conn->last_channel;
+    if (conn->channels.size == 0)
+        return NULL;
+    return conn->channels.slots[channel_slot(&conn->channels, number)];
+}
+
+static void rehash(struct channel_table *table, size_t capacity)
+{
+    struct channel_table old = *table;
+    table->capacity = capacity;
+    table->slots = mem_zalloc(capacity * sizeof(struct channel *));
+    for (size_t i = 0; i < old.capacity; i++)
+        if (old.slots[i])
+            table->slots[channel_slot(table, old.slots[i]->number)] = old.slots[i];
+    mem_free(old.slots);
+}
+
+void connection_add_channel(struct connection *conn, struct channel *ch)
+{
+    struct channel_table *table = &conn->channels;
+    if ((table->size + 1) * 4 > table->capacity * 3)
+        rehash(table, table->capacity ? table->capacity * 2 : 2);
+    size_t i = channel_slot(table, ch->number);
+    assert(table->slots[i] == NULL);
+    table->slots[i] = ch;
+    table->size++;
+}
+
+void connection_remove_channel(struct connection *conn, struct channel *ch)
+{
+    struct channel_table *table = &conn->channels;
+    size_t mask = table->capacity - 1;
+    size_t i = channel_slot(table, ch->number);
+    assert(table->slots[i] == ch);
+    table->slots[i] = NULL;
+    table->size--;
+    if (conn->last_channel == ch)
+        conn->last_channel = NULL;
+    /* Those behind it may have stepped over its slot. */
+    for (size_t j = (i + 1) & mask; table->slots[j]; j = (j + 1) & mask) {
+        struct channel *moved = table->slots[j];
+        table->slots[j] = NULL;
+        table->slots[channel_slot(table, moved->number)] = moved;
+    }
+}
+
+/* --- input --- */
+
+/* Closes the channel for a soft fault on one that is open, the connection for all else. */
+static void fail(struct connection *conn, struct channel *ch, const struct fault *f)
+{
+    if (ch && !reply_code_is_hard(f->code))
+        channel_fail(ch, f);
+    else
+        connection_fail(conn, f);
+}
+
+static bool close_method(struct connection *conn, const struct method *m)
+{
+    struct server *s = conn->server;
+    if (m->id == METHOD_connection_close) {
+        if (conn->state == CONNECTION_OPEN)
+            log_line(&s->log, LOG_INFO, conn->id,
+                     "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s')", conn->name,
+                     SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
+        connection_release(conn);
+        connection_send(conn, 0, &(struct method){.id = METHOD_connection_close_ok});
+        connection_hang_up(conn);
+        return true;
+    }
+    if (m->id == METHOD_connection_close_ok && conn->state == CONNECTION_CLOSING)
+        connection_hang_up(conn);
+    return conn->state >= CONNECTION_CLOSING; /* all else is dropped then */
+}
+
+/* Opens a channel; semantics 1.1: the limit is on the count, not on the number (K09-K11). */
+static bool open_channel(struct connection *conn, uint16_t number, struct fault *f)
+{
+    if (conn->channels.size >= conn->channel_max)
+        return fault(f, NOT_ALLOWED,
+                     "number of channels opened (%zu) has reached the negotiated channel_max (%u)",
+                     conn->channels.size, conn->channel_max);
+    connection_add_channel(conn, channel_new(conn, number));
+    connection_send(conn, number, &(struct method){.id = METHOD_channel_open_ok});
+    return true;
+}
+
+static bool method_without_channel(struct connection *conn, uint16_t number,
+                                   const struct method *m, struct fault *f)
+{
+    if (m->id == METHOD_channel_open)
+        return open_channel(conn, number, f);
+    if (m->id == METHOD_channel_close_ok)
+        return true; /* late answer to a close that crossed the client's */
+    if (m->id == METHOD_channel_close) {
+        connection_send(conn, number, &(struct method){.id = METHOD_channel_close_ok});
+        return true;
+    }
+    return fault(f, CHANNEL_ERROR, "expected 'channel.open'");
+}
+
+static bool closing_channel_method(struct channel *ch, const struct method *m)
+{
+    if (m->id != METHOD_channel_close_ok && m->id != METHOD_channel_close)
+        return true;
+    if (m->id == METHOD_channel_close)
+        channel_send(ch, &(struct method){.id = METHOD_channel_close_ok});
+    struct connection *conn = ch->conn;
+    channel_release(ch, true);
+    connection_remove_channel(conn, ch);
+    channel_free(&ch);
+    return true;
+}
+
+static bool dispatch(struct connection *conn, struct channel *ch, uint16_t number,
+                     const struct method *m, struct fault *f)
+{
+    f->class_id = (uint16_t)(m->id >> 16), f->method_id = (uint16_t)m->id;
+    bool on_connection = m->id >> 16 == METHOD_connection_start >> 16;
+    if (number == 0) {
+        if (on_connection)
+            return close_method(conn, m) || connection_handshake(conn, m, f);
+        if (conn->state != CONNECTION_OPEN)
+            return conn->state >= CONNECTION_CLOSING ||
+                   fault(f, COMMAND_INVALID, "%s before the connection is open", method_name(m->id));
+        return fault(f, CHANNEL_ERROR, "%s on channel 0", method_name(m->id));
+    }
+    if (conn->state != CONNECTION_OPEN)
+        return conn->state >= CONNECTION_CLOSING ||
+               fault(f, CHANNEL_ERROR, "channel %u before the connection is open", number);
+    if (on_connection)
+        return fault(f, COMMAND_INVALID, "%s on channel %u", method_name(m->id), number);
+    if (!ch)
+        return method_without_channel(conn, number, m, f);
+    if (ch->state == CHANNEL_CLOSING)
+        return closing_channel_method(ch, m);
+    if (ch->assembly.state != ASSEMBLY_IDLE)
+        return fault(f, UNEXPECTED_FRAME, "expected content %s for class 60, got method frame %s instead",
+                     ch->assembly.state == ASSEMBLY_HEADER ? "header" : "body", method_name(m->id));
+    return channel_method(ch, m, f);
+}
+
+static bool content_frame(struct connection *conn, struct channel *ch, const struct frame *frame,
+                          struct fault *f)
+{
+    if (frame->channel == 0 || conn->state != CONNECTION_OPEN)
+        return conn->state >= CONNECTION_CLOSING ||
+               fault(f, UNEXPECTED_FRAME, "content frame on channel %u", frame->channel);
+    if (!ch)
+        return fault(f, CHANNEL_ERROR, "expected 'channel.open'");
+    if (ch->state == CHANNEL_CLOSING)
+        return true;
+    f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
+    if (frame->type == FRAME_HEADER)
+        return publish_header(ch, frame->payload, f);
+    return publish_body(ch, frame->payload, f) && publish_body_end(ch, f);
+}
+
+static void handle_frame(struct connection *conn, const struct frame *frame)
+{
+    struct fault f;
+    fault_init(&f);
+    struct channel *ch = frame->channel ? connection_channel(conn, frame->channel) : NULL;
+    conn->last_channel = ch ? ch : conn->last_channel;
+    bool ok;
+    if (frame->type == FRAME_HEARTBEAT) {
+        ok = frame->channel == 0 || conn->state >= CONNECTION_CLOSING ||
+             fault(&f, UNEXPECTED_FRAME, "heartbeat frame on channel %u", frame->channel);
+    } else if (frame->type == FRAME_METHOD) {
+        struct method m;
+        ok = method_decode(frame->payload, &m, &f) && dispatch(conn, ch, frame->channel, &m, &f);
+        if (!ok && conn->state >= CONNECTION_CLOSING)
+            return; /* rubbish after our close */
+    } else {
+        ok = content_frame(conn, ch, frame, &f);
+    }
+    if (!ok)
+        fail(conn, ch, &f);
+}
+
+/* The channel whose body frame is being taken in pieces, NULL when it no longer wants it. */
+static struct channel *body_taker(struct connection *conn)
+{
+    struct channel *ch = connection_channel(conn, conn->body_channel);
+    return ch && ch->state == CHANNEL_OPEN && ch->assembly.state == ASSEMBLY_BODY ? ch : NULL;
+}
+
+/* Takes what is there of a body frame's payload, and its end octet when it comes. */
+static size_t take_body(struct connection *conn, struct slice in)
+{
+    struct fault f;
+    struct channel *ch = body_taker(conn);
+    fault_init(&f);
+    size_t payload = conn->body_left - 1; /* the end octet is counted too */
+    size_t piece = in.len < payload ? in.len : payload;
+    bool ok = !ch || publish_body(ch, slice_of(in.at, piece), &f);
+    conn->body_left -= (uint32_t)piece;
+    size_t used = piece;
+    if (ok && conn->body_left == 1 && used < in.len) {
+        conn->body_left = 0;
+        ok = in.at[used] == FRAME_END
+                 ? !ch || publish_body_end(ch, &f)
+                 : fault(&f, FRAME_ERROR, "invalid frame end octet %u", in.at[used]);
+        used++;
+    }
+    if (!ok)
+        fail(conn, ch, &f);
+    return used;
+}
+
+/* Starts to take a body frame in pieces when it is not all there and its channel waits for it. */
+static size_t start_body(struct connection *conn, struct slice in)
+{
+    struct frame head;
+    struct fault f;
+    uint32_t size;
+    if (in.len < FRAME_HEAD_SIZE || in.at[0] != FRAME_BODY || conn->state != CONNECTION_OPEN)
+        return 0;
+    if (!frame_head(in, conn->frame_max, &head, &size, &f))
+        return 0;
+    struct channel *ch = connection_channel(conn, head.channel);
+    if (!ch || ch->state != CHANNEL_OPEN || ch->assembly.state != ASSEMBLY_BODY)
+        return 0;
+    if (size > ch->assembly.message->body_size - ch->assembly.filled)
+        return 0; /* refused as a whole when it is there */
+    conn->body_channel = head.channel;
+    conn->body_left = size + 1;
+    return FRAME_HEAD_SIZE;
+}
+
+/* Handles one frame, or a piece of one, from the front of `in`; 0 = more is needed. */
+static size_t step(struct connection *conn, struct slice in)
+{
+    struct frame frame;
+    struct fault f;
+    size_t used = 0;
+    if (conn->body_left)
+        return take_body(conn, in);
+    fault_init(&f);
+    switch (frame_cut(in, conn->frame_max, &frame, &used, &f)) {
+    case FRAME_COMPLETE:
+        handle_frame(conn, &frame);
+        return used;
+    case FRAME_NEEDS_MORE:
+        return start_body(conn, in);
+    case FRAME_BAD:
+        connection_fail(conn, &f);
+        return in.len;
+    }
+    panic("frame status");
+}
+
+static size_t on_bytes(struct stream *stream, struct slice in)
+{
+    struct connection *conn = connection_of_stream(stream);
+    size_t used = 0;
+    if (conn->state == CONNECTION_HEADER)
+        used = connection_protocol_header(conn, in);
+    while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT) {
+        size_t taken = step(conn, slice_of(in.at + used, in.len - used));
+        if (taken == 0)
+            break;
+        used += taken;
+    }
+    if (conn->pace.behind)
+        pace_start(conn);
+    return conn->state >= CONNECTION_SILENT ? in.len : used;
+}

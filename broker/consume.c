@@ -1,0 +1,183 @@
+/* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
+#include "broker/consume.h"
+#include "broker/deliver.h"
+
+bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_basic_qos *qos = &m->basic_qos;
+    if (qos->prefetch_size != 0)
+        return fault(f, NOT_IMPLEMENTED, "prefetch_size!=0 (%u)", qos->prefetch_size);
+    if (qos->global) {
+        ch->global_prefetch = qos->prefetch_count;
+        while (!list_empty(&ch->parked)) /* they park again where the new limit says so */
+            consumer_unpark(list_first(&ch->parked, struct consumer, place));
+    } else {
+        ch->prefetch = qos->prefetch_count;
+    }
+    channel_send(ch, &(struct method){.id = METHOD_basic_qos_ok});
+    return true;
+}
+
+static bool check_exclusive(struct channel *ch, const struct queue *q, bool exclusive,
+                            struct fault *f)
+{
+    if (q->exclusive_consumer || (exclusive && q->consumer_count > 0))
+        return fault(f, ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use",
+                     SLICE_ARG(q->name), SLICE_ARG(ch->conn->vhost->name));
+    return true;
+}
+
+static struct subscription *subscribe(struct channel *ch, const struct amqp_basic_consume *consume)
+{
+    struct subscription *sub = mem_zalloc(sizeof(*sub));
+    char name[64];
+    rand_name(&channel_server(ch)->rand, "amq.ctag-", name);
+    sub->tag = slice_copy(consume->consumer_tag.len ? consume->consumer_tag : slice_of_string(name));
+    sub->channel = ch;
+    sub->consumer.no_ack = consume->no_ack;
+    sub->consumer.exclusive = consume->exclusive;
+    sub->consumer.prefetch = consume->no_ack ? 0 : ch->prefetch;
+    map_put(&ch->subscriptions, sub->tag, sub);
+    return sub;
+}
+
+bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_basic_consume *consume = &m->basic_consume;
+    const struct config *config = channel_server(ch)->config;
+    struct slice name;
+    struct queue *q;
+    if (consume->consumer_tag.len && map_get(&ch->subscriptions, consume->consumer_tag))
+        return fault(f, NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
+                     SLICE_ARG(consume->consumer_tag));
+    if (config->consumer_max_per_channel &&
+        ch->subscriptions.size >= config->consumer_max_per_channel)
+        return fault(f, NOT_ALLOWED, "reached maximum (%u) of consumers per channel",
+                     config->consumer_max_per_channel);
+    if (!channel_queue_name(ch, consume->queue, &name, f) ||
+        !channel_permits(ch, ACCESS_READ, name, "queue", f) ||
+        !channel_find_queue(ch, name, &q, f) || !check_exclusive(ch, q, consume->exclusive, f))
+        return false;
+    struct subscription *sub = subscribe(ch, consume);
+    if (!consume->no_wait) {
+        struct method ok = {.id = METHOD_basic_consume_ok};
+        ok.basic_consume_ok.consumer_tag = sub->tag;
+        channel_send(ch, &ok);
+    }
+    queue_add_consumer(q, &sub->consumer);
+    return true;
+}
+
+/* Frees the subscription when nothing that it was handed is unacked any more. */
+static void release_subscription(struct subscription *sub)
+{
+    if (sub->consumer.state != CONSUMER_GONE || sub->consumer.unacked > 0)
+        return;
+    slice_free(&sub->tag);
+    mem_free(sub);
+}
+
+static void drop_subscription(struct subscription *sub)
+{
+    map_remove(&sub->channel->subscriptions, sub->tag);
+    queue_remove_consumer(&sub->consumer);
+    sub->channel = NULL;
+    release_subscription(sub);
+}
+
+void consume_stop(struct subscription *sub)
+{
+    struct vhost *v = sub->channel->conn->vhost;
+    struct queue *q = sub->consumer.queue;
+    drop_subscription(sub);
+    vhost_consumer_gone(v, q);
+}
+
+void consume_queue_deleted(struct consumer *c)
+{
+    struct subscription *sub = container_of(c, struct subscription, consumer);
+    struct channel *ch = sub->channel;
+    if (ch->conn->capabilities.consumer_cancel_notify) {
+        struct method cancel = {.id = METHOD_basic_cancel};
+        cancel.basic_cancel.consumer_tag = sub->tag;
+        cancel.basic_cancel.no_wait = true;
+        channel_send(ch, &cancel);
+    }
+    drop_subscription(sub);
+}
+
+bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)
+{
+    (void)f;
+    struct slice tag = m->basic_cancel.consumer_tag;
+    struct subscription *sub = map_get(&ch->subscriptions, tag);
+    if (sub)
+        consume_stop(sub);
+    if (!m->basic_cancel.no_wait) {
+        struct method ok = {.id = METHOD_basic_cancel_ok};
+        ok.basic_cancel_ok.consumer_tag = tag;
+        channel_send(ch, &ok);
+    }
+    return true;
+}
+
+void consume_credit(struct channel *ch, struct consumer *c)
+{
+    if (!c)
+        return;
+    assert(ch->consumer_unacked > 0);
+    ch->consumer_unacked--;
+    consumer_settled(c);
+    release_subscription(container_of(c, struct subscription, consumer));
+    uint32_t used = ch->consumer_unacked;
+    while (!list_empty(&ch->parked) && used < ch->global_prefetch) {
+        struct consumer *next = list_first(&ch->parked, struct consumer, place);
+        consumer_unpark(next);
+        used += queue_ready(next->queue) > 0; /* one that has nothing to get takes no slot */
+    }
+}
+
+/* Answers with the message; what does not fit the peer's frames goes back unseen. */
+static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, bool no_ack,
+                     struct fault *f)
+{
+    struct method ok = {.id = METHOD_basic_get_ok};
+    ok.basic_get_ok.delivery_tag = ch->delivery_tag + 1;
+    ok.basic_get_ok.redelivered = entry->redelivered;
+    ok.basic_get_ok.exchange = message_exchange(entry->message);
+    ok.basic_get_ok.routing_key = message_key(entry->message);
+    ok.basic_get_ok.message_count = (uint32_t)queue_ready(q);
+    if (deliver_content(ch, &ok, entry->message)) {
+        ch->delivery_tag++;
+        if (no_ack)
+            queue_settle(q, entry, false);
+        else
+            unacked_put(&ch->unacked, ch->delivery_tag, &(struct unacked_item){*entry, q, NULL});
+        return true;
+    }
+    uint32_t size = entry->message->props_size;
+    if (no_ack)
+        q->unacked++; /* it goes back as if it had been handed out to be acked */
+    queue_requeue(q, entry, false);
+    return fault(f, CONTENT_TOO_LARGE,
+                 "the message's %u bytes of properties do not fit the negotiated frame_max = %u", size,
+                 ch->conn->frame_max);
+}
+
+bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
+{
+    struct slice name;
+    struct queue *q;
+    struct entry entry;
+    if (!channel_queue_name(ch, m->basic_get.queue, &name, f) ||
+        !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
+        return false;
+    if (queue_get(q, m->basic_get.no_ack, &entry)) {
+        uint64_t batch = m->basic_get.no_ack ? 0 : queue_delivery_batch(q, &entry);
+        if (batch)
+            connection_bar(ch->conn, batch);
+        return send_got(ch, q, &entry, m->basic_get.no_ack, f);
+    }
+    channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
+    return true;
+}

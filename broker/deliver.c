@@ -1,0 +1,230 @@
+/* deliver.c - the dispatcher: pulls entries from queues that are ready and writes them to consumers.
+ *
+ * Pushes, acks and new consumers only mark a queue ready; this drains the marked queues once a turn, a bounded number
+ * of messages from each before the next has its turn, and a bounded number in all, so that input is not starved. */
+#include "broker/deliver.h"
+
+enum {
+    DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */
+    DELIVER_TURN_BYTES = 8 * 1024 * 1024,
+    DELIVER_QUEUE_MAX = 256,      /* from one queue before the next */
+    COPY_MAX = 8 * 1024,          /* larger bodies are written from where they are */
+};
+
+static void release_message(void *arg, void *owner)
+{
+    struct slab_pool *pool = arg;
+    struct message *m = owner;
+    message_unref(pool, &m);
+}
+
+/* The body in frames of at most `piece_max` bytes; large ones are referenced, not copied. */
+static void write_body(struct channel *ch, struct message *m, size_t piece_max)
+{
+    struct stream *stream = &ch->conn->stream;
+    struct slice body = message_body(m);
+    for (size_t at = 0; at < body.len;) {
+        size_t piece = body.len - at < piece_max ? body.len - at : piece_max;
+        bool copy = piece <= COPY_MAX;
+        uint8_t *head = stream_reserve(stream, FRAME_OVERHEAD + (copy ? piece : 0));
+        uint8_t *payload = frame_write_head(head, FRAME_BODY, ch->number, (uint32_t)piece);
+        if (copy) {
+            memcpy(payload, body.at + at, piece);
+            payload[piece] = FRAME_END;
+            stream_commit(stream, FRAME_OVERHEAD + piece);
+        } else {
+            stream_commit(stream, FRAME_HEAD_SIZE);
+            message_ref(m);
+            stream_write_ref(stream, slice_of(body.at + at, piece), release_message,
+                             &channel_server(ch)->messages, m);
+            *stream_reserve(stream, 1) = FRAME_END;
+            stream_commit(stream, 1);
+        }
+        at += piece;
+    }
+}
+
+/* The content header frame; returns its end. */
+static uint8_t *write_header(uint8_t *at, uint16_t channel, const struct message *m)
+{
+    uint32_t size = 12 + m->props_size;
+    at = frame_write_head(at, FRAME_HEADER, channel, size);
+    struct writer w = writer_of(at, size);
+    write_u16(&w, METHOD_basic_publish >> 16);
+    write_u16(&w, 0);
+    write_u64(&w, m->body_size);
+    write_bytes(&w, message_props(m));
+    assert(!w.bad && w.at == at + size);
+    *w.at = FRAME_END;
+    return w.at + 1;
+}
+
+/* True when the content header frame is within what the peer accepts. */
+static bool header_fits(const struct channel *ch, const struct message *m)
+{
+    return m->props_size + 12 + FRAME_OVERHEAD <= ch->conn->frame_max;
+}
+
+/* Room for a method frame with three short strings, and the content header behind it. */
+enum { METHOD_ROOM = 1024, HEADER_ROOM = 12 + 2 * FRAME_OVERHEAD };
+
+static bool body_is_small(const struct channel *ch, const struct message *m)
+{
+    return m->body_size <= COPY_MAX && m->body_size <= ch->conn->frame_max - FRAME_OVERHEAD;
+}
+
+static uint8_t *reserve(struct channel *ch, const struct message *m)
+{
+    size_t body = body_is_small(ch, m) ? m->body_size : 0;
+    return stream_reserve(&ch->conn->stream, METHOD_ROOM + HEADER_ROOM + m->props_size + body);
+}
+
+/* Header and body after a method frame that ends at `at`; `start` is what reserve() gave. */
+static void write_content(struct channel *ch, struct message *m, uint8_t *start, uint8_t *at)
+{
+    at = write_header(at, ch->number, m);
+    bool small = body_is_small(ch, m);
+    if (small && m->body_size) {
+        struct slice body = message_body(m);
+        at = frame_write_head(at, FRAME_BODY, ch->number, (uint32_t)body.len);
+        memcpy(at, body.at, body.len);
+        at[body.len] = FRAME_END;
+        at += body.len + 1;
+    }
+    stream_commit(&ch->conn->stream, (size_t)(at - start));
+    if (!small)
+        write_body(ch, m, ch->conn->frame_max - FRAME_OVERHEAD);
+}
+
+bool deliver_content(struct channel *ch, const struct method *m, struct message *message)
+{
+    if (!header_fits(ch, message))
+        return false;
+    uint8_t *start = reserve(ch, message);
+    struct writer w = writer_of(start + FRAME_HEAD_SIZE, METHOD_ROOM - FRAME_OVERHEAD);
+    method_encode(&w, m);
+    assert(!w.bad);
+    frame_write_head(start, FRAME_METHOD, ch->number, (uint32_t)(w.at - start) - FRAME_HEAD_SIZE);
+    *w.at = FRAME_END;
+    write_content(ch, message, start, w.at + 1);
+    return true;
+}
+
+/* The basic.deliver frame, byte for byte what method_encode makes of it (a test says so), without the detour: this
+ * is the one method that is written once a message. */
+uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint64_t tag,
+                              const struct entry *entry)
+{
+    const struct message *m = entry->message;
+    uint8_t *start = at;
+    struct writer w = writer_of(at + FRAME_HEAD_SIZE, METHOD_ROOM - FRAME_OVERHEAD);
+    write_u32(&w, METHOD_basic_deliver);
+    write_sstr(&w, sub->tag);
+    write_u64(&w, tag);
+    write_u8(&w, entry->redelivered);
+    write_bytes(&w, slice_of(&m->exchange_size, 1));
+    write_bytes(&w, message_exchange(m));
+    write_bytes(&w, slice_of(&m->key_size, 1));
+    write_bytes(&w, message_key(m));
+    assert(!w.bad);
+    frame_write_head(start, FRAME_METHOD, sub->channel->number,
+                     (uint32_t)(w.at - start) - FRAME_HEAD_SIZE);
+    *w.at = FRAME_END;
+    return w.at + 1;
+}
+
+static bool write_delivery(struct subscription *sub, uint64_t tag, const struct entry *entry)
+{
+    struct channel *ch = sub->channel;
+    if (!header_fits(ch, entry->message))
+        return false;
+    uint8_t *start = reserve(ch, entry->message);
+    write_content(ch, entry->message, start, deliver_write_method(start, sub, tag, entry));
+    return true;
+}
+
+/* The message cannot be sent to this consumer: it goes back unseen, and the channel is told (K27). */
+static void refuse_header(struct queue *q, struct subscription *sub, struct entry *entry)
+{
+    struct channel *ch = sub->channel;
+    struct fault f = {0};
+    fault(&f, CONTENT_TOO_LARGE,
+          "a message of queue '%.*s' in vhost '%.*s' has %u bytes of properties, "
+          "which do not fit the negotiated frame_max = %u",
+          SLICE_ARG(q->name), SLICE_ARG(ch->conn->vhost->name), entry->message->props_size,
+          ch->conn->frame_max);
+    if (sub->consumer.no_ack)
+        q->unacked++; /* it goes back as if it had been handed out to be acked */
+    else
+        sub->consumer.unacked--;
+    queue_requeue(q, entry, false);
+    channel_fail(ch, &f);
+}
+
+/* Hands the next entry of the queue to a consumer; false when the queue must be left (it may be gone). */
+static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes)
+{
+    struct channel *ch = sub->channel;
+    struct entry entry = queue_next(q, &sub->consumer);
+    uint64_t batch = sub->consumer.no_ack ? 0 : queue_delivery_batch(q, &entry);
+    if (batch)
+        connection_bar(ch->conn, batch);
+    if (!write_delivery(sub, ch->delivery_tag + 1, &entry)) {
+        refuse_header(q, sub, &entry);
+        return false;
+    }
+    ch->delivery_tag++;
+    *bytes += entry.message->body_size;
+    if (sub->consumer.no_ack) {
+        queue_settle(q, &entry, false);
+    } else {
+        ch->consumer_unacked++;
+        unacked_put(&ch->unacked, ch->delivery_tag,
+                    &(struct unacked_item){entry, q, &sub->consumer});
+    }
+    return true;
+}
+
+/* True when the consumer's connection or channel cannot take more now: it is set aside. */
+static bool set_aside(struct subscription *sub)
+{
+    struct channel *ch = sub->channel;
+    if (stream_is_high(&ch->conn->stream)) {
+        consumer_park(&sub->consumer, &ch->conn->parked);
+        return true;
+    }
+    if (ch->global_prefetch && !sub->consumer.no_ack &&
+        ch->consumer_unacked >= ch->global_prefetch) {
+        consumer_park(&sub->consumer, &ch->parked);
+        return true;
+    }
+    return false;
+}
+
+/* Up to `max` messages of one queue; returns how many. */
+static size_t deliver_queue(struct queue *q, size_t max, size_t *bytes)
+{
+    size_t done = 0;
+    if (!list_empty(&q->paced) && queue_has_caught_up(q))
+        pace_release(q);
+    while (done < max && list_linked(&q->ready_link)) {
+        struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
+        if (set_aside(sub))
+            continue;
+        done++;
+        if (!deliver_one(q, sub, bytes))
+            break;
+    }
+    return done;
+}
+
+void deliver_ready(struct server *s)
+{
+    size_t done = 0, bytes = 0;
+    while (done < DELIVER_TURN_MAX && bytes < DELIVER_TURN_BYTES && !list_empty(&s->home.ready)) {
+        struct queue *q = list_first(&s->home.ready, struct queue, ready_link);
+        list_remove(&q->ready_link); /* to the end of the line, before anything can free the queue */
+        list_push_back(&s->home.ready, &q->ready_link);
+        done += deliver_queue(q, DELIVER_QUEUE_MAX, &bytes);
+    }
+}

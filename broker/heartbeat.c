@@ -1,0 +1,50 @@
+/* heartbeat.c - heartbeats both ways (specification, section 4.2.7; RabbitMQ's heartbeats page): a frame when
+ * nothing was sent for half the interval; a peer that is silent for two to three intervals is gone. */
+#include "broker/connection.h"
+
+/* Half intervals of silence until the peer is taken for dead. */
+enum { SILENT_TICKS_MAX = 5 };
+
+static void send_heartbeat(struct connection *conn)
+{
+    uint8_t *at = stream_reserve(&conn->stream, FRAME_OVERHEAD);
+    *frame_write_head(at, FRAME_HEARTBEAT, 0, 0) = FRAME_END;
+    stream_commit(&conn->stream, FRAME_OVERHEAD);
+}
+
+static void schedule(struct connection *conn)
+{
+    struct server *s = conn->server;
+    timer_set(&s->timers, &conn->timer, server_now_ms(s) + conn->heartbeat.interval_s * 500u);
+}
+
+static void tick(struct timer *timer)
+{
+    struct connection *conn = container_of(timer, struct connection, timer);
+    struct heartbeat *h = &conn->heartbeat;
+    if (conn->stream.received != h->received || conn->stream.paused) {
+        h->received = conn->stream.received;
+        h->silent_ticks = 0;
+    } else if (++h->silent_ticks >= SILENT_TICKS_MAX) {
+        log_line(&conn->server->log, LOG_ERROR, conn->id,
+                 "closing AMQP connection (%s): missed heartbeats from client, timeout: %us",
+                 conn->name, h->interval_s);
+        connection_release(conn);
+        conn->state = CONNECTION_CLOSED;
+        stream_abort(&conn->stream, 0);
+        return;
+    }
+    if (conn->stream.sent == h->sent && conn->stream.output.pending == 0)
+        send_heartbeat(conn);
+    h->sent = conn->stream.sent;
+    schedule(conn);
+}
+
+void connection_start_heartbeat(struct connection *conn)
+{
+    timer_clear(&conn->server->timers, &conn->timer);
+    if (conn->heartbeat.interval_s == 0)
+        return;
+    conn->timer.fire = tick;
+    schedule(conn);
+}

@@ -1,0 +1,132 @@
+/* key.c - the table of configuration keys. */
+#include "broker/key.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "broker/value.h"
+
+static const struct key keys[] = {
+#define KEY(name, kind, field, defaults, min, max, help)                                           \
+    {name,                                                                                         \
+     KEY_##kind,                                                                                   \
+     offsetof(struct config, field),                                                               \
+     sizeof(((struct config *)0)->field),                                                          \
+     defaults,                                                                                     \
+     min,                                                                                          \
+     max,                                                                                          \
+     help},
+#include "broker/config.def"
+};
+static_assert(array_size(keys) <= 64, "a bit of config_raw.given each");
+
+static const char *const rabbitmq_only[] = {
+#define RABBITMQ_ONLY(name) name,
+#include "broker/config.def"
+};
+
+size_t key_count(void)
+{
+    return array_size(keys);
+}
+
+const struct key *key_at(size_t i)
+{
+    assertf(i < array_size(keys), "key %zu", i);
+    return &keys[i];
+}
+
+void *key_field(const struct config *config, const struct key *key)
+{
+    assert(key->offset + key->size <= sizeof(*config));
+    return (char *)(uintptr_t)config + key->offset;
+}
+
+uint64_t key_bit(const struct key *key)
+{
+    assert(key >= keys && key < keys + array_size(keys));
+    return UINT64_C(1) << (key - keys);
+}
+
+bool key_is_family(const struct key *key)
+{
+    return key->kind == KEY_LISTENER || key->kind == KEY_LIST_FLAG || key->kind == KEY_MECHANISM;
+}
+
+const struct key *key_none(const struct key *family)
+{
+    for (const struct key *key = keys; key < keys + array_size(keys); key++)
+        if ((key->kind == KEY_NO_LISTENER || key->kind == KEY_LIST_NONE) &&
+            key->offset == family->offset)
+            return key;
+    return NULL;
+}
+
+/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf. */
+static bool read_name(const char *text, char *name)
+{
+    size_t len = 0;
+    for (; *text && len < KEY_NAME_MAX; text++) {
+        if (*text == '.' || (*text == '\\' && *++text != '.'))
+            return false;
+        name[len++] = *text;
+    }
+    name[len] = 0;
+    return len > 0 && !*text;
+}
+
+static size_t prefix_of(const char *pattern)
+{
+    size_t len = strlen(pattern);
+    return len > 0 && pattern[len - 1] == '*' ? len - 1 : 0;
+}
+
+size_t key_prefix(const struct key *key)
+{
+    assert(key_is_family(key) == (prefix_of(key->name) > 0));
+    return prefix_of(key->name);
+}
+
+const struct key *key_find(const char *written, char *name)
+{
+    for (const struct key *key = keys; key < keys + array_size(keys); key++) {
+        size_t prefix = key_prefix(key);
+        if (prefix ? strncmp(written, key->name, prefix) == 0 && read_name(written + prefix, name)
+                   : strcmp(written, key->name) == 0)
+            return key;
+    }
+    return NULL;
+}
+
+bool key_is_rabbitmqs(const char *written)
+{
+    for (size_t i = 0; i < array_size(rabbitmq_only); i++) {
+        size_t prefix = prefix_of(rabbitmq_only[i]);
+        if (prefix ? strncmp(written, rabbitmq_only[i], prefix) == 0 && written[prefix]
+                   : strcmp(written, rabbitmq_only[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+unsigned key_nearest(const char *written, char *nearest, size_t size)
+{
+    unsigned best = UINT32_MAX;
+    const char *last = strrchr(written, '.');
+    for (const struct key *key = keys; key < keys + array_size(keys); key++) {
+        char candidate[2 * CONFIG_TEXT_MAX];
+        if (key_is_family(key)) /* with the last word that was written */
+            snprintf(candidate, sizeof(candidate), "%.*s%s", (int)key_prefix(key), key->name,
+                     last && last[1] ? last + 1 : "1");
+        else
+            snprintf(candidate, sizeof(candidate), "%s", key->name);
+        unsigned distance = value_distance(written, candidate);
+        if (distance < best) {
+            best = distance;
+            snprintf(nearest, size, "%s", candidate);
+        }
+    }
+    return best;
+}

@@ -1,0 +1,58 @@
+/* key.h - the table of configuration keys (broker/config.def) and how a written key is found in it.
+ */
+#ifndef BROKER_KEY_H
+#define BROKER_KEY_H
+
+#include "broker/config.h"
+
+enum key_kind {
+    KEY_NUMBER,
+    KEY_SIZE,
+    KEY_FLAG,
+    KEY_TEXT,
+    KEY_SECRET, /* a text that is never shown */
+    KEY_REGEX,
+    KEY_LEVEL,
+    KEY_LOG_FILE,
+    KEY_NO_LISTENER, /* "none" empties the family of the same field */
+    KEY_LIST_NONE,
+    KEY_LISTENER, /* families: the key's last word is a name */
+    KEY_LIST_FLAG,
+    KEY_MECHANISM,
+};
+
+struct key {
+    const char *name;
+    enum key_kind kind;
+    size_t offset, size; /* of the field in struct config */
+    const char *defaults;
+    uint64_t min, max;
+    const char *help;
+};
+
+/* Of a family's member ("default" of listeners.tcp.default). */
+enum { KEY_NAME_MAX = 127 };
+
+/* All keys in the order of config.def; i < key_count(). */
+const struct key *key_at(size_t i);
+size_t key_count(void);
+
+/* The key, or the family it is a member of: then `name` (KEY_NAME_MAX + 1 bytes) becomes the
+ * member's, in which a dot was written "\." as in rabbitmq.conf. NULL when there is none. */
+const struct key *key_find(const char *written, char *name);
+/* True when RabbitMQ has the key and Leveret has not. */
+bool key_is_rabbitmqs(const char *written);
+/* Writes the known key nearest to the text and returns how many letters it is away. */
+unsigned key_nearest(const char *written, char *nearest, size_t size);
+
+bool key_is_family(const struct key *key);
+/* Length of the part before a family's "*"; 0 for a key that is none. */
+size_t key_prefix(const struct key *key);
+/* The key that empties this family with "none", NULL when it has none. */
+const struct key *key_none(const struct key *family);
+/* The key's bit in config_raw.given. */
+uint64_t key_bit(const struct key *key);
+/* The key's field. */
+void *key_field(const struct config *config, const struct key *key);
+
+#endif

@@ -1,0 +1,54 @@
+/* pace.c - a publisher does not outrun its consumers silently.
+ *
+ * A connection that published to a queue with consumers and a long backlog is not read again until the queue has caught up,
+ * or for a few milliseconds: fast consumers get the turns they need and stay level with their publishers, slow ones
+ * cannot stop a publisher, whose messages then wait in the queue as they should. */
+#include "broker/channel.h"
+
+enum { PACE_MS = 4 };
+
+void pace_note(struct connection *conn, struct queue *q)
+{
+    if (!list_linked(&conn->pace.link))
+        conn->pace.behind = q;
+}
+
+static void resume(struct timer *timer)
+{
+    struct pace *pace = container_of(timer, struct pace, timer);
+    pace_stop(container_of(pace, struct connection, pace));
+}
+
+void pace_start(struct connection *conn)
+{
+    struct pace *pace = &conn->pace;
+    struct server *s = conn->server;
+    assert(pace->behind && !list_linked(&pace->link));
+    if (conn->state != CONNECTION_OPEN || pace->behind->deleted || list_linked(&conn->throttled)) {
+        pace->behind = NULL;
+        return;
+    }
+    list_push_back(&pace->behind->paced, &pace->link);
+    pace->timer.fire = resume;
+    timer_set(&s->timers, &pace->timer, server_now_ms(s) + PACE_MS);
+    stream_pause(&conn->stream);
+}
+
+void pace_stop(struct connection *conn)
+{
+    struct pace *pace = &conn->pace;
+    pace->behind = NULL;
+    if (!list_linked(&pace->link))
+        return;
+    list_remove(&pace->link);
+    timer_clear(&conn->server->timers, &pace->timer);
+    stream_resume(&conn->stream);
+}
+
+void pace_release(struct queue *q)
+{
+    while (!list_empty(&q->paced)) {
+        struct pace *pace = list_first(&q->paced, struct pace, link);
+        pace_stop(container_of(pace, struct connection, pace));
+    }
+}

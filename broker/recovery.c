@@ -1,0 +1,218 @@
+/* recovery.c - from the store to memory.
+ *
+ * What the store hands over was written by this program and passed its checksums; a row that makes no sense (an exchange
+ * of a vhost that is not there) is logged and left out. */
+#include "broker/recovery.h"
+
+#include "broker/vhost.h"
+
+/* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than the
+ * number of the first new batch shifted by this: a batch never carries more messages of one queue. */
+enum { SEQUENCES_PER_BATCH_BITS = 24 };
+
+/* A queue on its way back, by id. */
+struct returning {
+    uint64_t id; /* the map's key */
+    struct queue *queue;
+    uint64_t delivered; /* highest sequence that a client may have seen */
+};
+
+struct recovery {
+    struct server *server;
+    struct map queues; /* id -> returning */
+    size_t messages;
+};
+
+static void complain(struct recovery *r, const struct definition *d, const char *what)
+{
+    log_line(&r->server->log, LOG_ERROR, 0, "left out of the definitions: %s '%.*s' in vhost '%.*s'",
+             what, SLICE_ARG(d->name), SLICE_ARG(d->vhost));
+}
+
+static void recover_permission(struct recovery *r, const struct definition *d)
+{
+    struct user *user = user_find(&r->server->users, d->name);
+    char error[256];
+    if (!user || !user_permit(user, d->vhost, d->configure, d->write, d->read, error, sizeof(error)))
+        complain(r, d, "permission of user");
+}
+
+static void recover_exchange(struct recovery *r, struct vhost *v, const struct definition *d)
+{
+    struct exchange_properties properties = {.type = exchange_type_find(d->type),
+                                             .args = d->args,
+                                             .durable = true,
+                                             .auto_delete = d->auto_delete,
+                                             .internal = d->internal};
+    if (properties.type && !vhost_find_exchange(v, d->name))
+        vhost_add_exchange(v, d->name, &properties, false);
+    else
+        complain(r, d, "exchange");
+}
+
+static void recover_queue(struct recovery *r, struct vhost *v, const struct definition *d)
+{
+    struct queue_properties properties = {
+        .args = d->args, .durable = true, .auto_delete = d->auto_delete, .id = d->id};
+    if (vhost_find_queue(v, d->name)) {
+        complain(r, d, "queue");
+        return;
+    }
+    struct returning *returning = mem_zalloc(sizeof(*returning));
+    returning->id = d->id;
+    returning->queue = vhost_add_queue(v, d->name, &properties, false);
+    map_put(&r->queues, slice_of(&returning->id, sizeof(returning->id)), returning);
+}
+
+static void recover_binding(struct recovery *r, struct vhost *v, const struct definition *d)
+{
+    struct exchange *source = vhost_find_exchange(v, d->source);
+    struct queue *queue = d->to_queue ? vhost_find_queue(v, d->name) : NULL;
+    struct exchange *exchange = d->to_queue ? NULL : vhost_find_exchange(v, d->name);
+    struct dest *dest = queue ? &queue->dest : exchange ? &exchange->dest : NULL;
+    struct fault f;
+    if (!source || !dest || !vhost_bind(v, source, dest, d->key, d->args, false, &f))
+        complain(r, d, "binding to");
+}
+
+static void on_definition(void *arg, const struct definition *d)
+{
+    struct recovery *r = arg;
+    struct server *s = r->server;
+    struct vhost *v = server_find_vhost(s, d->vhost);
+    if (d->kind == DEFINITION_VHOST)
+        vhost_new(s, d->name, false);
+    else if (d->kind == DEFINITION_USER)
+        user_put(&s->users, d->name, d->password_hash, d->tags);
+    else if (!v)
+        complain(r, d, "something of a missing vhost:");
+    else if (d->kind == DEFINITION_PERMISSION)
+        recover_permission(r, d);
+    else if (d->kind == DEFINITION_EXCHANGE)
+        recover_exchange(r, v, d);
+    else if (d->kind == DEFINITION_QUEUE)
+        recover_queue(r, v, d);
+    else
+        recover_binding(r, v, d);
+}
+
+static struct returning *find_returning(struct recovery *r, uint64_t id)
+{
+    return map_get(&r->queues, slice_of(&id, sizeof(id)));
+}
+
+static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
+{
+    struct recovery *r = arg;
+    struct server *s = r->server;
+    struct message *m = message_new(&s->messages, stored->exchange, stored->key, stored->props,
+                                    stored->body.len);
+    memcpy(message_body_at(m), stored->body.at, stored->body.len);
+    m->persistent = true;
+    m->batch = batch;
+    for (size_t i = 0; i < stored->target_count; i++) {
+        struct returning *returning = find_returning(r, stored->targets[i].queue_id);
+        if (!returning)
+            continue;
+        m->journal_refs++;
+        queue_restore(returning->queue, m, stored->targets[i].sequence, false);
+    }
+    if (m->journal_refs == 0)
+        store_release(s->store, batch);
+    message_unref(&s->messages, &m);
+    r->messages++;
+}
+
+static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
+{
+    struct returning *returning = find_returning(arg, queue_id);
+    if (returning && returning->delivered < sequence)
+        returning->delivered = sequence;
+}
+
+static void finish_queue(struct recovery *r, struct returning *returning)
+{
+    struct queue *q = returning->queue;
+    struct entry_ring *ring = &q->order.fresh;
+    for (size_t i = 0; i < ring->size; i++) {
+        struct entry *entry = entry_ring_at(ring, i);
+        entry->redelivered = entry->sequence <= returning->delivered;
+    }
+    uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
+    if (q->next_sequence < floor)
+        q->next_sequence = floor;
+}
+
+/* A vhost and a user who may do everything in it (semantics 3, default objects). */
+static void make_defaults(struct server *s)
+{
+    const struct config *config = s->config;
+    struct slice vhost = slice_of_string(config->default_vhost);
+    struct slice name = slice_of_string(config->default_user);
+    char hash[64], error[256];
+    struct slice patterns[3];
+    for (int i = 0; i < 3; i++)
+        patterns[i] = slice_of_string(config->default_permissions[i]);
+    password_hash(&s->rand, slice_of_string(config->default_pass), hash);
+    vhost_new(s, vhost, true);
+    struct user *user = user_put(&s->users, name, slice_of_string(hash),
+                                 slice_of_string(config->default_user_tags));
+    store_define(s->store, &(struct definition){.kind = DEFINITION_USER,
+                                                .name = name,
+                                                .password_hash = slice_of_string(hash),
+                                                .tags = slice_of_string(config->default_user_tags)});
+    if (!user_permit(user, vhost, patterns[ACCESS_CONFIGURE], patterns[ACCESS_WRITE],
+                     patterns[ACCESS_READ], error, sizeof(error))) {
+        log_line(&s->log, LOG_ERROR, 0, "default_permissions: %s", error);
+        return;
+    }
+    store_define(s->store, &(struct definition){.kind = DEFINITION_PERMISSION,
+                                                .name = name,
+                                                .vhost = vhost,
+                                                .configure = patterns[ACCESS_CONFIGURE],
+                                                .write = patterns[ACCESS_WRITE],
+                                                .read = patterns[ACCESS_READ]});
+}
+
+/* Who may log in from this machine only is a matter of the configuration, not of the store. */
+static void apply_loopback_users(struct server *s)
+{
+    struct slice rest = slice_of_string(s->config->loopback_users);
+    while (rest.len) {
+        const uint8_t *comma = memchr(rest.at, ',', rest.len);
+        size_t len = comma ? (size_t)(comma - rest.at) : rest.len;
+        struct user *user = user_find(&s->users, slice_of(rest.at, len));
+        if (user)
+            user->loopback_only = true;
+        size_t step = comma ? len + 1 : len;
+        rest = slice_of(rest.at + step, rest.len - step);
+    }
+}
+
+bool recovery_run(struct server *s)
+{
+    struct recovery r = {.server = s};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r};
+    char error[512];
+    map_init(&r.queues, rand_u64(&s->rand));
+    int status = store_recover(s->store, &sink, error, sizeof(error));
+    if (status < 0)
+        log_line(&s->log, LOG_CRITICAL, 0, "cannot recover the data directory: %s", error);
+    map_each(&r.queues, i) {
+        struct returning *returning = r.queues.slots[i].value;
+        finish_queue(&r, returning);
+        mem_free(returning);
+    }
+    size_t queues = r.queues.size;
+    map_free(&r.queues);
+    if (status < 0)
+        return false;
+    s->next_queue_id = store_queue_id_next(s->store);
+    if (s->vhosts.size == 0 && s->users.by_name.size == 0)
+        make_defaults(s);
+    apply_loopback_users(s);
+    if (queues)
+        log_line(&s->log, LOG_INFO, 0, "recovered %zu durable queues with %zu messages", queues,
+                 r.messages);
+    return true;
+}

@@ -1,0 +1,273 @@
+/* server.c - the server's life and its turn. */
+#include "broker/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "broker/channel.h"
+#include "broker/confirm.h"
+#include "broker/deliver.h"
+#include "broker/recovery.h"
+
+/* Entries of deleted and purged queues that are dropped in a turn. */
+enum { BURY_TURN_MAX = 8192 };
+
+/* How long clients get to answer the close of a server that stops. */
+enum { STOP_PATIENCE_MS = 4000 };
+
+/* --- opening and closing --- */
+
+static void wake_loop(void *arg)
+{
+    struct server *s = arg;
+    loop_wake(s->loop);
+}
+
+static void store_note_line(void *arg, enum store_note level, const char *text)
+{
+    struct server *s = arg;
+    static const enum log_level levels[] = {LOG_INFO, LOG_WARNING, LOG_ERROR};
+    log_line(&s->log, levels[level], 0, "%s", text);
+}
+
+static void on_signal(void *arg, int signal)
+{
+    struct server *s = arg;
+    if (signal == SIGTERM || signal == SIGINT) {
+        log_line(&s->log, LOG_INFO, 0, "stopping: got %s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+        server_stop(s);
+    }
+}
+
+static bool open_log(struct server *s, FILE *console)
+{
+    const struct config *config = s->config;
+    log_init(&s->log, config->log_console ? console : NULL, s->clock);
+    s->log.console_level = config->log_console_level;
+    if (!config->log_file[0])
+        return true;
+    int status = log_open_file(&s->log, config->log_file);
+    s->log.file_level = config->log_file_level;
+    if (status < 0)
+        log_line(&s->log, LOG_CRITICAL, 0, "cannot open log.file '%s': %s", config->log_file,
+                 strerror(-status));
+    return status == 0;
+}
+
+static bool open_store(struct server *s, const struct server_options *options)
+{
+    char error[512];
+    struct store_options store = {
+        .dir = s->config->data_dir,
+        .io = options->io,
+        .without_thread = options->simulated,
+        .wake = options->simulated ? NULL : wake_loop,
+        .wake_arg = s,
+        .note = store_note_line,
+        .note_arg = s,
+    };
+    int status = store_open(&s->store, &store, error, sizeof(error));
+    if (status < 0)
+        log_line(&s->log, LOG_CRITICAL, 0, "cannot open the data directory: %s", error);
+    return status == 0;
+}
+
+bool server_open(struct server *s, const struct server_options *options)
+{
+    *s = (struct server){
+        .config = options->config, .clock = options->clock, .rand = options->rand};
+    struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
+                            &s->throttled,   &s->confirming, &s->confirmable};
+    for (size_t i = 0; i < array_size(lists); i++)
+        list_init(lists[i]);
+    if (!open_log(s, options->console))
+        return false;
+    net_init(&s->net);
+    slab_pool_init(&s->messages);
+    map_init(&s->vhosts, rand_u64(&s->rand));
+    users_init(&s->users, rand_u64(&s->rand));
+    if (!options->simulated)
+        s->loop = loop_new(&s->net, on_signal, s);
+    queue_home_init(&s->home, &s->messages, NULL);
+    if (!open_store(s, options))
+        return false;
+    s->home.store = s->store;
+    return recovery_run(s);
+}
+
+/* Nothing that memory drops from here on is an ack: the store is closed already. */
+static void free_state(struct server *s)
+{
+    assert(s->store == NULL && list_empty(&s->connections));
+    s->home.store = NULL;
+    map_each(&s->vhosts, i) {
+        struct vhost *v = s->vhosts.slots[i].value;
+        vhost_free(&v);
+    }
+    map_free(&s->vhosts);
+    queue_home_free(&s->home);
+    users_free(&s->users);
+    timers_free(&s->timers);
+    slab_pool_free(&s->messages);
+    mem_free(s->targets);
+    if (s->loop)
+        loop_free(&s->loop);
+    net_free(&s->net);
+    log_close(&s->log);
+}
+
+static void close_connections(struct server *s)
+{
+    while (!list_empty(&s->connections)) {
+        struct connection *conn = list_first(&s->connections, struct connection, link);
+        stream_abort(&conn->stream, 0);
+        list_unlink(&conn->doomed);
+        connection_free(&conn);
+    }
+}
+
+static void close_listeners(struct server *s)
+{
+    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++)
+        if (s->listeners[i])
+            listener_close(&s->listeners[i]);
+}
+
+void server_close(struct server *s)
+{
+    close_listeners(s);
+    close_connections(s);
+    if (s->store) {
+        queue_home_bury(&s->home, SIZE_MAX);
+        store_close(&s->store);
+    }
+    free_state(s);
+}
+
+void server_abandon(struct server *s)
+{
+    store_abandon(&s->store);
+    s->home.store = NULL;
+    close_connections(s);
+    free_state(s);
+}
+
+/* --- clients --- */
+
+struct connection *server_accept(struct server *s, const struct transport *transport, void *io,
+                                 const struct peer *peer)
+{
+    return connection_new(s, transport, io, peer);
+}
+
+static void on_accept(void *arg, const struct transport *transport, void *io,
+                      const struct peer *peer)
+{
+    struct connection *conn = server_accept(arg, transport, io, peer);
+    tcp_attach(io, &conn->stream);
+}
+
+bool server_listen(struct server *s)
+{
+    const struct config *config = s->config;
+    char error[256];
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct listen_address *address = &config->listeners[i];
+        int status = listener_open(&s->listeners[i], s->loop, address->host, address->port,
+                                   on_accept, s, error, sizeof(error));
+        if (status < 0) {
+            log_line(&s->log, LOG_CRITICAL, 0, "cannot listen: %s", error);
+            return false;
+        }
+        log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
+                 address->host[0] ? address->host : "[::]", listener_port(s->listeners[i]));
+    }
+    return true;
+}
+
+struct vhost *server_find_vhost(const struct server *s, struct slice name)
+{
+    return map_get(&s->vhosts, name);
+}
+
+static void stop_timeout(struct timer *timer)
+{
+    struct server *s = container_of(timer, struct server, stop_timer);
+    list_each(node, &s->connections) {
+        struct connection *conn = container_of(node, struct connection, link);
+        if (conn->stream.state != STREAM_CLOSED)
+            stream_abort(&conn->stream, 0);
+    }
+}
+
+void server_stop(struct server *s)
+{
+    if (s->stopping)
+        return;
+    s->stopping = true;
+    close_listeners(s);
+    list_each(node, &s->connections)
+        connection_force_close(container_of(node, struct connection, link),
+                               "broker forced connection closure with reason 'shutdown'");
+    s->stop_timer.fire = stop_timeout;
+    timer_set(&s->timers, &s->stop_timer, server_now_ms(s) + STOP_PATIENCE_MS);
+}
+
+/* --- the turn --- */
+
+static void reap(struct server *s)
+{
+    for (struct list *node; (node = list_pop_front(&s->doomed));) {
+        struct connection *conn = container_of(node, struct connection, doomed);
+        connection_free(&conn);
+    }
+}
+
+/* Input was taken by loop_poll: its handlers only changed state and marked. Now act once. The order is the
+ * durability argument: what this turn recorded goes to the disk thread before anything is confirmed, only what is on
+ * disk is confirmed, and nothing is freed while a frame may still name it. */
+void server_act(struct server *s)
+{
+    timers_run(&s->timers, server_now_ms(s));
+    deliver_ready(s);
+    queue_home_bury(&s->home, BURY_TURN_MAX);
+    store_commit(s->store);
+    confirm_durable(s);
+    net_flush_all(&s->net);
+    reap(s);
+}
+
+int server_patience_ms(struct server *s)
+{
+    if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
+        !list_empty(&s->doomed))
+        return 0;
+    uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
+    if (next == UINT64_MAX)
+        return -1;
+    return next <= now ? 0 : (int)(next - now > 60000 ? 60000 : next - now);
+}
+
+int server_run(const struct config *config)
+{
+    struct server *s = mem_zalloc(sizeof(*s));
+    struct server_options options = {
+        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stderr};
+    bool started = server_open(s, &options);
+    if (started)
+        log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);
+    started = started && server_listen(s);
+    if (started)
+        log_line(&s->log, LOG_INFO, 0, "ready: clients can connect");
+    while (started && !(s->stopping && list_empty(&s->connections))) {
+        loop_poll(s->loop, server_patience_ms(s));
+        server_act(s);
+    }
+    if (started)
+        log_line(&s->log, LOG_INFO, 0, "stopped: everything is on disk");
+    server_close(s);
+    mem_free(s);
+    return started ? 0 : 1;
+}

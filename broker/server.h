@@ -1,0 +1,101 @@
+/* server.h - the server: everything hangs from here, and one thread owns it all.
+ * It runs in turns: take all input, then act once. See server_turn. */
+#ifndef BROKER_SERVER_H
+#define BROKER_SERVER_H
+
+#include "auth/users.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/rand.h"
+#include "base/slab.h"
+#include "base/timer.h"
+#include "broker/config.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/net.h"
+#include "queue/queue.h"
+#include "store/store.h"
+
+struct connection;
+struct vhost;
+
+struct server_counters {
+    uint64_t connections_opened, connections_closed;
+    uint64_t channels_opened, channels_closed;
+    uint64_t published, returned, confirmed;
+};
+
+struct server {
+    const struct config *config;
+    struct log log;
+    struct clock clock;
+    struct rand rand;
+    struct timers timers;
+    struct net net;
+    struct loop *loop;            /* NULL in the simulator */
+    struct listener *listeners[CONFIG_LISTENERS_MAX];
+    struct store *store;
+    struct users users;
+    struct map vhosts;            /* name -> vhost */
+    struct slab_pool messages;
+    struct queue_home home;
+    struct list connections;      /* connection.link */
+    struct list doomed;           /* connection.doomed: freed at the end of the turn */
+    struct list barred;           /* connection.barred: output waits for the disk */
+    struct list throttled;        /* connection.throttled: not read until the journal has caught up */
+    struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
+    uint64_t durable_seen;        /* store_durable at the last confirm_durable */
+    uint64_t defined_batch;       /* the last batch with a change of definitions */
+    uint64_t next_connection_id, last_exchange_id;
+    uint64_t next_queue_id;       /* the journal's names of queues: not used again after a restart either */
+    struct stored_target *targets; /* scratch of publish */
+    size_t targets_capacity;
+    struct server_counters counters;
+    struct timer stop_timer;
+    bool stopping;                /* connections are being closed */
+};
+
+/* What differs between a process and the simulator. */
+struct server_options {
+    const struct config *config;
+    struct clock clock;
+    struct rand rand;
+    const struct io *io;      /* NULL = the operating system's */
+    FILE *console;            /* NULL = no log there */
+    bool simulated;           /* no loop, no listeners, no disk thread */
+};
+
+/* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it
+ * cannot start: the reason is in the log. */
+bool server_open(struct server *s, const struct server_options *options);
+/* Listens where the configuration says. */
+bool server_listen(struct server *s);
+/* Everything written, everything freed. */
+void server_close(struct server *s);
+/* The simulator's kill -9: nothing more is written. */
+void server_abandon(struct server *s);
+
+/* The whole life of the process; returns its exit status. */
+int server_run(const struct config *config);
+
+/* One turn without waiting for events: what a turn does after its input. */
+void server_act(struct server *s);
+/* Milliseconds until something is due, 0 = at once, -1 = nothing is. */
+int server_patience_ms(struct server *s);
+
+/* A transport with a new peer behind it. */
+struct connection *server_accept(struct server *s, const struct transport *transport, void *io,
+                                 const struct peer *peer);
+
+/* Starts the orderly end: no new connections, 320 to all clients. */
+void server_stop(struct server *s);
+
+struct vhost *server_find_vhost(const struct server *s, struct slice name);
+
+static inline uint64_t server_now_ms(const struct server *s)
+{
+    return clock_ms(&s->clock);
+}
+
+#endif

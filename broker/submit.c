@@ -1,0 +1,240 @@
+/* submit.c - a complete message: may it be published, where does it go, and what becomes of it (semantics 1.3, 2.1).
+ * It is journalled once, however many durable queues it reaches, and pushed to each. */
+#include "broker/confirm.h"
+#include "broker/deliver.h"
+#include "broker/submit.h"
+#include "broker/tx.h"
+#include "protocol/props.h"
+#include "protocol/table.h"
+
+/* Ten years, the longest expiration (semantics 1.2). */
+#define EXPIRATION_MAX_MS 315360000000u
+
+/* Most keys that CC and BCC may add: routing is bounded work. */
+enum { KEYS_MAX = 256 };
+
+/* The exchange, if it may be written: permission before existence (K62). */
+static struct exchange *find_exchange(struct channel *ch, struct slice name, struct fault *f)
+{
+    struct vhost *v = ch->conn->vhost;
+    struct exchange_memo *memo = &ch->memo;
+    if (memo->exchange && memo->generation == v->router.generation &&
+        slice_equal(buf_slice(&memo->name), name))
+        return memo->exchange;
+    if (!channel_permits(ch, ACCESS_WRITE, name, "exchange", f))
+        return NULL;
+    struct exchange *x = vhost_find_exchange(v, name);
+    if (!x) {
+        fault(f, NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_ARG(name), SLICE_ARG(v->name));
+        return NULL;
+    }
+    if (x->internal) {
+        fault(f, ACCESS_REFUSED, "cannot publish to internal exchange '%.*s' in vhost '%.*s'",
+              SLICE_ARG(name), SLICE_ARG(v->name));
+        return NULL;
+    }
+    memo->exchange = x;
+    memo->generation = v->router.generation;
+    memo->name.len = 0;
+    buf_append_slice(&memo->name, name);
+    return x;
+}
+
+/* Decimal milliseconds with an optional plus sign (K64). */
+static bool check_expiration(struct slice text, struct fault *f)
+{
+    uint64_t ms = 0;
+    size_t i = text.len && text.at[0] == '+';
+    bool good = i < text.len;
+    for (; good && i < text.len; i++) {
+        good = text.at[i] >= '0' && text.at[i] <= '9';
+        ms = ms * 10 + (uint64_t)(text.at[i] - '0');
+        good = good && ms <= EXPIRATION_MAX_MS;
+    }
+    return good || fault(f, PRECONDITION_FAILED,
+                         "invalid expiration '%.*s': expected 0 to %llu milliseconds",
+                         SLICE_ARG(text), (unsigned long long)EXPIRATION_MAX_MS);
+}
+
+static bool check_user_id(struct channel *ch, struct slice user_id, struct fault *f)
+{
+    const struct user *user = ch->conn->user;
+    if (user->impersonator || slice_equal(user_id, user->name))
+        return true;
+    return fault(f, PRECONDITION_FAILED,
+                 "user_id property set to '%.*s' but authenticated user was '%.*s'",
+                 SLICE_ARG(user_id), SLICE_ARG(user->name));
+}
+
+struct keys {
+    struct slice at[KEYS_MAX];
+    size_t count;
+};
+
+/* Adds the keys of a CC or BCC header: an array of longstr (K65). */
+static bool add_keys(struct slice headers, const char *name, struct keys *keys, struct fault *f)
+{
+    struct field field, item;
+    if (!table_find(headers, name, &field))
+        return true;
+    if (field.type != 'A')
+        return fault(f, PRECONDITION_FAILED,
+                     "invalid message: unacceptable_type_in_header '%s': %s where an array is expected",
+                     name, field_type_name(field.type));
+    struct slice rest = field.bytes;
+    while (array_next(&rest, &item)) {
+        if (keys->count == KEYS_MAX)
+            return fault(f, PRECONDITION_FAILED, "invalid message: more than %d routing keys in '%s'",
+                         KEYS_MAX - 1, name);
+        if (!field_string(&item, &keys->at[keys->count++]))
+            return fault(f, PRECONDITION_FAILED,
+                         "invalid message: unacceptable_type_in_header '%s': %s where a longstr is expected",
+                         name, field_type_name(item.type));
+    }
+    return true;
+}
+
+/* A copy of the message without the BCC header; takes over the reference. */
+static struct message *strip_bcc(struct server *s, struct message *m, struct props *props)
+{
+    struct buf headers = {0}, bytes = {0};
+    struct slice rest = props->headers, name;
+    struct field field;
+    const uint8_t *from = rest.at;
+    while (table_next(&rest, &name, &field)) {
+        if (!slice_is(name, "BCC"))
+            buf_append(&headers, from, (size_t)(rest.at - from));
+        from = rest.at;
+    }
+    props->headers = buf_slice(&headers);
+    props_encode(&bytes, props);
+    struct message *copy = message_new(&s->messages, message_exchange(m), message_key(m),
+                                       buf_slice(&bytes), m->body_size);
+    copy->persistent = m->persistent;
+    memcpy(message_body_at(copy), message_body(m).at, m->body_size);
+    buf_free(&headers);
+    buf_free(&bytes);
+    message_unref(&s->messages, &m);
+    return copy;
+}
+
+/* One record for all durable queues, then a push to each queue. Returns the journal batch, 0 = not journalled. */
+static uint64_t enqueue(struct connection *conn, const struct route_set *set, struct message *m)
+{
+    struct server *s = conn->server;
+    size_t durable = 0;
+    if (s->targets_capacity < set->size) {
+        s->targets_capacity = set->size * 2;
+        s->targets = mem_realloc(s->targets, s->targets_capacity * sizeof(*s->targets));
+    }
+    for (size_t i = 0; m->persistent && i < set->size; i++) {
+        struct queue *q = queue_of_dest(set->queues[i]);
+        if (queue_is_stored(q))
+            s->targets[durable++] = (struct stored_target){q->id, queue_next_sequence(q)};
+    }
+    if (durable) {
+        struct stored_message record = {s->targets,      durable,          message_exchange(m),
+                                        message_key(m), message_props(m), message_body(m)};
+        m->batch = store_message(s->store, &record);
+        m->journal_refs = (uint32_t)durable;
+    }
+    for (size_t i = 0; i < set->size; i++) {
+        struct queue *q = queue_of_dest(set->queues[i]);
+        queue_push(q, m, m->persistent && queue_is_stored(q));
+        if (queue_is_behind(q))
+            pace_note(conn, q);
+    }
+    return durable ? m->batch : 0;
+}
+
+static void send_return(struct channel *ch, struct message *m)
+{
+    struct method ret = {.id = METHOD_basic_return};
+    ret.basic_return.reply_code = NO_ROUTE;
+    ret.basic_return.reply_text = SLICE("NO_ROUTE");
+    ret.basic_return.exchange = message_exchange(m);
+    ret.basic_return.routing_key = message_key(m);
+    channel_server(ch)->counters.returned++;
+    bool fits = deliver_content(ch, &ret, m);
+    assertf(fits, "the header came in a frame of the same size"); /* frame_max is the connection's */
+}
+
+/* Fills in what routing may look at; true when the message has BCC keys, which no consumer may see. */
+static bool prepare(struct message *m, struct props *props, struct keys *keys,
+                    struct route_input *input)
+{
+    struct fault f;
+    keys->at[0] = message_key(m);
+    keys->count = 1;
+    size_t open = 1;
+    if (m->has_headers) {
+        bool good = props_decode(message_props(m), props, &f) &&
+                    add_keys(props->headers, "CC", keys, &f);
+        open = keys->count;
+        good = good && add_keys(props->headers, "BCC", keys, &f);
+        assertf(good, "headers were checked when they came: %s", f.text);
+        input->headers = props->headers;
+    }
+    input->keys = keys->at;
+    input->key_count = keys->count;
+    return keys->count > open;
+}
+
+uint64_t submit_route(struct channel *ch, struct exchange *x, struct message **message,
+                      bool mandatory)
+{
+    struct server *s = channel_server(ch);
+    struct message *m = *message;
+    struct props props;
+    struct keys keys;
+    struct route_input input = {0};
+    *message = NULL;
+    bool blind = prepare(m, &props, &keys, &input);
+    const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
+    if (blind)
+        m = strip_bcc(s, m, &props);
+    if (set->size == 0 && mandatory)
+        send_return(ch, m);
+    uint64_t batch = enqueue(ch->conn, set, m);
+    message_unref(&s->messages, &m);
+    return batch;
+}
+
+/* What can be wrong with a message itself. */
+static bool check_message(struct channel *ch, struct message *m, uint16_t prop_flags,
+                          struct fault *f)
+{
+    struct props props;
+    struct keys keys; /* not zeroed: it is large, and used by few */
+    if (!(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)))
+        return true;
+    if (!props_decode(message_props(m), &props, f))
+        return false;
+    m->has_headers = prop_flags & PROP_headers;
+    keys.count = 1; /* the routing key's place */
+    return (!(prop_flags & PROP_user_id) || check_user_id(ch, props.user_id, f)) &&
+           (!(prop_flags & PROP_expiration) || check_expiration(props.expiration, f)) &&
+           (!m->has_headers || (add_keys(props.headers, "CC", &keys, f) &&
+                                add_keys(props.headers, "BCC", &keys, f)));
+}
+
+bool submit_message(struct channel *ch, struct message **message, struct fault *f)
+{
+    struct server *s = channel_server(ch);
+    struct exchange *x = find_exchange(ch, message_exchange(*message), f);
+    if (!x || !check_message(ch, *message, ch->assembly.prop_flags, f)) {
+        message_unref(&s->messages, message);
+        return false;
+    }
+    s->counters.published++;
+    if (ch->mode == CHANNEL_TX) {
+        tx_publish(ch, message, ch->assembly.mandatory);
+        return true;
+    }
+    uint64_t batch = submit_route(ch, x, message, ch->assembly.mandatory);
+    if (ch->mode == CHANNEL_CONFIRM)
+        confirm_publish(ch, batch);
+    if (batch)
+        connection_throttle(ch->conn);
+    return true;
+}

@@ -1,0 +1,162 @@
+/* topology_exchange.c - exchange.declare, delete, bind and unbind (semantics 1.3). */
+#include "broker/arguments.h"
+#include "broker/topology.h"
+#include "protocol/table.h"
+
+static bool check_not_default(struct slice name, struct fault *f)
+{
+    if (name.len == 0)
+        return fault(f, ACCESS_REFUSED, "operation not permitted on the default exchange");
+    return true;
+}
+
+static struct exchange *find(struct channel *ch, struct slice name, struct fault *f)
+{
+    struct vhost *v = ch->conn->vhost;
+    struct exchange *x = vhost_find_exchange(v, name);
+    if (!x)
+        fault(f, NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_ARG(name), SLICE_ARG(v->name));
+    return x;
+}
+
+static bool compare(const struct exchange *x, const struct amqp_exchange_declare *declare,
+                    const struct resource *what, struct fault *f)
+{
+    if (!slice_is(declare->type, x->type->name))
+        return fault(f, PRECONDITION_FAILED,
+                     "inequivalent arg 'type' for " RESOURCE_FORMAT
+                     ": received '%.*s' but current is '%s'",
+                     RESOURCE_ARG(what), SLICE_ARG(declare->type), x->type->name);
+    return arguments_compare_flag("durable", declare->durable, x->durable, what, f) &&
+           arguments_compare_flag("auto_delete", declare->auto_delete, x->auto_delete, what, f) &&
+           arguments_compare_flag("internal", declare->internal, x->internal, what, f) &&
+           arguments_compare("alternate-exchange", declare->arguments, x->args, what, f);
+}
+
+/* An alternate exchange must be a longstr, and the user may read this one and write that one. */
+static bool check_alternate(struct channel *ch, struct slice name, struct slice args,
+                            const struct resource *what, struct fault *f)
+{
+    struct field field;
+    struct slice alternate;
+    if (!table_find(args, "alternate-exchange", &field))
+        return true;
+    if (!field_string(&field, &alternate))
+        return fault(f, PRECONDITION_FAILED,
+                     "invalid type '%s' for arg 'alternate-exchange' in " RESOURCE_FORMAT,
+                     field_type_name(field.type), RESOURCE_ARG(what));
+    return channel_permits(ch, ACCESS_READ, name, "exchange", f) &&
+           channel_permits(ch, ACCESS_WRITE, alternate, "exchange", f);
+}
+
+static bool create(struct channel *ch, struct slice name, const struct amqp_exchange_declare *declare,
+                   const struct resource *what, struct fault *f)
+{
+    if (slice_starts_with(name, "amq."))
+        return fault(f, ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
+                     SLICE_ARG(name));
+    if (!check_alternate(ch, name, declare->arguments, what, f))
+        return false;
+    struct exchange_properties properties = {
+        .type = exchange_type_find(declare->type),
+        .args = declare->arguments,
+        .durable = declare->durable,
+        .auto_delete = declare->auto_delete,
+        .internal = declare->internal,
+    };
+    vhost_add_exchange(ch->conn->vhost, name, &properties, true);
+    return true;
+}
+
+static bool declare_active(struct channel *ch, struct slice name,
+                           const struct amqp_exchange_declare *declare, struct fault *f)
+{
+    struct vhost *v = ch->conn->vhost;
+    struct resource what = {"exchange", name, v->name};
+    if (!exchange_type_find(declare->type))
+        return fault(f, PRECONDITION_FAILED, "unknown exchange type '%.*s'", SLICE_ARG(declare->type));
+    if (!check_not_default(name, f) ||
+        !channel_permits(ch, ACCESS_CONFIGURE, name, "exchange", f))
+        return false;
+    struct exchange *x = vhost_find_exchange(v, name);
+    return x ? compare(x, declare, &what, f) : create(ch, name, declare, &what, f);
+}
+
+bool topology_exchange_declare(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_exchange_declare *declare = &m->exchange_declare;
+    uint8_t clean[256];
+    struct slice name = topology_clean_name(declare->exchange, clean);
+    if (declare->passive ? !check_not_default(name, f) || !find(ch, name, f)
+                         : !declare_active(ch, name, declare, f))
+        return false;
+    if (!declare->no_wait)
+        topology_answer(ch, METHOD_exchange_declare_ok);
+    return true;
+}
+
+bool topology_exchange_delete(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_exchange_delete *delete = &m->exchange_delete;
+    struct vhost *v = ch->conn->vhost;
+    uint8_t clean[256];
+    struct slice name = topology_clean_name(delete->exchange, clean);
+    if (!check_not_default(name, f))
+        return false;
+    if (slice_starts_with(name, "amq."))
+        return fault(f, ACCESS_REFUSED, "deletion of system exchange '%.*s' in vhost '%.*s' not allowed",
+                     SLICE_ARG(name), SLICE_ARG(v->name));
+    if (!channel_permits(ch, ACCESS_CONFIGURE, name, "exchange", f))
+        return false;
+    struct exchange *x = vhost_find_exchange(v, name);
+    if (x && delete->if_unused && x->binding_count > 0)
+        return fault(f, PRECONDITION_FAILED, "exchange '%.*s' in vhost '%.*s' in use", SLICE_ARG(name),
+                     SLICE_ARG(v->name));
+    if (x)
+        vhost_delete_exchange(v, x);
+    if (!delete->no_wait)
+        topology_answer(ch, METHOD_exchange_delete_ok);
+    return true;
+}
+
+/* Both ends by name, after the permissions (write on the destination, read on the source). */
+static bool find_ends(struct channel *ch, struct slice destination, struct slice source,
+                      struct fault *f)
+{
+    return channel_permits(ch, ACCESS_WRITE, destination, "exchange", f) &&
+           check_not_default(destination, f) && check_not_default(source, f) &&
+           channel_permits(ch, ACCESS_READ, source, "exchange", f);
+}
+
+bool topology_exchange_bind(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_exchange_bind *bind = &m->exchange_bind;
+    struct exchange *destination, *source;
+    if (!find_ends(ch, bind->destination, bind->source, f) ||
+        !(source = find(ch, bind->source, f)) || !(destination = find(ch, bind->destination, f)) ||
+        !vhost_bind(ch->conn->vhost, source, &destination->dest, bind->routing_key, bind->arguments,
+                    true, f))
+        return false;
+    if (!bind->no_wait)
+        topology_answer(ch, METHOD_exchange_bind_ok);
+    return true;
+}
+
+bool topology_exchange_unbind(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_exchange_unbind *unbind = &m->exchange_unbind;
+    struct vhost *v = ch->conn->vhost;
+    if (!find_ends(ch, unbind->destination, unbind->source, f))
+        return false;
+    struct exchange *source = vhost_find_exchange(v, unbind->source);
+    struct exchange *destination = vhost_find_exchange(v, unbind->destination);
+    struct binding *binding =
+        source && destination ? exchange_find_binding(source, &destination->dest,
+                                                      unbind->routing_key, unbind->arguments)
+                              : NULL;
+    if (binding)
+        vhost_unbind(v, binding);
+    if (!unbind->no_wait)
+        topology_answer(ch, METHOD_exchange_unbind_ok);
+    return true;
+}

@@ -1,0 +1,258 @@
+/* topology_queue.c - queue.declare, delete, purge, bind and unbind (semantics 1.4). */
+#include "broker/arguments.h"
+#include "broker/topology.h"
+#include "protocol/table.h"
+
+struct slice topology_clean_name(struct slice name, uint8_t *clean)
+{
+    size_t len = 0;
+    assert(name.len <= 255);
+    for (size_t i = 0; i < name.len; i++)
+        if (name.at[i] != '\r' && name.at[i] != '\n')
+            clean[len++] = name.at[i];
+    return slice_of(clean, len);
+}
+
+void topology_send(struct channel *ch, const struct method *m)
+{
+    struct server *s = channel_server(ch);
+    if (s->defined_batch > s->durable_seen)
+        connection_bar(ch->conn, s->defined_batch);
+    channel_send(ch, m);
+}
+
+void topology_answer(struct channel *ch, uint32_t method_id)
+{
+    topology_send(ch, &(struct method){.id = method_id});
+}
+
+static void remember_name(struct channel *ch, struct slice name)
+{
+    struct slice copy = slice_copy(name);
+    slice_free(&ch->last_queue);
+    ch->last_queue = copy;
+}
+
+static bool compare(const struct queue *q, const struct amqp_queue_declare *declare,
+                    const struct resource *what, struct fault *f)
+{
+    bool durable = declare->durable && !declare->exclusive;
+    return arguments_compare_flag("durable", durable, q->durable, what, f) &&
+           arguments_compare_flag("auto_delete", declare->auto_delete, q->auto_delete, what, f) &&
+           arguments_compare_queue(declare->arguments, q->args, what, f);
+}
+
+/* 405 also when the exclusive property alone differs (K40). */
+static bool check_same_owner(struct channel *ch, const struct queue *q, bool exclusive,
+                             struct fault *f)
+{
+    if (q->exclusive_owner == (exclusive ? ch->conn : NULL))
+        return true;
+    return fault(f, RESOURCE_LOCKED,
+                 "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could be "
+                 "originally declared on another connection or the exclusive property value does not "
+                 "match that of the original declaration.",
+                 SLICE_ARG(q->name), SLICE_ARG(ch->conn->vhost->name));
+}
+
+/* A new queue that dead-letters needs the right to read it and to write there (K111). */
+static bool check_dead_letter(struct channel *ch, struct slice name, struct slice args,
+                              struct fault *f)
+{
+    struct field field;
+    struct slice exchange;
+    if (!table_find(args, "x-dead-letter-exchange", &field) || !field_string(&field, &exchange))
+        return true;
+    return channel_permits(ch, ACCESS_READ, name, "queue", f) &&
+           channel_permits(ch, ACCESS_WRITE, exchange, "exchange", f);
+}
+
+static struct queue *create(struct channel *ch, struct slice name,
+                            const struct amqp_queue_declare *declare, struct fault *f)
+{
+    struct connection *conn = ch->conn;
+    struct resource what = {"queue", name, conn->vhost->name};
+    if (declare->queue.len && slice_starts_with(name, "amq.")) {
+        fault(f, ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'",
+              SLICE_ARG(name));
+        return NULL;
+    }
+    if (!arguments_check_queue(declare->arguments, &what, f) ||
+        !check_dead_letter(ch, name, declare->arguments, f))
+        return NULL;
+    const char *idle = arguments_without_effect(declare->arguments);
+    if (idle)
+        log_line(&conn->server->log, LOG_WARNING, conn->id,
+                 RESOURCE_FORMAT ": argument '%s' is kept, but this version does not act on it",
+                 RESOURCE_ARG(&what), idle);
+    struct queue_properties properties = {
+        .args = declare->arguments,
+        .durable = declare->durable,
+        .auto_delete = declare->auto_delete,
+        .exclusive_owner = declare->exclusive ? conn : NULL,
+    };
+    struct queue *q = vhost_add_queue(conn->vhost, name, &properties, true);
+    if (declare->exclusive)
+        list_push_back(&conn->exclusive_queues, &q->of_owner);
+    return q;
+}
+
+/* The queue after an active declaration, NULL and *f set when it is refused. */
+static struct queue *declare_active(struct channel *ch, struct slice name,
+                                    const struct amqp_queue_declare *declare, struct fault *f)
+{
+    struct vhost *v = ch->conn->vhost;
+    struct resource what = {"queue", name, v->name};
+    if (!channel_permits(ch, ACCESS_CONFIGURE, name, "queue", f))
+        return NULL;
+    struct queue *q = vhost_find_queue(v, name);
+    if (!q)
+        return create(ch, name, declare, f);
+    if (!check_same_owner(ch, q, declare->exclusive, f) || !compare(q, declare, &what, f))
+        return NULL;
+    return q;
+}
+
+bool topology_queue_declare(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_queue_declare *declare = &m->queue_declare;
+    uint8_t clean[256];
+    char generated[64];
+    struct slice name = topology_clean_name(declare->queue, clean);
+    struct queue *q = NULL;
+    if (declare->passive) {
+        if (!channel_queue_name(ch, name, &name, f) || !channel_find_queue(ch, name, &q, f))
+            return false;
+    } else {
+        if (name.len == 0) {
+            rand_name(&channel_server(ch)->rand, "amq.gen-", generated);
+            name = slice_of_string(generated);
+        }
+        q = declare_active(ch, name, declare, f);
+        if (!q)
+            return false;
+    }
+    remember_name(ch, name);
+    if (declare->no_wait)
+        return true;
+    struct method ok = {.id = METHOD_queue_declare_ok};
+    ok.queue_declare_ok.queue = q->name;
+    ok.queue_declare_ok.message_count = (uint32_t)queue_ready(q);
+    ok.queue_declare_ok.consumer_count = (uint32_t)q->consumer_count;
+    topology_send(ch, &ok);
+    return true;
+}
+
+static bool check_deletable(const struct amqp_queue_delete *delete, const struct queue *q,
+                            const struct vhost *v, struct fault *f)
+{
+    if (delete->if_unused && q->consumer_count > 0)
+        return fault(f, PRECONDITION_FAILED, "queue '%.*s' in vhost '%.*s' in use",
+                     SLICE_ARG(q->name), SLICE_ARG(v->name));
+    if (delete->if_empty && queue_ready(q) > 0)
+        return fault(f, PRECONDITION_FAILED, "queue '%.*s' in vhost '%.*s' not empty",
+                     SLICE_ARG(q->name), SLICE_ARG(v->name));
+    return true;
+}
+
+bool topology_queue_delete(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_queue_delete *delete = &m->queue_delete;
+    struct vhost *v = ch->conn->vhost;
+    struct slice name;
+    struct queue *q = NULL;
+    struct method ok = {.id = METHOD_queue_delete_ok};
+    bool found;
+    if (!channel_queue_name(ch, delete->queue, &name, f) ||
+        !channel_permits(ch, ACCESS_CONFIGURE, name, "queue", f))
+        return false;
+    found = vhost_find_queue(v, name);
+    if (found) {
+        if (!channel_find_queue(ch, name, &q, f) || !check_deletable(delete, q, v, f))
+            return false;
+        ok.queue_delete_ok.message_count = (uint32_t)queue_ready(q);
+        if (queue_is_stored(q) && !delete->no_wait) /* the deletion below is in this batch */
+            connection_bar(ch->conn, store_open_batch(channel_server(ch)->store));
+    }
+    if (!delete->no_wait)
+        topology_send(ch, &ok);
+    if (found) /* after the answer: consumers on this channel are told then, as RabbitMQ does */
+        vhost_delete_queue(v, q);
+    return true;
+}
+
+bool topology_queue_purge(struct channel *ch, const struct method *m, struct fault *f)
+{
+    struct slice name;
+    struct queue *q;
+    if (!channel_queue_name(ch, m->queue_purge.queue, &name, f) ||
+        !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
+        return false;
+    struct method ok = {.id = METHOD_queue_purge_ok};
+    ok.queue_purge_ok.message_count = (uint32_t)queue_purge(q);
+    if (!m->queue_purge.no_wait)
+        channel_send(ch, &ok);
+    return true;
+}
+
+/* The names of a queue.bind or unbind: "" is the last declared queue, and with an empty key the key too. */
+static bool binding_names(struct channel *ch, struct slice queue, struct slice *name,
+                          struct slice *key, struct fault *f)
+{
+    if (!channel_queue_name(ch, queue, name, f))
+        return false;
+    if (queue.len == 0 && key->len == 0)
+        *key = *name;
+    return true;
+}
+
+static bool check_binding(struct channel *ch, struct slice queue, struct slice exchange,
+                          struct fault *f)
+{
+    if (!channel_permits(ch, ACCESS_WRITE, queue, "queue", f))
+        return false;
+    if (exchange.len == 0)
+        return fault(f, ACCESS_REFUSED, "operation not permitted on the default exchange");
+    return channel_permits(ch, ACCESS_READ, exchange, "exchange", f);
+}
+
+bool topology_queue_bind(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_queue_bind *bind = &m->queue_bind;
+    struct vhost *v = ch->conn->vhost;
+    struct slice name, key = bind->routing_key;
+    struct queue *q;
+    if (!binding_names(ch, bind->queue, &name, &key, f) ||
+        !check_binding(ch, name, bind->exchange, f) || !channel_find_queue(ch, name, &q, f))
+        return false;
+    struct exchange *x = vhost_find_exchange(v, bind->exchange);
+    if (!x)
+        return fault(f, NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_ARG(bind->exchange),
+                     SLICE_ARG(v->name));
+    if (!vhost_bind(v, x, &q->dest, key, bind->arguments, true, f))
+        return false;
+    if (!bind->no_wait)
+        topology_answer(ch, METHOD_queue_bind_ok);
+    return true;
+}
+
+bool topology_queue_unbind(struct channel *ch, const struct method *m, struct fault *f)
+{
+    const struct amqp_queue_unbind *unbind = &m->queue_unbind;
+    struct vhost *v = ch->conn->vhost;
+    struct slice name, key = unbind->routing_key;
+    struct queue *q = NULL;
+    if (!binding_names(ch, unbind->queue, &name, &key, f) ||
+        !check_binding(ch, name, unbind->exchange, f))
+        return false;
+    struct exchange *x = vhost_find_exchange(v, unbind->exchange);
+    if (x && vhost_find_queue(v, name)) {
+        if (!channel_find_queue(ch, name, &q, f))
+            return false;
+        struct binding *binding = exchange_find_binding(x, &q->dest, key, unbind->arguments);
+        if (binding)
+            vhost_unbind(v, binding);
+    }
+    topology_answer(ch, METHOD_queue_unbind_ok);
+    return true;
+}

@@ -1,0 +1,112 @@
+/* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until tx.commit, which
+ * routes the publishes, then applies the settlements, and answers when all of it is on disk.
+ *
+ * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them back. */
+#include "broker/submit.h"
+#include "broker/tx.h"
+
+struct tx_publish {
+    struct message *message;
+    bool mandatory;
+};
+
+struct tx_settlement {
+    struct unacked_item item;
+    uint64_t tag;
+    enum settlement how;
+};
+
+RING(tx_publish_ring, struct tx_publish);
+RING(tx_settlement_ring, struct tx_settlement);
+
+struct tx {
+    struct tx_publish_ring publishes;
+    struct tx_settlement_ring settlements;
+};
+
+void tx_publish(struct channel *ch, struct message **m, bool mandatory)
+{
+    tx_publish_ring_push_back(&ch->tx->publishes, (struct tx_publish){*m, mandatory});
+    *m = NULL;
+}
+
+void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item,
+               enum settlement how)
+{
+    tx_settlement_ring_push_back(&ch->tx->settlements, (struct tx_settlement){*item, tag, how});
+}
+
+static void commit(struct channel *ch)
+{
+    struct server *s = channel_server(ch);
+    struct tx *tx = ch->tx;
+    while (tx->publishes.size) {
+        struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
+        /* It was there when the message came; if it was deleted since, the message goes nowhere. */
+        struct exchange *x =
+            vhost_find_exchange(ch->conn->vhost, message_exchange(publish.message));
+        if (x)
+            submit_route(ch, x, &publish.message, publish.mandatory);
+        else
+            message_unref(&s->messages, &publish.message);
+    }
+    while (tx->settlements.size) {
+        struct tx_settlement settlement = tx_settlement_ring_pop_front(&tx->settlements);
+        ack_settle(ch, &settlement.item, settlement.how);
+    }
+    if (store_busy(s->store))
+        connection_bar(ch->conn, store_open_batch(s->store));
+}
+
+/* The last first: each goes back before those that were settled earlier. */
+static void rollback(struct channel *ch)
+{
+    struct tx *tx = ch->tx;
+    while (tx->publishes.size) {
+        struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
+        message_unref(&channel_server(ch)->messages, &publish.message);
+    }
+    while (tx->settlements.size) {
+        struct tx_settlement settlement = tx_settlement_ring_pop_back(&tx->settlements);
+        unacked_put(&ch->unacked, settlement.tag, &settlement.item);
+    }
+}
+
+void tx_free(struct channel *ch)
+{
+    if (!ch->tx)
+        return;
+    rollback(ch); /* what was not committed is unacked again, and goes back to its queues with the rest */
+    tx_publish_ring_free(&ch->tx->publishes);
+    tx_settlement_ring_free(&ch->tx->settlements);
+    mem_free(ch->tx);
+    ch->tx = NULL;
+    ch->mode = CHANNEL_PLAIN;
+}
+
+static bool select_tx(struct channel *ch, struct fault *f)
+{
+    if (ch->mode == CHANNEL_CONFIRM)
+        return fault(f, PRECONDITION_FAILED, "cannot switch from confirm to tx mode");
+    if (!ch->tx)
+        ch->tx = mem_zalloc(sizeof(*ch->tx));
+    ch->mode = CHANNEL_TX;
+    channel_send(ch, &(struct method){.id = METHOD_tx_select_ok});
+    return true;
+}
+
+bool tx_method(struct channel *ch, const struct method *m, struct fault *f)
+{
+    if (m->id == METHOD_tx_select)
+        return select_tx(ch, f);
+    if (ch->mode != CHANNEL_TX)
+        return fault(f, PRECONDITION_FAILED, "channel is not transactional");
+    if (m->id == METHOD_tx_commit) {
+        commit(ch);
+        channel_send(ch, &(struct method){.id = METHOD_tx_commit_ok});
+    } else {
+        rollback(ch);
+        channel_send(ch, &(struct method){.id = METHOD_tx_rollback_ok});
+    }
+    return true;
+}

@@ -1,0 +1,281 @@
+/* vhost.c - a virtual host: its exchanges and queues, and their lives. */
+#include "broker/vhost.h"
+
+#include "broker/consume.h"
+
+/* Semantics 1.3, pre-declared exchanges. */
+static const struct {
+    const char *name, *type;
+    bool internal;
+} predeclared[] = {
+    {"amq.direct", "direct", false},   {"amq.fanout", "fanout", false},
+    {"amq.topic", "topic", false},     {"amq.headers", "headers", false},
+    {"amq.match", "headers", false},   {"amq.rabbitmq.trace", "topic", true},
+};
+
+/* The store's next batch carries the change; whoever must answer for it waits for that batch. */
+static void define(struct server *s, struct definition definition)
+{
+    store_define(s->store, &definition);
+    s->defined_batch = store_open_batch(s->store);
+}
+
+static void undefine(struct server *s, struct definition definition)
+{
+    store_undefine(s->store, &definition);
+    s->defined_batch = store_open_batch(s->store);
+}
+
+struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
+{
+    struct vhost *v = mem_zalloc(sizeof(*v));
+    v->server = s;
+    v->name = slice_copy(name);
+    map_init(&v->exchanges, rand_u64(&s->rand));
+    map_init(&v->queues, rand_u64(&s->rand));
+    router_init(&v->router, &v->exchanges);
+    map_put(&s->vhosts, v->name, v);
+    if (stored)
+        define(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
+
+    struct exchange_properties properties = {.durable = true};
+    properties.type = exchange_type_find(SLICE("direct"));
+    v->default_exchange = vhost_add_exchange(v, SLICE(""), &properties, false);
+    v->default_exchange->is_default = true;
+    for (size_t i = 0; i < array_size(predeclared); i++) {
+        properties.type = exchange_type_find(slice_of_string(predeclared[i].type));
+        properties.internal = predeclared[i].internal;
+        vhost_add_exchange(v, slice_of_string(predeclared[i].name), &properties, false);
+    }
+    return v;
+}
+
+static void free_queues(struct vhost *v)
+{
+    map_each(&v->queues, i) {
+        struct queue *q = v->queues.slots[i].value;
+        assert(q->consumer_count == 0);
+        while (!list_empty(&q->dest.bindings)) {
+            struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
+            exchange_unbind(&binding);
+        }
+        queue_delete(&q);
+    }
+    map_free(&v->queues);
+}
+
+void vhost_free(struct vhost **vhost)
+{
+    struct vhost *v = *vhost;
+    *vhost = NULL;
+    free_queues(v);
+    map_each(&v->exchanges, i) {
+        struct exchange *x = v->exchanges.slots[i].value;
+        while (!list_empty(&x->binding_list)) {
+            struct binding *binding = list_first(&x->binding_list, struct binding, by_source);
+            exchange_unbind(&binding);
+        }
+    }
+    map_each(&v->exchanges, i) {
+        struct exchange *x = v->exchanges.slots[i].value;
+        exchange_free(&x);
+    }
+    map_free(&v->exchanges);
+    router_free(&v->router);
+    slice_free(&v->name);
+    mem_free(v);
+}
+
+static struct definition exchange_definition(struct vhost *v, const struct exchange *x)
+{
+    return (struct definition){.kind = DEFINITION_EXCHANGE,
+                               .vhost = v->name,
+                               .name = x->name,
+                               .type = slice_of_string(x->type->name),
+                               .args = x->args,
+                               .auto_delete = x->auto_delete,
+                               .internal = x->internal};
+}
+
+struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
+                                    const struct exchange_properties *properties, bool stored)
+{
+    struct server *s = v->server;
+    struct exchange *x =
+        exchange_new(name, properties->type, properties->args, ++s->last_exchange_id, rand_u64(&s->rand));
+    x->durable = properties->durable;
+    x->auto_delete = properties->auto_delete;
+    x->internal = properties->internal;
+    map_put(&v->exchanges, x->name, x);
+    router_changed(&v->router);
+    if (stored && x->durable)
+        define(v->server, exchange_definition(v, x));
+    return x;
+}
+
+static struct definition binding_definition(struct vhost *v, const struct binding *binding)
+{
+    return (struct definition){.kind = DEFINITION_BINDING,
+                               .vhost = v->name,
+                               .source = binding->source->name,
+                               .to_queue = binding->dest->kind == DEST_QUEUE,
+                               .name = binding->dest->name,
+                               .key = binding->key,
+                               .args = binding->args};
+}
+
+/* Removes one binding; true when its source is an auto-delete exchange that has none left. */
+static bool drop_binding(struct vhost *v, struct binding *binding)
+{
+    struct exchange *source = binding->source;
+    if (binding->durable)
+        undefine(v->server, binding_definition(v, binding));
+    exchange_unbind(&binding);
+    router_changed(&v->router);
+    return source->auto_delete && source->binding_count == 0;
+}
+
+/* Removes all bindings that lead to `dest`; auto-delete sources that are left without one are appended to
+ * `orphans` (struct exchange *). */
+static void drop_bindings_to(struct vhost *v, struct dest *dest, struct buf *orphans)
+{
+    while (!list_empty(&dest->bindings)) {
+        struct binding *binding = list_first(&dest->bindings, struct binding, by_dest);
+        struct exchange *source = binding->source;
+        if (drop_binding(v, binding))
+            buf_append(orphans, &source, sizeof(struct exchange *));
+    }
+}
+
+static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orphans)
+{
+    while (!list_empty(&x->binding_list))
+        drop_binding(v, list_first(&x->binding_list, struct binding, by_source));
+    drop_bindings_to(v, &x->dest, orphans);
+    if (x->durable)
+        undefine(v->server, exchange_definition(v, x));
+    map_remove(&v->exchanges, x->name);
+    router_changed(&v->router);
+    exchange_free(&x);
+}
+
+/* Deletes auto-delete exchanges that lost their last binding, and those that lose theirs by that: a list, not a
+ * recursion, however long the chain. One that is listed has no binding left, so it is listed once. */
+static void drop_orphans(struct vhost *v, struct buf *orphans)
+{
+    while (orphans->len) {
+        struct exchange *x;
+        orphans->len -= sizeof(struct exchange *);
+        memcpy(&x, orphans->at + orphans->len, sizeof(struct exchange *));
+        drop_exchange(v, x, orphans);
+    }
+    buf_free(orphans);
+}
+
+void vhost_delete_exchange(struct vhost *v, struct exchange *x)
+{
+    assert(!x->is_default);
+    struct buf orphans = {0};
+    drop_exchange(v, x, &orphans);
+    drop_orphans(v, &orphans);
+}
+
+static struct definition queue_definition(struct vhost *v, const struct queue *q)
+{
+    return (struct definition){.kind = DEFINITION_QUEUE,
+                               .id = q->id,
+                               .vhost = v->name,
+                               .name = q->name,
+                               .args = q->args,
+                               .auto_delete = q->auto_delete};
+}
+
+struct queue *vhost_add_queue(struct vhost *v, struct slice name,
+                              const struct queue_properties *properties, bool stored)
+{
+    struct server *s = v->server;
+    uint64_t id = properties->id ? properties->id : s->next_queue_id++;
+    assert(id > 0);
+    struct queue *q = queue_new(&s->home, name, properties->args, id);
+    q->auto_delete = properties->auto_delete;
+    q->exclusive_owner = properties->exclusive_owner;
+    q->durable = properties->durable && !q->exclusive_owner;
+    map_put(&v->queues, q->name, q);
+    exchange_bind_implicit(v->default_exchange, &q->dest, q->name);
+    router_changed(&v->router);
+    if (stored && queue_is_stored(q))
+        define(v->server, queue_definition(v, q));
+    return q;
+}
+
+void vhost_delete_queue(struct vhost *v, struct queue *q)
+{
+    while (!list_empty(&q->consumers))
+        consume_queue_deleted(list_first(&q->consumers, struct consumer, of_queue));
+    pace_release(q);
+    struct buf orphans = {0};
+    drop_bindings_to(v, &q->dest, &orphans);
+    drop_orphans(v, &orphans);
+    if (queue_is_stored(q))
+        undefine(v->server, queue_definition(v, q));
+    map_remove(&v->queues, q->name);
+    router_changed(&v->router);
+    queue_delete(&q);
+}
+
+void vhost_consumer_gone(struct vhost *v, struct queue *q)
+{
+    if (q->auto_delete && q->consumer_count == 0 && q->had_consumers)
+        vhost_delete_queue(v, q);
+}
+
+static bool dest_is_durable(const struct dest *dest)
+{
+    if (dest->kind == DEST_QUEUE)
+        return container_of((void *)(uintptr_t)dest, struct queue, dest)->durable;
+    return container_of((void *)(uintptr_t)dest, struct exchange, dest)->durable;
+}
+
+bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, struct slice key,
+                struct slice args, bool stored, struct fault *f)
+{
+    if (exchange_find_binding(source, dest, key, args))
+        return true;
+    struct binding *binding = exchange_bind(source, dest, key, args, f);
+    if (!binding)
+        return false;
+    router_changed(&v->router);
+    binding->durable = source->durable && dest_is_durable(dest);
+    if (stored && binding->durable)
+        define(v->server, binding_definition(v, binding));
+    return true;
+}
+
+void vhost_unbind(struct vhost *v, struct binding *binding)
+{
+    struct exchange *source = binding->source;
+    if (drop_binding(v, binding))
+        vhost_delete_exchange(v, source);
+}
+
+void vhost_check(const struct vhost *v)
+{
+    map_each(&v->queues, i) {
+        struct queue *q = v->queues.slots[i].value;
+        queue_check(q);
+        list_each(node, &q->dest.bindings) {
+            struct binding *binding = container_of(node, struct binding, by_dest);
+            assert(binding->dest == &q->dest && list_linked(&binding->by_source));
+        }
+    }
+    map_each(&v->exchanges, i) {
+        struct exchange *x = v->exchanges.slots[i].value;
+        size_t shown = 0;
+        list_each(node, &x->binding_list) {
+            struct binding *binding = container_of(node, struct binding, by_source);
+            assert(binding->source == x && list_linked(&binding->by_dest));
+            shown += !binding->implicit;
+        }
+        assert(shown == x->binding_count);
+    }
+}

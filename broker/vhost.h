@@ -1,0 +1,80 @@
+/* vhost.h - a virtual host: its exchanges and queues by name, and their lives.
+ * Durable things are given to the store here, in the same call that changes them in memory. */
+#ifndef BROKER_VHOST_H
+#define BROKER_VHOST_H
+
+#include "base/buf.h"
+#include "broker/server.h"
+#include "exchange/route.h"
+
+struct vhost {
+    struct server *server;
+    struct slice name;      /* own memory */
+    struct map exchanges;   /* name -> struct exchange */
+    struct map queues;      /* name -> struct queue */
+    struct router router;
+    struct exchange *default_exchange;
+};
+
+/* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`
+ * (not when it comes from there). */
+struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
+/* Without touching the store. */
+void vhost_free(struct vhost **v);
+
+static inline struct exchange *vhost_find_exchange(const struct vhost *v, struct slice name)
+{
+    return map_get(&v->exchanges, name);
+}
+
+static inline struct queue *vhost_find_queue(const struct vhost *v, struct slice name)
+{
+    return map_get(&v->queues, name);
+}
+
+static inline struct queue *queue_of_dest(struct dest *dest)
+{
+    assert(dest->kind == DEST_QUEUE);
+    return container_of(dest, struct queue, dest);
+}
+
+struct exchange_properties {
+    const struct exchange_type *type;
+    struct slice args;
+    bool durable, auto_delete, internal;
+};
+
+struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
+                                    const struct exchange_properties *properties, bool stored);
+/* With all bindings from and to it; auto-delete exchanges that lose their last binding by that go too. */
+void vhost_delete_exchange(struct vhost *v, struct exchange *x);
+
+struct queue_properties {
+    struct slice args;
+    bool durable, auto_delete;
+    void *exclusive_owner;
+    uint64_t id; /* 0 = a new one */
+};
+
+struct queue *vhost_add_queue(struct vhost *v, struct slice name,
+                              const struct queue_properties *properties, bool stored);
+/* Its consumers are cancelled (with notice), its bindings removed, its messages dropped. */
+void vhost_delete_queue(struct vhost *v, struct queue *q);
+/* The last consumer may have gone: deletes an auto-delete queue. */
+void vhost_consumer_gone(struct vhost *v, struct queue *q);
+
+/* False: the exchange type refuses (406). Nothing happens when the binding is there already. */
+bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, struct slice key,
+                struct slice args, bool stored, struct fault *f);
+void vhost_unbind(struct vhost *v, struct binding *binding);
+
+/* True when the thing is kept in the store. */
+static inline bool queue_is_stored(const struct queue *q)
+{
+    return q->durable;
+}
+
+/* Tests: checks every queue and binding (I3-I6). */
+void vhost_check(const struct vhost *v);
+
+#endif

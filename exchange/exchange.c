@@ -1,0 +1,124 @@
+/* exchange.c - an exchange and its bindings.
+ *
+ * A binding is in four places or in none: the type's index, the source's list and identity set, the
+ * destination's back-list (invariant I6). Key and arguments live in the binding's own block. */
+#include "exchange/exchange.h"
+
+#include "exchange/types.h"
+#include "protocol/table.h"
+
+enum { NAME_MAX_BYTES = 255 };
+
+static const struct exchange_type *const exchange_types[] = {
+    &direct_type,
+    &fanout_type,
+    &topic_type,
+    &headers_type,
+};
+
+const struct exchange_type *exchange_type_find(struct slice name)
+{
+    for (size_t i = 0; i < array_size(exchange_types); i++)
+        if (slice_is(name, exchange_types[i]->name))
+            return exchange_types[i];
+    return NULL;
+}
+
+struct exchange *exchange_new(struct slice name, const struct exchange_type *type, struct slice args,
+                              uint64_t id, uint64_t seed)
+{
+    assert(type != NULL && name.len <= NAME_MAX_BYTES);
+    struct exchange *x = mem_zalloc(sizeof(*x));
+    x->name = slice_copy(name);
+    x->args = slice_copy(args);
+    x->type = type;
+    x->id = id;
+    x->index = type->index_new(seed);
+    dest_init(&x->dest, DEST_EXCHANGE, x->name);
+    identity_init(&x->bindings, seed);
+    list_init(&x->binding_list);
+    struct field alternate;
+    if (table_find(x->args, "alternate-exchange", &alternate))
+        field_string(&alternate, &x->alternate);
+    return x;
+}
+
+void exchange_free(struct exchange **exchange)
+{
+    struct exchange *x = *exchange;
+    *exchange = NULL;
+    while (!list_empty(&x->binding_list)) {
+        struct binding *binding = list_first(&x->binding_list, struct binding, by_source);
+        exchange_unbind(&binding);
+    }
+    assertf(list_empty(&x->dest.bindings), "exchange '%.*s' is still bound to", SLICE_ARG(x->name));
+    assert(x->binding_count == 0);
+    identity_free(&x->bindings);
+    x->type->index_free(&x->index);
+    slice_free(&x->name);
+    slice_free(&x->args);
+    mem_free(x);
+}
+
+struct binding *exchange_find_binding(struct exchange *x, const struct dest *dest, struct slice key,
+                                      struct slice args)
+{
+    return identity_find(&x->bindings, dest, key, args);
+}
+
+static struct slice copy_to(uint8_t *at, struct slice bytes)
+{
+    if (bytes.len)
+        memcpy(at, bytes.at, bytes.len);
+    return slice_of(at, bytes.len);
+}
+
+static struct binding *link_binding(struct exchange *x, struct dest *dest, struct slice key,
+                                    struct slice args)
+{
+    assertf(key.len <= NAME_MAX_BYTES, "binding key of %zu bytes", key.len);
+    struct binding *binding = mem_alloc(sizeof(*binding) + key.len + args.len);
+    uint8_t *tail = (uint8_t *)(binding + 1);
+    *binding = (struct binding){.source = x, .dest = dest};
+    binding->key = copy_to(tail, key);
+    binding->args = copy_to(tail + key.len, args);
+    identity_add(&x->bindings, binding);
+    x->type->add(x->index, binding);
+    list_push_back(&x->binding_list, &binding->by_source);
+    list_push_back(&dest->bindings, &binding->by_dest);
+    return binding;
+}
+
+struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slice key,
+                              struct slice args, struct fault *f)
+{
+    if (x->type->check && !x->type->check(key, args, f))
+        return NULL;
+    x->binding_count++;
+    x->had_bindings = true;
+    return link_binding(x, dest, key, args);
+}
+
+struct binding *exchange_bind_implicit(struct exchange *x, struct dest *dest, struct slice key)
+{
+    assert(x->is_default && dest->kind == DEST_QUEUE);
+    struct binding *binding = link_binding(x, dest, key, (struct slice){0});
+    binding->implicit = true;
+    return binding;
+}
+
+void exchange_unbind(struct binding **unbound)
+{
+    struct binding *binding = *unbound;
+    *unbound = NULL;
+    struct exchange *x = binding->source;
+    x->type->remove(x->index, binding);
+    identity_remove(&x->bindings, binding);
+    list_remove(&binding->by_source);
+    list_remove(&binding->by_dest);
+    if (!binding->implicit) {
+        assert(x->binding_count > 0);
+        x->binding_count--;
+    }
+    mem_free(binding);
+}

@@ -1,0 +1,12 @@
+/* types.h - the built-in exchange types, for exchange.c's list of them. */
+#ifndef EXCHANGE_TYPES_H
+#define EXCHANGE_TYPES_H
+
+#include "exchange/exchange.h"
+
+extern const struct exchange_type direct_type;
+extern const struct exchange_type fanout_type;
+extern const struct exchange_type topic_type;
+extern const struct exchange_type headers_type;
+
+#endif

@@ -1,0 +1,69 @@
+/* fault.c - "the client is wrong", put into words. */
+#include "protocol/fault.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+
+enum { UTF8_TAIL_MAX = 3 }; /* octets of a character after its first */
+
+/* Where to cut `text` so that at most FAULT_TEXT_MAX bytes stay and no character is split. Gives up on
+ * bytes that are not UTF-8: those have no characters to keep whole. */
+static size_t cut_at(const char *text)
+{
+    size_t len = FAULT_TEXT_MAX;
+    while (len > FAULT_TEXT_MAX - UTF8_TAIL_MAX && ((uint8_t)text[len] & 0xC0) == 0x80)
+        len--;
+    return ((uint8_t)text[len] & 0xC0) == 0x80 ? (size_t)FAULT_TEXT_MAX : len;
+}
+
+bool fault(struct fault *f, enum reply_code code, const char *format, ...)
+{
+    assert(f && format);
+    char text[FAULT_TEXT_MAX + 2]; /* one byte more than is kept shows where its character begins */
+    int prefix = snprintf(text, sizeof(text), "%s - ", reply_code_name(code));
+    assert(prefix > 0 && prefix < FAULT_TEXT_MAX);
+    va_list args;
+    va_start(args, format);
+    int detail = vsnprintf(text + prefix, sizeof(text) - (size_t)prefix, format, args);
+    va_end(args);
+    assert(detail >= 0);
+    size_t len = (size_t)prefix + (size_t)detail;
+    if (len > FAULT_TEXT_MAX)
+        len = cut_at(text);
+    f->code = code;
+    memcpy(f->text, text, len);
+    f->text[len] = 0;
+    return false;
+}
+
+const char *reply_code_name(enum reply_code code)
+{
+    switch (code) {
+#define ERROR(name, number, scope) \
+    case name:                     \
+        return #name;
+#include "protocol/errors.def"
+#undef ERROR
+    case NO_FAULT:
+        break;
+    }
+    return "UNKNOWN";
+}
+
+bool reply_code_is_hard(enum reply_code code)
+{
+    enum { CHANNEL = false, CONNECTION = true };
+    switch (code) {
+#define ERROR(name, number, scope) \
+    case name:                     \
+        return (bool)scope;
+#include "protocol/errors.def"
+#undef ERROR
+    case NO_FAULT:
+        break;
+    }
+    panic("%d is no reply code", code);
+}

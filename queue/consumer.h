@@ -1,0 +1,44 @@
+/* consumer.h - a queue's view of one basic.consume: its credit and its place in the rotation.
+ *
+ *   ROTATING   in the queue's rotation: may be served next
+ *   SATED      prefetch reached: comes back when something is settled
+ *   PARKED     set aside by its owner (full output buffer, channel limit): in the owner's list
+ *   GONE       cancelled; kept only until its last unacked entry is settled
+ *
+ * Owned by the channel (embedded in broker's subscription). */
+#ifndef QUEUE_CONSUMER_H
+#define QUEUE_CONSUMER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+struct queue;
+
+enum consumer_state { CONSUMER_ROTATING, CONSUMER_SATED, CONSUMER_PARKED, CONSUMER_GONE };
+
+struct consumer {
+    struct list place;    /* in queue.rotation when ROTATING, in the owner's list when PARKED */
+    struct list of_queue; /* in queue.consumers until GONE */
+    struct queue *queue;  /* NULL when GONE */
+    enum consumer_state state;
+    uint32_t prefetch;    /* 0 = no limit */
+    uint32_t unacked;     /* handed out and not settled */
+    bool no_ack, exclusive;
+};
+
+/* Credit = prefetch - unacked (invariant I4). */
+static inline bool consumer_has_credit(const struct consumer *c)
+{
+    return c->prefetch == 0 || c->unacked < c->prefetch;
+}
+
+/* One of its unacked entries was settled or requeued. */
+void consumer_settled(struct consumer *c);
+/* Takes a ROTATING consumer out of the rotation and keeps it in `parked`. */
+void consumer_park(struct consumer *c, struct list *parked);
+/* Back from the owner's list into the rotation, or SATED. */
+void consumer_unpark(struct consumer *c);
+
+#endif

@@ -1,0 +1,20 @@
+/* entry.h - a message's place in one queue: 24 bytes, moved by value between its homes (invariant I1: a queue's
+ * order, a channel's unacked, the graveyard: exactly one of them). */
+#ifndef QUEUE_ENTRY_H
+#define QUEUE_ENTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/message.h"
+
+struct entry {
+    struct message *message; /* one reference */
+    uint64_t sequence;       /* rises with every push to the queue; requeue goes back to this place */
+    bool redelivered;        /* was handed out before */
+    bool journalled;         /* the store has it for this queue */
+};
+
+_Static_assert(sizeof(struct entry) <= 24, "an entry is the memory of a waiting message");
+
+#endif

@@ -1,0 +1,365 @@
+/* queue.c - a queue: entries in order, consumers in rotation.
+ *
+ * Invariants, checked by queue_check:
+ * 1. ready_link is in home.ready iff an entry waits and a consumer rotates.
+ * 2. A consumer rotates iff it has credit and is not parked.
+ * 3. Sequences in the order are all smaller than next_sequence. */
+#include "queue/queue.h"
+
+/* Entries of a purged or deleted queue on their way out. */
+struct grave {
+    struct list link;
+    struct order order;
+    uint64_t queue_id;
+    struct store_run run;
+    bool forget; /* the queue is gone: its acks need not be journalled */
+};
+
+void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store)
+{
+    *home = (struct queue_home){.pool = pool, .store = store};
+    list_init(&home->ready);
+    list_init(&home->graveyard);
+}
+
+void queue_home_free(struct queue_home *home)
+{
+    while (queue_home_bury(home, SIZE_MAX))
+        ;
+    assert(list_empty(&home->ready));
+}
+
+/* Puts the queue on the ready list or takes it off, as invariant 1 says. */
+static void update_ready(struct queue *q)
+{
+    bool ready = queue_ready(q) > 0 && !list_empty(&q->rotation);
+    if (ready == list_linked(&q->ready_link))
+        return;
+    if (ready)
+        list_push_back(&q->home->ready, &q->ready_link);
+    else
+        list_remove(&q->ready_link);
+}
+
+struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id)
+{
+    struct queue *q = mem_zalloc(sizeof(*q));
+    q->home = home;
+    q->name = slice_copy(name);
+    q->args = slice_copy(args);
+    q->id = id;
+    q->next_sequence = 1;
+    dest_init(&q->dest, DEST_QUEUE, q->name);
+    list_init(&q->consumers);
+    list_init(&q->rotation);
+    list_init(&q->paced);
+    home->queue_count++;
+    return q;
+}
+
+static void free_queue(struct queue *q)
+{
+    assert(q->deleted && q->unacked == 0 && queue_ready(q) == 0);
+    order_free(&q->order);
+    slice_free(&q->name);
+    slice_free(&q->args);
+    q->home->queue_count--;
+    mem_free(q);
+}
+
+/* Moves all waiting entries to the graveyard; returns their number. */
+static size_t dig_grave(struct queue *q, bool forget)
+{
+    size_t count = queue_ready(q);
+    if (count == 0)
+        return 0;
+    struct grave *grave = mem_zalloc(sizeof(*grave));
+    grave->order = q->order;
+    grave->queue_id = q->id;
+    grave->forget = forget;
+    q->order = (struct order){0};
+    q->ready_bytes = 0;
+    list_push_back(&q->home->graveyard, &grave->link);
+    update_ready(q);
+    return count;
+}
+
+void queue_delete(struct queue **queue)
+{
+    struct queue *q = *queue;
+    *queue = NULL;
+    assert(list_empty(&q->consumers) && list_empty(&q->dest.bindings) && !q->deleted);
+    assert(list_empty(&q->paced));
+    dig_grave(q, true);
+    list_unlink(&q->of_owner);
+    q->exclusive_owner = NULL;
+    q->deleted = true;
+    if (q->unacked == 0)
+        free_queue(q);
+}
+
+static void drop_message(struct queue_home *home, struct entry *entry)
+{
+    if (entry->journalled) {
+        assert(entry->message->journal_refs > 0);
+        if (--entry->message->journal_refs == 0 && home->store)
+            store_release(home->store, entry->message->batch);
+    }
+    message_unref(home->pool, &entry->message);
+}
+
+static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
+{
+    while (budget > 0 && order_size(&grave->order) > 0) {
+        struct entry entry = order_take(&grave->order);
+        if (entry.journalled && !grave->forget && home->store)
+            store_ack(home->store, &grave->run, grave->queue_id, entry.sequence);
+        drop_message(home, &entry);
+        budget--;
+    }
+    return budget;
+}
+
+bool queue_home_bury(struct queue_home *home, size_t budget)
+{
+    while (budget > 0 && !list_empty(&home->graveyard)) {
+        struct grave *grave = list_first(&home->graveyard, struct grave, link);
+        budget = bury(home, grave, budget);
+        if (order_size(&grave->order) > 0)
+            break;
+        order_free(&grave->order);
+        list_remove(&grave->link);
+        mem_free(grave);
+    }
+    return !list_empty(&home->graveyard);
+}
+
+static void add(struct queue *q, struct entry entry)
+{
+    q->next_sequence = entry.sequence + 1;
+    q->ready_bytes += entry.message->body_size;
+    order_push(&q->order, entry);
+    if (!list_linked(&q->ready_link))
+        update_ready(q);
+}
+
+void queue_push(struct queue *q, struct message *m, bool journalled)
+{
+    assert(!q->deleted);
+    q->counters.published++;
+    add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled});
+}
+
+void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered)
+{
+    assertf(sequence >= q->next_sequence, "sequence %llu after %llu",
+            (unsigned long long)sequence, (unsigned long long)q->next_sequence);
+    add(q, (struct entry){message_ref(m), sequence, redelivered, true});
+}
+
+/* How far the mark of deliveries may run ahead of them. */
+enum { MARK_AHEAD_MAX = 8192 };
+
+/* The mark must move for this entry, or it is time to move it: half of what it ran ahead is used up, and where it is now
+ * is on disk, so that nothing will have to wait for the move. */
+static bool mark_is_due(const struct queue *q, const struct entry *entry)
+{
+    const struct delivery_mark *mark = &q->mark;
+    if (entry->sequence > mark->sequence)
+        return true;
+    return mark->ahead > 0 && entry->sequence + mark->ahead / 2 > mark->sequence &&
+           q->counters.acked > mark->acked && mark->batch <= store_durable(q->home->store);
+}
+
+/* Marks the entry as delivered, if it is not yet. */
+static void mark_delivered(struct queue *q, const struct entry *entry)
+{
+    struct delivery_mark *mark = &q->mark;
+    struct store *store = q->home->store;
+    if (!mark_is_due(q, entry))
+        return;
+    if (mark->batch <= store_durable(store))
+        mark->safe = mark->sequence;
+    uint64_t ahead = 2 * (q->counters.acked - mark->acked);
+    mark->ahead = ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX;
+    mark->sequence = entry->sequence + mark->ahead;
+    mark->batch = store_open_batch(store);
+    mark->acked = q->counters.acked;
+    store_delivered(store, &q->run, q->id, mark->sequence);
+}
+
+uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
+{
+    const struct delivery_mark *mark = &q->mark;
+    if (!entry->journalled || entry->redelivered || entry->sequence <= mark->safe ||
+        entry->message->batch >= mark->batch || mark->batch <= store_durable(q->home->store))
+        return 0;
+    return mark->batch;
+}
+
+/* Takes the first entry out and accounts for who gets it. */
+static struct entry take(struct queue *q, bool no_ack)
+{
+    struct entry entry = order_take(&q->order);
+    q->ready_bytes -= entry.message->body_size;
+    q->counters.delivered++;
+    q->counters.redelivered += entry.redelivered;
+    if (!no_ack) {
+        q->unacked++;
+        if (entry.journalled && !entry.redelivered && q->home->store)
+            mark_delivered(q, &entry);
+    }
+    return entry;
+}
+
+bool queue_get(struct queue *q, bool no_ack, struct entry *entry)
+{
+    if (queue_ready(q) == 0)
+        return false;
+    *entry = take(q, no_ack);
+    update_ready(q);
+    return true;
+}
+
+struct consumer *queue_turn(const struct queue *q)
+{
+    return list_empty(&q->rotation) ? NULL : list_first(&q->rotation, struct consumer, place);
+}
+
+struct entry queue_next(struct queue *q, struct consumer *c)
+{
+    assert(c->state == CONSUMER_ROTATING && c->queue == q);
+    struct entry entry = take(q, c->no_ack);
+    if (!c->no_ack)
+        c->unacked++;
+    list_remove(&c->place);
+    if (c->no_ack || consumer_has_credit(c))
+        list_push_back(&q->rotation, &c->place);
+    else
+        c->state = CONSUMER_SATED;
+    update_ready(q);
+    return entry;
+}
+
+void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
+{
+    if (entry->journalled && !q->deleted && q->home->store)
+        store_ack(q->home->store, &q->run, q->id, entry->sequence);
+    drop_message(q->home, entry);
+    if (!was_unacked)
+        return;
+    assert(q->unacked > 0);
+    q->unacked--;
+    q->counters.acked++;
+    if (q->deleted && q->unacked == 0)
+        free_queue(q);
+}
+
+void queue_requeue(struct queue *q, struct entry *entry, bool seen)
+{
+    if (q->deleted) {
+        queue_settle(q, entry, true);
+        return;
+    }
+    assert(q->unacked > 0 && entry->sequence < q->next_sequence);
+    q->unacked--;
+    entry->redelivered |= seen;
+    q->ready_bytes += entry->message->body_size;
+    order_return(&q->order, *entry);
+    entry->message = NULL;
+    update_ready(q);
+}
+
+size_t queue_purge(struct queue *q)
+{
+    return dig_grave(q, false);
+}
+
+void queue_add_consumer(struct queue *q, struct consumer *c)
+{
+    assert(!q->deleted && !list_linked(&c->of_queue));
+    c->queue = q;
+    c->state = CONSUMER_ROTATING;
+    list_push_back(&q->consumers, &c->of_queue);
+    list_push_back(&q->rotation, &c->place);
+    q->consumer_count++;
+    q->had_consumers = true;
+    q->exclusive_consumer |= c->exclusive;
+    update_ready(q);
+}
+
+void queue_remove_consumer(struct consumer *c)
+{
+    struct queue *q = c->queue;
+    assert(c->state != CONSUMER_GONE && q->consumer_count > 0);
+    list_unlink(&c->place);
+    list_remove(&c->of_queue);
+    q->consumer_count--;
+    if (c->exclusive)
+        q->exclusive_consumer = false;
+    c->state = CONSUMER_GONE;
+    c->queue = NULL;
+    update_ready(q);
+}
+
+static void resume(struct consumer *c)
+{
+    assert(!list_linked(&c->place));
+    if (!consumer_has_credit(c)) {
+        c->state = CONSUMER_SATED;
+        return;
+    }
+    c->state = CONSUMER_ROTATING;
+    list_push_back(&c->queue->rotation, &c->place);
+    update_ready(c->queue);
+}
+
+void consumer_settled(struct consumer *c)
+{
+    assert(c->unacked > 0);
+    c->unacked--;
+    if (c->state == CONSUMER_SATED)
+        resume(c);
+}
+
+void consumer_park(struct consumer *c, struct list *parked)
+{
+    assert(c->state == CONSUMER_ROTATING);
+    list_remove(&c->place);
+    list_push_back(parked, &c->place);
+    c->state = CONSUMER_PARKED;
+    update_ready(c->queue);
+}
+
+void consumer_unpark(struct consumer *c)
+{
+    assert(c->state == CONSUMER_PARKED);
+    list_remove(&c->place);
+    resume(c);
+}
+
+void queue_check(const struct queue *q)
+{
+    size_t consumers = 0, rotating = 0;
+    list_each(node, &q->consumers) {
+        struct consumer *c = container_of(node, struct consumer, of_queue);
+        assert(c->queue == q && c->state != CONSUMER_GONE);
+        assert(c->state != CONSUMER_ROTATING || consumer_has_credit(c));
+        assert(c->state != CONSUMER_SATED || !consumer_has_credit(c));
+        rotating += c->state == CONSUMER_ROTATING;
+        consumers++;
+    }
+    assert(consumers == q->consumer_count);
+    assert(list_linked(&q->ready_link) == (queue_ready(q) > 0 && rotating > 0));
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < q->order.fresh.size; i++) {
+        struct entry *entry = entry_ring_at(&q->order.fresh, i);
+        assert(entry->sequence < q->next_sequence && entry->message->refs > 0);
+        assert(i == 0 || entry_ring_at(&q->order.fresh, i - 1)->sequence < entry->sequence);
+        bytes += entry->message->body_size;
+    }
+    for (size_t i = 0; i < q->order.returned_size; i++)
+        bytes += q->order.returned[i].message->body_size;
+    assertf(bytes == q->ready_bytes, "%llu of %llu", (unsigned long long)bytes,
+            (unsigned long long)q->ready_bytes);
+}

@@ -1,0 +1,135 @@
+/* queue.h - a queue: its entries in order, its consumers in rotation, and what it has handed out.
+ *
+ * The queue never pushes: broker/deliver pulls with queue_next. It never routes, never touches a socket.
+ * It is on its home's ready list iff it has a waiting entry and a rotating consumer (invariant I5).
+ *
+ * Owner: the vhost, until queue_delete; then it lives on, nameless, until its last unacked entry is settled. */
+#ifndef QUEUE_QUEUE_H
+#define QUEUE_QUEUE_H
+
+#include "exchange/dest.h"
+#include "queue/consumer.h"
+#include "queue/order.h"
+#include "store/store.h"
+
+/* What all queues of a server share. */
+struct queue_home {
+    struct list ready;       /* queue.ready_link: may deliver */
+    struct list graveyard;   /* grave.link: entries being dropped, a bounded number a turn */
+    struct slab_pool *pool;  /* of messages */
+    struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
+    size_t queue_count;      /* alive or deleted with unacked entries */
+};
+
+struct queue_counters {
+    uint64_t published, delivered, redelivered, acked;
+};
+
+/* Which messages the journal calls "may have been delivered", so that a restart flags them redelivered.
+ * A delivery that must be acked leaves the server only when its mark is on disk, or will be there whenever the
+ * message is. So that a steady flow does not wait for the disk at each step, the mark runs ahead by as many
+ * messages as were acked lately; a queue whose consumers ack nothing is marked exactly. */
+struct delivery_mark {
+    uint64_t sequence; /* all up to here are marked in `batch` or before */
+    uint64_t batch;
+    uint64_t safe;     /* all up to here are marked on disk */
+    uint64_t ahead;    /* how far it ran ahead of the delivery that moved it */
+    uint64_t acked;    /* counters.acked then */
+};
+
+struct queue {
+    struct dest dest;
+    struct queue_home *home;
+    struct slice name, args;  /* own memory; args: table fields */
+    uint64_t id;              /* never reused; what the journal knows it by */
+    void *exclusive_owner;    /* the declaring connection, NULL = not exclusive */
+    struct list of_owner;     /* in the connection's list of exclusive queues */
+    bool durable, auto_delete, deleted;
+    bool had_consumers;       /* auto-delete only after it once had one */
+    struct order order;
+    uint64_t next_sequence;
+    size_t unacked;           /* entries in channels */
+    uint64_t ready_bytes;     /* of bodies */
+    struct list consumers;    /* consumer.of_queue, in order of arrival */
+    struct list rotation;     /* consumer.place */
+    size_t consumer_count;
+    bool exclusive_consumer;  /* its only consumer asked to be alone */
+    struct list ready_link;
+    struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
+    struct store_run run;
+    struct delivery_mark mark;
+    struct queue_counters counters;
+};
+
+void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store);
+/* Drops up to `budget` entries of deleted and purged queues; true when some are left. */
+bool queue_home_bury(struct queue_home *home, size_t budget);
+void queue_home_free(struct queue_home *home);
+
+/* Copies name and args. */
+struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
+/* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready entries and
+ * frees the queue when nothing is unacked any more. NULLs the pointer. */
+void queue_delete(struct queue **q);
+
+static inline size_t queue_ready(const struct queue *q)
+{
+    return order_size(&q->order);
+}
+
+/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A queue without
+ * consumers only stores, and never holds anybody up. */
+enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
+
+static inline bool queue_is_behind(const struct queue *q)
+{
+    return q->consumer_count > 0 && (order_size(&q->order) > QUEUE_BACKLOG_MESSAGES ||
+                                     q->ready_bytes > QUEUE_BACKLOG_BYTES);
+}
+
+static inline bool queue_has_caught_up(const struct queue *q)
+{
+    return q->consumer_count == 0 || (order_size(&q->order) <= QUEUE_BACKLOG_MESSAGES / 2 &&
+                                      q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
+}
+
+/* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue under
+ * queue_next_sequence(). */
+void queue_push(struct queue *q, struct message *m, bool journalled);
+/* As found by recovery: its sequence must be greater than all before. */
+void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
+
+/* The sequence that the next push will have. */
+static inline uint64_t queue_next_sequence(const struct queue *q)
+{
+    return q->next_sequence;
+}
+
+/* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 = none. */
+uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry);
+
+/* Takes the next entry for basic.get; false when empty. With `no_ack` it is settled by the caller with queue_settle
+ * at once, else it counts as unacked. */
+bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
+
+/* The consumer whose turn it is, NULL when none rotates. */
+struct consumer *queue_turn(const struct queue *q);
+/* Gives the next entry to that consumer; there must be an entry. Moves the rotation on; takes credit. */
+struct entry queue_next(struct queue *q, struct consumer *c);
+
+/* The entry is done with: acked, rejected without requeue, or delivered with no_ack. Drops its reference.
+ * `was_unacked`: it was handed out to be acked. May free a deleted queue. */
+void queue_settle(struct queue *q, struct entry *entry, bool was_unacked);
+/* Back to its place, marked redelivered when `seen`; in a deleted queue it is settled instead. */
+void queue_requeue(struct queue *q, struct entry *entry, bool seen);
+/* Drops all waiting entries (not the unacked ones); returns their number. */
+size_t queue_purge(struct queue *q);
+
+void queue_add_consumer(struct queue *q, struct consumer *c);
+/* The consumer is GONE afterwards; its unacked entries stay with the channel. */
+void queue_remove_consumer(struct consumer *c);
+
+/* Tests: panics when an invariant (I3, I4, I5, order) does not hold. */
+void queue_check(const struct queue *q);
+
+#endif

@@ -1,0 +1,151 @@
+/* unacked.c - what a channel was handed and has not settled.
+ *
+ * Invariants: directory[i] is the chunk with number first_chunk + i, or NULL; a chunk that exists has a live item,
+ * but for the newest, which is kept so that a prefetch of one does not allocate per message; the directory's
+ * first slot is never NULL. */
+#include "queue/unacked.h"
+
+enum { CHUNK_TAGS = 32 };
+
+struct unacked_chunk {
+    struct list link;
+    uint64_t number;
+    uint32_t live; /* bit i: item i is there */
+    struct unacked_item items[CHUNK_TAGS];
+};
+
+void unacked_init(struct unacked *u)
+{
+    *u = (struct unacked){0};
+    list_init(&u->chunks);
+}
+
+static struct unacked_chunk *chunk_at(const struct unacked *u, uint64_t number)
+{
+    if (number < u->first_chunk || number - u->first_chunk >= u->directory.size)
+        return NULL;
+    return *chunk_ring_at(&u->directory, number - u->first_chunk);
+}
+
+/* Makes the directory reach `number`, forwards or backwards. */
+static struct unacked_chunk **reach(struct unacked *u, uint64_t number)
+{
+    if (u->directory.size == 0)
+        u->first_chunk = number;
+    while (number < u->first_chunk) {
+        chunk_ring_push_front(&u->directory, NULL);
+        u->first_chunk--;
+    }
+    while (number - u->first_chunk >= u->directory.size)
+        chunk_ring_push_back(&u->directory, NULL);
+    return chunk_ring_at(&u->directory, number - u->first_chunk);
+}
+
+/* Links a new chunk in order of number: at the end for deliveries, near the front for rollbacks. */
+static void link_chunk(struct unacked *u, struct unacked_chunk *chunk)
+{
+    struct list *at = &u->chunks;
+    if (!list_empty(&u->chunks)) {
+        struct unacked_chunk *last = container_of(u->chunks.prev, struct unacked_chunk, link);
+        if (last->number > chunk->number) {
+            at = u->chunks.next;
+            while (container_of(at, struct unacked_chunk, link)->number < chunk->number)
+                at = at->next;
+        }
+    }
+    list_insert_before(at, &chunk->link);
+}
+
+static void free_chunk(struct unacked *u, struct unacked_chunk *chunk)
+{
+    assert(chunk->live == 0);
+    *chunk_ring_at(&u->directory, chunk->number - u->first_chunk) = NULL;
+    list_remove(&chunk->link);
+    mem_free(chunk);
+    while (u->directory.size && *chunk_ring_at(&u->directory, 0) == NULL) {
+        chunk_ring_pop_front(&u->directory);
+        u->first_chunk++;
+    }
+}
+
+/* Frees a chunk that has emptied, unless it is the newest: more tags will come. */
+static void release_chunk(struct unacked *u, struct unacked_chunk *chunk)
+{
+    if (chunk->live == 0 && u->chunks.prev != &chunk->link)
+        free_chunk(u, chunk);
+}
+
+void unacked_free(struct unacked *u)
+{
+    assert(u->size == 0);
+    while (!list_empty(&u->chunks))
+        free_chunk(u, list_first(&u->chunks, struct unacked_chunk, link));
+    chunk_ring_free(&u->directory);
+}
+
+static struct unacked_chunk *new_chunk(struct unacked *u, uint64_t number)
+{
+    struct list *newest = list_empty(&u->chunks) ? NULL : u->chunks.prev;
+    struct unacked_chunk *chunk = mem_alloc(sizeof(*chunk));
+    chunk->link = (struct list){0};
+    chunk->number = number;
+    chunk->live = 0;
+    *reach(u, number) = chunk;
+    link_chunk(u, chunk);
+    if (newest && newest != u->chunks.prev)
+        release_chunk(u, container_of(newest, struct unacked_chunk, link));
+    return chunk;
+}
+
+void unacked_put(struct unacked *u, uint64_t tag, const struct unacked_item *item)
+{
+    assert(tag > 0 && item->entry.message != NULL);
+    struct unacked_chunk *chunk = chunk_at(u, tag / CHUNK_TAGS);
+    if (!chunk)
+        chunk = new_chunk(u, tag / CHUNK_TAGS);
+    uint32_t bit = 1u << (tag % CHUNK_TAGS);
+    assertf(!(chunk->live & bit), "tag %llu is there already", (unsigned long long)tag);
+    chunk->live |= bit;
+    chunk->items[tag % CHUNK_TAGS] = *item;
+    u->size++;
+}
+
+static void take_from(struct unacked *u, struct unacked_chunk *chunk, unsigned i,
+                      struct unacked_item *item)
+{
+    *item = chunk->items[i];
+    chunk->live &= ~(1u << i);
+    u->size--;
+    release_chunk(u, chunk);
+}
+
+bool unacked_has(const struct unacked *u, uint64_t tag)
+{
+    struct unacked_chunk *chunk = chunk_at(u, tag / CHUNK_TAGS);
+    return chunk && chunk->live >> (tag % CHUNK_TAGS) & 1;
+}
+
+bool unacked_take(struct unacked *u, uint64_t tag, struct unacked_item *item)
+{
+    if (!unacked_has(u, tag))
+        return false;
+    take_from(u, chunk_at(u, tag / CHUNK_TAGS), tag % CHUNK_TAGS, item);
+    return true;
+}
+
+bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
+                        struct unacked_item *item)
+{
+    if (u->size == 0)
+        return false;
+    struct unacked_chunk *chunk = list_first(&u->chunks, struct unacked_chunk, link);
+    if (chunk->live == 0) /* only the newest may be empty, and then nothing would be left */
+        panic("an empty chunk among %zu items", u->size);
+    unsigned i = (unsigned)__builtin_ctz(chunk->live);
+    uint64_t first = chunk->number * CHUNK_TAGS + i;
+    if (first > up_to)
+        return false;
+    *tag = first;
+    take_from(u, chunk, i, item);
+    return true;
+}

@@ -1,0 +1,40 @@
+/* unacked.h - what a channel was handed and has not settled, by delivery tag.
+ *
+ * Tags rise by one (invariant I7), so an item is found by arithmetic: chunks of 32 tags, a directory of chunk
+ * pointers, and a list of the chunks that still hold something. Taking one item is O(1); taking all up to a
+ * tag visits only chunks that hold items; one tag that is never acked pins one chunk and 8 bytes per 32 tags. */
+#ifndef QUEUE_UNACKED_H
+#define QUEUE_UNACKED_H
+
+#include "base/ring.h"
+#include "queue/queue.h"
+
+struct unacked_item {
+    struct entry entry;
+    struct queue *queue;
+    struct consumer *consumer; /* NULL: fetched with basic.get */
+};
+
+struct unacked_chunk;
+RING(chunk_ring, struct unacked_chunk *);
+
+struct unacked {
+    struct chunk_ring directory; /* NULL where a chunk has emptied */
+    uint64_t first_chunk;        /* number (tag / 32) of directory[0] */
+    struct list chunks;          /* those that exist, by number */
+    size_t size;
+};
+
+void unacked_init(struct unacked *u);
+/* Must be empty. */
+void unacked_free(struct unacked *u);
+/* `tag` is new and greater than all before (delivery), or was taken before (tx rollback). */
+void unacked_put(struct unacked *u, uint64_t tag, const struct unacked_item *item);
+/* False when the tag is unknown or taken already. */
+bool unacked_take(struct unacked *u, uint64_t tag, struct unacked_item *item);
+/* The item with the smallest tag, if that is <= `up_to`. */
+bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
+                        struct unacked_item *item);
+bool unacked_has(const struct unacked *u, uint64_t tag);
+
+#endif

@@ -1,0 +1,403 @@
+/* test_listener.c - listeners and TCP streams, over real loopback sockets. The client's ends are
+ * plain sockets of this same thread. */
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "net/listener.h"
+
+enum { CONNECTIONS_MAX = 300, TURNS_MAX = 100000 };
+
+struct connection {
+    struct stream stream;
+    struct peer peer;
+    int closed, error;
+};
+
+static struct net net;
+static struct loop *loop;
+static struct listener *listener;
+static struct connection connections[CONNECTIONS_MAX];
+static size_t accepted, refused;
+static bool refuse, close_listener, abort_on_bytes, silent;
+static int pauses, pause_error;
+
+static size_t echo(struct stream *stream, struct slice in)
+{
+    if (abort_on_bytes)
+        stream_abort(stream, -EPROTO);
+    if (!silent)
+        stream_write(stream, in);
+    return in.len;
+}
+
+static void on_closed(struct stream *stream, int error)
+{
+    struct connection *connection = container_of(stream, struct connection, stream);
+    connection->closed++;
+    connection->error = error;
+}
+
+static const struct stream_events events = {echo, NULL, on_closed};
+
+static void on_accept(void *arg, const struct transport *transport, void *io,
+                      const struct peer *peer)
+{
+    ck_assert_ptr_eq(arg, connections);
+    if (close_listener)
+        listener_close(&listener);
+    if (refuse) {
+        refused++;
+        transport->close(io);
+        return;
+    }
+    ck_assert_uint_lt(accepted, CONNECTIONS_MAX);
+    struct connection *connection = &connections[accepted++];
+    connection->peer = *peer;
+    stream_init(&connection->stream, &net, transport, io, &events);
+    tcp_attach(io, &connection->stream);
+}
+
+static void on_pause(void *arg, int error)
+{
+    ck_assert_ptr_eq(arg, connections);
+    pauses++;
+    pause_error = error;
+}
+
+static void on_signal(void *arg, int signal)
+{
+    (void)arg;
+    ck_abort_msg("signal %d", signal);
+}
+
+static void listen_at(const char *host)
+{
+    char error[200];
+    int result = listener_open(&listener, loop, host, 0, on_accept, connections, error, sizeof(error));
+    ck_assert_msg(result == 0, "%s", error);
+    ck_assert_uint_ne(listener_port(listener), 0);
+    listener_on_pause(listener, on_pause);
+}
+
+static void setup(void)
+{
+    net_init(&net);
+    loop = loop_new(&net, on_signal, NULL);
+}
+
+static void teardown(void)
+{
+    for (size_t i = 0; i < accepted; i++)
+        stream_free(&connections[i].stream);
+    if (listener)
+        listener_close(&listener);
+    loop_free(&loop);
+    net_free(&net);
+}
+
+/* One turn; there must be something to wait for. */
+static void turn(void)
+{
+    loop_poll(loop, 10000);
+    net_flush_all(&net);
+}
+
+#define turn_until(condition)                                                                      \
+    for (int turns_ = 0; !(condition); turns_++) {                                                 \
+        ck_assert_int_lt(turns_, TURNS_MAX);                                                       \
+        turn();                                                                                    \
+    }
+
+static int connect_at(const char *host, uint16_t port)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    bool is_v6 = inet_pton(AF_INET, host, &v4.sin_addr) != 1;
+    ck_assert(!is_v6 || inet_pton(AF_INET6, host, &v6.sin6_addr) == 1);
+    int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    int result = is_v6 ? connect(fd, (struct sockaddr *)&v6, sizeof(v6))
+                       : connect(fd, (struct sockaddr *)&v4, sizeof(v4));
+    if (result == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* A client's socket of which the server's end is the next in `connections`. */
+static int connect_accepted(void)
+{
+    size_t before = accepted;
+    int fd = connect_at("127.0.0.1", listener_port(listener));
+    ck_assert_int_ge(fd, 0);
+    turn_until(accepted > before);
+    return fd;
+}
+
+/* ---- addresses ---- */
+
+START_TEST(test_ipv4)
+{
+    listen_at("127.0.0.1");
+    close(connect_accepted());
+    struct peer *peer = &connections[0].peer;
+    ck_assert_str_eq(peer->host, "127.0.0.1");
+    ck_assert_str_eq(peer->peer_host, "127.0.0.1");
+    ck_assert_uint_eq(peer->port, listener_port(listener));
+    ck_assert_uint_ne(peer->peer_port, 0);
+    ck_assert_uint_ne(peer->peer_port, peer->port);
+    ck_assert(peer->loopback);
+}
+END_TEST
+
+START_TEST(test_all_addresses)
+{
+    listen_at("");
+    int v4 = connect_accepted();
+    struct peer *peer = &connections[0].peer;
+    ck_assert(peer->loopback);
+    int v6 = connect_at("::1", listener_port(listener));
+    if (v6 < 0) { /* a machine without IPv6 */
+        ck_assert_str_eq(peer->peer_host, "127.0.0.1");
+    } else {
+        ck_assert_str_eq(peer->peer_host, "127.0.0.1"); /* one socket for both, shown as what it is */
+        turn_until(accepted == 2);
+        ck_assert_str_eq(connections[1].peer.peer_host, "::1");
+        ck_assert_str_eq(connections[1].peer.host, "::1");
+        ck_assert(connections[1].peer.loopback);
+        close(v6);
+    }
+    close(v4);
+}
+END_TEST
+
+START_TEST(test_cannot_listen)
+{
+    char error[200];
+    struct listener *other = NULL;
+    listen_at("127.0.0.1");
+    uint16_t port = listener_port(listener);
+    int result = listener_open(&other, loop, "127.0.0.1", port, on_accept, connections, error,
+                               sizeof(error));
+    ck_assert_int_eq(result, -EADDRINUSE);
+    char expected[200];
+    snprintf(expected, sizeof(expected),
+             "cannot listen on 127.0.0.1 port %u: Address already in use", (unsigned)port);
+    ck_assert_str_eq(error, expected);
+    result = listener_open(&other, loop, "256.1.1.1.", 0, on_accept, connections, error,
+                           sizeof(error));
+    ck_assert_int_lt(result, 0);
+    ck_assert_ptr_nonnull(strstr(error, "cannot listen on 256.1.1.1. port 0: "));
+    result = listener_open(&other, loop, "192.0.2.1", 0, on_accept, connections, error,
+                           sizeof(error));
+    ck_assert_int_eq(result, -EADDRNOTAVAIL); /* a documentation address: never ours */
+    ck_assert_ptr_null(other);
+}
+END_TEST
+
+/* ---- accepting ---- */
+
+START_TEST(test_more_than_one_turn_accepts)
+{
+    static int fds[CONNECTIONS_MAX];
+    listen_at("127.0.0.1");
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        ck_assert_int_ge(fds[i] = connect_at("127.0.0.1", listener_port(listener)), 0);
+    turn();
+    ck_assert_uint_eq(accepted, LISTENER_ACCEPTS_MAX);
+    turn_until(accepted == CONNECTIONS_MAX);
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        close(fds[i]);
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        turn_until(connections[i].closed == 1);
+    ck_assert_int_eq(pauses, 0);
+}
+END_TEST
+
+START_TEST(test_refuse)
+{
+    char byte;
+    listen_at("127.0.0.1");
+    refuse = true;
+    int fd = connect_at("127.0.0.1", listener_port(listener));
+    turn_until(refused == 1);
+    ck_assert_int_eq(read(fd, &byte, 1), 0);
+    close(fd);
+}
+END_TEST
+
+START_TEST(test_listener_closes_inside_its_handler)
+{
+    listen_at("127.0.0.1");
+    uint16_t port = listener_port(listener);
+    int one = connect_at("127.0.0.1", port), two = connect_at("127.0.0.1", port);
+    close_listener = true;
+    turn_until(accepted == 1);
+    loop_poll(loop, 0);
+    ck_assert_uint_eq(accepted, 1);
+    ck_assert_int_lt(connect_at("127.0.0.1", port), 0);
+    close(one);
+    close(two);
+}
+END_TEST
+
+START_TEST(test_out_of_descriptors)
+{
+    listen_at("127.0.0.1");
+    int one = connect_at("127.0.0.1", listener_port(listener));
+    int two = connect_at("127.0.0.1", listener_port(listener));
+    struct rlimit limit, tight;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    tight = (struct rlimit){(rlim_t)two + 1, limit.rlim_max}; /* none left */
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    turn_until(pauses == 1);
+    ck_assert_int_eq(pause_error, -EMFILE);
+    for (int i = 0; i < 4; i++) /* the retry is due, then it fails: no second word about it */
+        turn();
+    ck_assert_int_eq(pauses, 1);
+    ck_assert_uint_eq(accepted, 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    turn_until(accepted == 2);
+    close(one);
+    close(two);
+    ck_assert_int_eq(pauses, 1);
+}
+END_TEST
+
+/* ---- streams ---- */
+
+START_TEST(test_echo)
+{
+    listen_at("127.0.0.1");
+    int fd = connect_accepted();
+    ck_assert_int_eq(write(fd, "hello", 5), 5);
+    turn_until(connections[0].stream.sent == 5);
+    char answer[6] = {0};
+    ck_assert_int_eq(read(fd, answer, 6), 5);
+    ck_assert_str_eq(answer, "hello");
+    close(fd);
+    turn_until(connections[0].closed == 1);
+    ck_assert_int_eq(connections[0].error, 0);
+}
+END_TEST
+
+START_TEST(test_peer_resets)
+{
+    listen_at("127.0.0.1");
+    silent = true; /* so that only reading can find out */
+    int fd = connect_accepted();
+    struct linger reset = {1, 0};
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+    ck_assert_int_eq(write(fd, "hello", 5), 5);
+    close(fd); /* RST: the socket has bytes and an error */
+    turn_until(connections[0].closed == 1);
+    ck_assert_uint_eq(connections[0].stream.received, 5);
+    ck_assert_int_eq(connections[0].error, -ECONNRESET);
+}
+END_TEST
+
+/* More than the kernel keeps for a client that does not read: the rest waits for it. */
+START_TEST(test_large_output_and_close)
+{
+    enum { SIZE = 24 << 20 };
+    listen_at("127.0.0.1");
+    int fd = connect_accepted();
+    ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    uint8_t *bytes = mem_alloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 16);
+    struct stream *stream = &connections[0].stream;
+    stream_write(stream, slice_of(bytes, SIZE));
+    stream_close(stream);
+    net_flush_all(&net);
+    loop_poll(loop, 0);
+    ck_assert_uint_gt(stream->output.pending, 0);
+    ck_assert(stream->want_write);
+    size_t heard = 0;
+    static uint8_t part[1 << 16];
+    for (;;) {
+        ssize_t got = read(fd, part, sizeof(part));
+        if (got == 0)
+            break;
+        if (got < 0) {
+            ck_assert_int_eq(errno, EAGAIN);
+            turn();
+            continue;
+        }
+        ck_assert(memcmp(part, bytes + heard, (size_t)got) == 0);
+        heard += (size_t)got;
+    }
+    ck_assert_uint_eq(heard, SIZE);
+    ck_assert_int_eq(connections[0].closed, 0);
+    close(fd);
+    turn_until(connections[0].closed == 1);
+    ck_assert_int_eq(connections[0].error, 0);
+    mem_free(bytes);
+}
+END_TEST
+
+START_TEST(test_abort_inside_the_event)
+{
+    char byte;
+    listen_at("127.0.0.1");
+    int fd = connect_accepted();
+    abort_on_bytes = true;
+    ck_assert_int_eq(write(fd, "x", 1), 1);
+    turn_until(connections[0].closed == 1);
+    ck_assert_int_eq(connections[0].error, -EPROTO);
+    ck_assert_int_eq(read(fd, &byte, 1), 0);
+    close(fd);
+}
+END_TEST
+
+START_TEST(test_pause_and_resume)
+{
+    listen_at("127.0.0.1");
+    int fd = connect_accepted();
+    struct stream *stream = &connections[0].stream;
+    stream_pause(stream);
+    ck_assert_int_eq(write(fd, "hello", 5), 5);
+    int other = connect_accepted(); /* turns in which the first is not read */
+    loop_poll(loop, 0);
+    ck_assert_uint_eq(stream->received, 0);
+    stream_resume(stream);
+    turn_until(stream->received == 5);
+    close(other);
+    close(fd);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("listener");
+    TCase *tcase = tcase_create("listener");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, test_ipv4);
+    tcase_add_test(tcase, test_all_addresses);
+    tcase_add_test(tcase, test_cannot_listen);
+    tcase_add_test(tcase, test_more_than_one_turn_accepts);
+    tcase_add_test(tcase, test_refuse);
+    tcase_add_test(tcase, test_listener_closes_inside_its_handler);
+    tcase_add_test(tcase, test_out_of_descriptors);
+    tcase_add_test(tcase, test_echo);
+    tcase_add_test(tcase, test_peer_resets);
+    tcase_add_test(tcase, test_large_output_and_close);
+    tcase_add_test(tcase, test_abort_inside_the_event);
+    tcase_add_test(tcase, test_pause_and_resume);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,125 @@
+/* test_log.c - the log: its line format, levels, files, and lines nobody can forge. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+static struct log log_;
+static char *text;
+static size_t text_size;
+
+static uint64_t fixed_wall_us(void *arg)
+{
+    (void)arg;
+    return 1786643175123456; /* 2026-08-13 17:46:15 */
+}
+
+static uint64_t fixed_monotonic_ns(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static void open_log(void)
+{
+    FILE *console = open_memstream(&text, &text_size);
+    log_init(&log_, console, (struct clock){fixed_monotonic_ns, fixed_wall_us, NULL});
+}
+
+static void close_log(void)
+{
+    fclose(log_.console);
+    log_.console = NULL;
+    log_close(&log_);
+    free(text);
+}
+
+START_TEST(test_line)
+{
+    open_log();
+    log_line(&log_, LOG_INFO, 12, "accepting %s (%d)", "AMQP connection", 7);
+    ck_assert_str_eq(text, "2026-08-13 17:46:15.123456+00:00 [info] <0.12.0> "
+                           "accepting AMQP connection (7)\n");
+    close_log();
+}
+END_TEST
+
+START_TEST(test_escaping)
+{
+    open_log();
+    log_line(&log_, LOG_ERROR, 0, "%s", "a\nb\r\x1b[31m\x7f \xc3\xbc\t");
+    ck_assert_str_eq(text, "2026-08-13 17:46:15.123456+00:00 [error] <0.0.0> "
+                           "a\\x0ab\\x0d\\x1b[31m\\x7f \xc3\xbc\\x09\n");
+    close_log();
+}
+END_TEST
+
+START_TEST(test_levels)
+{
+    open_log();
+    log_line(&log_, LOG_DEBUG, 0, "not said");
+    ck_assert_uint_eq(text_size, 0);
+    ck_assert(!log_wants(&log_, LOG_DEBUG) && log_wants(&log_, LOG_INFO));
+    log_.console_level = LOG_NONE;
+    log_line(&log_, LOG_CRITICAL, 0, "not said");
+    ck_assert_uint_eq(text_size, 0);
+    log_.console_level = LOG_DEBUG;
+    log_line(&log_, LOG_DEBUG, 0, "said");
+    ck_assert_ptr_nonnull(strstr(text, " [debug] <0.0.0> said\n"));
+    close_log();
+}
+END_TEST
+
+START_TEST(test_level_names)
+{
+    static const char *const names[] = {"debug", "info",     "notice", "warning",
+                                        "error", "critical", "none"};
+    enum log_level level;
+    for (int i = LOG_DEBUG; i <= LOG_NONE; i++) {
+        ck_assert(log_level_from_name(names[i], &level));
+        ck_assert_int_eq((int)level, i);
+    }
+    ck_assert(!log_level_from_name("Info", &level));
+    ck_assert(!log_level_from_name("", &level));
+}
+END_TEST
+
+START_TEST(test_file_is_appended_to)
+{
+    char path[] = "/tmp/leveret-test-log-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, "old\n", 4), 4);
+    open_log();
+    ck_assert_int_eq(log_open_file(&log_, path), 0);
+    log_line(&log_, LOG_WARNING, 3, "new");
+    char read_back[200] = {0};
+    ssize_t got = pread(fd, read_back, sizeof(read_back) - 1, 0); /* there at once */
+    ck_assert_int_gt(got, 0);
+    ck_assert_str_eq(read_back, "old\n2026-08-13 17:46:15.123456+00:00 [warning] <0.3.0> new\n");
+    close_log();
+    close(fd);
+    unlink(path);
+    ck_assert_int_lt(log_open_file(&log_, "/no/such/folder/file"), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("log");
+    TCase *tcase = tcase_create("log");
+    tcase_add_test(tcase, test_line);
+    tcase_add_test(tcase, test_escaping);
+    tcase_add_test(tcase, test_levels);
+    tcase_add_test(tcase, test_level_names);
+    tcase_add_test(tcase, test_file_is_appended_to);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,80 @@
+/* test_slab.c - blocks of every size. Under the address sanitizer the pool uses malloc, and what is
+ * said about slabs does not apply. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/slab.h"
+
+START_TEST(test_every_size)
+{
+    struct slab_pool pool;
+    slab_pool_init(&pool);
+    size_t count = SLAB_BLOCK_MAX + 300;
+    uint8_t **blocks = mem_alloc(count * sizeof(*blocks));
+    for (size_t size = 0; size < count; size++) {
+        blocks[size] = slab_alloc(&pool, size);
+        ck_assert_uint_eq((uintptr_t)blocks[size] % sizeof(void *), 0);
+        memset(blocks[size], (int)(size % 251), size);
+    }
+    ck_assert_uint_ge(pool.large_bytes, 299 * (SLAB_BLOCK_MAX + 1)); /* beyond the classes */
+    for (size_t size = 0; size < count; size++) {
+        size_t right = 0;
+        while (right < size && blocks[size][right] == size % 251)
+            right++;
+        ck_assert_uint_eq(right, size); /* nobody wrote into it */
+        slab_free(&pool, blocks[size], size);
+    }
+    mem_free(blocks);
+    ck_assert_uint_eq(pool.large_bytes, 0);
+    slab_pool_free(&pool); /* asserts that nothing is left */
+}
+END_TEST
+
+START_TEST(test_reuse_and_return)
+{
+    enum { BLOCKS = 100000, SIZE = 100 };
+    struct slab_pool pool;
+    slab_pool_init(&pool);
+    void **blocks = mem_alloc(BLOCKS * sizeof(*blocks));
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i] = slab_alloc(&pool, SIZE);
+    size_t most = pool.slab_bytes;
+    if (most > 0) {
+        ck_assert_uint_lt(most, (size_t)BLOCKS * 128 * 102 / 100);
+        slab_free(&pool, blocks[5], SIZE);
+        ck_assert_ptr_eq(slab_alloc(&pool, 97), blocks[5]); /* the last freed, same class */
+    }
+    for (size_t i = 0; i < BLOCKS; i += 2) /* holes everywhere */
+        slab_free(&pool, blocks[i], SIZE);
+    ck_assert_uint_eq(pool.slab_bytes, most);
+    for (size_t i = 0; i < BLOCKS; i += 2)
+        blocks[i] = slab_alloc(&pool, SIZE);
+    ck_assert_uint_eq(pool.slab_bytes, most); /* the holes were used */
+    for (size_t i = 0; i < BLOCKS; i++)
+        slab_free(&pool, blocks[i], SIZE);
+    ck_assert(most == 0 || pool.slab_bytes < most);
+    ck_assert_uint_eq(pool.slab_bytes, pool.empty_count * 65536);
+    size_t kept = pool.empty_count;
+    void *other = slab_alloc(&pool, 5000); /* an empty slab serves any class */
+    ck_assert(most == 0 || pool.empty_count == kept - 1);
+    slab_free(&pool, other, 5000);
+    mem_free(blocks);
+    slab_pool_free(&pool);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("slab");
+    TCase *tcase = tcase_create("slab");
+    tcase_add_test(tcase, test_every_size);
+    tcase_add_test(tcase, test_reuse_and_return);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
