@@ -92,16 +92,14 @@ bool server_open(struct server *s, const struct server_options *options)
                             &s->throttled,   &s->confirming, &s->confirmable};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
-    if (!open_log(s, options->console))
-        return false;
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
+    queue_home_init(&s->home, &s->messages, NULL);
     if (!options->simulated)
         open_loop(s);
-    queue_home_init(&s->home, &s->messages, NULL);
-    if (!open_store(s, options))
+    if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
     return recovery_run(s);
@@ -189,7 +187,7 @@ bool server_listen(struct server *s)
         int status = listener_open(&s->listeners[i], s->loop, address->host, address->port,
                                    on_accept, s, error, sizeof(error));
         if (status < 0) {
-            log_line(&s->log, LOG_CRITICAL, 0, "cannot listen: %s", error);
+            log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.tcp.default, listeners.tcp.1)", error);
             return false;
         }
         log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
@@ -265,7 +263,7 @@ int server_run(const struct config *config)
 {
     struct server *s = mem_zalloc(sizeof(*s));
     struct server_options options = {
-        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stderr};
+        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stdout};
     bool started = server_open(s, &options);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);
