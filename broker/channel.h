@@ -34,15 +34,16 @@ struct exchange_memo {
     struct buf name;      /* of the exchange */
 };
 
-/* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8). */
+/* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8), or are refused. */
 struct confirm {
     uint64_t sequence, batch;
+    bool refused;
 };
 RING(confirm_ring, struct confirm);
 
 struct confirms {
     uint64_t published;   /* sequence of the last publish */
-    uint64_t confirmed;   /* all up to here have been confirmed */
+    uint64_t confirmed;   /* all up to here have been answered */
     struct confirm_ring waiting;
 };
 
@@ -146,13 +147,19 @@ void publish_abandon(struct channel *ch);
 
 /* submit.c: a complete message. Drops the caller's reference, also on a fault. */
 bool submit_message(struct channel *ch, struct message **m, struct fault *f);
-/* Routes, returns it when it is mandatory and unroutable, and enqueues; the journal batch to wait for, 0 = none. Drops
- * the caller's reference. */
-uint64_t submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
+/* What became of a message. */
+struct submission {
+    uint64_t batch; /* the journal's, to wait for; 0 = none */
+    bool refused;   /* a queue is full and refuses (x-overflow); others may have taken it */
+};
+
+/* Routes, returns it when it is mandatory and unroutable, and enqueues. Drops the caller's reference. */
+struct submission submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
 
 /* confirm.c */
 bool confirm_select(struct channel *ch, const struct method *m, struct fault *f);
-void confirm_publish(struct channel *ch, uint64_t batch);
+/* The next publish of the channel: acked when the batch is durable, or nacked, in its turn. */
+void confirm_publish(struct channel *ch, struct submission submission);
 void confirm_durable(struct server *s);
 
 /* tx.c */
@@ -163,6 +170,8 @@ void tx_free(struct channel *ch);
 
 /* deliver.c */
 void deliver_ready(struct server *s);
+/* Hands out what consumers can take now, until the queue does not refuse a message with this body. */
+void deliver_to_make_room(struct queue *q, uint64_t body_size);
 /* Writes content frames for a method that carries a message; false when its header does not fit the peer's
  * frame_max (nothing is written then). */
 bool deliver_content(struct channel *ch, const struct method *m, struct message *message);
