@@ -281,9 +281,9 @@ static int settle_newest(struct work *w, const struct segment *segment, bool tor
         snprintf(text, sizeof text, "%s: cut off an unfinished batch at offset %llu (nothing in it was confirmed)",
                  w->path, (unsigned long long)segment->used);
         note(w, STORE_NOTE_WARNING, text);
-        ssize_t put = w->io->pwrite(w->io->arg, w->reader.fd, zeros, sizeof zeros, segment->used);
-        if (put != (ssize_t)sizeof zeros)
-            return call_failed(w, put < 0 ? (int)put : -EIO, "write it");
+        failed = io_write(w->io, w->reader.fd, zeros, sizeof zeros, segment->used);
+        if (failed)
+            return call_failed(w, failed, "write it");
     }
     failed = w->io->fdatasync(w->io->arg, w->reader.fd);
     if (!failed)
