@@ -1,8 +1,9 @@
-/* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until tx.commit, which
- * routes the publishes, then applies the settlements, and answers when all of it is on disk. When a full queue refused
- * a message, the rest is done all the same, and the channel learns that it was not all (406).
+/* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until
+ * tx.commit, which routes the publishes, then applies the settlements, and answers when all of it is on
+ * disk. When a full queue refused a message, the rest is done all the same, and the channel learns that it was not all (406).
  *
- * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them back. */
+ * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them
+ * back. */
 #include "broker/submit.h"
 #include "broker/tx.h"
 
@@ -74,7 +75,7 @@ static uint64_t commit_settlements(struct channel *ch)
     return batch;
 }
 
-/* The answer waits for what the transaction itself recorded: a batch that holds nothing never becomes durable. */
+/* The answer waits for what the transaction itself recorded: a batch that holds nothing is never written. */
 static bool commit(struct channel *ch, struct fault *f)
 {
     bool refused = false;

@@ -4,8 +4,8 @@
  * 1. ready_link is in home.ready iff an entry waits and a consumer rotates.
  * 2. A consumer rotates iff it has credit and is not parked.
  * 3. Sequences in the order are all smaller than next_sequence.
- * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers are about to
- *    take is not dropped, so that a burst which they could take does not lose messages to the length of a turn. */
+ * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers
+ *    are about to take is not dropped, so that a burst which they could take loses nothing. */
 #include "queue/queue.h"
 
 /* Entries of a purged or deleted queue on their way out. */

@@ -95,8 +95,8 @@ static inline bool queue_has_caught_up(const struct queue *q)
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
-/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish). What consumers
- * could take at once counts as well: deliver first, then refuse. */
+/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish). What
+ * consumers could take at once counts as well: deliver first, then refuse. */
 static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 {
     return q->limit.overflow == LIMIT_REJECT &&
