@@ -10,6 +10,7 @@
 #include "broker/confirm.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
+#include "net/writer.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
@@ -74,6 +75,15 @@ static bool open_store(struct server *s, const struct server_options *options)
     return status == 0;
 }
 
+/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to gain. */
+static void open_loop(struct server *s)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    s->loop = loop_new(&s->net, on_signal, s);
+    if (processors > 1)
+        s->net.writer = writer_new(processors >= 4 ? 2 : 1, wake_loop, s);
+}
+
 bool server_open(struct server *s, const struct server_options *options)
 {
     *s = (struct server){
@@ -89,7 +99,7 @@ bool server_open(struct server *s, const struct server_options *options)
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
     if (!options->simulated)
-        s->loop = loop_new(&s->net, on_signal, s);
+        open_loop(s);
     queue_home_init(&s->home, &s->messages, NULL);
     if (!open_store(s, options))
         return false;
@@ -112,6 +122,7 @@ static void free_state(struct server *s)
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);
     net_free(&s->net);
