@@ -160,6 +160,9 @@ bool tx_method(struct channel *ch, const struct method *m, struct fault *f);
 void tx_publish(struct channel *ch, struct message **m, bool mandatory);
 void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item, enum settlement how);
 void tx_free(struct channel *ch);
+/* Tests: calls `item` for all settlements and `message` for all publishes that await tx.commit. */
+void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
+             void (*message)(void *arg, struct message *m), void *arg);
 
 /* deliver.c */
 void deliver_ready(struct server *s);

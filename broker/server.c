@@ -60,6 +60,7 @@ static bool open_store(struct server *s, const struct server_options *options)
     struct store_options store = {
         .dir = s->config->data_dir,
         .io = options->io,
+        .segment_bytes = options->segment_bytes,
         .without_thread = options->simulated,
         .wake = options->simulated ? NULL : wake_loop,
         .wake_arg = s,

@@ -109,3 +109,15 @@ bool tx_method(struct channel *ch, const struct method *m, struct fault *f)
     }
     return true;
 }
+
+void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
+             void (*message)(void *arg, struct message *m), void *arg)
+{
+    const struct tx *tx = ch->tx;
+    for (size_t i = 0; tx && i < tx->settlements.size; i++) {
+        const struct tx_settlement *settlement = tx_settlement_ring_at(&tx->settlements, i);
+        item(arg, settlement->tag, &settlement->item);
+    }
+    for (size_t i = 0; tx && i < tx->publishes.size; i++)
+        message(arg, tx_publish_ring_at(&tx->publishes, i)->message);
+}

@@ -39,6 +39,8 @@ void output_seal(struct output *output);
  * what is not needed any more. Adds to *sent. 0 or -errno. */
 int output_write(struct output *output, struct net *net, const struct transport *transport,
                  void *io, size_t share, uint64_t *sent) __attribute__((warn_unused_result));
+/* Tests: calls `each` with the owner of every reference that is not written yet. */
+void output_each_ref(const struct output *output, void (*each)(void *arg, void *owner), void *arg);
 /* Forgets all of it. */
 void output_drop(struct output *output, struct net *net);
 
