@@ -147,9 +147,8 @@ void server_close(struct server *s)
 
 void server_abandon(struct server *s)
 {
+    close_connections(s); /* what that still gives to the store is in no batch that was handed over */
     store_abandon(&s->store);
-    s->home.store = NULL;
-    close_connections(s);
     free_state(s);
 }
 
