@@ -252,8 +252,8 @@ static void check_content(struct actor_channel *ch, uint32_t id, const struct co
     assert(slice_is(exchange, model->exchanges[m->exchange].name));
 }
 
-/* A message has come; `consumer` -1 = fetched. */
-static void take(struct actor_channel *ch, int queue, int consumer, bool no_ack, uint64_t tag, uint32_t id,
+/* A message has come; `consumer` 0 = fetched. */
+static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no_ack, uint64_t tag, uint32_t id,
                  bool redelivered)
 {
     struct model *model = ch->actor->model;
@@ -271,11 +271,11 @@ static void take(struct actor_channel *ch, int queue, int consumer, bool no_ack,
         hold(ch, &(struct held){.tag = tag, .id = id, .queue = queue, .consumer = consumer});
 }
 
-static void check_prefetch(const struct actor_channel *ch, int consumer)
+static void check_prefetch(const struct actor_channel *ch, const struct subscriber *sub)
 {
-    unsigned unacked = 0, prefetch = ch->subscribers[consumer].prefetch;
+    unsigned unacked = 0, prefetch = sub->prefetch;
     for (size_t i = 0; i < ch->held_count; i++)
-        unacked += ch->held[i].consumer == consumer && ch->held[i].state == HELD;
+        unacked += ch->held[i].consumer == sub->serial && ch->held[i].state == HELD;
     assertf(!prefetch || unacked <= prefetch, "%u unacked of a prefetch of %u", unacked, prefetch);
 }
 
@@ -293,8 +293,8 @@ static void on_deliver(struct actor_channel *ch, const struct amqp_basic_deliver
     assertf(consumer >= 0, "a delivery for consumer %.*s", SLICE_ARG(deliver->consumer_tag));
     struct subscriber *sub = &ch->subscribers[consumer];
     check_content(ch, id, content, deliver->exchange);
-    take(ch, sub->queue, consumer, sub->no_ack, deliver->delivery_tag, id, deliver->redelivered);
-    check_prefetch(ch, consumer);
+    take(ch, sub->queue, sub->serial, sub->no_ack, deliver->delivery_tag, id, deliver->redelivered);
+    check_prefetch(ch, sub);
 }
 
 static void on_get_ok(struct actor_channel *ch, const struct method *m, const struct content *content)
@@ -303,7 +303,7 @@ static void on_get_ok(struct actor_channel *ch, const struct method *m, const st
     assertf(ch->pending_count > 0 && ch->pending[0].request == METHOD_basic_get, "message %u was not asked for", id);
     struct pending *p = &ch->pending[0];
     check_content(ch, id, content, m->basic_get_ok.exchange);
-    take(ch, p->queue, -1, p->no_ack, m->basic_get_ok.delivery_tag, id, m->basic_get_ok.redelivered);
+    take(ch, p->queue, 0, p->no_ack, m->basic_get_ok.delivery_tag, id, m->basic_get_ok.redelivered);
     on_reply(ch, m);
 }
 

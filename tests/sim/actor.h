@@ -30,7 +30,8 @@ struct subscriber {
 struct held {
     uint64_t tag, offset;      /* offset: of the settlement in the client's output */
     uint32_t id;
-    int queue, consumer;
+    int queue;
+    uint32_t consumer;         /* serial, 0 = fetched */
     enum { HELD, HELD_SETTLING, HELD_TX_SETTLE, HELD_TX_REQUEUE } state;
 };
 

@@ -75,10 +75,10 @@ static void quiesce(struct simulation *sim)
         calm_turn(sim);
         assertf(++turns < QUIET_TURNS_MAX, "some requests are never answered");
     }
-    for (unsigned i = 0; i < sim->actor_count; i++)
-        if (sim->actors[i].client.state == CLIENT_OPEN && !sim->actors[i].closing)
-            actor_leave(&sim->actors[i]);
     for (turns = 0; !all(sim, actor_is_off) || !list_empty(&s->connections) || !is_quiet_server(s); turns++) {
+        for (unsigned i = 0; i < sim->actor_count; i++)
+            if (sim->actors[i].client.state == CLIENT_OPEN && !sim->actors[i].closing)
+                actor_leave(&sim->actors[i]);
         calm_turn(sim);
         assertf(turns < QUIET_TURNS_MAX, "some connections never end");
     }
@@ -125,6 +125,7 @@ static void stop(struct simulation *sim)
     struct world *world = &sim->world;
     struct server *s = &world->server;
     trace_line(&world->trace, "the server stops");
+    fakedisk_fail_at(world->disk, 0, 0, false);
     server_stop(s);
     for (int turns = 0; !list_empty(&s->connections); turns++) {
         turn(sim);
