@@ -441,7 +441,7 @@ bool actor_is_quiet(const struct actor *actor)
         if (ch->pending_count > 0 || (ch->mode == MODE_CONFIRM && ch->sent.size > 0))
             return false;
     }
-    return actor->client.out.len == 0;
+    return true;
 }
 
 bool actor_is_off(const struct actor *actor)

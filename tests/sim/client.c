@@ -253,7 +253,7 @@ void client_turn(struct client *client)
     cut_frames(client);
     if (client->link && fakenet_client_at_end(client->link))
         end(client);
-    if (client->heartbeat_s && client->state == CLIENT_OPEN && client->out.len == 0)
+    if (client->heartbeat_s && client->state == CLIENT_OPEN && world_chance(client->world, 16))
         client_raw(client, "\x08\0\0\0\0\0\0\xCE", 8);
 }
 
