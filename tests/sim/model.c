@@ -139,7 +139,7 @@ static void drop_cells(struct model *model, int queue)
     for (uint32_t id = 1; id < model->message_count; id++) {
         struct model_message *m = &model->messages[id];
         struct cell *cell = &m->cells[queue];
-        if (!m->flying && cell->state != CELL_GONE && cell->state != CELL_SETTLED)
+        if (m->flown && !m->flying && cell->state != CELL_GONE && cell->state != CELL_SETTLED)
             cell->state = CELL_DROPPED;
     }
 }
@@ -279,7 +279,7 @@ void model_fly(struct model *model, uint32_t id)
 {
     struct model_message *m = &model->messages[id];
     m->stamp = ++model->stamp;
-    m->flying = true;
+    m->flown = m->flying = true;
     m->may = reach(model, m, false);
     m->must = reach(model, m, true);
     for (int q = 0; q < MODEL_QUEUES; q++) {
@@ -382,7 +382,7 @@ void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch)
     struct cell *cell = &model->messages[id].cells[queue];
     if (cell->state == CELL_GONE || cell->state == CELL_DROPPED)
         return;
-    cell->state = batch ? CELL_SETTLED : CELL_GONE;
+    cell->state = CELL_SETTLED;
     cell->batch = batch;
     model->counts.settled++;
 }

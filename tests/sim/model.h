@@ -65,7 +65,8 @@ struct model_message {
     uint32_t publisher;  /* channel of publish, never reused */
     uint32_t size;       /* of the body */
     uint8_t exchange, route, queue; /* queue: of the default exchange */
-    bool persistent, mandatory, flying, returned;
+    bool persistent, mandatory, returned;
+    bool flown, flying;  /* it was given to the server; it still is on its way */
     uint32_t group;      /* of the transaction it was committed in, 0 = none */
     uint16_t must, may;  /* queues */
     uint64_t stamp;
