@@ -90,11 +90,20 @@ static void begin_removing(struct entity *entity)
 }
 
 /* With its last binding an auto-delete exchange goes, too. */
+static void endanger_source(struct model *model, int source)
+{
+    struct entity *entity = &model->exchanges[source].entity;
+    if (!model->exchanges[source].auto_delete)
+        return;
+    begin_removing(entity);
+    entity->removing--;
+}
+
 static void begin_binding_removal(struct model *model, struct entity *binding, int source, bool flag)
 {
     (void)flag;
-    if (model->exchanges[source].auto_delete && binding->known != ABSENT)
-        begin_removing(&model->exchanges[source].entity), model->exchanges[source].entity.removing--;
+    if (binding->known != ABSENT)
+        endanger_source(model, source);
     begin_removing(binding);
 }
 
@@ -154,6 +163,8 @@ void model_begin(struct model *model, struct model_op *op)
         entity->added++;
         if (entity->known == ABSENT)
             entity->known = UNSURE;
+        if (op->kind == OP_BINDING && entity->removing > 0)
+            endanger_source(model, op->a);
     } else {
         op->snapshot = entity->added;
         if (op->kind == OP_BINDING) {
