@@ -1,5 +1,7 @@
 /* ack.c - basic.ack, nack, reject and recover (semantics 1.5; K84-K86). */
-#include "broker/channel.h"
+#include "broker/ack.h"
+#include "broker/consume.h"
+#include "broker/tx.h"
 
 void ack_settle(struct channel *ch, struct unacked_item *item, enum settlement how)
 {

@@ -1,6 +1,13 @@
 /* channel.c - a channel: its methods, its soft errors, its end. */
 #include "broker/channel.h"
 
+#include "broker/ack.h"
+#include "broker/confirm.h"
+#include "broker/consume.h"
+#include "broker/publish.h"
+#include "broker/topology.h"
+#include "broker/tx.h"
+
 struct channel *channel_new(struct connection *conn, uint16_t number)
 {
     struct channel *ch = mem_zalloc(sizeof(*ch));

@@ -3,7 +3,7 @@
  *
  * Journal batches rise, so a channel's publishes become durable in order: the ring of (last sequence, batch)
  * holds one item a batch, however many messages it carried (invariant I8). */
-#include "broker/channel.h"
+#include "broker/confirm.h"
 
 bool confirm_select(struct channel *ch, const struct method *m, struct fault *f)
 {

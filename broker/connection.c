@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "broker/channel.h"
+#include "broker/publish.h"
 
 /* How long a peer gets to answer our close, or to close after it. */
 enum { CLOSE_PATIENCE_MS = 3000 };

@@ -1,5 +1,6 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
-#include "broker/channel.h"
+#include "broker/consume.h"
+#include "broker/deliver.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 {
@@ -168,8 +169,12 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
     if (!channel_queue_name(ch, m->basic_get.queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
-    if (queue_get(q, m->basic_get.no_ack, &entry))
+    if (queue_get(q, m->basic_get.no_ack, &entry)) {
+        uint64_t batch = m->basic_get.no_ack ? 0 : queue_delivery_batch(q, &entry);
+        if (batch)
+            connection_bar(ch->conn, batch);
         return send_got(ch, q, &entry, m->basic_get.no_ack, f);
+    }
     channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
     return true;
 }

@@ -2,7 +2,7 @@
  *
  * Pushes, acks and new consumers only mark a queue ready; this drains the marked queues once a turn, a bounded number
  * of messages from each before the next has its turn, and a bounded number in all, so that input is not starved. */
-#include "broker/channel.h"
+#include "broker/deliver.h"
 
 enum {
     DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */
@@ -166,6 +166,9 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
 {
     struct channel *ch = sub->channel;
     struct entry entry = queue_next(q, &sub->consumer);
+    uint64_t batch = sub->consumer.no_ack ? 0 : queue_delivery_batch(q, &entry);
+    if (batch)
+        connection_bar(ch->conn, batch);
     if (!write_delivery(sub, ch->delivery_tag + 1, &entry)) {
         refuse_header(q, sub, &entry);
         return false;

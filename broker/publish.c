@@ -2,7 +2,8 @@
  *
  * The message's block is made when the header comes; a large one grows as bytes arrive, so that a client that only
  * announces a size takes no memory. What becomes of the whole message is in submit.c. */
-#include "broker/channel.h"
+#include "broker/publish.h"
+#include "broker/submit.h"
 #include "protocol/props.h"
 
 /* A body up to this size gets its block at once. */

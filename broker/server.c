@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "broker/channel.h"
+#include "broker/confirm.h"
+#include "broker/deliver.h"
 #include "broker/recovery.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */

@@ -2,7 +2,8 @@
  * routes the publishes, then applies the settlements, and answers when all of it is on disk.
  *
  * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them back. */
-#include "broker/channel.h"
+#include "broker/submit.h"
+#include "broker/tx.h"
 
 struct tx_publish {
     struct message *message;

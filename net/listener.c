@@ -44,8 +44,10 @@ union address {
 static uint16_t address_text(const union address *address, char *host, size_t size)
 {
     bool v6 = address->any.sa_family == AF_INET6;
-    const void *number = v6 ? (const void *)&address->v6.sin6_addr : &address->v4.sin_addr;
-    if (!inet_ntop(v6 ? AF_INET6 : AF_INET, number, host, (socklen_t)size))
+    bool mapped = v6 && IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr);
+    const uint8_t *number = v6 ? address->v6.sin6_addr.s6_addr + (mapped ? 12 : 0)
+                               : (const uint8_t *)&address->v4.sin_addr;
+    if (!inet_ntop(v6 && !mapped ? AF_INET6 : AF_INET, number, host, (socklen_t)size))
         snprintf(host, size, "unknown");
     return ntohs(v6 ? address->v6.sin6_port : address->v4.sin_port);
 }

@@ -10,7 +10,7 @@
 
 struct listener;
 
-/* Both ends of an accepted connection: text ("127.0.0.1", "::1", "::ffff:127.0.0.1") and number. */
+/* Both ends of an accepted connection: text ("127.0.0.1", also for an IPv4-mapped one, "::1") and number. */
 struct peer {
     char host[64], peer_host[64];
     uint16_t port, peer_port;

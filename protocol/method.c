@@ -6,7 +6,6 @@
 #include "base/assert.h"
 #include "protocol/table.h"
 
-
 struct decoder {
     struct reader r;
     const char *bad_text;  /* the first field that is not UTF-8 */

@@ -1,7 +1,7 @@
 /* wire.c - the writing cursor over AMQP's data types (specification, section 4.2.5); the reading one is
  * small and hot, and lives in the header.
- * A value that does not fit is not written in part: the writer turns bad, and its end moves to where it
- * stands, so that nothing later can fit by being smaller. */
+ * A value that does not fit is not written in part: the writer turns bad and stays where it is, even when
+ * something smaller that comes later would fit. */
 #include "protocol/wire.h"
 
 #include <string.h>
@@ -16,7 +16,6 @@ static uint8_t *make_room(struct writer *w, size_t size)
     w->bits_octet = NULL;
     if (w->bad || (size_t)(w->end - at) < size) {
         w->bad = true;
-        w->end = at;
         return NULL;
     }
     w->at = at + size;

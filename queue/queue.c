@@ -157,6 +157,46 @@ void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool r
     add(q, (struct entry){message_ref(m), sequence, redelivered, true});
 }
 
+/* How far the mark of deliveries may run ahead of them. */
+enum { MARK_AHEAD_MAX = 8192 };
+
+/* The mark must move for this entry, or it is time to move it: half of what it ran ahead is used up, and where it is now
+ * is on disk, so that nothing will have to wait for the move. */
+static bool mark_is_due(const struct queue *q, const struct entry *entry)
+{
+    const struct delivery_mark *mark = &q->mark;
+    if (entry->sequence > mark->sequence)
+        return true;
+    return mark->ahead > 0 && entry->sequence + mark->ahead / 2 > mark->sequence &&
+           q->counters.acked > mark->acked && mark->batch <= store_durable(q->home->store);
+}
+
+/* Marks the entry as delivered, if it is not yet. */
+static void mark_delivered(struct queue *q, const struct entry *entry)
+{
+    struct delivery_mark *mark = &q->mark;
+    struct store *store = q->home->store;
+    if (!mark_is_due(q, entry))
+        return;
+    if (mark->batch <= store_durable(store))
+        mark->safe = mark->sequence;
+    uint64_t ahead = 2 * (q->counters.acked - mark->acked);
+    mark->ahead = ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX;
+    mark->sequence = entry->sequence + mark->ahead;
+    mark->batch = store_open_batch(store);
+    mark->acked = q->counters.acked;
+    store_delivered(store, &q->run, q->id, mark->sequence);
+}
+
+uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
+{
+    const struct delivery_mark *mark = &q->mark;
+    if (!entry->journalled || entry->redelivered || entry->sequence <= mark->safe ||
+        entry->message->batch >= mark->batch || mark->batch <= store_durable(q->home->store))
+        return 0;
+    return mark->batch;
+}
+
 /* Takes the first entry out and accounts for who gets it. */
 static struct entry take(struct queue *q, bool no_ack)
 {
@@ -166,8 +206,8 @@ static struct entry take(struct queue *q, bool no_ack)
     q->counters.redelivered += entry.redelivered;
     if (!no_ack) {
         q->unacked++;
-        if (entry.journalled && !entry.redelivered)
-            store_delivered(q->home->store, &q->run, q->id, entry.sequence);
+        if (entry.journalled && !entry.redelivered && q->home->store)
+            mark_delivered(q, &entry);
     }
     return entry;
 }

@@ -25,6 +25,18 @@ struct queue_counters {
     uint64_t published, delivered, redelivered, acked;
 };
 
+/* Which messages the journal calls "may have been delivered", so that a restart flags them redelivered.
+ * A delivery that must be acked leaves the server only when its mark is on disk, or will be there whenever the
+ * message is. So that a steady flow does not wait for the disk at each step, the mark runs ahead by as many
+ * messages as were acked lately; a queue whose consumers ack nothing is marked exactly. */
+struct delivery_mark {
+    uint64_t sequence; /* all up to here are marked in `batch` or before */
+    uint64_t batch;
+    uint64_t safe;     /* all up to here are marked on disk */
+    uint64_t ahead;    /* how far it ran ahead of the delivery that moved it */
+    uint64_t acked;    /* counters.acked then */
+};
+
 struct queue {
     struct dest dest;
     struct queue_home *home;
@@ -45,6 +57,7 @@ struct queue {
     struct list ready_link;
     struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
     struct store_run run;
+    struct delivery_mark mark;
     struct queue_counters counters;
 };
 
@@ -91,6 +104,9 @@ static inline uint64_t queue_next_sequence(const struct queue *q)
 {
     return q->next_sequence;
 }
+
+/* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 = none. */
+uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry);
 
 /* Takes the next entry for basic.get; false when empty. With `no_ack` it is settled by the caller with queue_settle
  * at once, else it counts as unacked. */

@@ -7,11 +7,13 @@
 #include "store/definitions.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "store/journal.h"
 
 enum { SCHEMA_VERSION = 1, COLUMNS_MAX = 7 };
 
@@ -133,19 +135,107 @@ static int create_schema(struct definitions *d)
     return code;
 }
 
+static int open_db(struct definitions *d, const char *path)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int code = sqlite3_open_v2(path, &d->db, flags, d->vfs.name);
+    /* Exclusive before the first access: then the log's index is in our memory, not in a shared file. */
+    if (code == SQLITE_OK)
+        code = run(d, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024");
+    return code;
+}
+
+static int told(const char *path, int failed, char *error, size_t error_size)
+{
+    if (failed)
+        snprintf(error, error_size, "%s: %s", path, strerror(-failed));
+    return failed;
+}
+
+/* Removes what an interrupted creation may have left. */
+static int clear_new(struct definitions *d, const char *path)
+{
+    static const char *const tails[] = {"", "-journal", "-wal"};
+    int failed = 0;
+    for (size_t i = 0; i < array_size(tails) && !failed; i++) {
+        char left[sizeof d->path + 16];
+        snprintf(left, sizeof left, "%s%s", path, tails[i]);
+        failed = d->vfs.io->unlink(d->vfs.io->arg, left);
+        if (failed == -ENOENT)
+            failed = 0;
+    }
+    return failed;
+}
+
+/* Syncs the finished file and gives it its name. */
+static int put_in_place(struct definitions *d, const char *path)
+{
+    const struct io *io = d->vfs.io;
+    int fd = io->open(io->arg, path, O_RDWR, 0);
+    int failed = fd < 0 ? fd : io->fdatasync(io->arg, fd);
+    if (fd >= 0)
+        io->close(io->arg, fd);
+    if (!failed)
+        failed = io->rename(io->arg, path, d->path);
+    return failed ? failed : io->sync_dir(io->arg, d->vfs.dir);
+}
+
+/* Makes the file under another name without a single sync, then syncs it once and gives it its name: a start in
+ * an empty directory waits for the disk twice, and a crash leaves all of the file or none. */
+static int create(struct definitions *d, char *error, size_t error_size)
+{
+    char path[sizeof d->path + 8];
+    snprintf(path, sizeof path, "%s.new", d->path);
+    int failed = clear_new(d, path);
+    if (failed)
+        return told(path, failed, error, error_size);
+    int code = open_db(d, path);
+    if (code == SQLITE_OK)
+        code = run(d, "PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL");
+    if (code == SQLITE_OK)
+        code = create_schema(d);
+    if (code != SQLITE_OK)
+        return tell(d, code, error, error_size);
+    code = sqlite3_close(d->db);
+    d->db = NULL;
+    /* Closing keeps silent about a failed write: the log would stay, and half of the file. */
+    failed = d->vfs.error ? d->vfs.error : code == SQLITE_OK ? 0 : -EIO;
+    return told(d->path, failed ? failed : put_in_place(d, path), error, error_size);
+}
+
+static void see_journal(void *ctx, const char *name)
+{
+    if (journal_slot(name))
+        *(bool *)ctx = true;
+}
+
+/* Creates the file when it is missing. A journal without definitions would lose all its messages: refused. */
+static int create_missing(struct definitions *d, char *error, size_t error_size)
+{
+    const struct io *io = d->vfs.io;
+    bool journal = false;
+    int fd = io->open(io->arg, d->path, O_RDWR, 0);
+    if (fd >= 0)
+        return io->close(io->arg, fd);
+    int failed = fd == -ENOENT ? io->list(io->arg, d->vfs.dir, see_journal, &journal) : fd;
+    if (failed)
+        return told(d->path, failed, error, error_size);
+    if (journal) {
+        snprintf(error, error_size, "%s: missing, though the directory holds a journal", d->path);
+        return -EILSEQ;
+    }
+    return create(d, error, error_size);
+}
+
 static int open_schema(struct definitions *d, char *error, size_t error_size)
 {
     int64_t version = 0, id = 0;
-    /* Exclusive before the first access: then the log's index is in our memory, not in a shared file. */
-    int code = run(d, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                      "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024");
+    int code = run(d, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     if (code == SQLITE_OK)
         code = query_number(d, "PRAGMA user_version", &version);
-    if (code == SQLITE_OK && version == 0)
-        code = create_schema(d);
-    if (code == SQLITE_OK && version > SCHEMA_VERSION) {
-        snprintf(error, error_size, "%s: made by a newer version (schema %lld, this program knows %d)",
-                 d->path, (long long)version, SCHEMA_VERSION);
+    if (code == SQLITE_OK && version != SCHEMA_VERSION) {
+        snprintf(error, error_size, "%s: its schema has version %lld, this program knows version %d", d->path,
+                 (long long)version, SCHEMA_VERSION);
         return -ENOTSUP;
     }
     if (code == SQLITE_OK)
@@ -166,13 +256,13 @@ int definitions_open(struct definitions *d, const struct io *io, const char *dir
     *d = (struct definitions){0};
     int len = snprintf(d->path, sizeof d->path, "%s/definitions.db", dir);
     int failed = len < 0 || (size_t)len >= sizeof d->path ? -ENAMETOOLONG : vfs_init(&d->vfs, io, dir);
-    if (failed) {
-        snprintf(error, error_size, "%s: %s", d->path, strerror(-failed));
-        return failed;
+    if (failed)
+        return told(d->path, failed, error, error_size);
+    failed = create_missing(d, error, error_size);
+    if (!failed) {
+        int code = open_db(d, d->path);
+        failed = code == SQLITE_OK ? open_schema(d, error, error_size) : tell(d, code, error, error_size);
     }
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int code = sqlite3_open_v2(d->path, &d->db, flags, d->vfs.name);
-    failed = code == SQLITE_OK ? open_schema(d, error, error_size) : tell(d, code, error, error_size);
     if (failed)
         definitions_close(d, true);
     return failed;

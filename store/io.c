@@ -154,3 +154,16 @@ const struct io *io_system(void)
     };
     return &system;
 }
+
+int io_write(const struct io *io, int fd, const void *bytes, size_t size, uint64_t offset)
+{
+    const uint8_t *at = bytes;
+    while (size) {
+        ssize_t put = io->pwrite(io->arg, fd, at, size, offset);
+        if (put <= 0)
+            return put ? (int)put : -ENOSPC;
+        assert((size_t)put <= size);
+        at += put, size -= (size_t)put, offset += (uint64_t)put;
+    }
+    return 0;
+}

@@ -50,20 +50,10 @@ unsigned journal_slot(const char *name)
     return strcmp(name, again) == 0 ? slot : 0;
 }
 
-static int write_all(struct journal *journal, const void *bytes, size_t size, uint64_t offset)
+static int write_at(struct journal *journal, const void *bytes, size_t size, uint64_t offset)
 {
-    const uint8_t *at = bytes;
     journal->bytes_written += size;
-    while (size) {
-        ssize_t put = journal->io->pwrite(journal->io->arg, journal->fd, at, size, offset);
-        if (put < 0)
-            return (int)put;
-        if (put == 0)
-            return -ENOSPC;
-        assert((size_t)put <= size);
-        at += put, size -= (size_t)put, offset += (uint64_t)put;
-    }
-    return 0;
+    return io_write(journal->io, journal->fd, bytes, size, offset);
 }
 
 static int sync_segment(struct journal *journal)
@@ -99,7 +89,7 @@ static int write_header(struct journal *journal, struct place *place)
     format_put_u64(header + SEGMENT_BYTES, place->segment_bytes);
     format_put_u64(header + SEGMENT_PREVIOUS, place->previous);
     format_put_u64(header + SEGMENT_CHECKSUM, format_segment_checksum(header));
-    int failed = write_all(journal, header, sizeof header, 0);
+    int failed = write_at(journal, header, sizeof header, 0);
     if (failed)
         return failed;
     if (place->file_bytes < SEGMENT_HEADER_BYTES)
@@ -116,7 +106,7 @@ static int write_ahead(struct journal *journal, struct place *place, uint64_t en
         until = place->segment_bytes;
     for (uint64_t at = end; at < until;) {
         size_t part = until - at < ZEROS_BYTES ? (size_t)(until - at) : ZEROS_BYTES;
-        int failed = write_all(journal, zeros, part, at);
+        int failed = write_at(journal, zeros, part, at);
         if (failed)
             return failed;
         at += part;
@@ -130,7 +120,7 @@ static int write_batch(struct journal *journal, struct batch *batch)
     struct place *place = &batch->place;
     size_t size = batch_seal(batch);
     uint64_t end = place->offset + size;
-    int failed = write_all(journal, batch->bytes, size, place->offset);
+    int failed = write_at(journal, batch->bytes, size, place->offset);
     if (!failed && end > place->file_bytes) {
         place->file_bytes = end;
         if (size <= AHEAD_BATCH_BYTES)

@@ -269,22 +269,10 @@ static int learn_batch(struct work *w, struct segment *segment, const struct rea
     return failed;
 }
 
-static int write_zeros(struct work *w, uint64_t offset, size_t size)
-{
-    static const uint8_t zeros[BATCH_HEADER_BYTES];
-    assert(size <= sizeof zeros);
-    while (size) {
-        ssize_t put = w->io->pwrite(w->io->arg, w->reader.fd, zeros, size, offset);
-        if (put <= 0)
-            return put < 0 ? (int)put : -ENOSPC;
-        size -= (size_t)put, offset += (uint64_t)put;
-    }
-    return 0;
-}
-
 /* Makes sure that what was cut off can never be taken for a batch, and that what was read is on disk. */
 static int settle_newest(struct work *w, const struct segment *segment, bool torn)
 {
+    static const uint8_t zeros[BATCH_HEADER_BYTES];
     int failed = open_segment(w, segment, O_RDWR);
     if (failed)
         return failed;
@@ -293,7 +281,7 @@ static int settle_newest(struct work *w, const struct segment *segment, bool tor
         snprintf(text, sizeof text, "%s: cut off an unfinished batch at offset %llu (nothing in it was confirmed)",
                  w->path, (unsigned long long)segment->used);
         note(w, STORE_NOTE_WARNING, text);
-        failed = write_zeros(w, segment->used, BATCH_HEADER_BYTES);
+        failed = io_write(w->io, w->reader.fd, zeros, sizeof zeros, segment->used);
         if (failed)
             return call_failed(w, failed, "write it");
     }

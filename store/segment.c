@@ -12,6 +12,9 @@
 
 enum { SPARES_KEPT = 8 };
 
+/* freed_by of a segment that no batch has declared dead yet. */
+#define PENDING UINT64_MAX
+
 void segments_init(struct segments *segments, size_t segment_bytes)
 {
     assert(segment_bytes >= 2 * FORMAT_BLOCK && segment_bytes % FORMAT_BLOCK == 0);
@@ -30,15 +33,16 @@ void segments_free(struct segments *segments)
 {
     free_ring(&segments->in_use);
     free_ring(&segments->spare);
+    free_ring(&segments->odd);
 }
 
 /* A spare that no crash can bring back to life, or a new slot. */
 static struct segment *take_slot(struct segments *segments, uint64_t bytes, uint64_t durable)
 {
     struct segment *segment;
-    if (segments->spare.size > segments->unstamped) {
+    if (segments->spare.size) {
         segment = *segment_ring_at(&segments->spare, 0);
-        if (segment->bytes == bytes && segment->freed_by <= durable)
+        if (bytes == segments->segment_bytes && segment->freed_by <= durable)
             return segment_ring_pop_front(&segments->spare);
     }
     segment = mem_zalloc(sizeof *segment);
@@ -68,26 +72,26 @@ static struct segment *newest(const struct segments *segments)
     return size ? *segment_ring_at(&segments->in_use, size - 1) : NULL;
 }
 
-/* The spares retired up to now are dead once this batch is on disk. */
-static void stamp_spares(struct segments *segments, uint64_t batch)
+/* What was retired up to now is dead once this batch is on disk. */
+static void stamp(struct segment_ring *ring, uint64_t batch)
 {
-    for (; segments->unstamped; segments->unstamped--) {
-        size_t i = segments->spare.size - segments->unstamped;
-        (*segment_ring_at(&segments->spare, i))->freed_by = batch;
+    for (size_t i = ring->size; i--;) {
+        struct segment *segment = *segment_ring_at(ring, i);
+        if (segment->freed_by != PENDING)
+            return;
+        segment->freed_by = batch;
     }
 }
 
-/* Spares beyond those kept, and those of another size, go; a few at a time. */
-static void doom_spares(struct segments *segments, struct place *place, uint64_t durable)
+/* Names the files of the ring beyond `kept` to be unlinked after the batch's sync. */
+static void doom(struct segment_ring *ring, size_t kept, struct place *place, uint64_t durable)
 {
-    place->doomed_count = 0;
-    while (place->doomed_count < PLACE_DOOMED_MAX && segments->spare.size > segments->unstamped) {
-        struct segment *segment = *segment_ring_at(&segments->spare, 0);
-        bool odd = segment->bytes != segments->segment_bytes;
-        if (segment->freed_by > durable || (!odd && segments->spare.size <= SPARES_KEPT))
+    while (ring->size > kept && place->doomed_count < PLACE_DOOMED_MAX) {
+        struct segment *segment = *segment_ring_at(ring, 0);
+        if (segment->freed_by > durable)
             return;
         place->doomed[place->doomed_count++] = segment->slot;
-        mem_free(segment_ring_pop_front(&segments->spare));
+        mem_free(segment_ring_pop_front(ring));
     }
 }
 
@@ -95,16 +99,20 @@ void segments_place(struct segments *segments, struct batch *batch, uint64_t dur
 {
     uint64_t size = batch_journal_bytes(batch);
     assert(size > 0 && batch->number > segments->previous && batch->number > durable);
-    doom_spares(segments, &batch->place, durable);
+    batch->place.doomed_count = 0;
+    doom(&segments->odd, 0, &batch->place, durable);
+    doom(&segments->spare, SPARES_KEPT, &batch->place, durable);
     struct segment *segment = newest(segments);
-    bool begins = !segment || segment->bytes - segment->used < size;
+    /* A segment of another size is left alone: a small message in it would hold on to all of it. */
+    bool begins = !segment || segment->bytes != segments->segment_bytes || segment->bytes - segment->used < size;
     if (begins)
         segment = begin(segments, batch, durable);
     segment->last_batch = batch->number;
     segment->live += batch->live;
     segments->live += batch->live;
     segments_retire(segments);
-    stamp_spares(segments, batch->number);
+    stamp(&segments->spare, batch->number);
+    stamp(&segments->odd, batch->number);
 
     struct place *place = &batch->place;
     place->epoch = segment->epoch, place->salt = segment->salt, place->segment_bytes = segment->bytes;
@@ -150,15 +158,19 @@ void segments_release(struct segments *segments, uint64_t batch)
         segments_retire(segments);
 }
 
+static struct segment_ring *idle_ring(struct segments *segments, const struct segment *segment)
+{
+    return segment->bytes == segments->segment_bytes ? &segments->spare : &segments->odd;
+}
+
 void segments_retire(struct segments *segments)
 {
     while (segments->in_use.size > 1 && (*segment_ring_at(&segments->in_use, 0))->live == 0) {
         struct segment *segment = segment_ring_pop_front(&segments->in_use);
         if (segments->hit == segment)
             segments->hit = NULL;
-        segment->freed_by = 0;
-        segment_ring_push_back(&segments->spare, segment);
-        segments->unstamped++;
+        segment->freed_by = PENDING;
+        segment_ring_push_back(idle_ring(segments, segment), segment);
     }
 }
 
@@ -176,9 +188,9 @@ void segments_adopt(struct segments *segments, struct segment *segment)
 
 void segments_adopt_spare(struct segments *segments, struct segment *segment)
 {
-    assert(segments->unstamped == 0);
+    assert(segments->in_use.size == 0 || segment->epoch < (*segment_ring_at(&segments->in_use, 0))->epoch);
     segment->freed_by = 0;
-    segment_ring_push_front(&segments->spare, segment);
+    segment_ring_push_front(idle_ring(segments, segment), segment);
     if (segments->epoch_next <= segment->epoch)
         segments->epoch_next = segment->epoch + 1;
     if (segments->slot_next <= segment->slot)
@@ -202,5 +214,5 @@ static uint64_t ring_bytes(const struct segment_ring *ring)
 
 uint64_t segments_file_bytes(const struct segments *segments)
 {
-    return ring_bytes(&segments->in_use) + ring_bytes(&segments->spare);
+    return ring_bytes(&segments->in_use) + ring_bytes(&segments->spare) + ring_bytes(&segments->odd);
 }

@@ -14,7 +14,7 @@ struct segment {
     uint64_t file_bytes;              /* written in this or an earlier use */
     uint64_t first_batch, last_batch; /* first > last when it has none */
     uint64_t live;                    /* messages not released */
-    uint64_t freed_by;                /* spare: the batch that says on disk that this use is dead; 0 = none yet */
+    uint64_t freed_by;                /* retired: the batch that says on disk that this use is dead */
     unsigned slot;                    /* number in the file's name */
 };
 
@@ -22,13 +22,13 @@ RING(segment_ring, struct segment *);
 
 struct segments {
     struct segment_ring in_use; /* oldest first; batches go to the last one */
-    struct segment_ring spare;  /* in the order they may be used again */
+    struct segment_ring spare;  /* retired, in the order they may be used again */
+    struct segment_ring odd;    /* retired, of another size: to be unlinked */
     struct segment *hit;        /* where the last release was */
     size_t segment_bytes;
     uint64_t epoch_next;
     uint64_t previous; /* last batch in the journal */
     uint64_t live;     /* in all segments */
-    size_t unstamped;  /* spares at the end of the ring whose freed_by is 0 */
     unsigned slot_next;
     struct rand rand;
 };

@@ -100,8 +100,7 @@ static int take_lock(struct store *store, char *error, size_t error_size)
         failed = io->truncate(io->arg, store->lock_fd, 0);
     if (!failed) {
         int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-        ssize_t put = io->pwrite(io->arg, store->lock_fd, pid, (size_t)len, 0);
-        failed = put < 0 ? (int)put : 0;
+        failed = io_write(io, store->lock_fd, pid, (size_t)len, 0);
     }
     if (failed)
         snprintf(error, error_size, "%s: cannot lock it: %s", path, strerror(-failed));
@@ -338,7 +337,7 @@ void store_stats(struct store *store, struct store_stats *stats)
         .journal_bytes = segments_file_bytes(&store->segments),
         .live_messages = store->segments.live + store->open->live,
         .segments = (unsigned)store->segments.in_use.size,
-        .spare_segments = (unsigned)store->segments.spare.size,
+        .spare_segments = (unsigned)(store->segments.spare.size + store->segments.odd.size),
     };
 }
 

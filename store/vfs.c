@@ -68,19 +68,11 @@ static int file_read(sqlite3_file *base, void *bytes, int size, sqlite3_int64 of
 static int file_write(sqlite3_file *base, const void *bytes, int size, sqlite3_int64 offset)
 {
     struct vfs_file *file = file_of(base);
-    const struct io *io = file->vfs->io;
-    const uint8_t *at = bytes;
-    size_t left = (size_t)size;
     assert(size >= 0 && offset >= 0);
     if (file->vfs->dead)
         return SQLITE_IOERR_WRITE;
-    while (left) {
-        ssize_t put = io->pwrite(io->arg, file->fd, at, left, (uint64_t)offset);
-        if (put <= 0)
-            return fail(file->vfs, put ? (int)put : -ENOSPC, SQLITE_IOERR_WRITE);
-        at += put, left -= (size_t)put, offset += put;
-    }
-    return SQLITE_OK;
+    int failed = io_write(file->vfs->io, file->fd, bytes, (size_t)size, (uint64_t)offset);
+    return failed ? fail(file->vfs, failed, SQLITE_IOERR_WRITE) : SQLITE_OK;
 }
 
 static int file_truncate(sqlite3_file *base, sqlite3_int64 size)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "broker/channel.h"
+#include "broker/tx.h"
 
 RING(holder_ring, const void *);
 

@@ -306,6 +306,8 @@ START_TEST(fractions_are_equal_when_exact)
     ck_assert(equal(FIELD_OF("D\x01\0\0\0\x05"), real(0.5)));
     ck_assert(equal(FIELD_OF("D\x02\0\0\0\x7D"), real(1.25)));
     ck_assert(!equal(FIELD_OF("D\x01\0\0\0\x01"), real(0.1))); /* 0.1 has no double */
+    ck_assert(!equal(FIELD_OF("D\x01\0\0\0\x01"), real(0.5)));
+    ck_assert(!equal(FIELD_OF("D\x02\0\0\0\x05"), real(0.25)));
     ck_assert(!equal(real(0.5), FIELD_OF("b\0")));
     ck_assert(!equal(real(1.5), FIELD_OF("b\x01")));
 }

@@ -1,6 +1,6 @@
 """broker.py - the broker under test: a leveret started for the run, or one that runs already."""
-import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -19,9 +19,15 @@ class BrokerFailed(Exception):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    while True:
+        with socket.socket() as probe:
+            port = random.randrange(20000, 32000)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Leveret:
@@ -114,7 +120,3 @@ class Running:
 
     def stop(self):
         pass
-
-
-def source_root():
-    return pathlib.Path(os.path.abspath(__file__)).parent.parent.parent

@@ -10,7 +10,8 @@ import traceback
 
 from broker import BrokerFailed, Leveret, Running
 from link import Failure
-from script import Run, Script
+from play import Play
+from script import Script
 from words import Bad
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -60,7 +61,7 @@ def run_script(script, broker, options):
         if script.needs_own_broker() and options.leveret:
             own = broker = Leveret(options.leveret, script.settings())
             own.start()
-        Run(script, broker, options.timeout).run()
+        Play(script, broker, options.timeout).play()
         if own:
             own, ending = None, own
             ending.stop()

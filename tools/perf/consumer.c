@@ -79,10 +79,12 @@ static void grow_subscription(struct subscription *s, uint64_t producer)
     s->capacity = capacity;
 }
 
-/* Begins the sequence of a producer, or begins anew for another run of the tool. */
-static struct sequence *begin_sequence(struct consumer *c, struct subscription *s, uint64_t producer,
-                                       uint8_t run)
+/* Begins the sequence of a producer, or begins anew for another run of the tool. What other runs published
+ * may have been consumed in part before: there the first number seen is the first expected. */
+static struct sequence *begin_sequence(struct consumer *c, struct subscription *s, uint64_t id)
 {
+    uint64_t producer = id >> STAMP_SEQUENCE_BITS & 0xFFFF;
+    bool here = c->options->publish.producers > 0;
     if (producer >= s->capacity)
         grow_subscription(s, producer);
     struct sequence *sequence = s->sequences[producer];
@@ -96,7 +98,8 @@ static struct sequence *begin_sequence(struct consumer *c, struct subscription *
         sequence_free(sequence);
     }
     sequence->shared = s->shared;
-    s->runs[producer] = run;
+    sequence->next = here ? 0 : id & STAMP_SEQUENCE_MASK;
+    s->runs[producer] = (uint8_t)(id >> (STAMP_SEQUENCE_BITS + STAMP_PRODUCER_BITS));
     return sequence;
 }
 
@@ -116,8 +119,8 @@ static inline void check_stamp(struct consumer *c, const struct scan_event *e, u
     }
     struct sequence *sequence = subscription_sequence(s, producer);
     if (!sequence || s->runs[producer] != run)
-        sequence = begin_sequence(c, s, producer, run);
-    sequence_take(sequence, id & ((UINT64_C(1) << STAMP_SEQUENCE_BITS) - 1), e->redelivered);
+        sequence = begin_sequence(c, s, id);
+    sequence_take(sequence, id & STAMP_SEQUENCE_MASK, e->redelivered);
     if (here && e->prefix_len >= STAMP_SIZE) {
         uint64_t sent = le64toh(stamp[1]);
         histogram_record(&c->link.worker->latency, now > sent ? (now - sent) / 1000 : 0);

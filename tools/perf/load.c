@@ -171,7 +171,7 @@ static void delete_topology(struct load *load)
     bool keeps = o->predeclared || o->keep || load->options->mode == MODE_DRAIN;
     if (load->admin.fd < 0 || load->admin.error[0] || (keeps && !o->remove))
         return;
-    if (!topology_delete(&load->topology, &load->admin))
+    if (!topology_delete(&load->topology, &load->admin) && !load->result.error[0])
         fprintf(stderr, "leveret-perf: deleting queues: %s\n", load->admin.error);
 }
 

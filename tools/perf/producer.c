@@ -163,10 +163,14 @@ static bool take_confirm(struct producer *p, const struct scan_event *e, uint64_
 
 static bool take_method(struct producer *p, struct slice payload)
 {
-    if (p->committing && payload.len == 4 && memcmp(payload.at, "\0\x5a\0\x15", 4) == 0) { /* tx.commit-ok */
+    if (p->committing && payload.len == 4 && load_u32(payload.at) == METHOD_tx_commit_ok) {
         worker_count(p->link.worker, COUNT_CONFIRMED, p->in_tx);
         p->committing = false;
         p->in_tx = 0;
+        return true;
+    }
+    if (p->syncing && payload.len == 4 && load_u32(payload.at) == METHOD_basic_qos_ok) {
+        p->synced = true;
         return true;
     }
     return link_take_method(&p->link, payload);
@@ -200,6 +204,15 @@ static bool take_input(struct producer *p)
     return false;
 }
 
+/* Without confirms, a call behind the last message tells when the broker has taken them all. */
+static void put_sync(struct producer *p)
+{
+    struct method m = {.id = METHOD_basic_qos};
+    assert(!p->syncing && !p->pending);
+    client_put(&p->link.client, CLIENT_CHANNEL, &m);
+    p->syncing = true;
+}
+
 /* Notes that nothing more will be published and nothing is outstanding. */
 static void check_finished(struct producer *p)
 {
@@ -209,7 +222,9 @@ static void check_finished(struct producer *p)
     if (p->finished || !all)
         return;
     commit(p, true);
-    if (p->link.client.out.len || p->unconfirmed || p->committing)
+    if (!p->pending && p->options->publish.tx == 0 && !p->syncing)
+        put_sync(p);
+    if (p->link.client.out.len || p->unconfirmed || p->committing || p->syncing != p->synced)
         return;
     p->finished = true;
     atomic_fetch_sub(&control->producers_left, 1);

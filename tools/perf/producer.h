@@ -19,7 +19,7 @@ struct producer {
     uint64_t pending_mask;
     uint64_t confirmed_to, unconfirmed; /* all messages before confirmed_to are confirmed */
     uint64_t in_tx;                     /* messages of the open transaction */
-    bool committing, finished;
+    bool committing, syncing, synced, finished;
 };
 
 struct producer_place {

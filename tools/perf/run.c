@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "tools/perf/load.h"
 
-enum { TICK_NS = 1000000000, SAMPLE_NS = 100000000 };
+enum { TICK_NS = 1000000000, SAMPLE_NS = 100000000, GIVEN_UP_TIMEOUT_MS = 2000 };
 
 static bool stopped(const struct load *load)
 {
@@ -35,6 +35,14 @@ static void sample_memory(struct load *load)
     load->result.has_broker = true;
     if (load->begun && usage.rss_bytes > load->result.broker.rss_peak_bytes)
         load->result.broker.rss_peak_bytes = usage.rss_bytes;
+}
+
+/* True when all is published and consumers have waited for the rest long enough. */
+static bool rest_is_missing(const struct load *load, const struct snapshot *now)
+{
+    const struct run_options *o = &load->options->run;
+    double quiet = (double)(now->at_ns - load->last.at_ns) / 1e9;
+    return load->send_end_ns && quiet > (o->drain > 0.1 ? o->drain : 0.1);
 }
 
 /* Progress is any count that moves: without it for --timeout the broker is taken for dead. */
@@ -86,6 +94,8 @@ static void watch(struct load *load, uint64_t until_ns)
             next_line += TICK_NS;
         }
         assert(load->last.at_ns <= now.at_ns);
+        if (rest_is_missing(load, &now))
+            break;
         if (stalls(load, &now))
             control_fail(&load->control, "no progress: the broker does not answer any more");
     }
@@ -95,7 +105,7 @@ static void watch(struct load *load, uint64_t until_ns)
 static bool drain(struct load *load)
 {
     uint64_t end = time_now_ns() + (uint64_t)(load->options->run.drain * 1e9), quiet_since = time_now_ns();
-    uint64_t before = load_count(load, COUNT_RECEIVED);
+    uint64_t before = 0;
     unsigned interrupts = load->signals->caught;
     atomic_store(&load->control.phase, PHASE_DRAIN);
     for (uint64_t i = 0; i < load->worker_count; i++)
@@ -104,15 +114,20 @@ static bool drain(struct load *load)
            atomic_load(&load->control.phase) == PHASE_DRAIN) {
         bool sent = atomic_load(&load->control.producers_left) == 0;
         uint64_t received = load_count(load, COUNT_RECEIVED);
-        if (received != before)
+        uint64_t moved = received + load_count(load, COUNT_CONFIRMED);
+        if (moved != before)
             quiet_since = time_now_ns();
-        before = received;
+        before = moved;
         if (sent && (load->options->consume.consumers == 0 || load->options->consume.messages ||
                      received >= load_expected(load)))
             break;
         signals_wait(load->signals, load->control.event_fd, time_now_ns() + SAMPLE_NS / 5);
     }
-    return time_now_ns() - quiet_since > TICK_NS;
+    bool idle = time_now_ns() - quiet_since > TICK_NS;
+    if (idle && atomic_load(&load->control.producers_left) > 0 && load->signals->caught == interrupts &&
+        !atomic_load(&load->control.blocked))
+        control_fail(&load->control, "the broker stopped answering publishers");
+    return idle;
 }
 
 static void count_unconfirmed(struct load *load)
@@ -144,6 +159,8 @@ void load_run(struct load *load, struct signals *signals, FILE *out)
     result_measure(&load->result, &load->begin, &load->end, load->send_end_ns);
     load->result.blocked = atomic_load(&load->control.blocked);
     memcpy(load->result.error, load->control.error, sizeof(load->result.error));
+    if (load->result.error[0])
+        load->admin.timeout_ms = GIVEN_UP_TIMEOUT_MS;
     count_unconfirmed(load);
     load_verify(load, idle);
 }

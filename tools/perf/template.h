@@ -14,6 +14,8 @@ enum {
     STAMP_RUN_BITS = 8,
 };
 
+#define STAMP_SEQUENCE_MASK ((UINT64_C(1) << STAMP_SEQUENCE_BITS) - 1)
+
 struct template {
     const uint8_t *at; /* publish frame and content header frame */
     uint32_t size;
@@ -34,7 +36,7 @@ void templates_free(struct templates *t);
 static inline uint64_t stamp_id(uint64_t run, uint64_t producer, uint64_t sequence)
 {
     return run << (STAMP_SEQUENCE_BITS + STAMP_PRODUCER_BITS) | producer << STAMP_SEQUENCE_BITS |
-           (sequence & ((UINT64_C(1) << STAMP_SEQUENCE_BITS) - 1));
+           (sequence & STAMP_SEQUENCE_MASK);
 }
 
 #endif

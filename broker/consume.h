@@ -1,0 +1,21 @@
+/* consume.h - basic.qos, consume, cancel and get (semantics: RabbitMQ's consumers and prefetch pages).
+ * The four handlers answer on the channel; false = fault. */
+#ifndef BROKER_CONSUME_H
+#define BROKER_CONSUME_H
+
+#include "broker/channel.h"
+
+bool consume_qos(struct channel *ch, const struct method *m, struct fault *f);
+bool consume_start(struct channel *ch, const struct method *m, struct fault *f);
+bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f);
+bool consume_get(struct channel *ch, const struct method *m, struct fault *f);
+
+/* The queue goes: tells the client if it can take it, and drops the subscription. */
+void consume_queue_deleted(struct consumer *c);
+/* Drops the subscription; its queue may be auto-deleted by that. */
+void consume_stop(struct subscription *sub);
+/* One of the channel's deliveries was settled: its consumer (NULL for one that basic.get took) and the channel have
+ * credit again. */
+void consume_credit(struct channel *ch, struct consumer *c);
+
+#endif

@@ -1,0 +1,16 @@
+/* deliver.h - from queues to consumers. */
+#ifndef BROKER_DELIVER_H
+#define BROKER_DELIVER_H
+
+#include "broker/channel.h"
+
+/* Serves the queues that are ready, within the turn's budget. */
+void deliver_ready(struct server *s);
+/* Writes content frames for a method that carries a message; false when its header does not fit the peer's
+ * frame_max (nothing is written then). */
+bool deliver_content(struct channel *ch, const struct method *m, struct message *message);
+/* The basic.deliver frame at `at` (at least 1 KB of room); returns its end. */
+uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint64_t tag,
+                              const struct entry *entry);
+
+#endif

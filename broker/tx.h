@@ -1,0 +1,19 @@
+/* tx.h - transactions (specification, section 1.9 "tx"). */
+#ifndef BROKER_TX_H
+#define BROKER_TX_H
+
+#include "broker/ack.h"
+
+bool tx_method(struct channel *ch, const struct method *m, struct fault *f);
+/* Keeps a checked message for the commit; takes over the reference. */
+void tx_publish(struct channel *ch, struct message **m, bool mandatory);
+/* Keeps a settlement for the commit; the item was taken out of unacked. */
+void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item,
+               enum settlement how);
+/* Rolls back and ends the transactional mode. */
+void tx_free(struct channel *ch);
+/* Tests: calls `item` for all settlements and `message` for all publishes that await tx.commit. */
+void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
+             void (*message)(void *arg, struct message *m), void *arg);
+
+#endif

@@ -1,0 +1,218 @@
+"""brokers - starts and ends the brokers that compare measures, each on loopback only, each by its pid."""
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def receive_frame(s):
+    head = b""
+    while len(head) < 7:
+        part = s.recv(7 - len(head))
+        if not part:
+            raise OSError("closed")
+        head += part
+    left = struct.unpack(">I", head[3:])[0] + 1
+    payload = b""
+    while len(payload) < left:
+        part = s.recv(left - len(payload))
+        if not part:
+            raise OSError("closed")
+        payload += part
+    return struct.unpack(">HH", payload[:4])
+
+
+def method_frame(payload):
+    return b"\x01\0\0" + struct.pack(">I", len(payload)) + payload + b"\xce"
+
+
+def shake_hands(port):
+    """Logs in and opens the vhost; OSError when the broker is not ready."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        s.sendall(b"AMQP\0\0\x09\x01")
+        receive_frame(s)
+        s.sendall(method_frame(b"\0\x0a\0\x0b" b"\0\0\0\0" b"\x05PLAIN" b"\0\0\0\x0c\0guest\0guest" b"\x05en_US"))
+        if receive_frame(s) != (10, 30):
+            raise OSError("no connection.tune")
+        s.sendall(method_frame(b"\0\x0a\0\x1f" + struct.pack(">HIH", 100, 131072, 0)) +
+                  method_frame(b"\0\x0a\0\x28" b"\x01/" b"\0\0"))
+        if receive_frame(s) != (10, 41):
+            raise OSError("no connection.open-ok")
+        s.sendall(method_frame(b"\0\x0a\0\x32" + struct.pack(">HBHH", 200, 0, 0, 0)))
+        receive_frame(s)
+
+
+def rss_bytes(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    raise OSError(f"no VmRSS of {pid}")
+
+
+class Broker:
+    """A broker process. Subclasses say how to launch it."""
+    name = "?"
+    ready_within = 60
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.process = None
+        self.pid = None
+        self.ready_ms = None
+
+    def start(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder)
+        self.prepare()
+        began = time.monotonic()
+        with open(self.log_path(), "wb") as log:
+            self.process = subprocess.Popen(self.command(), env=self.environment(), stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        while True:
+            try:
+                shake_hands(self.port)
+                break
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() - began > self.ready_within:
+                    raise SystemExit(f"{self.name} did not start:\n{self.last_words()}") from None
+                time.sleep(0.0005)
+        self.ready_ms = (time.monotonic() - began) * 1000
+        self.pid = self.find_pid()
+
+    def prepare(self):
+        pass
+
+    def environment(self):
+        return None
+
+    def find_pid(self):
+        return self.process.pid
+
+    def log_path(self):
+        return os.path.join(self.folder, "output.log")
+
+    def last_words(self):
+        with open(self.log_path(), encoding="utf-8", errors="replace") as file:
+            return "".join(file.readlines()[-10:])
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def rss_when_idle(self):
+        time.sleep(1)
+        return rss_bytes(self.pid)
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def stop(self):
+        """Asks the process to end, then makes it; safe when it never started."""
+        if not self.process:
+            return
+        pid = self.pid or self.process.pid
+        for number, seconds in ((signal.SIGTERM, 30), (signal.SIGKILL, 10)):
+            if self.process.poll() is None:
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    pass
+                try:
+                    self.process.wait(seconds)
+                except subprocess.TimeoutExpired:
+                    pid = self.process.pid if number == signal.SIGKILL else pid
+        self.process = self.pid = None
+
+
+class Leveret(Broker):
+    name = "Leveret"
+
+    def __init__(self, folder, path):
+        super().__init__(folder)
+        self.path = os.path.abspath(path)
+
+    def command(self):
+        return [self.path, "--data-dir", os.path.join(self.folder, "data"),
+                "--set", f"listeners.tcp.1=127.0.0.1:{self.port}", "--set", "log.console.level=warning"]
+
+    def version(self):
+        done = subprocess.run([self.path, "--version"], stdout=subprocess.PIPE, text=True, check=False)
+        return done.stdout.strip() or self.name
+
+
+class RabbitMQ(Broker):
+    name = "RabbitMQ"
+    home = "/usr/lib/rabbitmq/bin"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.dist_port, self.epmd_port = free_port(), free_port()
+        self.epmd = None
+
+    @staticmethod
+    def installed():
+        return os.access(os.path.join(RabbitMQ.home, "rabbitmq-server"), os.X_OK)
+
+    def prepare(self):
+        for name in ("mnesia", "log", "home"):
+            os.makedirs(os.path.join(self.folder, name))
+        with open(os.path.join(self.folder, "rabbitmq.conf"), "w", encoding="utf-8") as file:
+            file.write(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n")
+        with open(os.path.join(self.folder, "enabled_plugins"), "w", encoding="utf-8") as file:
+            file.write("[].\n")
+        if not self.epmd:
+            self.epmd = subprocess.Popen(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"],
+                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def environment(self):
+        return {
+            "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": os.path.join(self.folder, "home"),
+            "RABBITMQ_NODENAME": "compare@localhost", "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.dist_port), "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1", "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_MNESIA_BASE": os.path.join(self.folder, "mnesia"),
+            "RABBITMQ_LOG_BASE": os.path.join(self.folder, "log"),
+            "RABBITMQ_CONFIG_FILE": os.path.join(self.folder, "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": os.path.join(self.folder, "enabled_plugins"),
+            "RABBITMQ_PID_FILE": os.path.join(self.folder, "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        }
+
+    def command(self):
+        return [os.path.join(self.home, "rabbitmq-server")]
+
+    def find_pid(self):
+        """The Erlang machine's: the process started is a shell script."""
+        with open(os.path.join(self.folder, "pid"), encoding="utf-8") as file:
+            return int(file.read())
+
+    def version(self):
+        done = subprocess.run(["rabbitmqctl", "version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              env=self.environment(), text=True, check=False)
+        return f"RabbitMQ {done.stdout.strip()}".strip()
+
+    def restart(self):
+        epmd, self.epmd = self.epmd, None  # stays, with its port
+        self.stop()
+        self.epmd = epmd
+        self.start()
+
+    def stop(self):
+        super().stop()
+        if self.epmd:
+            self.epmd.terminate()
+            self.epmd.wait()
+            self.epmd = None
