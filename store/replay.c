@@ -58,13 +58,15 @@ bool replay_message(struct replay *replay, uint64_t queue_id, uint64_t sequence,
     assert(batch > 0);
     if (!queue)
         return true;
-    /* A queue that began again: what is above has been acked before. */
+    /* A queue that began again: what is above has been acked before, and the mark is not about this message. Else the
+     * mark may run ahead of the messages. */
+    bool again = queue->count && queue->entries[queue->count - 1].sequence >= sequence;
     while (queue->count && queue->entries[queue->count - 1].sequence >= sequence) {
         if (queue->entries[queue->count - 1].batch)
             return false;
         queue->count--;
     }
-    if (queue->delivered >= sequence)
+    if (again && queue->delivered >= sequence)
         queue->delivered = sequence ? sequence - 1 : 0;
     append(queue, sequence, batch);
     return true;

@@ -202,6 +202,22 @@ START_TEST(runs_of_acks_are_one_range)
 }
 END_TEST
 
+/* The broker marks ahead of a steady flow: messages that come later do not take the mark back. */
+START_TEST(delivered_may_run_ahead)
+{
+    struct store_run run = {0};
+    start();
+    define_queue(1);
+    put(1, 1, "first");
+    store_delivered(store, &run, 1, 10);
+    sync_all();
+    put(1, 2, "second"), put(1, 11, "third");
+    sync_all();
+    restart(FAKEDISK_LOSE_ALL);
+    ck_assert_str_eq(recovered_text(&found.delivered), "1 10\n");
+}
+END_TEST
+
 START_TEST(delivered_keeps_the_highest)
 {
     struct store_run run = {0};
@@ -542,6 +558,7 @@ int main(void)
     tcase_add_test(tcase, unsynced_batch_is_lost_whole);
     tcase_add_test(tcase, runs_of_acks_are_one_range);
     tcase_add_test(tcase, delivered_keeps_the_highest);
+    tcase_add_test(tcase, delivered_may_run_ahead);
     tcase_add_test(tcase, targets_of_unknown_queues_are_dropped);
     tcase_add_test(tcase, old_acks_spare_new_messages);
     tcase_add_test(tcase, queue_ids_are_never_given_twice);
