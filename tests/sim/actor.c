@@ -264,7 +264,8 @@ static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no
     trace_line(trace_of(ch->actor), "client %u.%u: message %u from %s, tag %llu%s%s", ch->actor->index, ch->number,
                id, model->queues[queue].name, (unsigned long long)tag, redelivered ? ", again" : "",
                late ? ", late" : "");
-    model_deliver(model, queue, id, redelivered, late);
+    enum manner manner = late ? MANNER_LATE : no_ack ? MANNER_NO_ACK : MANNER_TO_ACK;
+    model_deliver(model, queue, id, redelivered, manner);
     if (no_ack)
         model_settled(model, queue, id, open_batch(ch->actor));
     else if (!ch->recovering && ch->state == CHANNEL_UP)

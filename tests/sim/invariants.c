@@ -1,9 +1,9 @@
-/* check.c - the invariants of the whole server: walks through all that holds a message and counts.
+/* invariants.c - the invariants of the whole server: walks through all that holds a message and counts.
  *
  * I1 and I2: every holder is found exactly once, so references, journal references, queue.unacked and consumer.unacked
  * must come out right. I3 to I6 are queue_check's and vhost_check's. I7 is seen by the clients; I8 here: what waits to be
  * confirmed is not durable, and nothing else waits. */
-#include "tests/sim/check.h"
+#include "tests/sim/invariants.h"
 
 #include <stdlib.h>
 
@@ -207,7 +207,7 @@ static void check_unacked(struct census *census, const struct server *s)
     assert(unacked <= census->queues.size);
 }
 
-void check_server(const struct server *s, bool references)
+void invariants_check(const struct server *s, bool references)
 {
     struct census census = {0};
     map_each(&s->vhosts, i)

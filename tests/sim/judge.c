@@ -17,7 +17,6 @@ static void crash_cell(struct model_message *m, struct cell *cell, bool kept, ui
     else if (cell->state == CELL_SETTLING || (cell->state == CELL_MUST && !on_disk))
         cell->state = CELL_MAYBE;
     cell->batch = 0;
-    cell->marked |= cell->seen && cell->seen_batch <= durable;
 }
 
 static void crash_entity(struct entity *entity)
@@ -99,15 +98,14 @@ struct judgement {
     uint32_t *last; /* by publisher: the last of its messages in this queue */
 };
 
+/* What a client has seen and could have acked comes back with the flag, after a crash, too: the mark of a delivery is on
+ * disk before the delivery leaves, or the message is not on disk either. The flag may be there for more than was seen. */
 static void judge_flag(struct judgement *j, struct cell *cell, uint32_t id, bool redelivered)
 {
-    struct model_counts *counts = &j->model->counts;
     const char *name = j->model->queues[j->queue].name;
-    assertf(redelivered || !cell->marked, "message %u in %s: the mark was on disk", id, name);
-    assertf(j->recovered || redelivered || !cell->seen, "message %u in %s is not marked redelivered", id, name);
+    assertf(redelivered || !(cell->seen || cell->marked), "message %u in %s is not marked redelivered", id, name);
+    j->model->counts.flagged_unseen += redelivered && !cell->ever;
     cell->marked |= redelivered;
-    counts->unflagged += !redelivered && cell->seen;
-    counts->flagged_unseen += redelivered && !cell->seen;
 }
 
 static void judge_entry(void *arg, const struct entry *entry)

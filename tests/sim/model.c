@@ -356,7 +356,8 @@ void model_return(struct model *model, uint32_t id)
 
 /* --- deliveries --- */
 
-void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered, bool late)
+void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered,
+                   enum manner manner)
 {
     struct model_message *m = &model->messages[id];
     struct model_queue *q = &model->queues[queue];
@@ -366,7 +367,7 @@ void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered
     assertf(cell->state != CELL_GONE, "message %u from %s came back from the dead", id, name);
     model->counts.delivered++;
     model->counts.redelivered += redelivered;
-    if (!late && cell->state != CELL_DROPPED) {
+    if (manner != MANNER_LATE && cell->state != CELL_DROPPED) {
         assertf(cell->state != CELL_SETTLED, "message %u from %s was settled before", id, name);
         assertf(cell->state != CELL_SETTLING || redelivered, "message %u from %s twice", id, name);
         assertf(redelivered || !(cell->seen || cell->marked), "message %u from %s is not marked redelivered", id,
@@ -377,8 +378,8 @@ void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered
             cell->batch = store_open_batch(model->world->server.store);
         }
     }
-    cell->seen = cell->ever = true;
-    cell->seen_batch = store_open_batch(model->world->server.store);
+    cell->ever = true;
+    cell->seen |= manner == MANNER_TO_ACK;
 }
 
 void model_settling(struct model *model, int queue, uint32_t id)

@@ -55,10 +55,10 @@ enum cell_state { CELL_NONE, CELL_MUST, CELL_MAYBE, CELL_SETTLING, CELL_SETTLED,
 struct cell {
     uint8_t state;
     bool seen;           /* by a client, in this life of the server */
-    bool marked;         /* seen in an earlier life, and the mark was on disk */
+    bool marked;         /* flagged as redelivered after a restart */
     bool there;          /* scratch of model_check_memory */
     bool ever;           /* seen, whenever */
-    uint64_t batch, seen_batch;
+    uint64_t batch;
 };
 
 struct model_message {
@@ -75,7 +75,6 @@ struct model_message {
 
 struct model_counts {
     uint64_t published, confirmed, delivered, redelivered, settled, returned;
-    uint64_t unflagged;      /* seen before a crash, came back without the flag */
     uint64_t flagged_unseen; /* flagged, and no client had read it */
     uint64_t musts, checked; /* cells that were checked to be there; all cells */
 };
@@ -133,8 +132,9 @@ void model_lose(struct model *model, uint32_t id);
 void model_roll_back(struct model *model, uint32_t id);
 void model_return(struct model *model, uint32_t id);
 
-/* A client reads a delivery. `late`: the server may have taken it back meanwhile. */
-void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered, bool late);
+/* A client reads a delivery, that it may ack, that needs no ack, or that the server may have taken back meanwhile. */
+enum manner { MANNER_TO_ACK, MANNER_NO_ACK, MANNER_LATE };
+void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered, enum manner manner);
 void model_settling(struct model *model, int queue, uint32_t id);
 /* The server has certainly dealt with it (`batch` as in model_land), or may have. */
 void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch);
