@@ -191,7 +191,8 @@ static void mark_delivered(struct queue *q, const struct entry *entry)
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
 {
     const struct delivery_mark *mark = &q->mark;
-    if (!entry->journalled || entry->redelivered || entry->sequence <= mark->safe ||
+    /* One that was requeued counts, too: its first delivery's mark may still be on its way to the disk. */
+    if (!entry->journalled || entry->sequence <= mark->safe ||
         entry->message->batch >= mark->batch || mark->batch <= store_durable(q->home->store))
         return 0;
     return mark->batch;
