@@ -165,7 +165,8 @@ enum { MARK_AHEAD_MAX = 8192 };
 static bool mark_is_due(const struct queue *q, const struct entry *entry)
 {
     const struct delivery_mark *mark = &q->mark;
-    if (entry->sequence > mark->sequence)
+    /* A mark older than the message may lie in a segment that goes before the message's does. */
+    if (entry->sequence > mark->sequence || entry->message->batch > mark->batch)
         return true;
     return mark->ahead > 0 && entry->sequence + mark->ahead / 2 > mark->sequence &&
            q->counters.acked > mark->acked && mark->batch <= store_durable(q->home->store);
@@ -182,7 +183,8 @@ static void mark_delivered(struct queue *q, const struct entry *entry)
         mark->safe = mark->sequence;
     uint64_t ahead = 2 * (q->counters.acked - mark->acked);
     mark->ahead = ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX;
-    mark->sequence = entry->sequence + mark->ahead;
+    if (mark->sequence < entry->sequence + mark->ahead)
+        mark->sequence = entry->sequence + mark->ahead;
     mark->batch = store_open_batch(store);
     mark->acked = q->counters.acked;
     store_delivered(store, &q->run, q->id, mark->sequence);

@@ -89,29 +89,21 @@ static void begin_removing(struct entity *entity)
         entity->known = UNSURE;
 }
 
-/* With its last binding an auto-delete exchange goes, too. */
-static void endanger_source(struct model *model, int source)
-{
-    struct entity *entity = &model->exchanges[source].entity;
-    if (!model->exchanges[source].auto_delete)
-        return;
-    begin_removing(entity);
-    entity->removing--;
-}
-
+/* With its last binding an auto-delete exchange goes, too: as long as one may go, so may the exchange. */
 static void begin_binding_removal(struct model *model, struct entity *binding, int source, bool flag)
 {
     (void)flag;
-    if (binding->known != ABSENT)
-        endanger_source(model, source);
+    if (model->exchanges[source].auto_delete)
+        begin_removing(&model->exchanges[source].entity);
     begin_removing(binding);
 }
 
 static void end_binding_removal(struct model *model, struct entity *binding, int source, bool gone)
 {
-    (void)model, (void)source;
     assert(binding->removing > 0);
     binding->removing--;
+    if (model->exchanges[source].auto_delete)
+        model->exchanges[source].entity.removing--;
     if (gone) /* a bind that is still under way may succeed after a new declaration */
         binding->known = binding->adding ? UNSURE : ABSENT;
 }
@@ -163,8 +155,6 @@ void model_begin(struct model *model, struct model_op *op)
         entity->added++;
         if (entity->known == ABSENT)
             entity->known = UNSURE;
-        if (op->kind == OP_BINDING && entity->removing > 0)
-            endanger_source(model, op->a);
     } else {
         op->snapshot = entity->added;
         if (op->kind == OP_BINDING) {
@@ -189,13 +179,16 @@ void model_end(struct model *model, const struct model_op *op, bool answered)
             entity->known = PRESENT;
         return;
     }
+    bool gone = answered && op->clean && entity->added == op->snapshot;
+    if (op->kind == OP_BINDING) {
+        end_binding_removal(model, entity, op->a, gone);
+        return;
+    }
     assert(entity->removing > 0);
     entity->removing--;
-    bool gone = answered && op->clean && entity->added == op->snapshot;
+    each_dependent(model, op, end_binding_removal, gone);
     if (gone)
         entity->known = ABSENT;
-    if (op->kind != OP_BINDING)
-        each_dependent(model, op, end_binding_removal, gone);
     if (op->kind == OP_QUEUE && gone)
         drop_cells(model, op->a);
 }
