@@ -157,47 +157,56 @@ void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool r
     add(q, (struct entry){message_ref(m), sequence, redelivered, true});
 }
 
-/* How far the mark of deliveries may run ahead of them. */
+/* How far a mark may run ahead of deliveries. */
 enum { MARK_AHEAD_MAX = 8192 };
 
-/* The mark must move for this entry, or it is time to move it: half of what it ran ahead is used up, and where it is now
- * is on disk, so that nothing will have to wait for the move. */
-static bool mark_is_due(const struct queue *q, const struct entry *entry)
+static bool mark_covers(const struct delivery_mark *mark, const struct entry *entry)
 {
-    const struct delivery_mark *mark = &q->mark;
-    /* A mark older than the message may lie in a segment that goes before the message's does. */
-    if (entry->sequence > mark->sequence || entry->message->batch > mark->batch)
+    return entry->sequence <= mark->sequence && entry->message->batch <= mark->batch;
+}
+
+/* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries shall not wait. */
+static bool mark_is_due(const struct queue *q, const struct entry *entry, uint64_t open_batch)
+{
+    const struct delivery_marks *marks = &q->marks;
+    if (!mark_covers(&marks->recent[0], entry))
         return true;
-    return mark->ahead > 0 && entry->sequence + mark->ahead / 2 > mark->sequence &&
-           q->counters.acked > mark->acked && mark->batch <= store_durable(q->home->store);
+    return marks->ahead && marks->recent[0].batch != open_batch && q->counters.acked > marks->acked;
 }
 
 /* Marks the entry as delivered, if it is not yet. */
 static void mark_delivered(struct queue *q, const struct entry *entry)
 {
-    struct delivery_mark *mark = &q->mark;
-    struct store *store = q->home->store;
-    if (!mark_is_due(q, entry))
+    struct delivery_marks *marks = &q->marks;
+    struct delivery_mark *newest = &marks->recent[0];
+    uint64_t open_batch = store_open_batch(q->home->store);
+    if (!mark_is_due(q, entry, open_batch))
         return;
-    if (mark->batch <= store_durable(store))
-        mark->safe = mark->sequence;
-    uint64_t ahead = 2 * (q->counters.acked - mark->acked);
-    mark->ahead = ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX;
-    if (mark->sequence < entry->sequence + mark->ahead)
-        mark->sequence = entry->sequence + mark->ahead;
-    mark->batch = store_open_batch(store);
-    mark->acked = q->counters.acked;
-    store_delivered(store, &q->run, q->id, mark->sequence);
+    uint64_t ahead = 2 * (q->counters.acked - marks->acked);
+    uint64_t sequence = entry->sequence + (ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX);
+    if (newest->batch != open_batch)
+        memmove(&marks->recent[1], newest, sizeof(*newest) * (array_size(marks->recent) - 1));
+    newest->batch = open_batch;
+    if (newest->sequence < sequence)
+        newest->sequence = sequence;
+    marks->acked = q->counters.acked;
+    marks->ahead = ahead > 0;
+    store_delivered(q->home->store, &q->run, q->id, newest->sequence);
 }
 
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
 {
-    const struct delivery_mark *mark = &q->mark;
-    /* One that was requeued counts, too: its first delivery's mark may still be on its way to the disk. */
-    if (!entry->journalled || entry->sequence <= mark->safe ||
-        entry->message->batch >= mark->batch || mark->batch <= store_durable(q->home->store))
+    if (!entry->journalled || !q->home->store)
         return 0;
-    return mark->batch;
+    uint64_t durable = store_durable(q->home->store);
+    for (size_t i = 0; i < array_size(q->marks.recent); i++) {
+        const struct delivery_mark *mark = &q->marks.recent[i];
+        if (mark_covers(mark, entry) &&
+            (mark->batch <= durable || entry->message->batch == mark->batch))
+            return 0;
+    }
+    assert(mark_covers(&q->marks.recent[0], entry));
+    return q->marks.recent[0].batch;
 }
 
 /* Takes the first entry out and accounts for who gets it. */
@@ -209,7 +218,7 @@ static struct entry take(struct queue *q, bool no_ack)
     q->counters.redelivered += entry.redelivered;
     if (!no_ack) {
         q->unacked++;
-        if (entry.journalled && !entry.redelivered && q->home->store)
+        if (entry.journalled && q->home->store)
             mark_delivered(q, &entry);
     }
     return entry;

@@ -25,16 +25,22 @@ struct queue_counters {
     uint64_t published, delivered, redelivered, acked;
 };
 
-/* Which messages the journal calls "may have been delivered", so that a restart flags them redelivered.
- * A delivery that must be acked leaves the server only when its mark is on disk, or will be there whenever the
- * message is. So that a steady flow does not wait for the disk at each step, the mark runs ahead by as many
- * messages as were acked lately; a queue whose consumers ack nothing is marked exactly. */
+/* All messages up to `sequence` that were journalled in `batch` or before are marked by it. */
 struct delivery_mark {
-    uint64_t sequence; /* all up to here are marked in `batch` or before */
-    uint64_t batch;
-    uint64_t safe;     /* all up to here are marked on disk */
-    uint64_t ahead;    /* how far it ran ahead of the delivery that moved it */
-    uint64_t acked;    /* counters.acked then */
+    uint64_t sequence, batch;
+};
+
+/* Which messages the journal calls "may have been delivered", so that a restart flags them redelivered.
+ *
+ * A delivery that must be acked leaves the server only when its mark is on disk, or will be there whenever the
+ * message is (they are in one batch). So that a steady flow does not wait for the disk at each step, a mark runs
+ * ahead by as many messages as were acked lately; a queue whose consumers ack nothing is marked exactly.
+ * A mark speaks only of messages that are not younger than itself: it may go when its segment of the journal goes.
+ * At most one batch is open and one under way, so of three marks one is on disk. */
+struct delivery_marks {
+    struct delivery_mark recent[3]; /* newest first, each covers what the next one covers */
+    uint64_t acked;                 /* counters.acked when the newest was set */
+    bool ahead;                     /* the newest ran ahead of the delivery that set it */
 };
 
 struct queue {
@@ -57,7 +63,7 @@ struct queue {
     struct list ready_link;
     struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
     struct store_run run;
-    struct delivery_mark mark;
+    struct delivery_marks marks;
     struct queue_counters counters;
 };
 

@@ -77,7 +77,9 @@ CHECKS = {
   "publish with confirms and consume" => lambda do
     publisher = $connection.create_channel
     publisher.confirm_select
-    100.times { |i| publisher.default_exchange.publish(i.to_s, routing_key: name("durable"), persistent: true) }
+    100.times do |i|
+      publisher.default_exchange.publish(i.to_s, routing_key: name("durable"), persistent: true)
+    end
     equal(publisher.wait_for_confirms, true)
     queue = $channel.queue(name("durable"), durable: true)
     equal(queue.message_count, 100)
@@ -120,7 +122,7 @@ CHECKS = {
   end,
   "get" => lambda do
     queue = fresh_queue
-    headers = { "text" => "한글".b, "n" => 1, "big" => 2**40, "half" => 0.5, "yes" => true, "list" => [1, "two"] }
+    headers = { "text" => "한글".b, "n" => 1, "big" => 2**40, "half" => 0.5, "list" => [1, "two"] }
     queue.publish("L" * 300_000, headers: headers, priority: 3, message_id: "m", content_type: "text/plain")
     queue.publish("two")
     info, properties, body = queue.pop(manual_ack: true)
@@ -152,7 +154,8 @@ CHECKS = {
 }.freeze
 
 $stdout.sync = true
-$connection = Bunny.new(host: HOST, port: PORT.to_i, heartbeat: 30, automatically_recover: false, log_level: :fatal)
+$connection = Bunny.new(host: HOST, port: PORT.to_i, heartbeat: 30, automatically_recover: false,
+                        log_level: :fatal)
 $connection.start
 $channel = $connection.create_channel
 failed = 0

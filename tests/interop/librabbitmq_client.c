@@ -68,8 +68,8 @@ static bool publish(struct client *c, int channel, const char *exchange, amqp_by
 /* A queue of this connection; the caller frees the name. */
 static bool fresh_queue(struct client *c, amqp_bytes_t *queue)
 {
-    amqp_queue_declare_ok_t *ok = amqp_queue_declare(c->connection, MAIN, amqp_empty_bytes, false, false, true,
-                                                     true, amqp_empty_table);
+    amqp_queue_declare_ok_t *ok = amqp_queue_declare(c->connection, MAIN, amqp_empty_bytes, false, false,
+                                                     true, true, amqp_empty_table);
     if (!ok)
         return answered(c, "queue.declare");
     *queue = amqp_bytes_malloc_dup(ok->queue);
@@ -124,8 +124,9 @@ static bool declare(struct client *c)
         if (!answered(c, "exchange.declare"))
             return false;
     }
-    amqp_queue_declare_ok_t *ok = amqp_queue_declare(c->connection, MAIN, amqp_cstring_bytes(c->names[DURABLE]),
-                                                     false, true, false, false, amqp_empty_table);
+    amqp_bytes_t queue = amqp_cstring_bytes(c->names[DURABLE]);
+    amqp_queue_declare_ok_t *ok = amqp_queue_declare(c->connection, MAIN, queue, false, true, false, false,
+                                                     amqp_empty_table);
     return ok ? ok->message_count == 0 && ok->consumer_count == 0 : answered(c, "queue.declare");
 }
 
@@ -284,8 +285,8 @@ static bool channel_errors_leave_the_connection(struct client *c)
                        amqp_empty_table);
     if (reopen(c) != 404)
         return wrong(c, "no 404");
-    amqp_queue_declare(c->connection, BROKEN, amqp_cstring_bytes(c->names[DURABLE]), false, false, false, false,
-                       amqp_empty_table);
+    amqp_queue_declare(c->connection, BROKEN, amqp_cstring_bytes(c->names[DURABLE]), false, false, false,
+                       false, amqp_empty_table);
     if (reopen(c) != 406)
         return wrong(c, "no 406");
     amqp_queue_purge(c->connection, BROKEN, amqp_cstring_bytes(c->names[DURABLE]));

@@ -137,8 +137,9 @@ def get():
     queue = fresh_queue()
     publisher = connection.channel()
     publisher.confirm_delivery()
-    properties = pika.BasicProperties(content_type="text/plain", headers={"n": 1, "nested": {"list": [1, "two"]}},
-                                      correlation_id="c", reply_to="r", message_id="m", priority=3, type="t",
+    headers = {"n": 1, "nested": {"list": [1, "two"]}}
+    properties = pika.BasicProperties(content_type="text/plain", headers=headers, correlation_id="c",
+                                      reply_to="r", message_id="m", priority=3, type="t",
                                       timestamp=1700000000, app_id="a", delivery_mode=1)
     publisher.basic_publish("", queue, b"one", properties)
     publisher.basic_publish("", queue, b"two" * 100000)

@@ -101,7 +101,8 @@ def headers_and_large_bodies():
     queue = fresh_queue()
     headers = {"text": "한글", "int": 1, "long": 2**40, "float": 1.5, "yes": True, "none": None,
                "list": [1, "two", {"three": 3}]}
-    channel.basic_publish(amqp.Message(b"\x00\xff" * 200000, application_headers=headers, priority=7), "", queue)
+    sent = amqp.Message(b"\x00\xff" * 200000, application_headers=headers, priority=7)
+    channel.basic_publish(sent, "", queue)
     message = channel.basic_get(queue, no_ack=True)
     equal(message.properties["application_headers"], headers)
     equal((message.properties["priority"], bytes(message.body)), (7, b"\x00\xff" * 200000))

@@ -186,5 +186,5 @@ def stops():
 try:
     run([after_kill, after_sigterm, nothing_comes_back, killed_while_publishing, stops])
 finally:
-    if broker.process and broker.process.poll() is None:
-        broker.process.kill()
+    if broker.directory.exists():
+        broker.discard()

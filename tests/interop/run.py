@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""run.py - runs clients that others wrote against a broker: run.py --leveret PATH | --host H --port P [client...]
+"""run.py - runs clients that others wrote against a broker.
 
+run.py --leveret PATH | --host H --port P [client...]
 A client is a program that is given host and port, prints `ok NAME`, `skip NAME: why` or `FAIL NAME: why` for
 each of its checks, and ends with status 0 when none failed. Ended early it has failed.
 """
@@ -17,6 +18,7 @@ import time
 FOLDER = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent / "wire"))
 from broker import BrokerFailed, Leveret, Running  # noqa: E402
+from link import Failure  # noqa: E402
 
 # Debian's modules are the system Python's; another one may come first on the PATH.
 PYTHON = "/usr/bin/python3"
@@ -111,15 +113,18 @@ def run_client(name, broker, build, allow_missing):
 def run_restart(path):
     """The restart scenario, which starts its own broker with pika as the client."""
     command = [PYTHON, str(FOLDER / "restart.py"), path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    except subprocess.TimeoutExpired as expired:
+        return 0, [f"restart.py did not end in {CLIENT_SECONDS} s; it said\n{expired.stdout}"]
     failed = [line.partition(" ")[2] for line in done.stdout.splitlines() if line.startswith("FAIL ")]
     if done.returncode and not failed:
         failed = [f"restart.py ended with {done.returncode}\n{done.stdout}\n{done.stderr}"]
     return done.stdout.count("ok "), failed
 
 
-def run_all(options, broker):
-    counts = collections.Counter()
+def run_all(options, broker, counts):
+    """Runs the clients, three at a time, and counts their checks."""
     with tempfile.TemporaryDirectory(prefix="leveret-interop-") as folder, \
             concurrent.futures.ThreadPoolExecutor(3) as pool:
         names = options.clients or list(CLIENTS)
@@ -131,10 +136,9 @@ def run_all(options, broker):
             passed, failed = job.result()
             counts["passed"] += passed
             counts["failed"] += len(failed)
-            print(f"{name}: {passed} checks passed" + (f", {len(failed)} failed" if failed else ""), flush=True)
+            print(f"{name}: {passed} checks passed, {len(failed)} failed", flush=True)
             for text in failed:
                 print(f"FAIL {text}", flush=True)
-    return counts
 
 
 def main():
@@ -143,20 +147,23 @@ def main():
     parser.add_argument("--leveret", metavar="PATH", help="start this broker, on a port of its own")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, help="a broker that runs already")
-    parser.add_argument("--allow-missing", action="store_true", help="a client that is not installed is no failure")
+    parser.add_argument("--allow-missing", action="store_true",
+                        help="a client that is not installed is no failure")
     options = parser.parse_args()
     if bool(options.leveret) == bool(options.port):
         parser.error("either --leveret or --port is needed")
-    begun = time.monotonic()
+    begun, counts = time.monotonic(), collections.Counter()
     try:
-        broker = Leveret(options.leveret) if options.leveret else Running(options.host, options.port)
         if options.leveret:
+            broker = Leveret(options.leveret)
             broker.start()
-        counts = run_all(options, broker)
+        else:
+            broker = Running(options.host, options.port)
+        run_all(options, broker, counts)
         broker.stop()
-    except (BrokerFailed, OSError) as failed:
+    except (BrokerFailed, OSError, Failure) as failed:
         print(f"FAIL {failed}")
-        counts = collections.Counter(failed=1)
+        counts["failed"] += 1
     took = time.monotonic() - begun
     print(f"interop: {counts['passed']} passed, {counts['failed']} failed in {took:.1f} s")
     return 1 if counts["failed"] else 0

@@ -5,7 +5,7 @@ import uuid
 
 import amqp
 import words
-from link import CAPABILITIES, Failure, Link
+from link import Failure, Link
 from script import VARIANT
 from words import Bad
 
@@ -119,20 +119,21 @@ class Play:
     def do_start(self, plain, options):
         """user= pass= mechanism= response= name= capabilities=a,b or none"""
         given = {option.name: words.string(option.text) for option in options if option.text}
-        names = given.get("capabilities")
-        chosen = CAPABILITIES if names is None else [n for n in names.decode().split(",") if n != "none"]
-        return self.link.start(given.get("user", b"guest"), given.get("pass", b"guest"), chosen,
-                               given.get("mechanism", b"PLAIN"), given.get("response"), given.get("name", b""))
+        user, password = given.pop("user", b"guest"), given.pop("pass", b"guest")
+        if "capabilities" in given:
+            names = given["capabilities"].decode().split(",")
+            given["capabilities"] = [name for name in names if name != "none"]
+        return self.link.start(user, password, **given)
 
     def do_tune(self, plain, options):
         return self.link.tune(**{option.name: int(option.text) for option in options})
 
     def do_open(self, plain, options):
-        """connect, start, tune, connection.open and channel.open for channels 1 to channels=, 1 by default."""
-        of_tune = ("channel_max", "frame_max", "heartbeat")
+        """connect, start, tune, connection.open, and channel.open for 1 to channels=, 1 by default."""
+        of_tune, of_open = ("channel_max", "frame_max", "heartbeat"), ("channels", "vhost")
         given = {option.name: option.text for option in options}
         self.do_connect([], [])
-        self.do_start([], [option for option in options if option.name not in (*of_tune, "channels", "vhost")])
+        self.do_start([], [option for option in options if option.name not in of_tune + of_open])
         self.do_tune([], [option for option in options if option.name in of_tune])
         self.link.open(words.string(given.get("vhost", "/")))
         for channel in range(1, int(given.get("channels", "1")) + 1):
@@ -294,7 +295,8 @@ class Play:
         got = event.fields["reply_text"]
         if event.fields["reply_code"] != code or words.string(text) not in got:
             raise Failure(f"expected {code} {text}, got {event}")
-        if not got.decode(errors="replace").startswith(CODES[code]) or "\ufffd" in got.decode(errors="replace"):
+        readable = got.decode(errors="replace")
+        if not readable.startswith(CODES[code]) or "\ufffd" in readable:
             raise Failure(f"a text of {code} begins with {CODES[code]} and is UTF-8: {event}")
         ids = event.fields["class_id"], event.fields["method_id"]
         for option in options:
@@ -348,8 +350,9 @@ class Play:
     def match(self, event, options):
         for option in options:
             if option.name == "properties":
-                if event.raw_properties != self.last_properties:
-                    raise Failure(f"sent {self.last_properties.hex(' ')}\n    got  {event.raw_properties.hex(' ')}")
+                sent, got = self.last_properties, event.raw_properties
+                if got != sent:
+                    raise Failure(f"sent {sent.hex(' ')}\n    got  {got.hex(' ')}")
                 continue
             actual = event.look_up(option.name)
             if option.operator == ">":

@@ -1,4 +1,4 @@
-"""script.py - the file of a wire script: its header lines and its commands (the language: tests/README.md)."""
+"""script.py - the file of a wire script: header lines and commands (the language: tests/README.md)."""
 import pathlib
 import re
 
@@ -13,7 +13,7 @@ class Script:
         self.path = pathlib.Path(path)
         self.name = self.path.name
         self.header, self.lines = {}, []
-        for number, line in enumerate(self.path.read_text().splitlines(), 1):
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
             if match := HEADER_LINE.fullmatch(line.strip()):
                 self.header.setdefault(match[1], []).append(match[2])
             elif line.strip() and not line.lstrip().startswith("#"):
