@@ -25,6 +25,7 @@ void actor_free(struct actor *actor)
     for (int i = 0; i < CLIENT_CHANNELS; i++) {
         id_ring_free(&actor->channels[i].sent);
         mem_free(actor->channels[i].held);
+        mem_free(actor->channels[i].fresh);
     }
     client_free(&actor->client);
 }
@@ -173,6 +174,7 @@ static void end_channel(struct actor_channel *ch)
             model_unsettled(model, ch->held[i].queue, ch->held[i].id);
     id_ring_free(&ch->sent);
     mem_free(ch->held);
+    mem_free(ch->fresh);
     *ch = (struct actor_channel){.actor = ch->actor, .number = ch->number};
 }
 
@@ -252,6 +254,22 @@ static void check_content(struct actor_channel *ch, uint32_t id, const struct co
     assert(slice_is(exchange, model->exchanges[m->exchange].name));
 }
 
+/* What comes for the first time comes in the order in which its publisher sent it. */
+static void check_order(struct actor_channel *ch, int queue, uint32_t id)
+{
+    uint32_t publisher = ch->actor->model->messages[id].publisher;
+    for (size_t i = 0; i < ch->fresh_count; i++) {
+        struct fresh *fresh = &ch->fresh[i];
+        if (fresh->queue != queue || fresh->publisher != publisher)
+            continue;
+        assertf(fresh->id < id, "message %u came after %u", id, fresh->id);
+        fresh->id = id;
+        return;
+    }
+    ch->fresh = mem_realloc(ch->fresh, (ch->fresh_count + 1) * sizeof(*ch->fresh));
+    ch->fresh[ch->fresh_count++] = (struct fresh){queue, publisher, id};
+}
+
 /* A message has come; `consumer` 0 = fetched. */
 static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no_ack, uint64_t tag, uint32_t id,
                  bool redelivered)
@@ -266,6 +284,8 @@ static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no
                late ? ", late" : "");
     enum manner manner = late ? MANNER_LATE : no_ack ? MANNER_NO_ACK : MANNER_TO_ACK;
     model_deliver(model, queue, id, redelivered, manner);
+    if (!redelivered)
+        check_order(ch, queue, id);
     if (no_ack)
         model_settled(model, queue, id, open_batch(ch->actor));
     else if (!ch->recovering && ch->state == CHANNEL_UP)

@@ -37,6 +37,12 @@ struct held {
 
 RING(id_ring, uint32_t);
 
+/* The last message of a publisher that came from a queue for the first time. */
+struct fresh {
+    int queue;
+    uint32_t publisher, id;
+};
+
 enum actor_channel_state { CHANNEL_OFF, CHANNEL_UP, CHANNEL_ENDING };
 
 struct actor_channel {
@@ -52,6 +58,8 @@ struct actor_channel {
     struct subscriber subscribers[ACTOR_CONSUMERS];
     struct held *held;
     size_t held_count, held_capacity;
+    struct fresh *fresh;
+    size_t fresh_count;
     uint64_t last_tag;
     uint16_t prefetch;
     bool recovering, committing;

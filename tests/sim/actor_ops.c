@@ -5,7 +5,7 @@
 #include "protocol/table.h"
 #include "tests/sim/actor.h"
 
-enum { PUBLISH_BURST = 12, DEAF_TURNS = 200 };
+enum { PUBLISH_BURST = 12, FLOOD = 5000, DEAF_TURNS = 200 };
 
 static uint64_t pick(const struct actor_channel *ch, uint64_t bound)
 {
@@ -92,18 +92,22 @@ static void declare_queue(struct actor_channel *ch)
     actor_send(ch, &m);
 }
 
-static void delete_queue(struct actor_channel *ch)
+static void delete_queue_of(struct actor_channel *ch, int q, bool always)
 {
     struct method m = {.id = METHOD_queue_delete};
-    int q = pick_queue(ch);
     m.queue_delete.queue = queue_name(ch, q);
-    m.queue_delete.if_unused = chance(ch, 4);
-    m.queue_delete.if_empty = chance(ch, 4);
+    m.queue_delete.if_unused = !always && chance(ch, 4);
+    m.queue_delete.if_empty = !always && chance(ch, 4);
     SAY(ch, "delete %s%s%s", ch->actor->model->queues[q].name, m.queue_delete.if_unused ? " if unused" : "",
         m.queue_delete.if_empty ? " if empty" : "");
     struct pending *p = actor_expect(ch, METHOD_queue_delete, METHOD_queue_delete_ok);
     changes(ch, p, (struct model_op){.kind = OP_QUEUE, .a = (uint8_t)q});
     actor_send(ch, &m);
+}
+
+static void delete_queue(struct actor_channel *ch)
+{
+    delete_queue_of(ch, pick_queue(ch), false);
 }
 
 static void purge_queue(struct actor_channel *ch)
@@ -190,7 +194,7 @@ static uint32_t pick_size(const struct actor_channel *ch)
     return 8 + (uint32_t)pick(ch, chance(ch, 8) ? 3000 : 200);
 }
 
-static void publish(struct actor_channel *ch)
+static uint32_t invent(struct actor_channel *ch)
 {
     struct model *model = ch->actor->model;
     uint32_t id = model_new_message(model);
@@ -202,6 +206,13 @@ static void publish(struct actor_channel *ch)
     msg->queue = (uint8_t)pick_queue(ch);
     msg->persistent = !chance(ch, 3);
     msg->mandatory = chance(ch, 4);
+    return id;
+}
+
+static void publish(struct actor_channel *ch, uint32_t id)
+{
+    struct model *model = ch->actor->model;
+    struct model_message *msg = &model->messages[id];
     SAY(ch, "publish message %u of %u bytes to '%s' as %s%s", id, msg->size, model->exchanges[msg->exchange].name,
         msg->exchange ? routes[msg->route] : model->queues[msg->queue].name, msg->persistent ? "" : ", transient");
     struct buf headers = {0}, bytes = {0}, body = {0};
@@ -229,7 +240,7 @@ static void publish(struct actor_channel *ch)
 static void publish_some(struct actor_channel *ch)
 {
     for (uint64_t i = 1 + pick(ch, PUBLISH_BURST); i > 0; i--)
-        publish(ch);
+        publish(ch, invent(ch));
 }
 
 static void finish_tx(struct actor_channel *ch)
@@ -262,7 +273,7 @@ static bool is_awaited(const struct actor_channel *ch, int consumer)
     return false;
 }
 
-static void consume(struct actor_channel *ch)
+static void consume_from(struct actor_channel *ch, int q)
 {
     struct model *model = ch->actor->model;
     int i = 0;
@@ -271,7 +282,6 @@ static void consume(struct actor_channel *ch)
     if (i == ACTOR_CONSUMERS)
         return;
     struct subscriber *sub = &ch->subscribers[i];
-    int q = pick_queue(ch);
     *sub = (struct subscriber){.active = true, .queue = q, .serial = (uint32_t)++model->stamp};
     sub->no_ack = model->queues[q].leaky && chance(ch, 2);
     sub->prefetch = sub->no_ack ? 0 : ch->prefetch;
@@ -294,6 +304,33 @@ static void consume(struct actor_channel *ch)
         model_begin(model, &sub->removal);
     }
     actor_send(ch, &m);
+}
+
+static void consume(struct actor_channel *ch)
+{
+    consume_from(ch, pick_queue(ch));
+}
+
+/* So much to a queue with a slow consumer that its publisher is slowed down; and then perhaps the queue goes. */
+static void flood(struct actor_channel *ch)
+{
+    int q = pick_queue(ch);
+    if (ch->mode == MODE_TX || ch->actor->model->floods == 0)
+        return;
+    ch->actor->model->floods--;
+    ch->prefetch = 1;
+    struct method m = {.id = METHOD_basic_qos, .basic_qos.prefetch_count = 1};
+    actor_expect(ch, METHOD_basic_qos, METHOD_basic_qos_ok);
+    actor_send(ch, &m);
+    consume_from(ch, q);
+    for (int i = 0; i < FLOOD; i++) {
+        uint32_t id = invent(ch);
+        struct model_message *msg = &ch->actor->model->messages[id];
+        msg->exchange = 0, msg->queue = (uint8_t)q, msg->size = 8, msg->mandatory = false;
+        publish(ch, id);
+    }
+    if (chance(ch, 2))
+        delete_queue_of(ch, q, true);
 }
 
 static void cancel(struct actor_channel *ch)
@@ -472,13 +509,13 @@ static const struct {
     {30, publish_some, false}, {60, settle, false},  {10, declare_queue, true},    {6, declare_exchange, true},
     {1, delete_queue, true},   {1, delete_exchange, true}, {1, purge_queue, true}, {10, consume, true},
     {4, cancel, true},         {6, get, true},       {3, qos, true},               {2, recover, true},
-    {2, close_channel, true},
+    {2, close_channel, true},  {1, flood, true},
 };
 
 static void act(struct actor_channel *ch)
 {
     bool may_ask = ch->pending_count < ACTOR_PENDING - 4;
-    uint64_t dice = pick(ch, 160);
+    uint64_t dice = pick(ch, 161);
     for (size_t i = 0; i < array_size(deeds); i++) {
         if (dice < deeds[i].weight) {
             if (may_ask || !deeds[i].asks)

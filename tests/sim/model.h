@@ -89,7 +89,7 @@ struct model {
     uint32_t *flying;               /* ids of those published and not resolved */
     size_t flying_count, flying_capacity;
     uint64_t stamp;
-    uint32_t publishers;
+    uint32_t publishers, floods; /* channels that ever published; floods that are still to come */
     struct model_counts counts;
 };
 

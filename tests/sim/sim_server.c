@@ -183,6 +183,7 @@ static void open_simulation(struct simulation *sim, uint64_t seed, bool verbose)
 {
     world_init(&sim->world, seed, verbose);
     model_init(&sim->model, &sim->world);
+    sim->model.floods = world_chance(&sim->world, 16);
     sim->actor_count = 2 + (unsigned)world_pick(&sim->world, ACTORS_MAX - 1);
     for (unsigned i = 0; i < sim->actor_count; i++)
         actor_init(&sim->actors[i], &sim->world, &sim->model, i);
