@@ -54,8 +54,9 @@ static void commit(struct channel *ch)
         struct tx_settlement settlement = tx_settlement_ring_pop_front(&tx->settlements);
         ack_settle(ch, &settlement.item, settlement.how);
     }
-    if (store_busy(s->store))
-        connection_bar(ch->conn, store_open_batch(s->store));
+    uint64_t batch = store_last_batch(s->store);
+    if (batch > store_durable(s->store))
+        connection_bar(ch->conn, batch);
 }
 
 /* The last first: each goes back before those that were settled earlier. */
