@@ -83,8 +83,6 @@ bool server_open(struct server *s, const struct server_options *options)
                             &s->throttled,   &s->confirming, &s->confirmable};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
-    if (!open_log(s, options->console))
-        return false;
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
@@ -92,7 +90,8 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!options->simulated)
         s->loop = loop_new(&s->net, on_signal, s);
     queue_home_init(&s->home, &s->messages, NULL);
-    if (!open_store(s, options))
+    /* Whoever fails from here on leaves something that server_close can free. */
+    if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
     return recovery_run(s);
