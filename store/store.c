@@ -43,16 +43,14 @@ struct store {
 
 /* Opening. */
 
+/* `parent` holds DIR_MAX bytes. */
 static void parent_of(const char *dir, char *parent)
 {
     const char *slash = strrchr(dir, '/');
-    size_t len = slash ? (size_t)(slash - dir) : 0;
     if (!slash)
-        strcpy(parent, ".");
-    else if (len == 0)
-        strcpy(parent, "/");
+        snprintf(parent, DIR_MAX, ".");
     else
-        memcpy(parent, dir, len), parent[len] = 0;
+        snprintf(parent, DIR_MAX, "%.*s", slash == dir ? 1 : (int)(slash - dir), dir);
 }
 
 /* Makes the directory and those above it that are missing. */
