@@ -1,7 +1,7 @@
 /* actor.c - a user of the simulated broker: what it is told.
  *
- * Everything that was begun at the model is ended here: by its answer, by the end of its channel, or when the server's
- * end of the connection is gone. */
+ * Everything that was begun at the model is ended here: by its answer, by the end of its channel,
+ * or when the server's end of the connection is gone. */
 #include "tests/sim/actor.h"
 
 #include <stdio.h>
@@ -140,7 +140,8 @@ static void on_reply(struct actor_channel *ch, const struct method *m)
 {
     assertf(ch->pending_count > 0, "%s, but nothing was asked", method_name(m->id));
     struct pending p = ch->pending[0];
-    bool good = m->id == p.reply || (m->id == METHOD_basic_get_empty && p.reply == METHOD_basic_get_ok);
+    bool good =
+        m->id == p.reply || (m->id == METHOD_basic_get_empty && p.reply == METHOD_basic_get_ok);
     assertf(good, "%s in answer to %s", method_name(m->id), method_name(p.request));
     memmove(ch->pending, ch->pending + 1, --ch->pending_count * sizeof(p));
     finish_pending(ch, &p, true);
@@ -181,7 +182,8 @@ static void end_channel(struct actor_channel *ch)
 /* The answer to our close: all before it was dealt with, and answered. */
 static void on_closed_channel(struct actor_channel *ch)
 {
-    assertf(ch->pending_count > 0 && ch->pending[0].request == METHOD_channel_close, "%s is not answered",
+    assertf(ch->pending_count > 0 && ch->pending[0].request == METHOD_channel_close,
+            "%s is not answered",
             ch->pending_count ? method_name(ch->pending[0].request) : "nothing");
     if (ch->mode != MODE_TX && ch->sent.size)
         resolve(ch, ch->published, open_batch(ch->actor));
@@ -199,16 +201,17 @@ static void judge_error(struct actor_channel *ch, const struct amqp_channel_clos
 {
     uint32_t culprit = METHOD_ID(close->class_id, close->method_id);
     const struct pending *p = &ch->pending[0];
-    if (ch->pending_count == 0 || p->request != culprit || close->reply_code != NOT_FOUND || p->has_op)
+    if (ch->pending_count == 0 || p->request != culprit || close->reply_code != NOT_FOUND ||
+        p->has_op)
         return;
-    assertf(!p->op.clean || !model_was_there(ch->actor->model, &p->op), "%s: %.*s", method_name(culprit),
-            SLICE_ARG(close->reply_text));
+    assertf(!p->op.clean || !model_was_there(ch->actor->model, &p->op), "%s: %.*s",
+            method_name(culprit), SLICE_ARG(close->reply_text));
 }
 
 static void on_channel_close(struct actor_channel *ch, const struct amqp_channel_close *close)
 {
-    trace_line(trace_of(ch->actor), "client %u.%u: told to close: %.*s", ch->actor->index, ch->number,
-               SLICE_ARG(close->reply_text));
+    trace_line(trace_of(ch->actor), "client %u.%u: told to close: %.*s", ch->actor->index,
+               ch->number, SLICE_ARG(close->reply_text));
     judge_error(ch, close);
     actor_send(ch, &(struct method){.id = METHOD_channel_close_ok});
     if (ch->state == CHANNEL_ENDING) { /* it crossed ours: the answer to that is still to come */
@@ -271,17 +274,17 @@ static void check_order(struct actor_channel *ch, int queue, uint32_t id)
 }
 
 /* A message has come; `consumer` 0 = fetched. */
-static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no_ack, uint64_t tag, uint32_t id,
-                 bool redelivered)
+static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no_ack, uint64_t tag,
+                 uint32_t id, bool redelivered)
 {
     struct model *model = ch->actor->model;
     bool late = is_late(ch);
     assertf(tag == ch->last_tag + 1, "delivery tag %llu after %llu", (unsigned long long)tag,
             (unsigned long long)ch->last_tag);
     ch->last_tag = tag;
-    trace_line(trace_of(ch->actor), "client %u.%u: message %u from %s, tag %llu%s%s", ch->actor->index, ch->number,
-               id, model->queues[queue].name, (unsigned long long)tag, redelivered ? ", again" : "",
-               late ? ", late" : "");
+    trace_line(trace_of(ch->actor), "client %u.%u: message %u from %s, tag %llu%s%s",
+               ch->actor->index, ch->number, id, model->queues[queue].name, (unsigned long long)tag,
+               redelivered ? ", again" : "", late ? ", late" : "");
     enum manner manner = late ? MANNER_LATE : no_ack ? MANNER_NO_ACK : MANNER_TO_ACK;
     model_deliver(model, queue, id, redelivered, manner);
     if (!redelivered)
@@ -318,10 +321,12 @@ static void on_deliver(struct actor_channel *ch, const struct amqp_basic_deliver
     check_prefetch(ch, sub);
 }
 
-static void on_get_ok(struct actor_channel *ch, const struct method *m, const struct content *content)
+static void on_get_ok(struct actor_channel *ch, const struct method *m,
+                      const struct content *content)
 {
     uint32_t id = model_read_body(ch->actor->model, content->body);
-    assertf(ch->pending_count > 0 && ch->pending[0].request == METHOD_basic_get, "message %u was not asked for", id);
+    assertf(ch->pending_count > 0 && ch->pending[0].request == METHOD_basic_get,
+            "message %u was not asked for", id);
     struct pending *p = &ch->pending[0];
     check_content(ch, id, content, m->basic_get_ok.exchange);
     take(ch, p->queue, 0, p->no_ack, m->basic_get_ok.delivery_tag, id, m->basic_get_ok.redelivered);
@@ -332,9 +337,11 @@ static void on_confirm(struct actor_channel *ch, const struct amqp_basic_ack *ac
 {
     trace_line(trace_of(ch->actor), "client %u.%u: confirmed %llu", ch->actor->index, ch->number,
                (unsigned long long)ack->delivery_tag);
-    assertf(ch->mode == MODE_CONFIRM && ack->delivery_tag > ch->resolved && ack->delivery_tag <= ch->published,
-            "confirm of %llu, %llu were sent, %llu confirmed", (unsigned long long)ack->delivery_tag,
-            (unsigned long long)ch->published, (unsigned long long)ch->resolved);
+    assertf(ch->mode == MODE_CONFIRM && ack->delivery_tag > ch->resolved &&
+                ack->delivery_tag <= ch->published,
+            "confirm of %llu, %llu were sent, %llu confirmed",
+            (unsigned long long)ack->delivery_tag, (unsigned long long)ch->published,
+            (unsigned long long)ch->resolved);
     assert(ack->multiple || ack->delivery_tag == ch->resolved + 1);
     resolve(ch, ack->delivery_tag, 0);
 }
@@ -351,7 +358,8 @@ static void on_cancel(struct actor_channel *ch, struct slice tag)
 
 /* --- dispatch --- */
 
-static void on_channel_method(struct actor_channel *ch, const struct method *m, const struct content *content)
+static void on_channel_method(struct actor_channel *ch, const struct method *m,
+                              const struct content *content)
 {
     if (ch->state == CHANNEL_OFF)
         panic("%s on a channel that is closed", method_name(m->id));
@@ -373,7 +381,8 @@ static void on_channel_method(struct actor_channel *ch, const struct method *m, 
         on_reply(ch, m);
 }
 
-static void on_method(void *arg, uint16_t channel, const struct method *m, const struct content *content)
+static void on_method(void *arg, uint16_t channel, const struct method *m,
+                      const struct content *content)
 {
     struct actor *actor = arg;
     if (channel > 0) {

@@ -1,5 +1,5 @@
-/* actor.h - a user of the simulated broker: does random things over one client, and tells the model what it did, what it
- * was told, and what can no longer be told. */
+/* actor.h - a user of the simulated broker: does random things over one client, and tells the model
+ * what it did, what it was told, and what can no longer be told. */
 #ifndef TESTS_SIM_ACTOR_H
 #define TESTS_SIM_ACTOR_H
 
@@ -11,27 +11,28 @@ enum { ACTOR_CONSUMERS = 3, ACTOR_PENDING = 8 };
 
 /* A request that awaits its answer. */
 struct pending {
-    uint32_t request, reply;   /* method ids */
+    uint32_t request, reply; /* method ids */
     bool has_op;
-    struct model_op op;        /* has_op: what it changes; else what must have been there, clean = it was */
-    int queue, consumer;       /* -1 = none */
+    struct model_op
+        op; /* has_op: what it changes; else what must have been there, clean = it was */
+    int queue, consumer; /* -1 = none */
     bool no_ack;
-    uint64_t fence;            /* plain publishes before it */
+    uint64_t fence; /* plain publishes before it */
 };
 
 struct subscriber {
     bool active, no_ack, recovering;
     int queue;
     uint16_t prefetch;
-    uint32_t serial;           /* in its tag */
-    struct model_op removal;   /* of an auto-delete queue: may come when it goes */
+    uint32_t serial;         /* in its tag */
+    struct model_op removal; /* of an auto-delete queue: may come when it goes */
 };
 
 struct held {
-    uint64_t tag, offset;      /* offset: of the settlement in the client's output */
+    uint64_t tag, offset; /* offset: of the settlement in the client's output */
     uint32_t id;
     int queue;
-    uint32_t consumer;         /* serial, 0 = fetched */
+    uint32_t consumer; /* serial, 0 = fetched */
     enum { HELD, HELD_SETTLING, HELD_TX_SETTLE, HELD_TX_REQUEUE } state;
 };
 
@@ -70,8 +71,8 @@ struct actor {
     struct model *model;
     struct world *world;
     unsigned index;
-    bool closing;                 /* connection.close was sent or answered */
-    bool dying;                   /* our end is closed, the server's may not be */
+    bool closing; /* connection.close was sent or answered */
+    bool dying;   /* our end is closed, the server's may not be */
     bool exclusives[MODEL_QUEUES];
     struct model_op exclusive_ops[MODEL_QUEUES];
     struct actor_channel channels[CLIENT_CHANNELS];

@@ -17,8 +17,9 @@ static bool chance(const struct actor_channel *ch, uint64_t bound)
     return world_chance(ch->actor->world, bound);
 }
 
-#define SAY(ch, format, ...) \
-    trace_line(&(ch)->actor->world->trace, "client %u.%u: " format, (ch)->actor->index, (ch)->number, __VA_ARGS__)
+#define SAY(ch, format, ...)                                                                       \
+    trace_line(&(ch)->actor->world->trace, "client %u.%u: " format, (ch)->actor->index,            \
+               (ch)->number, __VA_ARGS__)
 
 static struct slice queue_name(const struct actor_channel *ch, int queue)
 {
@@ -98,8 +99,8 @@ static void delete_queue_of(struct actor_channel *ch, int q, bool always)
     m.queue_delete.queue = queue_name(ch, q);
     m.queue_delete.if_unused = !always && chance(ch, 4);
     m.queue_delete.if_empty = !always && chance(ch, 4);
-    SAY(ch, "delete %s%s%s", ch->actor->model->queues[q].name, m.queue_delete.if_unused ? " if unused" : "",
-        m.queue_delete.if_empty ? " if empty" : "");
+    SAY(ch, "delete %s%s%s", ch->actor->model->queues[q].name,
+        m.queue_delete.if_unused ? " if unused" : "", m.queue_delete.if_empty ? " if empty" : "");
     struct pending *p = actor_expect(ch, METHOD_queue_delete, METHOD_queue_delete_ok);
     changes(ch, p, (struct model_op){.kind = OP_QUEUE, .a = (uint8_t)q});
     actor_send(ch, &m);
@@ -153,7 +154,8 @@ static void bind(struct actor_channel *ch, bool add)
 {
     struct model *model = ch->actor->model;
     int source = pick_exchange(ch);
-    int dest = chance(ch, 4) ? MODEL_QUEUES + 1 + (int)pick(ch, MODEL_EXCHANGES - 2) : pick_queue(ch);
+    int dest =
+        chance(ch, 4) ? MODEL_QUEUES + 1 + (int)pick(ch, MODEL_EXCHANGES - 2) : pick_queue(ch);
     int key = (int)pick(ch, MODEL_KEYS);
     bool to_queue = dest < MODEL_QUEUES;
     struct buf args = {0};
@@ -161,7 +163,8 @@ static void bind(struct actor_channel *ch, bool add)
     model_binding_args(model, source, key, &args);
     struct slice to = to_queue ? queue_name(ch, dest) : exchange_name(ch, dest - MODEL_QUEUES);
     struct slice from = exchange_name(ch, source), with = slice_of_string(model_binding_key(key));
-    SAY(ch, "%s %.*s to %.*s by %.*s", add ? "bind" : "unbind", SLICE_ARG(to), SLICE_ARG(from), SLICE_ARG(with));
+    SAY(ch, "%s %.*s to %.*s by %.*s", add ? "bind" : "unbind", SLICE_ARG(to), SLICE_ARG(from),
+        SLICE_ARG(with));
     if (to_queue && add) {
         m.id = METHOD_queue_bind;
         m.queue_bind = (struct amqp_queue_bind){0, to, from, with, false, buf_slice(&args)};
@@ -173,10 +176,14 @@ static void bind(struct actor_channel *ch, bool add)
         m.exchange_bind = (struct amqp_exchange_bind){0, to, from, with, false, buf_slice(&args)};
     } else {
         m.id = METHOD_exchange_unbind;
-        m.exchange_unbind = (struct amqp_exchange_unbind){0, to, from, with, false, buf_slice(&args)};
+        m.exchange_unbind =
+            (struct amqp_exchange_unbind){0, to, from, with, false, buf_slice(&args)};
     }
     uint32_t ok = m.id == METHOD_exchange_unbind ? (uint32_t)METHOD_exchange_unbind_ok : m.id + 1;
-    struct model_op op = {.kind = OP_BINDING, .add = add, .a = (uint8_t)source, .b = (uint8_t)dest,
+    struct model_op op = {.kind = OP_BINDING,
+                          .add = add,
+                          .a = (uint8_t)source,
+                          .b = (uint8_t)dest,
                           .key = (uint8_t)key};
     changes(ch, actor_expect(ch, m.id, ok), op);
     actor_send(ch, &m);
@@ -213,8 +220,10 @@ static void publish(struct actor_channel *ch, uint32_t id)
 {
     struct model *model = ch->actor->model;
     struct model_message *msg = &model->messages[id];
-    SAY(ch, "publish message %u of %u bytes to '%s' as %s%s", id, msg->size, model->exchanges[msg->exchange].name,
-        msg->exchange ? routes[msg->route] : model->queues[msg->queue].name, msg->persistent ? "" : ", transient");
+    SAY(ch, "publish message %u of %u bytes to '%s' as %s%s", id, msg->size,
+        model->exchanges[msg->exchange].name,
+        msg->exchange ? routes[msg->route] : model->queues[msg->queue].name,
+        msg->persistent ? "" : ", transient");
     struct buf headers = {0}, bytes = {0}, body = {0};
     table_put_int(&headers, "h", msg->route);
     struct props props = {.flags = PROP_headers | PROP_delivery_mode};
@@ -231,7 +240,8 @@ static void publish(struct actor_channel *ch, uint32_t id)
         model_fly(model, id);
     ch->published++;
     id_ring_push_back(&ch->sent, id);
-    client_publish(&ch->actor->client, ch->number, &m, &(struct content){buf_slice(&bytes), buf_slice(&body)});
+    client_publish(&ch->actor->client, ch->number, &m,
+                   &(struct content){buf_slice(&bytes), buf_slice(&body)});
     buf_free(&headers);
     buf_free(&bytes);
     buf_free(&body);
@@ -292,8 +302,8 @@ static void consume_from(struct actor_channel *ch, int q)
     m.basic_consume.consumer_tag = slice_of_string(tag);
     m.basic_consume.no_ack = sub->no_ack;
     m.basic_consume.exclusive = chance(ch, 10);
-    SAY(ch, "consume %s as %s%s, prefetch %u", model->queues[q].name, tag, sub->no_ack ? " without acks" : "",
-        sub->prefetch);
+    SAY(ch, "consume %s as %s%s, prefetch %u", model->queues[q].name, tag,
+        sub->no_ack ? " without acks" : "", sub->prefetch);
     struct pending *p = actor_expect(ch, METHOD_basic_consume, METHOD_basic_consume_ok);
     needs_queue(ch, p, q);
     p->consumer = i;
@@ -311,7 +321,9 @@ static void consume(struct actor_channel *ch)
     consume_from(ch, pick_queue(ch));
 }
 
-/* So much to a queue with a slow consumer that its publisher is slowed down; and then perhaps the queue goes. */
+/* So much to a queue with a slow consumer that its publisher is slowed down; and then perhaps the
+ * queue goes.
+ * */
 static void flood(struct actor_channel *ch)
 {
     int q = pick_queue(ch);
@@ -370,7 +382,8 @@ static void qos(struct actor_channel *ch)
     m.basic_qos.global = chance(ch, 3);
     if (!m.basic_qos.global)
         ch->prefetch = m.basic_qos.prefetch_count;
-    SAY(ch, "prefetch %u%s", m.basic_qos.prefetch_count, m.basic_qos.global ? " of the channel" : "");
+    SAY(ch, "prefetch %u%s", m.basic_qos.prefetch_count,
+        m.basic_qos.global ? " of the channel" : "");
     actor_expect(ch, METHOD_basic_qos, METHOD_basic_qos_ok);
     actor_send(ch, &m);
 }
@@ -413,20 +426,24 @@ static void settle(struct actor_channel *ch)
     if (ch->held_count == 0 || ch->held[chosen].state != HELD || ch->recovering)
         return;
     uint64_t tag = ch->held[chosen].tag;
-    bool multiple = chance(ch, 3), ack = !chance(ch, 3), reject = !ack && !multiple && chance(ch, 2);
+    bool multiple = chance(ch, 3), ack = !chance(ch, 3),
+         reject = !ack && !multiple && chance(ch, 2);
     bool requeue = !ack && chance(ch, 2);
-    struct method m = {.id = ack ? METHOD_basic_ack : reject ? METHOD_basic_reject : METHOD_basic_nack};
+    struct method m = {.id = ack      ? METHOD_basic_ack
+                             : reject ? METHOD_basic_reject
+                                      : METHOD_basic_nack};
     if (ack)
         m.basic_ack = (struct amqp_basic_ack){tag, multiple};
     else if (reject)
         m.basic_reject = (struct amqp_basic_reject){tag, requeue};
     else
         m.basic_nack = (struct amqp_basic_nack){tag, multiple, requeue};
-    SAY(ch, "%s %llu%s%s", method_name(m.id), (unsigned long long)tag, multiple ? " and before" : "",
-        requeue ? ", back to the queue" : "");
+    SAY(ch, "%s %llu%s%s", method_name(m.id), (unsigned long long)tag,
+        multiple ? " and before" : "", requeue ? ", back to the queue" : "");
     actor_send(ch, &m);
     for (size_t i = ch->held_count; i-- > 0;)
-        if (ch->held[i].state == HELD && (ch->held[i].tag == tag || (multiple && ch->held[i].tag < tag)))
+        if (ch->held[i].state == HELD &&
+            (ch->held[i].tag == tag || (multiple && ch->held[i].tag < tag)))
             settle_one(ch, i, requeue);
 }
 
@@ -461,13 +478,15 @@ static void close_channel(struct actor_channel *ch)
 void actor_leave(struct actor *actor)
 {
     uint64_t how = world_pick(actor->world, 4);
-    trace_line(&actor->world->trace, "client %u: leaves (%llu)", actor->index, (unsigned long long)how);
+    trace_line(&actor->world->trace, "client %u: leaves (%llu)", actor->index,
+               (unsigned long long)how);
     if (how < 2) {
         client_drop(&actor->client, how == 0);
     } else {
         actor->closing = true;
-        client_send(&actor->client, 0,
-                    &(struct method){.id = METHOD_connection_close, .connection_close.reply_code = 200});
+        client_send(
+            &actor->client, 0,
+            &(struct method){.id = METHOD_connection_close, .connection_close.reply_code = 200});
     }
 }
 
@@ -506,10 +525,20 @@ static const struct {
     void (*act)(struct actor_channel *ch);
     bool asks; /* adds to the pending requests */
 } deeds[] = {
-    {30, publish_some, false}, {60, settle, false},  {10, declare_queue, true},    {6, declare_exchange, true},
-    {1, delete_queue, true},   {1, delete_exchange, true}, {1, purge_queue, true}, {10, consume, true},
-    {4, cancel, true},         {6, get, true},       {3, qos, true},               {2, recover, true},
-    {2, close_channel, true},  {1, flood, true},
+    {30, publish_some, false},
+    {60, settle, false},
+    {10, declare_queue, true},
+    {6, declare_exchange, true},
+    {1, delete_queue, true},
+    {1, delete_exchange, true},
+    {1, purge_queue, true},
+    {10, consume, true},
+    {4, cancel, true},
+    {6, get, true},
+    {3, qos, true},
+    {2, recover, true},
+    {2, close_channel, true},
+    {1, flood, true},
 };
 
 static void act(struct actor_channel *ch)

@@ -1,4 +1,6 @@
-/* body.c - what the messages of the simulator carry, made from their ids so that every octet can be checked. */
+/* body.c - what the messages of the simulator carry, made from their ids so that every octet can be
+ * checked.
+ * */
 #include "protocol/table.h"
 #include "protocol/wire.h"
 #include "tests/sim/model.h"
@@ -12,7 +14,8 @@ static uint8_t filler(uint32_t id, size_t at)
 
 static void put_u32(uint8_t *at, uint32_t v)
 {
-    at[0] = (uint8_t)(v >> 24), at[1] = (uint8_t)(v >> 16), at[2] = (uint8_t)(v >> 8), at[3] = (uint8_t)v;
+    at[0] = (uint8_t)(v >> 24), at[1] = (uint8_t)(v >> 16), at[2] = (uint8_t)(v >> 8),
+    at[3] = (uint8_t)v;
 }
 
 void model_body(uint32_t id, uint32_t size, struct buf *body)
@@ -30,7 +33,8 @@ uint32_t model_read_body(const struct model *model, struct slice body)
 {
     assertf(body.len >= HEAD_BYTES, "a body of %zu bytes", body.len);
     uint32_t id = load_u32(body.at), size = load_u32(body.at + ID_BYTES);
-    assertf(id > 0 && id < model->message_count && size == body.len, "message %u of %zu bytes", id, body.len);
+    assertf(id > 0 && id < model->message_count && size == body.len, "message %u of %zu bytes", id,
+            body.len);
     assertf(model->messages[id].size == size, "message %u", id);
     for (size_t i = HEAD_BYTES; i < size; i++)
         assertf(body.at[i] == filler(id, i), "message %u differs at %zu", id, i);

@@ -7,7 +7,8 @@
 
 enum { METHOD_ROOM = 4096, READ_SIZE = 16 * 1024 };
 
-void client_init(struct client *client, struct world *world, const struct client_events *events, void *arg)
+void client_init(struct client *client, struct world *world, const struct client_events *events,
+                 void *arg)
 {
     *client = (struct client){.world = world, .events = events, .arg = arg};
 }
@@ -34,10 +35,12 @@ void client_free(struct client *client)
 void client_connect(struct client *client)
 {
     struct world *world = client->world;
-    struct peer peer = {.host = "127.0.0.1", .peer_host = "127.0.0.1", .port = 5672, .loopback = true};
+    struct peer peer = {
+        .host = "127.0.0.1", .peer_host = "127.0.0.1", .port = 5672, .loopback = true};
     assert(client->state == CLIENT_OFF && world->up);
     client->link = fakenet_connect(world->net);
-    struct connection *conn = server_accept(&world->server, &fakenet_transport, client->link, &peer);
+    struct connection *conn =
+        server_accept(&world->server, &fakenet_transport, client->link, &peer);
     fakenet_attach(client->link, &conn->stream);
     client->server_id = conn->id;
     client->state = CLIENT_HANDSHAKE;
@@ -58,7 +61,8 @@ void client_raw(struct client *client, const void *bytes, size_t size)
     client->encoded += size;
 }
 
-static void send_frame(struct client *client, enum frame_type type, uint16_t channel, struct slice payload)
+static void send_frame(struct client *client, enum frame_type type, uint16_t channel,
+                       struct slice payload)
 {
     uint8_t head[FRAME_HEAD_SIZE], end = FRAME_END;
     frame_write_head(head, type, channel, (uint32_t)payload.len);
@@ -208,7 +212,8 @@ static void cut_frames(struct client *client)
         size_t used = 0;
         struct slice in = slice_of(client->in.at + done, client->in.len - done);
         uint32_t most = client->state == CLIENT_OPEN ? client->frame_max : 8192;
-        enum frame_status status = in.len ? frame_cut(in, most, &frame, &used, &f) : FRAME_NEEDS_MORE;
+        enum frame_status status =
+            in.len ? frame_cut(in, most, &frame, &used, &f) : FRAME_NEEDS_MORE;
         assertf(status != FRAME_BAD, "the server sent a bad frame: %s", f.text);
         if (status == FRAME_NEEDS_MORE)
             break;
@@ -249,7 +254,8 @@ void client_turn(struct client *client)
         return;
     }
     uint8_t *room = buf_reserve(&client->in, READ_SIZE);
-    client->in.len += fakenet_client_read(client->link, room, 1 + (size_t)world_pick(client->world, READ_SIZE));
+    client->in.len +=
+        fakenet_client_read(client->link, room, 1 + (size_t)world_pick(client->world, READ_SIZE));
     cut_frames(client);
     if (client->link && fakenet_client_at_end(client->link))
         end(client);

@@ -1,5 +1,6 @@
 /* client.h - one end of a simulated connection: the handshake, frames out, frames in.
- * It knows the protocol and nothing of what its user wants: what comes in is told through the events. */
+ * It knows the protocol and nothing of what its user wants: what comes in is told through the
+ * events. */
 #ifndef TESTS_SIM_CLIENT_H
 #define TESTS_SIM_CLIENT_H
 
@@ -15,7 +16,8 @@ struct content {
 
 struct client_events {
     /* A method; `content` is NULL when it carries none. Slices are good until the call returns. */
-    void (*method)(void *arg, uint16_t channel, const struct method *m, const struct content *content);
+    void (*method)(void *arg, uint16_t channel, const struct method *m,
+                   const struct content *content);
     /* Nothing more comes: the stream ended, was reset, or was closed by client_drop. */
     void (*ended)(void *arg);
 };
@@ -39,12 +41,13 @@ struct client {
     uint32_t frame_max;
     uint16_t heartbeat_s;
     struct buf out, in;
-    uint64_t encoded;   /* bytes put into `out` since the connection began */
-    unsigned deaf;      /* turns in which it does not read */
+    uint64_t encoded; /* bytes put into `out` since the connection began */
+    unsigned deaf;    /* turns in which it does not read */
     struct client_inbox inboxes[CLIENT_CHANNELS];
 };
 
-void client_init(struct client *client, struct world *world, const struct client_events *events, void *arg);
+void client_init(struct client *client, struct world *world, const struct client_events *events,
+                 void *arg);
 void client_free(struct client *client);
 
 /* A new connection; must be OFF. */

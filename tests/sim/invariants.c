@@ -1,8 +1,10 @@
-/* invariants.c - the invariants of the whole server: walks through all that holds a message and counts.
+/* invariants.c - the invariants of the whole server: walks through all that holds a message and
+ * counts.
  *
- * I1 and I2: every holder is found exactly once, so references, journal references, queue.unacked and consumer.unacked
- * must come out right. I3 to I6 are queue_check's and vhost_check's. I7 is seen by the clients; I8 here: what waits to be
- * confirmed is not durable, and nothing else waits. */
+ * I1 and I2: every holder is found exactly once, so references, journal references, queue.unacked
+ * and consumer.unacked must come out right. I3 to I6 are queue_check's and vhost_check's. I7 is
+ * seen by the clients; I8 here: what waits to be confirmed is not durable, and nothing else waits.
+ */
 #include "tests/sim/invariants.h"
 
 #include <stdlib.h>
@@ -13,7 +15,7 @@
 RING(holder_ring, const void *);
 
 struct census {
-    struct holder_ring messages;  /* one for each reference */
+    struct holder_ring messages; /* one for each reference */
     struct holder_ring journalled;
     struct holder_ring queues;    /* one for each unacked item */
     struct holder_ring consumers; /* the same */
@@ -54,7 +56,7 @@ static void count_item(void *arg, uint64_t tag, const struct unacked_item *item)
 
 static void count_queues(struct census *census, const struct vhost *v)
 {
-    map_each(&v->queues, i) {
+    map_each (&v->queues, i) {
         const struct queue *q = v->queues.slots[i].value;
         for (size_t at = 0; at < q->order.fresh.size; at++)
             count_entry(census, entry_ring_at(&q->order.fresh, at));
@@ -68,11 +70,12 @@ static void count_queues(struct census *census, const struct vhost *v)
 /* Nobody waits for what is there. */
 static void check_parked(const struct channel *ch)
 {
-    list_each(node, &ch->parked) {
+    list_each (node, &ch->parked) {
         const struct consumer *c = container_of(node, struct consumer, place);
         assert(c->state == CONSUMER_PARKED);
         assertf(ch->consumer_unacked >= ch->global_prefetch || queue_ready(c->queue) == 0,
-                "a consumer is parked with %u of %u unacked", ch->consumer_unacked, ch->global_prefetch);
+                "a consumer is parked with %u of %u unacked", ch->consumer_unacked,
+                ch->global_prefetch);
     }
 }
 
@@ -83,11 +86,13 @@ static void check_confirms(const struct server *s, const struct channel *ch)
     assert(confirms->confirmed <= confirms->published);
     for (size_t i = 0; i < confirms->waiting.size; i++) {
         const struct confirm *confirm = confirm_ring_at(&confirms->waiting, i);
-        assertf(confirm->sequence > sequence && confirm->batch > batch, "confirm %llu of batch %llu",
-                (unsigned long long)confirm->sequence, (unsigned long long)confirm->batch);
+        assertf(confirm->sequence > sequence && confirm->batch > batch,
+                "confirm %llu of batch %llu", (unsigned long long)confirm->sequence,
+                (unsigned long long)confirm->batch);
         sequence = confirm->sequence, batch = confirm->batch;
     }
-    assert(ch->mode != CHANNEL_CONFIRM || ch->state != CHANNEL_OPEN || sequence == confirms->published);
+    assert(ch->mode != CHANNEL_CONFIRM || ch->state != CHANNEL_OPEN ||
+           sequence == confirms->published);
     assert(list_linked(&ch->confirming) == (confirms->waiting.size > 0));
 }
 
@@ -96,20 +101,23 @@ static void check_channel(struct census *census, const struct server *s, const s
     census->of_consumers = 0;
     unacked_each(&ch->unacked, count_item, census);
     tx_each(ch, count_item, count_message, census);
-    assertf(census->of_consumers == ch->consumer_unacked, "%zu of %u", census->of_consumers, ch->consumer_unacked);
+    assertf(census->of_consumers == ch->consumer_unacked, "%zu of %u", census->of_consumers,
+            ch->consumer_unacked);
     if (ch->assembly.message)
         count_message(census, ch->assembly.message);
     if (ch->state == CHANNEL_CLOSING)
         assert(ch->subscriptions.size == 0 && ch->assembly.state == ASSEMBLY_IDLE);
-    map_each(&ch->subscriptions, i) {
+    map_each (&ch->subscriptions, i) {
         const struct subscription *sub = ch->subscriptions.slots[i].value;
-        assert(sub->channel == ch && sub->consumer.state != CONSUMER_GONE && !sub->consumer.queue->deleted);
+        assert(sub->channel == ch && sub->consumer.state != CONSUMER_GONE &&
+               !sub->consumer.queue->deleted);
     }
     check_parked(ch);
     check_confirms(s, ch);
 }
 
-static void check_connection(struct census *census, const struct server *s, const struct connection *conn)
+static void check_connection(struct census *census, const struct server *s,
+                             const struct connection *conn)
 {
     size_t channels = 0;
     for (size_t i = 0; i < conn->channels.capacity; i++) {
@@ -163,13 +171,14 @@ static void check_references(struct census *census, const struct server *s)
     for (size_t at = 0; at < census->messages.size;) {
         const struct message *m = census->messages.slots[at];
         size_t holders = run(&census->messages, &at);
-        assertf(holders == m->refs, "a message has %u references and %zu holders", m->refs, holders);
+        assertf(holders == m->refs, "a message has %u references and %zu holders", m->refs,
+                holders);
     }
     for (size_t at = 0; at < census->journalled.size; live++) {
         const struct message *m = census->journalled.slots[at];
         size_t holders = run(&census->journalled, &at);
-        assertf(holders == m->journal_refs, "a message has %u journal references and %zu holders", m->journal_refs,
-                holders);
+        assertf(holders == m->journal_refs, "a message has %u journal references and %zu holders",
+                m->journal_refs, holders);
         assert(m->batch > 0);
     }
     store_stats(s->store, &stats);
@@ -185,7 +194,8 @@ static void check_unacked(struct census *census, const struct server *s)
     for (size_t at = 0; at < census->queues.size;) {
         const struct queue *q = census->queues.slots[at];
         size_t items = run(&census->queues, &at);
-        assertf(items == q->unacked, "queue %.*s has %zu unacked, %zu items", SLICE_ARG(q->name), q->unacked, items);
+        assertf(items == q->unacked, "queue %.*s has %zu unacked, %zu items", SLICE_ARG(q->name),
+                q->unacked, items);
         deleted += q->deleted;
     }
     for (size_t at = 0; at < census->consumers.size;) {
@@ -194,10 +204,10 @@ static void check_unacked(struct census *census, const struct server *s)
         assertf(items == c->unacked, "a consumer has %u unacked, %zu items", c->unacked, items);
     }
     size_t unacked = 0;
-    map_each(&s->vhosts, i) {
+    map_each (&s->vhosts, i) {
         const struct vhost *v = s->vhosts.slots[i].value;
         named += v->queues.size;
-        map_each(&v->queues, j) {
+        map_each (&v->queues, j) {
             const struct queue *q = v->queues.slots[j].value;
             unacked += q->unacked;
         }
@@ -210,13 +220,13 @@ static void check_unacked(struct census *census, const struct server *s)
 void invariants_check(const struct server *s, bool references)
 {
     struct census census = {0};
-    map_each(&s->vhosts, i)
+    map_each (&s->vhosts, i)
         vhost_check(s->vhosts.slots[i].value);
     if (!references)
         return;
-    list_each(node, &s->connections)
+    list_each (node, &s->connections)
         check_connection(&census, s, container_of(node, struct connection, link));
-    map_each(&s->vhosts, i)
+    map_each (&s->vhosts, i)
         count_queues(&census, s->vhosts.slots[i].value);
     queue_home_each_buried(&s->home, count_entry, &census);
     check_references(&census, s);

@@ -1,4 +1,5 @@
-/* invariants.h - the invariants of the whole server (docs/architecture.md, I1-I8), checked between turns. */
+/* invariants.h - the invariants of the whole server (docs/architecture.md, I1-I8), checked between
+ * turns. */
 #ifndef TESTS_SIM_INVARIANTS_H
 #define TESTS_SIM_INVARIANTS_H
 

@@ -41,8 +41,8 @@ void model_crash(struct model *model, uint64_t durable)
     }
     for (uint32_t id = 1; id < model->message_count; id++)
         for (int q = 0; q < MODEL_QUEUES; q++)
-            crash_cell(&model->messages[id], &model->messages[id].cells[q], model->queues[q].entity.durable,
-                       durable);
+            crash_cell(&model->messages[id], &model->messages[id].cells[q],
+                       model->queues[q].entity.durable, durable);
 }
 
 /* --- definitions --- */
@@ -68,8 +68,9 @@ static void judge_bindings(struct model *model, struct vhost *v, int source)
         for (int key = 0; key < MODEL_KEYS; key++) {
             struct buf args = {0};
             model_binding_args(model, source, key, &args);
-            bool there = x && d && exchange_find_binding(x, d, slice_of_string(model_binding_key(key)),
-                                                         buf_slice(&args));
+            bool there = x && d &&
+                         exchange_find_binding(x, d, slice_of_string(model_binding_key(key)),
+                                               buf_slice(&args));
             buf_free(&args);
             judge_entity(&model->bindings[source][dest][key], there, "the binding to", name);
         }
@@ -84,7 +85,8 @@ static void judge_definitions(struct model *model, struct vhost *v)
     }
     for (int i = 1; i < MODEL_EXCHANGES; i++) {
         struct model_exchange *x = &model->exchanges[i];
-        judge_entity(&x->entity, vhost_find_exchange(v, slice_of_string(x->name)), "exchange", x->name);
+        judge_entity(&x->entity, vhost_find_exchange(v, slice_of_string(x->name)), "exchange",
+                     x->name);
         judge_bindings(model, v, i);
     }
 }
@@ -98,12 +100,14 @@ struct judgement {
     uint32_t *last; /* by publisher: the last of its messages in this queue */
 };
 
-/* What a client has seen and could have acked comes back with the flag, after a crash, too: the mark of a delivery is on
- * disk before the delivery leaves, or the message is not on disk either. The flag may be there for more than was seen. */
+/* What a client has seen and could have acked comes back with the flag, after a crash, too: the
+ * mark of a delivery is on disk before the delivery leaves, or the message is not on disk either.
+ * The flag may be there for more than was seen. */
 static void judge_flag(struct judgement *j, struct cell *cell, uint32_t id, bool redelivered)
 {
     const char *name = j->model->queues[j->queue].name;
-    assertf(redelivered || !(cell->seen || cell->marked), "message %u in %s is not marked redelivered", id, name);
+    assertf(redelivered || !(cell->seen || cell->marked),
+            "message %u in %s is not marked redelivered", id, name);
     j->model->counts.flagged_unseen += redelivered && !cell->ever;
     cell->marked |= redelivered;
 }
@@ -118,10 +122,12 @@ static void judge_entry(void *arg, const struct entry *entry)
     struct cell *cell = &m->cells[j->queue];
     assertf(m->may >> j->queue & 1, "message %u is in %s, where it never went", id, name);
     assertf(!cell->there, "message %u is in %s twice", id, name);
-    assertf(cell->state < CELL_SETTLING, "message %u is in %s, but is in state %u", id, name, cell->state);
+    assertf(cell->state < CELL_SETTLING, "message %u is in %s, but is in state %u", id, name,
+            cell->state);
     assertf(entry->message->persistent == m->persistent, "message %u in %s", id, name);
     assert(m->publisher < PUBLISHERS_MAX);
-    assertf(j->last[m->publisher] < id, "in %s message %u comes after %u", name, id, j->last[m->publisher]);
+    assertf(j->last[m->publisher] < id, "in %s message %u comes after %u", name, id,
+            j->last[m->publisher]);
     j->last[m->publisher] = id;
     cell->there = true;
     judge_flag(j, cell, id, entry->redelivered);
@@ -134,7 +140,8 @@ static int by_sequence(const void *a, const void *b)
 }
 
 /* All waiting entries in the order in which they would go out. */
-static void each_entry(const struct queue *q, void (*each)(void *arg, const struct entry *entry), void *arg)
+static void each_entry(const struct queue *q, void (*each)(void *arg, const struct entry *entry),
+                       void *arg)
 {
     size_t count = queue_ready(q), at = 0;
     struct entry *all = mem_alloc((count + 1) * sizeof(*all));
@@ -179,7 +186,8 @@ static bool is_witness(const struct model *model, const struct model_message *m,
            !m->cells[queue].ever;
 }
 
-/* A transaction is in all queues that it certainly reached, or in none. Its messages have consecutive ids, or nearly. */
+/* A transaction is in all queues that it certainly reached, or in none. Its messages have
+ * consecutive ids, or nearly. */
 static void judge_groups(const struct model *model)
 {
     uint32_t group = 0, there = 0, missing = 0;

@@ -5,8 +5,8 @@ static const struct {
     const char *name;
     bool durable, auto_delete, exclusive, leaky;
 } queue_kinds[MODEL_QUEUES] = {
-    {"durable-0", true, false, false, false},  {"durable-1", true, false, false, false},
-    {"durable-2", true, false, false, false},  {"durable-leaky", true, false, false, true},
+    {"durable-0", true, false, false, false},    {"durable-1", true, false, false, false},
+    {"durable-2", true, false, false, false},    {"durable-leaky", true, false, false, true},
     {"transient-0", false, false, false, false}, {"transient-leaky", false, false, false, true},
     {"auto-durable", true, true, false, false},  {"auto-transient", false, true, false, true},
     {"exclusive-0", false, false, true, false},  {"exclusive-1", false, false, true, false},
@@ -16,8 +16,8 @@ static const struct {
     const char *name, *type;
     bool durable, auto_delete;
 } exchange_kinds[MODEL_EXCHANGES] = {
-    {"", "direct", true, false},         {"x-direct", "direct", true, false},
-    {"x-fanout", "fanout", true, false}, {"x-topic", "topic", true, false},
+    {"", "direct", true, false},           {"x-direct", "direct", true, false},
+    {"x-fanout", "fanout", true, false},   {"x-topic", "topic", true, false},
     {"x-headers", "headers", true, false}, {"x-transient", "topic", false, false},
     {"x-auto", "fanout", true, true},
 };
@@ -42,8 +42,9 @@ void model_init(struct model *model, struct world *world)
         for (int dest = 0; dest < MODEL_DESTS; dest++)
             for (int key = 0; key < MODEL_KEYS; key++)
                 model->bindings[i][dest][key].durable =
-                    exchange_kinds[i].durable && (dest < MODEL_QUEUES ? queue_kinds[dest].durable
-                                                                      : exchange_kinds[dest - MODEL_QUEUES].durable);
+                    exchange_kinds[i].durable &&
+                    (dest < MODEL_QUEUES ? queue_kinds[dest].durable
+                                         : exchange_kinds[dest - MODEL_QUEUES].durable);
     }
     model->exchanges[0].entity.known = PRESENT;
 }
@@ -67,7 +68,8 @@ static struct entity *entity_of(struct model *model, const struct model_op *op)
 
 /* Calls `each` for all bindings that go when the queue or exchange goes. */
 static void each_dependent(struct model *model, const struct model_op *op,
-                           void (*each)(struct model *model, struct entity *binding, int source, bool flag),
+                           void (*each)(struct model *model, struct entity *binding, int source,
+                                        bool flag),
                            bool flag)
 {
     int dest = op->kind == OP_QUEUE ? op->a : MODEL_QUEUES + op->a;
@@ -89,8 +91,10 @@ static void begin_removing(struct entity *entity)
         entity->known = UNSURE;
 }
 
-/* With its last binding an auto-delete exchange goes, too: as long as one may go, so may the exchange. */
-static void begin_binding_removal(struct model *model, struct entity *binding, int source, bool flag)
+/* With its last binding an auto-delete exchange goes, too: as long as one may go, so may the
+ * exchange. */
+static void begin_binding_removal(struct model *model, struct entity *binding, int source,
+                                  bool flag)
 {
     (void)flag;
     if (model->exchanges[source].auto_delete)
@@ -189,6 +193,8 @@ void model_end(struct model *model, const struct model_op *op, bool answered)
     each_dependent(model, op, end_binding_removal, gone);
     if (gone)
         entity->known = ABSENT;
+    if (op->kind == OP_QUEUE) /* when it went is not known; what was sent before may have gone with it */
+        model->queues[op->a].cleared = ++model->stamp;
     if (op->kind == OP_QUEUE && gone)
         drop_cells(model, op->a);
 }
@@ -218,7 +224,8 @@ void model_leak(struct model *model, int queue, bool begin)
 
 /* --- where messages go --- */
 
-/* Binding keys and what they match; for headers, h = key number, with any other key matching all. */
+/* Binding keys and what they match; for headers, h = key number, with any other key matching all.
+ */
 static const char *const binding_keys[MODEL_KEYS] = {"k.0", "k.1", "k.*", "#"};
 
 static bool matches(const struct model_exchange *x, int key, int route)
@@ -243,7 +250,8 @@ static uint16_t reach(const struct model *model, const struct model_message *m, 
     uint16_t queues = 0;
     uint8_t seen = (uint8_t)(1 << m->exchange), todo = seen;
     if (m->exchange == 0)
-        return !sure || model->queues[m->queue].entity.known == PRESENT ? (uint16_t)(1 << m->queue) : 0;
+        return !sure || model->queues[m->queue].entity.known == PRESENT ? (uint16_t)(1 << m->queue)
+                                                                        : 0;
     while (todo) {
         int source = __builtin_ctz(todo);
         const struct model_exchange *x = &model->exchanges[source];
@@ -259,7 +267,8 @@ static uint16_t reach(const struct model *model, const struct model_message *m, 
             if (bound && dest < MODEL_QUEUES)
                 queues |= (uint16_t)(1 << dest);
             else if (bound && !(seen >> (dest - MODEL_QUEUES) & 1))
-                seen |= (uint8_t)(1 << (dest - MODEL_QUEUES)), todo |= (uint8_t)(1 << (dest - MODEL_QUEUES));
+                seen |= (uint8_t)(1 << (dest - MODEL_QUEUES)),
+                    todo |= (uint8_t)(1 << (dest - MODEL_QUEUES));
         }
     }
     return queues;
@@ -317,7 +326,8 @@ void model_land(struct model *model, uint32_t id, uint64_t batch)
         struct cell *cell = &m->cells[q];
         if (!(m->must >> q & 1))
             continue;
-        assertf(!m->returned, "message %u was returned, but it had a way to %s", id, model->queues[q].name);
+        assertf(!m->returned, "message %u was returned, but it had a way to %s", id,
+                model->queues[q].name);
         if (cell->state == CELL_NONE)
             cell->state = CELL_MUST, cell->batch = batch;
         else if (cell->state == CELL_MUST && batch < cell->batch)
@@ -363,9 +373,10 @@ void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered
     if (manner != MANNER_LATE && cell->state != CELL_DROPPED) {
         assertf(cell->state != CELL_SETTLED, "message %u from %s was settled before", id, name);
         assertf(cell->state != CELL_SETTLING || redelivered, "message %u from %s twice", id, name);
-        assertf(redelivered || !(cell->seen || cell->marked), "message %u from %s is not marked redelivered", id,
-                name);
-        bool stable = q->entity.known == PRESENT && !q->purging && !q->leaks && m->stamp > q->cleared;
+        assertf(redelivered || !(cell->seen || cell->marked),
+                "message %u from %s is not marked redelivered", id, name);
+        bool stable =
+            q->entity.known == PRESENT && !q->purging && !q->leaks && m->stamp > q->cleared;
         if (stable && (cell->state == CELL_NONE || cell->state == CELL_MAYBE)) {
             cell->state = CELL_MUST;
             cell->batch = store_open_batch(model->world->server.store);

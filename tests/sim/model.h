@@ -1,9 +1,10 @@
 /* model.h - what the server must, may and may not hold, as far as its clients can know.
  *
- * Clients run side by side, so an observer outside does not know the order in which the server takes their requests.
- * The model knows only what follows from answers: a thing is PRESENT or ABSENT when the answer says so and no
- * opposite request was under way meanwhile, else UNSURE. A message must be in a queue when all on its way was PRESENT
- * from before it was sent until it was confirmed.
+ * Clients run side by side, so an observer outside does not know the order in which the server
+ * takes their requests. The model knows only what follows from answers: a thing is PRESENT or
+ * ABSENT when the answer says so and no opposite request was under way meanwhile, else UNSURE. A
+ * message must be in a queue when all on its way was PRESENT from before it was sent until it was
+ * confirmed.
  *
  * cells: (message, queue)
  *   NONE      may be there if the queue is among `may`
@@ -23,8 +24,8 @@ enum {
     MODEL_QUEUES = 10,
     MODEL_EXCHANGES = 7, /* 0 is the default exchange */
     MODEL_DESTS = MODEL_QUEUES + MODEL_EXCHANGES,
-    MODEL_KEYS = 4,      /* of bindings */
-    MODEL_ROUTES = 3,    /* routing keys of messages, and their values of header h */
+    MODEL_KEYS = 4,   /* of bindings */
+    MODEL_ROUTES = 3, /* routing keys of messages, and their values of header h */
 };
 
 enum known { ABSENT, PRESENT, UNSURE };
@@ -41,7 +42,7 @@ struct model_queue {
     const char *name;
     bool auto_delete, exclusive, leaky; /* leaky: may be consumed with no_ack */
     unsigned purging, leaks;
-    uint64_t cleared;                   /* stamp of the last request that may empty it */
+    uint64_t cleared; /* stamp of the last request that may empty it */
 };
 
 struct model_exchange {
@@ -50,25 +51,33 @@ struct model_exchange {
     bool auto_delete;
 };
 
-enum cell_state { CELL_NONE, CELL_MUST, CELL_MAYBE, CELL_SETTLING, CELL_SETTLED, CELL_DROPPED, CELL_GONE };
+enum cell_state {
+    CELL_NONE,
+    CELL_MUST,
+    CELL_MAYBE,
+    CELL_SETTLING,
+    CELL_SETTLED,
+    CELL_DROPPED,
+    CELL_GONE
+};
 
 struct cell {
     uint8_t state;
-    bool seen;           /* by a client, in this life of the server */
-    bool marked;         /* flagged as redelivered after a restart */
-    bool there;          /* scratch of model_check_memory */
-    bool ever;           /* seen, whenever */
+    bool seen;   /* by a client, in this life of the server */
+    bool marked; /* flagged as redelivered after a restart */
+    bool there;  /* scratch of model_check_memory */
+    bool ever;   /* seen, whenever */
     uint64_t batch;
 };
 
 struct model_message {
-    uint32_t publisher;  /* channel of publish, never reused */
-    uint32_t size;       /* of the body */
+    uint32_t publisher;             /* channel of publish, never reused */
+    uint32_t size;                  /* of the body */
     uint8_t exchange, route, queue; /* queue: of the default exchange */
     bool persistent, mandatory, returned;
-    bool flown, flying;  /* it was given to the server; it still is on its way */
-    uint32_t group;      /* of the transaction it was committed in, 0 = none */
-    uint16_t must, may;  /* queues */
+    bool flown, flying; /* it was given to the server; it still is on its way */
+    uint32_t group;     /* of the transaction it was committed in, 0 = none */
+    uint16_t must, may; /* queues */
     uint64_t stamp;
     struct cell cells[MODEL_QUEUES];
 };
@@ -86,7 +95,7 @@ struct model {
     struct entity bindings[MODEL_EXCHANGES][MODEL_DESTS][MODEL_KEYS];
     struct model_message *messages; /* by id; 0 is none */
     uint32_t message_count, message_capacity;
-    uint32_t *flying;               /* ids of those published and not resolved */
+    uint32_t *flying; /* ids of those published and not resolved */
     size_t flying_count, flying_capacity;
     uint64_t stamp;
     uint32_t publishers, floods; /* channels that ever published; floods that are still to come */
@@ -132,9 +141,11 @@ void model_lose(struct model *model, uint32_t id);
 void model_roll_back(struct model *model, uint32_t id);
 void model_return(struct model *model, uint32_t id);
 
-/* A client reads a delivery, that it may ack, that needs no ack, or that the server may have taken back meanwhile. */
+/* A client reads a delivery, that it may ack, that needs no ack, or that the server may have taken
+ * back meanwhile. */
 enum manner { MANNER_TO_ACK, MANNER_NO_ACK, MANNER_LATE };
-void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered, enum manner manner);
+void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered,
+                   enum manner manner);
 void model_settling(struct model *model, int queue, uint32_t id);
 /* The server has certainly dealt with it (`batch` as in model_land), or may have. */
 void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch);
@@ -142,8 +153,8 @@ void model_unsettled(struct model *model, int queue, uint32_t id);
 
 /* The server was killed; `durable` = the last batch that was certainly on disk. */
 void model_crash(struct model *model, uint64_t durable);
-/* Compares the server's memory with what must, may and must not be there, and learns from it. No client may have
- * anything under way. `recovered`: this is the first look after a restart. */
+/* Compares the server's memory with what must, may and must not be there, and learns from it. No
+ * client may have anything under way. `recovered`: this is the first look after a restart. */
 void model_check_memory(struct model *model, bool recovered);
 
 #endif

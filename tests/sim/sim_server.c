@@ -1,8 +1,10 @@
-/* sim_server.c - the whole server, simulated: random clients on a fake network, a fake disk that lags and forgets, kills and
- * restarts at random moments, and after each of them a comparison with what was promised. One seed is one run.
+/* sim_server.c - the whole server, simulated: random clients on a fake network, a fake disk that
+ * lags and forgets, kills and restarts at random moments, and after each of them a comparison with
+ * what was promised. One seed is one run.
  *
  * sim_server [--seed N] [--runs N] [--steps N] [--verbose]
- * Without a seed (nor SEED in the environment) it runs the regression seeds and then seeds 1 … N. */
+ * Without a seed (nor SEED in the environment) it runs the regression seeds and then seeds 1 … N.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -57,7 +59,8 @@ static bool all(const struct simulation *sim, bool (*is)(const struct actor *act
 /* A connection that has begun to end is not asked to be quiet. */
 static bool is_settled(const struct actor *actor)
 {
-    return actor_is_quiet(actor) || actor->closing || actor->dying || actor->client.state != CLIENT_OPEN;
+    return actor_is_quiet(actor) || actor->closing || actor->dying ||
+           actor->client.state != CLIENT_OPEN;
 }
 
 static bool is_quiet_server(const struct server *s)
@@ -75,7 +78,8 @@ static void quiesce(struct simulation *sim)
         calm_turn(sim);
         assertf(++turns < QUIET_TURNS_MAX, "some requests are never answered");
     }
-    for (turns = 0; !all(sim, actor_is_off) || !list_empty(&s->connections) || !is_quiet_server(s); turns++) {
+    for (turns = 0; !all(sim, actor_is_off) || !list_empty(&s->connections) || !is_quiet_server(s);
+         turns++) {
         for (unsigned i = 0; i < sim->actor_count; i++)
             if (sim->actors[i].client.state == CLIENT_OPEN && !sim->actors[i].closing)
                 actor_leave(&sim->actors[i]);
@@ -93,7 +97,8 @@ static void reopen(struct simulation *sim)
 {
     struct world *world = &sim->world;
     if (world_chance(world, 6)) { /* it may die while it recovers, too */
-        fakedisk_fail_at(world->disk, fakedisk_changes(world->disk) + 1 + world_pick(world, 12), EIO, true);
+        fakedisk_fail_at(world->disk, fakedisk_changes(world->disk) + 1 + world_pick(world, 12),
+                         EIO, true);
         if (world_open(world))
             world_crash(world, FAKEDISK_LOSE_SOME);
         else
@@ -110,7 +115,9 @@ static void crash(struct simulation *sim)
     struct world *world = &sim->world;
     enum fakedisk_loss loss = (enum fakedisk_loss)world_pick(world, 3);
     trace_line(&world->trace, "crash, %s of what was not synced is lost",
-               loss == FAKEDISK_LOSE_ALL ? "all" : loss == FAKEDISK_LOSE_SOME ? "some" : "nothing");
+               loss == FAKEDISK_LOSE_ALL    ? "all"
+               : loss == FAKEDISK_LOSE_SOME ? "some"
+                                            : "nothing");
     uint64_t durable = world_crash(world, loss);
     for (unsigned i = 0; i < sim->actor_count; i++)
         actor_bury(&sim->actors[i]);
@@ -159,16 +166,29 @@ static void disturb(struct simulation *sim)
         return;
     }
     switch (world_pick(world, 400)) {
-    case 0: crash(sim); break;
-    case 1: crash(sim); break;
-    case 2: stop(sim); break;
-    case 3: break_disk(sim); break;
+    case 0:
+        crash(sim);
+        break;
+    case 1:
+        crash(sim);
+        break;
+    case 2:
+        stop(sim);
+        break;
+    case 3:
+        break_disk(sim);
+        break;
     case 4:
     case 5:
     case 6:
-    case 7: world->lag = lags[world_pick(world, array_size(lags))]; break;
-    case 8: fakedisk_short_writes(world->disk, world_chance(world, 2)); break;
-    default: break;
+    case 7:
+        world->lag = lags[world_pick(world, array_size(lags))];
+        break;
+    case 8:
+        fakedisk_short_writes(world->disk, world_chance(world, 2));
+        break;
+    default:
+        break;
     }
 }
 
@@ -218,8 +238,9 @@ static struct outcome run(uint64_t seed, unsigned steps, bool verbose)
     fakedisk_fail_at(sim->world.disk, 0, 0, false);
     quiesce(sim);
     crash(sim);
-    struct outcome outcome = {sim->world.trace.hash, sim->world.trace.count, sim->world.turns, sim->crashes,
-                              sim->stops, sim->failures, sim->model.counts};
+    struct outcome outcome = {
+        sim->world.trace.hash, sim->world.trace.count, sim->world.turns, sim->crashes, sim->stops,
+        sim->failures,         sim->model.counts};
     close_simulation(sim);
     current = NULL;
     mem_free(sim);
@@ -235,7 +256,8 @@ static void last_words(void)
     fflush(stdout);
     fprintf(stderr, "--- the last events of seed %llu\n", (unsigned long long)current->world.seed);
     trace_print(&current->world.trace, stderr);
-    fprintf(stderr, "--- again: sim_server --seed %llu --verbose\n", (unsigned long long)current->world.seed);
+    fprintf(stderr, "--- again: sim_server --seed %llu --verbose\n",
+            (unsigned long long)current->world.seed);
     current = NULL;
 }
 
@@ -281,7 +303,8 @@ static void add(struct outcome *sum, const struct outcome *one)
     sum->turns += one->turns, sum->events += one->events;
     sum->crashes += one->crashes, sum->stops += one->stops, sum->failures += one->failures;
     sum->counts.published += one->counts.published, sum->counts.confirmed += one->counts.confirmed;
-    sum->counts.delivered += one->counts.delivered, sum->counts.redelivered += one->counts.redelivered;
+    sum->counts.delivered += one->counts.delivered,
+        sum->counts.redelivered += one->counts.redelivered;
     sum->counts.settled += one->counts.settled, sum->counts.returned += one->counts.returned;
     sum->counts.flagged_unseen += one->counts.flagged_unseen;
     sum->counts.musts += one->counts.musts, sum->counts.checked += one->counts.checked;
@@ -291,13 +314,17 @@ static void report(const struct outcome *sum, unsigned runs)
 {
     const struct model_counts *c = &sum->counts;
     printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu failures of the disk\n", runs,
-           (unsigned long long)sum->turns, (unsigned long long)sum->crashes, (unsigned long long)sum->stops,
-           (unsigned long long)sum->failures);
-    printf("%llu published, %llu confirmed, %llu returned, %llu delivered (%llu again), %llu settled\n",
-           (unsigned long long)c->published, (unsigned long long)c->confirmed, (unsigned long long)c->returned,
-           (unsigned long long)c->delivered, (unsigned long long)c->redelivered, (unsigned long long)c->settled);
-    printf("%llu of %llu places were sure to hold their message, %llu messages were flagged though never read\n",
-           (unsigned long long)c->musts, (unsigned long long)c->checked, (unsigned long long)c->flagged_unseen);
+           (unsigned long long)sum->turns, (unsigned long long)sum->crashes,
+           (unsigned long long)sum->stops, (unsigned long long)sum->failures);
+    printf("%llu published, %llu confirmed, %llu returned, %llu delivered (%llu again), %llu "
+           "settled\n",
+           (unsigned long long)c->published, (unsigned long long)c->confirmed,
+           (unsigned long long)c->returned, (unsigned long long)c->delivered,
+           (unsigned long long)c->redelivered, (unsigned long long)c->settled);
+    printf("%llu of %llu places were sure to hold their message, %llu messages were flagged though "
+           "never read\n",
+           (unsigned long long)c->musts, (unsigned long long)c->checked,
+           (unsigned long long)c->flagged_unseen);
 }
 
 /* Seeds that found something; what it was is in the log of the commit that adds one. */
@@ -321,8 +348,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; !args.seed && i < array_size(regressions); i++) {
         struct outcome first = run(regressions[i], args.steps, args.verbose);
         struct outcome again = run(regressions[i], args.steps, args.verbose);
-        assertf(first.hash == again.hash && first.events == again.events, "seed %llu is not one run",
-                (unsigned long long)regressions[i]);
+        assertf(first.hash == again.hash && first.events == again.events,
+                "seed %llu is not one run", (unsigned long long)regressions[i]);
         done += 2;
         add(&sum, &first);
     }

@@ -1,6 +1,7 @@
 /* world.c - everything around a simulated server.
  *
- * Nothing here or below asks the machine for time, chance or its name: a seed is the same run everywhere. */
+ * Nothing here or below asks the machine for time, chance or its name: a seed is the same run
+ * everywhere. */
 #include "tests/sim/world.h"
 
 #include <string.h>
@@ -122,7 +123,7 @@ void world_close(struct world *world)
 
 struct connection *world_connection(const struct world *world, uint64_t id)
 {
-    list_each(node, &world->server.connections) {
+    list_each (node, &world->server.connections) {
         struct connection *conn = container_of(node, struct connection, link);
         if (conn->id == id)
             return conn;

@@ -1,5 +1,5 @@
-/* world.h - everything around a simulated server: network, disk, clock and chance, all from one seed.
- * The world runs the server's turns, lets its disk lag behind, and kills it. */
+/* world.h - everything around a simulated server: network, disk, clock and chance, all from one
+ * seed. The world runs the server's turns, lets its disk lag behind, and kills it. */
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
 
@@ -16,11 +16,11 @@ struct world {
     struct fakedisk *disk;
     struct config config;
     struct server server;
-    bool up;                    /* the server runs */
-    bool log;                   /* the server's log to standard error */
+    bool up;  /* the server runs */
+    bool log; /* the server's log to standard error */
     uint64_t now_ns, turns;
-    unsigned lag;               /* one turn in so many is followed by a sync; 0 = none is */
-    uint64_t lives;             /* how often the server was opened */
+    unsigned lag;   /* one turn in so many is followed by a sync; 0 = none is */
+    uint64_t lives; /* how often the server was opened */
 };
 
 void world_init(struct world *world, uint64_t seed, bool verbose);
