@@ -136,12 +136,9 @@ void consume_credit(struct channel *ch, struct consumer *c)
     ch->consumer_unacked--;
     consumer_settled(c);
     release_subscription(container_of(c, struct subscription, consumer));
-    uint32_t used = ch->consumer_unacked;
-    while (!list_empty(&ch->parked) && used < ch->global_prefetch) {
-        struct consumer *next = list_first(&ch->parked, struct consumer, place);
-        consumer_unpark(next);
-        used += queue_ready(next->queue) > 0; /* one that has nothing to get takes no slot */
-    }
+    /* All of them: who takes the free slots is known only when all that wait for one have been asked. */
+    while (!list_empty(&ch->parked) && ch->consumer_unacked < ch->global_prefetch)
+        consumer_unpark(list_first(&ch->parked, struct consumer, place));
 }
 
 /* Answers with the message; what does not fit the peer's frames goes back unseen. */

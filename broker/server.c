@@ -63,6 +63,7 @@ static bool open_store(struct server *s, const struct server_options *options)
     struct store_options store = {
         .dir = s->config->data_dir,
         .io = options->io,
+        .segment_bytes = options->segment_bytes,
         .without_thread = options->simulated,
         .wake = options->simulated ? NULL : wake_loop,
         .wake_arg = s,
@@ -97,6 +98,7 @@ bool server_open(struct server *s, const struct server_options *options)
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
     queue_home_init(&s->home, &s->messages, NULL);
+    /* Whoever fails from here on leaves something that server_close can free. */
     if (!options->simulated)
         open_loop(s);
     if (!open_log(s, options->console) || !open_store(s, options))
@@ -157,9 +159,8 @@ void server_close(struct server *s)
 
 void server_abandon(struct server *s)
 {
+    close_connections(s); /* what that still gives to the store is in no batch that was handed over */
     store_abandon(&s->store);
-    s->home.store = NULL;
-    close_connections(s);
     free_state(s);
 }
 
