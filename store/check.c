@@ -15,6 +15,7 @@
 #include "store/definitions.h"
 #include "store/format.h"
 #include "store/journal.h"
+#include "store/schema.h"
 #include "store/survey.h"
 #include "store/view.h"
 
