@@ -1,9 +1,8 @@
 /* check.c - verifies a data directory.
  *
- * Owner: the offline tool. Everything goes through a view, so nothing on disk changes, whatever SQLite and the
- * recovery do to it.
- * Failure modes: what cannot be read is told and counts as damage; a directory that cannot be entered at all is a
- * status of its own. */
+ * Owner: the offline tool. Everything goes through a view, so nothing on disk changes, whatever
+ * SQLite and the recovery do to it. Failure modes: what cannot be read is told and counts as
+ * damage; a directory that cannot be entered at all is a status of its own. */
 #include "store/check.h"
 
 #include <errno.h>
@@ -126,7 +125,8 @@ static void check_definitions(struct check *c, const struct io *io)
                                                         "exchanges", "queues", "bindings"};
     fprintf(c->out, "%s/definitions.db: ok:", c->dir);
     for (unsigned kind = 0; kind < DEFINITION_KINDS; kind++)
-        fprintf(c->out, "%s %s %llu", kind ? "," : "", kinds[kind], (unsigned long long)c->definitions[kind]);
+        fprintf(c->out, "%s %s %llu", kind ? "," : "", kinds[kind],
+                (unsigned long long)c->definitions[kind]);
     fprintf(c->out, "; schema version %d\n", SCHEMA_VERSION);
 }
 
@@ -141,17 +141,21 @@ static void tell_segment(struct check *c)
     if (c->state == SURVEY_BLANK)
         fprintf(c->out, "%s: %s: never used\n", c->path, verdict);
     else if (c->state == SURVEY_FREE)
-        fprintf(c->out, "%s: %s: epoch %llu, free\n", c->path, verdict, (unsigned long long)c->segment.epoch);
+        fprintf(c->out, "%s: %s: epoch %llu, free\n", c->path, verdict,
+                (unsigned long long)c->segment.epoch);
     else if (c->state == SURVEY_IN_USE)
         fprintf(c->out,
-                "%s: %s: epoch %llu, %llu batches, %llu messages, %llu ranges of acks, %llu delivered marks, %llu of "
+                "%s: %s: epoch %llu, %llu batches, %llu messages, %llu ranges of acks, %llu "
+                "delivered marks, %llu of "
                 "%llu bytes\n",
-                c->path, verdict, (unsigned long long)c->segment.epoch, (unsigned long long)c->batches,
-                (unsigned long long)c->messages, (unsigned long long)c->acks, (unsigned long long)c->marks,
+                c->path, verdict, (unsigned long long)c->segment.epoch,
+                (unsigned long long)c->batches, (unsigned long long)c->messages,
+                (unsigned long long)c->acks, (unsigned long long)c->marks,
                 (unsigned long long)c->used, (unsigned long long)c->segment.bytes);
 }
 
-static void on_segment(void *arg, const char *path, const struct segment *segment, enum survey_state state)
+static void on_segment(void *arg, const char *path, const struct segment *segment,
+                       enum survey_state state)
 {
     struct check *c = arg;
     tell_segment(c);
@@ -196,7 +200,9 @@ static void on_damage(void *arg, const char *path, uint64_t offset, const char *
 static void on_torn(void *arg, const char *path, uint64_t offset)
 {
     struct check *c = arg;
-    fprintf(c->out, "%s: an unfinished batch at offset %llu: a start cuts it off, nothing in it was confirmed\n",
+    fprintf(c->out,
+            "%s: an unfinished batch at offset %llu: a start cuts it off, nothing in it was "
+            "confirmed\n",
             path, (unsigned long long)offset);
 }
 

@@ -31,7 +31,8 @@ int definitions_load(struct definitions *definitions, const struct recovery_sink
                      size_t error_size) __attribute__((warn_unused_result));
 
 /* SQLite's own verification of the whole file: calls `damage` with each thing it finds. */
-int definitions_verify(struct definitions *definitions, void (*damage)(void *arg, const char *what), void *arg)
+int definitions_verify(struct definitions *definitions,
+                       void (*damage)(void *arg, const char *what), void *arg)
     __attribute__((warn_unused_result));
 
 /* Appends a change; all bytes are copied. */

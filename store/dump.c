@@ -1,8 +1,8 @@
 /* dump.c - a data directory as text for people.
  *
  * Owner: the offline tool; it looks through a view, as a check does.
- * One line for each definition, file, batch and record. Bytes that are not printable ASCII are escaped as \xx, long
- * parts end with "…" and their size stands in front of them. */
+ * One line for each definition, file, batch and record. Bytes that are not printable ASCII are
+ * escaped as \xx, long parts end with "…" and their size stands in front of them. */
 #include "store/dump.h"
 
 #include <string.h>
@@ -62,7 +62,8 @@ static void print_definition(void *arg, const struct definition *d)
         fprintf(out, " %llu", (unsigned long long)d->id);
     if (d->kind >= DEFINITION_EXCHANGE)
         print_name(out, "vhost", d->vhost);
-    print_name(out, d->kind == DEFINITION_BINDING ? d->to_queue ? "queue" : "exchange" : "name", d->name);
+    print_name(out, d->kind == DEFINITION_BINDING ? d->to_queue ? "queue" : "exchange" : "name",
+               d->name);
     switch (d->kind) {
     case DEFINITION_USER:
         print_name(out, "tags", d->tags);
@@ -108,7 +109,8 @@ static void print_definitions(struct dump *dump, const struct io *io, const char
 
 /* The journal. */
 
-static void on_segment(void *arg, const char *path, const struct segment *segment, enum survey_state state)
+static void on_segment(void *arg, const char *path, const struct segment *segment,
+                       enum survey_state state)
 {
     static const char *const states[] = {[SURVEY_IN_USE] = "in use",
                                          [SURVEY_FREE] = "free",
@@ -117,8 +119,9 @@ static void on_segment(void *arg, const char *path, const struct segment *segmen
     struct dump *dump = arg;
     fprintf(dump->out, "segment %s %s", path, states[state]);
     if (state == SURVEY_IN_USE || state == SURVEY_FREE)
-        fprintf(dump->out, " epoch=%llu bytes=%llu after-batch=%llu", (unsigned long long)segment->epoch,
-                (unsigned long long)segment->bytes, (unsigned long long)segment->last_batch);
+        fprintf(dump->out, " epoch=%llu bytes=%llu after-batch=%llu",
+                (unsigned long long)segment->epoch, (unsigned long long)segment->bytes,
+                (unsigned long long)segment->last_batch);
     fputc('\n', dump->out);
 }
 
@@ -134,12 +137,14 @@ static void print_message(FILE *out, const uint8_t *record)
     const uint8_t *at = record + MESSAGE_HEADER_BYTES;
     fputs("message", out);
     for (uint32_t left = format_u32(record + MESSAGE_TARGETS); left; left--, at += TARGET_BYTES)
-        fprintf(out, " %llu:%llu", (unsigned long long)format_u64(at), (unsigned long long)format_u64(at + 8));
+        fprintf(out, " %llu:%llu", (unsigned long long)format_u64(at),
+                (unsigned long long)format_u64(at + 8));
     print_name(out, "exchange", cut(&at, format_u16(record + MESSAGE_EXCHANGE_LEN)));
     print_name(out, "key", cut(&at, format_u16(record + MESSAGE_KEY_LEN)));
     struct slice props = cut(&at, format_u32(record + MESSAGE_PROPS_LEN));
     print_sized(out, "properties", props);
-    print_sized(out, "body", slice_of(at, format_u32(record + RECORD_SIZE) - (size_t)(at - record)));
+    print_sized(out, "body",
+                slice_of(at, format_u32(record + RECORD_SIZE) - (size_t)(at - record)));
 }
 
 static void print_marks(FILE *out, const uint8_t *record)
@@ -161,9 +166,9 @@ static void on_batch(void *arg, const struct segment *segment, const struct read
     struct dump *dump = arg;
     uint64_t at = BATCH_HEADER_BYTES;
     (void)segment;
-    fprintf(dump->out, "batch %llu offset=%llu size=%llu oldest-epoch=%llu\n", (unsigned long long)batch->number,
-            (unsigned long long)batch->offset, (unsigned long long)batch->size,
-            (unsigned long long)batch->oldest);
+    fprintf(dump->out, "batch %llu offset=%llu size=%llu oldest-epoch=%llu\n",
+            (unsigned long long)batch->number, (unsigned long long)batch->offset,
+            (unsigned long long)batch->size, (unsigned long long)batch->oldest);
     for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
         const uint8_t *record = batch->bytes + at;
         uint32_t size = format_u32(record + RECORD_SIZE);

@@ -7,8 +7,9 @@
 #include "store/check.h"
 #include "store/io.h"
 
-/* Writes the definitions, then every batch and record of the journal with its place, to `out`; what is damaged is
- * named and passed over. The statuses are those of a check. Nothing on disk changes. */
+/* Writes the definitions, then every batch and record of the journal with its place, to `out`; what
+ * is damaged is named and passed over. The statuses are those of a check. Nothing on disk changes.
+ */
 enum check_status dump_run(const struct io *io, const char *dir, FILE *out);
 
 #endif

@@ -1,9 +1,9 @@
 /* survey.c - all of a journal, damaged or not.
  *
  * Owner: the offline tool, on a directory that no broker has open.
- * Behind a damaged place it goes on with the next batch whose checksum is right: checksums are seeded with the use
- * of the file and the place in it, so nothing else can look like one.
- * Failure modes: a call that fails is reported as damage of its file. */
+ * Behind a damaged place it goes on with the next batch whose checksum is right: checksums are
+ * seeded with the use of the file and the place in it, so nothing else can look like one. Failure
+ * modes: a call that fails is reported as damage of its file. */
 #include "store/survey.h"
 
 #include <errno.h>
@@ -75,8 +75,8 @@ static void tell_unusable(struct survey *s, const struct segment *segment, int f
     else if (verdict == READER_HEADER_DAMAGED)
         damage(s, 0, "the segment's header is not valid");
     else if (verdict == READER_HEADER_NEWER) {
-        snprintf(why, sizeof why, "its format has version %u, this program knows version %d", s->reader.version,
-                 FORMAT_VERSION);
+        snprintf(why, sizeof why, "its format has version %u, this program knows version %d",
+                 s->reader.version, FORMAT_VERSION);
         damage(s, SEGMENT_VERSION, why);
     }
 }
@@ -115,7 +115,8 @@ struct step {
 static int take_step(struct survey *s, const struct segment *segment, struct step *step)
 {
     *step = (struct step){0};
-    int failed = reader_batch(&s->reader, segment, segment->used, true, &step->batch, &step->verdict);
+    int failed =
+        reader_batch(&s->reader, segment, segment->used, true, &step->batch, &step->verdict);
     if (failed || step->verdict == READER_VALID)
         return failed;
     bool headed = step->verdict == READER_DAMAGED && step->batch.number > segment->last_batch;
@@ -146,7 +147,8 @@ static void find_oldest(struct survey *s)
 }
 
 /* True when the end of the segment's batches was reached. */
-static bool judge_bad_step(struct survey *s, struct segment *segment, const struct step *step, bool newest)
+static bool judge_bad_step(struct survey *s, struct segment *segment, const struct step *step,
+                           bool newest)
 {
     char why[160];
     uint64_t at = step->verdict == READER_DAMAGED ? step->batch.damage : segment->used;
@@ -165,7 +167,8 @@ static bool judge_bad_step(struct survey *s, struct segment *segment, const stru
     if (!newest && step->verdict == READER_DAMAGED)
         damage(s, at, "the record is not valid, but there are later segments");
     bool torn = false;
-    int failed = newest ? reader_torn(&s->reader, segment, segment->used, segment->last_batch, &torn) : 0;
+    int failed =
+        newest ? reader_torn(&s->reader, segment, segment->used, segment->last_batch, &torn) : 0;
     if (failed)
         call_failed(s, segment->used, failed);
     if (torn)
@@ -218,8 +221,9 @@ static void tell_missing(struct survey *s, uint64_t epoch, const struct segment 
 {
     char why[160];
     snprintf(s->path, sizeof s->path, "%s", s->dir);
-    snprintf(why, sizeof why, "the journal's segment of epoch %llu is missing (the next is journal-%06u.seg of "
-                              "epoch %llu)",
+    snprintf(why, sizeof why,
+             "the journal's segment of epoch %llu is missing (the next is journal-%06u.seg of "
+             "epoch %llu)",
              (unsigned long long)epoch, next->slot, (unsigned long long)next->epoch);
     damage(s, 0, why);
 }
@@ -241,7 +245,8 @@ int survey_run(const struct io *io, const char *dir, const struct survey_sink *s
             tell_missing(s, expected, segment);
         if (segment->epoch >= s->oldest)
             expected = segment->epoch + 1;
-        visit_segment(s, segment, i + 1 < s->found.size ? *segment_ring_at(&s->found, i + 1) : NULL);
+        visit_segment(s, segment,
+                      i + 1 < s->found.size ? *segment_ring_at(&s->found, i + 1) : NULL);
     }
     while (s->found.size)
         mem_free(segment_ring_pop_front(&s->found));

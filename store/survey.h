@@ -1,5 +1,6 @@
-/* survey.h - all of a journal, damaged or not: every segment, batch and record that can be read, and the place of
- * everything that cannot. The recovery stops at the first damage; this goes on behind it. */
+/* survey.h - all of a journal, damaged or not: every segment, batch and record that can be read,
+ * and the place of everything that cannot. The recovery stops at the first damage; this goes on
+ * behind it. */
 #ifndef STORE_SURVEY_H
 #define STORE_SURVEY_H
 
@@ -14,7 +15,8 @@ enum survey_state {
 
 struct survey_sink {
     /* A file begins. Files in use come in the order of the journal, those free before them. */
-    void (*segment)(void *arg, const char *path, const struct segment *segment, enum survey_state state);
+    void (*segment)(void *arg, const char *path, const struct segment *segment,
+                    enum survey_state state);
     /* A whole batch of the segment in use. */
     void (*batch)(void *arg, const struct segment *segment, const struct read_batch *batch);
     /* Something is wrong in the file (or directory) at this place. */

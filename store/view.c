@@ -1,8 +1,8 @@
 /* view.c - a data directory whose changes stay in memory.
  *
- * Owner: whoever checks or dumps a directory. A file is read through until the first change of it, which copies
- * it; from then on the copy is the file, under its name, until the view ends.
- * Failure modes: those of the table below; there is no disk to be full. */
+ * Owner: whoever checks or dumps a directory. A file is read through until the first change of it,
+ * which copies it; from then on the copy is the file, under its name, until the view ends. Failure
+ * modes: those of the table below; there is no disk to be full. */
 #include "store/view.h"
 
 #include <errno.h>
@@ -220,7 +220,8 @@ static int sync_dir(void *arg, const char *path)
 }
 
 /* Names of the directory itself: what is made here is not for those who list it. */
-static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name), void *ctx)
+static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name),
+                    void *ctx)
 {
     struct view *view = arg;
     return view->base->list(view->base->arg, path, each, ctx);

@@ -1,5 +1,6 @@
-/* view.h - a data directory that may be looked at as if it were ours: reads are the directory's, every change
- * stays in memory. What a start would do can be tried on it without touching a byte. */
+/* view.h - a data directory that may be looked at as if it were ours: reads are the directory's,
+ * every change stays in memory. What a start would do can be tried on it without touching a byte.
+ */
 #ifndef STORE_VIEW_H
 #define STORE_VIEW_H
 

@@ -193,8 +193,10 @@ def kill(broker, dice):
 def one_life(broker, ledger, dice, first, crash=kill):
     """Loads the broker until it crashes and starts it again; returns the publishers' next numbers."""
     ledger.life += 1
-    makers = [lambda p=p: Publisher(broker.address, ledger, dice.random(), p, first[p]) for p in range(len(first))]
-    makers += [lambda q=q: Consumer(broker.address, ledger, dice.random(), q, True) for q in QUEUES for _ in range(2)]
+    makers = [lambda p=p: Publisher(broker.address, ledger, dice.random(), p, first[p])
+              for p in range(len(first))]
+    makers += [lambda q=q: Consumer(broker.address, ledger, dice.random(), q, True)
+               for q in QUEUES for _ in range(2)]
     workers, following = [], list(first)
     try:
         for make in makers:

@@ -4,7 +4,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "wire"))
@@ -21,8 +20,8 @@ def load_crash():
 
 # Calls that change files and that powerloss.c does not stand in front of.
 NOT_COVERED = [b"pwritev", b"pwritev64", b"writev", b"fallocate", b"fallocate64", b"posix_fallocate",
-               b"posix_fallocate64", b"copy_file_range", b"sendfile64", b"truncate64", b"openat64", b"unlinkat",
-               b"renameat", b"link", b"syncfs", b"sync_file_range", b"msync"]
+               b"posix_fallocate64", b"copy_file_range", b"sendfile64", b"truncate64", b"openat64",
+               b"unlinkat", b"renameat", b"link", b"syncfs", b"sync_file_range", b"msync"]
 
 
 class Faulty(brokers.Leveret):
@@ -57,15 +56,13 @@ class Faulty(brokers.Leveret):
 
     def check(self):
         """None when `leveret store check` finds the directory clean, else what it said."""
-        result = subprocess.run([self.path, "store", "check", str(self.directory / "data")], capture_output=True,
-                                text=True, errors="replace", timeout=120, check=False)
-        return None if result.returncode == 0 else f"status {result.returncode}\n{result.stdout}{result.stderr}"
+        command = [self.path, "store", "check", str(self.directory / "data")]
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120,
+                                check=False)
+        if result.returncode == 0:
+            return None
+        return f"status {result.returncode}\n{result.stdout}{result.stderr}"
 
     def last_line(self):
         lines = (self.directory / "log").read_text(errors="replace").splitlines()
         return lines[-1] if lines else ""
-
-
-def free_space_full(broker):
-    """A file that means: the disk is full."""
-    return pathlib.Path(tempfile.mkdtemp(dir=broker.directory)) / "full"

@@ -1,16 +1,17 @@
-/* powerloss.c - preloaded into the broker: a disk that loses power, fails and fills up, and a clock that jumps.
+/* powerloss.c - preloaded into the broker: a disk that loses power, fails and fills up, and a clock
+ * that jumps.
  *
- * It stands between the program and the C library for the files below FAULTS_DIR. Settings of the environment:
- *   FAULTS_DIR      the data directory; FAULTS_SIDE a directory beside it, for files that may come back
- *   FAULTS_SEED     what is lost, and which writes are short
- *   FAULTS_PLUG     a named pipe: the power goes when something is written to it
- *   FAULTS_LOSE_AT  the power goes at the change of that number (writes, syncs, names)
- *   FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write, sync or name fails with that number, and all later ones
- *   FAULTS_FULL     while there is a file of that name, nothing can grow and nothing can be made: ENOSPC
- *   FAULTS_SHORT    if set, writes may be short or interrupted
- *   FAULTS_CLOCK    a file with the seconds that the wall clock is off
- * A sync that failed is final: a further sync of the same file, or a write to it, ends the process with status 99.
- * When the process ends by itself after a failed sync, what was not synced is lost as well. */
+ * It stands between the program and the C library for the files below FAULTS_DIR. Settings of the
+ * environment: FAULTS_DIR      the data directory; FAULTS_SIDE a directory beside it, for files
+ * that may come back FAULTS_SEED     what is lost, and which writes are short FAULTS_PLUG     a
+ * named pipe: the power goes when something is written to it FAULTS_LOSE_AT  the power goes at the
+ * change of that number (writes, syncs, names) FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write,
+ * sync or name fails with that number, and all later ones FAULTS_FULL     while there is a file of
+ * that name, nothing can grow and nothing can be made: ENOSPC FAULTS_SHORT    if set, writes may be
+ * short or interrupted FAULTS_CLOCK    a file with the seconds that the wall clock is off A sync
+ * that failed is final: a further sync of the same file, or a write to it, ends the process with
+ * status 99. When the process ends by itself after a failed sync, what was not synced is lost as
+ * well. */
 #include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,7 +48,8 @@ static struct {
     struct failure failure;
 } settings;
 
-/* The inside of this library calls the undo's plain calls, which come here again: they are passed through. */
+/* The inside of this library calls the undo's plain calls, which come here again: they are passed
+ * through. */
 static __thread bool inside;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t changes, counts[KINDS];
@@ -78,8 +80,8 @@ static _Noreturn void lose_power(const char *why)
 {
     inside = true;
     size_t lost = undo_lose();
-    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost\n", why, (unsigned long long)changes,
-            lost);
+    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost\n", why,
+            (unsigned long long)changes, lost);
     kill(getpid(), SIGKILL);
     for (;;)
         pause();
@@ -129,7 +131,8 @@ static void read_failure(const char *text)
 
 __attribute__((constructor)) static void begin(void)
 {
-    const char *dir = getenv("FAULTS_DIR"), *side = getenv("FAULTS_SIDE"), *seed = getenv("FAULTS_SEED");
+    const char *dir = getenv("FAULTS_DIR"), *side = getenv("FAULTS_SIDE"),
+               *seed = getenv("FAULTS_SEED");
     const char *lose_at = getenv("FAULTS_LOSE_AT");
     *(void **)&real.open = dlsym(RTLD_NEXT, "open");
     *(void **)&real.close = dlsym(RTLD_NEXT, "close");
@@ -166,7 +169,8 @@ __attribute__((constructor)) static void begin(void)
 static bool is_ours(const char *path)
 {
     size_t len = strlen(settings.dir);
-    return settings.on && !inside && strncmp(path, settings.dir, len) == 0 && (path[len] == '/' || path[len] == 0);
+    return settings.on && !inside && strncmp(path, settings.dir, len) == 0 &&
+           (path[len] == '/' || path[len] == 0);
 }
 
 static void enter(void)
@@ -188,8 +192,8 @@ static bool is_full(void)
     return settings.full && access(settings.full, F_OK) == 0;
 }
 
-/* Counts a change; true when it is to fail, with errno set. Pulls the plug when it is time, for a write after it
- * was done. */
+/* Counts a change; true when it is to fail, with errno set. Pulls the plug when it is time, for a
+ * write after it was done. */
 static bool change_fails(enum kind kind)
 {
     const struct failure *failure = &settings.failure;
@@ -197,7 +201,8 @@ static bool change_fails(enum kind kind)
     changes++;
     if (kind != WRITE && settings.lose_at && changes >= settings.lose_at)
         lose_power("the power went");
-    if (!failure->at || failure->kind != kind || number < failure->at || (number > failure->at && !failure->stays))
+    if (!failure->at || failure->kind != kind || number < failure->at ||
+        (number > failure->at && !failure->stays))
         return false;
     errno = failure->error;
     return true;
@@ -412,5 +417,6 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 
 /* The names that the C library has besides, for files larger than 2 GB. */
 int open64(const char *path, int flags, ...) __attribute__((alias("open")));
-ssize_t pwrite64(int fd, const void *bytes, size_t size, off_t offset) __attribute__((alias("pwrite")));
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off_t offset)
+    __attribute__((alias("pwrite")));
 int ftruncate64(int fd, off_t size) __attribute__((alias("ftruncate")));

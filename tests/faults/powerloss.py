@@ -2,7 +2,8 @@
 """powerloss.py - pulls the plug and breaks the disk under load, over and over, and counts what was promised.
 
 The load and the ledger are those of tests/crash/run.py. What ends each life of the broker:
-  plug    the power goes at a random moment: only what was synced is left, and random sectors and names of the rest
+  plug    the power goes at a random moment: only what was synced is left, and random sectors and names of
+          the rest
   count   the same at the Nth change of a file, which may be during recovery, or in the middle of a write
   write   the Nth write fails with EIO: the broker has to end with status 1 and one clear last line
   sync    the Nth fdatasync or fsync fails with EIO, and what was not synced is lost
@@ -153,7 +154,7 @@ def report(options, broker, ledger, broken):
     for line in ledger.wrong[:10] + [f"lost: {ident} on {queue}" for queue, ident in lost[:10]]:
         print("FAIL", line)
     print(", ".join(f"{count} x {kind}" for kind, count in sorted(broker.counts.items())))
-    print(f"{len(ledger.confirmed)} confirmed, {ledger.deliveries} deliveries, {ledger.repeats} of them again; "
+    print(f"{len(ledger.confirmed)} confirmed, {ledger.deliveries} deliveries, {ledger.repeats} again; "
           f"{len(lost)} lost, {len(ledger.wrong)} wrong")
     failed = bool(broken or lost or ledger.wrong or not ledger.confirmed)
     if failed:

@@ -1,10 +1,10 @@
 /* undo.c - what a power loss would take back.
  *
- * Owner: the preloaded library, under its lock. The first change of a sector keeps what was in it; a sync forgets
- * that. A name that was removed goes to a side directory until its directory is synced. Directories themselves are
- * durable at once.
- * A loss decides for each file: all unsynced sectors go, none, those behind a point, or each by chance; the size is
- * the old one, the new one or one between. Names go one by one; one that a surviving later change builds on stays. */
+ * Owner: the preloaded library, under its lock. The first change of a sector keeps what was in it;
+ * a sync forgets that. A name that was removed goes to a side directory until its directory is
+ * synced. Directories themselves are durable at once. A loss decides for each file: all unsynced
+ * sectors go, none, those behind a point, or each by chance; the size is the old one, the new one
+ * or one between. Names go one by one; one that a surviving later change builds on stays. */
 #include "tests/faults/undo.h"
 
 #include <assert.h>
@@ -80,8 +80,10 @@ struct undo_file *undo_file(int fd)
     assert(file_count < FILES_MAX);
     struct undo_file *file = calloc(1, sizeof *file);
     assert(file);
-    *file = (struct undo_file){
-        .dev = status.st_dev, .ino = status.st_ino, .fd = -1, .synced_size = (uint64_t)status.st_size};
+    *file = (struct undo_file){.dev = status.st_dev,
+                               .ino = status.st_ino,
+                               .fd = -1,
+                               .synced_size = (uint64_t)status.st_size};
     return files[file_count++] = file;
 }
 
@@ -187,7 +189,8 @@ static size_t lose_file(struct undo_file *file)
         const struct sector *sector = &file->sectors[i];
         if (!sector->used)
             continue;
-        bool goes = how < 5 || (how >= 8 && how < 12 ? sector->number >= point : how >= 12 && undo_dice(2));
+        bool goes =
+            how < 5 || (how >= 8 && how < 12 ? sector->number >= point : how >= 12 && undo_dice(2));
         if (!goes)
             continue;
         put(file, sector);
@@ -208,8 +211,8 @@ static size_t lose_file(struct undo_file *file)
 static void remember(enum change change, const char *from, const char *to, const char *saved)
 {
     assert(name_count < NAMES_MAX);
-    names[name_count++] = (struct name){
-        change, strdup(from), to ? strdup(to) : NULL, saved ? strdup(saved) : NULL};
+    names[name_count++] =
+        (struct name){change, strdup(from), to ? strdup(to) : NULL, saved ? strdup(saved) : NULL};
 }
 
 static void save_path(char *path)
@@ -286,7 +289,8 @@ static bool touches(const struct name *name, const char *path)
 static bool is_needed(size_t at, const bool *stays)
 {
     for (size_t i = at + 1; i < name_count; i++)
-        if (stays[i] && (touches(&names[i], names[at].from) || (names[at].to && touches(&names[i], names[at].to))))
+        if (stays[i] && (touches(&names[i], names[at].from) ||
+                         (names[at].to && touches(&names[i], names[at].to))))
             return true;
     return false;
 }
@@ -325,7 +329,8 @@ size_t undo_lose(void)
 {
     size_t lost = 0;
     for (size_t i = 0; i < file_count; i++)
-        if (files[i]->count || (files[i]->fd >= 0 && size_of(files[i]->fd) != files[i]->synced_size))
+        if (files[i]->count ||
+            (files[i]->fd >= 0 && size_of(files[i]->fd) != files[i]->synced_size))
             lost += lose_file(files[i]);
     return lost + lose_names();
 }

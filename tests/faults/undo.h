@@ -1,5 +1,6 @@
-/* undo.h - what a power loss would take back: the sectors, sizes and names that no sync has made durable yet.
- * Files stay as the program sees them until undo_lose. One caller at a time; offsets and sizes in bytes. */
+/* undo.h - what a power loss would take back: the sectors, sizes and names that no sync has made
+ * durable yet. Files stay as the program sees them until undo_lose. One caller at a time; offsets
+ * and sizes in bytes. */
 #ifndef TESTS_FAULTS_UNDO_H
 #define TESTS_FAULTS_UNDO_H
 
@@ -21,15 +22,16 @@ void undo_before_truncate(struct undo_file *file, int fd, uint64_t size);
 /* All of the file is durable. */
 void undo_synced(struct undo_file *file, int fd);
 
-/* After a file was made; in place of an unlink and a rename (they do it, as the system's calls would). */
+/* After a file was made; in place of an unlink and a rename (they do it, as the system's calls
+ * would). */
 void undo_created(const char *path);
 int undo_unlink(const char *path);
 int undo_rename(const char *from, const char *to);
 /* All names in the directory are durable. */
 void undo_synced_dir(const char *path);
 
-/* The plug is pulled: leaves what was synced and a random part of the rest. Returns how many sectors and names
- * were taken back. */
+/* The plug is pulled: leaves what was synced and a random part of the rest. Returns how many
+ * sectors and names were taken back. */
 size_t undo_lose(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* test_check.c - the offline check and dump: what they say of whole, damaged and foreign directories, and that they
- * agree with what a start does. */
+/* test_check.c - the offline check and dump: what they say of whole, damaged and foreign
+ * directories, and that they agree with what a start does. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -49,8 +49,9 @@ static void setup(void)
     disk = fakedisk_new(23);
     ck_assert_int_eq(try_start(), 0);
     store_define(store, &(struct definition){.kind = DEFINITION_VHOST, .name = SLICE("/")});
-    store_define(store, &(struct definition){
-                            .kind = DEFINITION_QUEUE, .id = 1, .vhost = SLICE("/"), .name = SLICE("q\n1")});
+    store_define(
+        store, &(struct definition){
+                   .kind = DEFINITION_QUEUE, .id = 1, .vhost = SLICE("/"), .name = SLICE("q\n1")});
     store_define(store, &(struct definition){.kind = DEFINITION_BINDING,
                                              .vhost = SLICE("/"),
                                              .source = SLICE("ex"),
@@ -123,7 +124,8 @@ static uint64_t batch_size(uint64_t offset)
     return format_u64(saved.at + offset + BATCH_SIZE);
 }
 
-/* Three batches, in `saved` as well; returns where the second and the third begin and where that ends. */
+/* Three batches, in `saved` as well; returns where the second and the third begin and where that
+ * ends. */
 static void three_batches(uint64_t at[3])
 {
     struct store_run run = {0};
@@ -148,10 +150,12 @@ START_TEST(clean_directory)
     char line[256];
     three_batches(at);
     ck_assert_int_eq(check(), CHECK_CLEAN);
-    expect_said(DEFINITIONS ": ok: vhosts 1, users 0, permissions 0, exchanges 0, queues 1, bindings 1; schema "
-                            "version 1\n");
+    expect_said(DEFINITIONS
+                ": ok: vhosts 1, users 0, permissions 0, exchanges 0, queues 1, bindings 1; schema "
+                "version 1\n");
     snprintf(line, sizeof line,
-             FIRST ": ok: epoch 1, 3 batches, 4 messages, 1 ranges of acks, 1 delivered marks, %llu of %d bytes\n",
+             FIRST ": ok: epoch 1, 3 batches, 4 messages, 1 ranges of acks, 1 delivered marks, "
+                   "%llu of %d bytes\n",
              (unsigned long long)at[2], SEGMENT);
     expect_said(line);
     expect_said("data: clean; a start recovers 2 messages\n");
@@ -164,7 +168,8 @@ START_TEST(dump_prints_everything)
     three_batches(at);
     ck_assert_int_eq(look(dump_run), CHECK_CLEAN);
     char wanted[2048];
-    unsigned long long one = HEADER + 56, two = one + format_u32(saved.at + one), b2 = at[0], b3 = at[1];
+    unsigned long long one = HEADER + 56, two = one + format_u32(saved.at + one), b2 = at[0],
+                       b3 = at[1];
     unsigned long long acks = b2 + 56 + format_u32(saved.at + b2 + 56);
     unsigned long long marks = b3 + 56 + format_u32(saved.at + b3 + 56);
     snprintf(wanted, sizeof wanted,
@@ -173,16 +178,20 @@ START_TEST(dump_prints_everything)
              "binding vhost=\"/\" queue=\"q\\0a1\" source=\"ex\" key=\"key\"\n"
              "segment " FIRST " in use epoch=1 bytes=16384 after-batch=0\n"
              "batch 2 offset=4096 size=%llu oldest-epoch=1\n"
-             "  %llu+52 message 1:1 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" body=5:\"first\"\n"
-             "  %llu+56 message 1:2 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" body=9:\"first too\"\n"
+             "  %llu+52 message 1:1 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" "
+             "body=5:\"first\"\n"
+             "  %llu+56 message 1:2 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" "
+             "body=9:\"first too\"\n"
              "batch 3 offset=%llu size=%llu oldest-epoch=1\n"
-             "  %llu+53 message 1:3 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" body=6:\"second\"\n"
+             "  %llu+53 message 1:3 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" "
+             "body=6:\"second\"\n"
              "  %llu+40 acks 1:1-2\n"
              "batch 4 offset=%llu size=%llu oldest-epoch=1\n"
-             "  %llu+52 message 1:4 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" body=5:\"third\"\n"
+             "  %llu+52 message 1:4 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" "
+             "body=5:\"third\"\n"
              "  %llu+32 delivered 1:3\n",
-             at[0] - (unsigned long long)HEADER, one, two, b2, at[1] - b2, b2 + 56, acks, b3, at[2] - b3, b3 + 56,
-             marks);
+             at[0] - (unsigned long long)HEADER, one, two, b2, at[1] - b2, b2 + 56, acks, b3,
+             at[2] - b3, b3 + 56, marks);
     ck_assert_str_eq(said, wanted);
 }
 END_TEST
@@ -201,15 +210,17 @@ START_TEST(long_parts_are_cut)
 }
 END_TEST
 
-/* The check calls damaged exactly what a start refuses; what follows in the file stays as it was. */
+/* The check calls damaged exactly what a start refuses; what follows in the file stays as it was.
+ */
 static void agree(uint64_t at, const char *what)
 {
     enum check_status status = check();
-    ck_assert_msg(status == CHECK_CLEAN || status == CHECK_DAMAGED, "%s %llu: %s", what, (unsigned long long)at,
-                  said);
+    ck_assert_msg(status == CHECK_CLEAN || status == CHECK_DAMAGED, "%s %llu: %s", what,
+                  (unsigned long long)at, said);
     int failed = try_start();
-    ck_assert_msg((failed == 0) == (status == CHECK_CLEAN), "%s %llu: a start says %d, the check:\n%s", what,
-                  (unsigned long long)at, failed, said);
+    ck_assert_msg((failed == 0) == (status == CHECK_CLEAN),
+                  "%s %llu: a start says %d, the check:\n%s", what, (unsigned long long)at, failed,
+                  said);
     stop();
 }
 
@@ -244,13 +255,17 @@ START_TEST(every_damage_is_named)
     saved.at[at[0] + 20] ^= 1;       /* the second batch's header */
     fakedisk_put(disk, FIRST, buf_slice(&saved));
     ck_assert_int_eq(check(), CHECK_DAMAGED);
-    snprintf(line, sizeof line,
-             FIRST ": damaged at offset %d: the record is not valid, but a later batch at offset %llu is\n",
-             HEADER + 56, (unsigned long long)at[1]);
+    snprintf(
+        line, sizeof line,
+        FIRST
+        ": damaged at offset %d: the record is not valid, but a later batch at offset %llu is\n",
+        HEADER + 56, (unsigned long long)at[1]);
     expect_said(line);
-    snprintf(line, sizeof line,
-             FIRST ": damaged at offset %llu: the batch is not valid, but a later batch at offset %llu is\n",
-             (unsigned long long)at[0], (unsigned long long)at[1]);
+    snprintf(
+        line, sizeof line,
+        FIRST
+        ": damaged at offset %llu: the batch is not valid, but a later batch at offset %llu is\n",
+        (unsigned long long)at[0], (unsigned long long)at[1]);
     expect_said(line);
     expect_said(" 1 batches, 1 messages, ");
     expect_said("data: damaged in 2 places; a start refuses: " FIRST ": damaged at offset ");
@@ -293,7 +308,8 @@ START_TEST(missing_segment)
     ck_assert_int_eq(check(), CHECK_CLEAN);
     ck_assert_int_eq(fakedisk_io(disk)->unlink(disk, SECOND), 0);
     ck_assert_int_eq(check(), CHECK_DAMAGED);
-    expect_said("data: damaged: the journal's segment of epoch 2 is missing (the next is journal-000003.seg of "
+    expect_said("data: damaged: the journal's segment of epoch 2 is missing (the next is "
+                "journal-000003.seg of "
                 "epoch 3)\n");
     expect_said("journal-000003.seg: ok: ");
 }
@@ -320,7 +336,8 @@ START_TEST(newer_format)
     format_put_u64(saved.at + SEGMENT_CHECKSUM, format_segment_checksum(saved.at));
     fakedisk_put(disk, FIRST, buf_slice(&saved));
     ck_assert_int_eq(check(), CHECK_DAMAGED);
-    expect_said(FIRST ": damaged at offset 8: its format has version 7, this program knows version 1\n");
+    expect_said(FIRST
+                ": damaged at offset 8: its format has version 7, this program knows version 1\n");
 }
 END_TEST
 
@@ -388,9 +405,11 @@ START_TEST(read_error_is_named)
     three_batches(at);
     ck_assert_int_eq(fakedisk_io(disk)->unlink(disk, "data/lock"), 0);
     ck_assert_int_eq(check(), CHECK_CLEAN); /* a copy without the lock file */
-    fakedisk_put(disk, "data/journal-000009.seg", SLICE("garbage that is longer than a header's fields, all of it"));
+    fakedisk_put(disk, "data/journal-000009.seg",
+                 SLICE("garbage that is longer than a header's fields, all of it"));
     ck_assert_int_eq(check(), CHECK_DAMAGED);
-    expect_said("data/journal-000009.seg: damaged at offset 0: the segment's header is not valid\n");
+    expect_said(
+        "data/journal-000009.seg: damaged at offset 0: the segment's header is not valid\n");
     expect_said(FIRST ": ok: ");
 }
 END_TEST
