@@ -256,7 +256,8 @@ static int step(sqlite3_stmt *statement)
 int definitions_apply(struct definitions *d, struct slice changes)
 {
     uint64_t id_max = d->queue_id_max;
-    assert(changes.len > 0);
+    assert(changes.len > 0 && !d->vfs.sync_failed);
+    d->vfs.error = 0;
     int code = step(d->begin);
     while (code == SQLITE_OK && changes.len) {
         struct definition definition;
@@ -270,9 +271,16 @@ int definitions_apply(struct definitions *d, struct slice changes)
         code = sqlite3_bind_int64(d->keep_id, 1, (int64_t)id_max);
         if (code == SQLITE_OK)
             code = step(d->keep_id);
-        d->queue_id_max = id_max;
     }
     if (code == SQLITE_OK)
         code = step(d->commit);
-    return code == SQLITE_OK ? 0 : schema_error(d, code);
+    if (code == SQLITE_OK)
+        d->queue_id_max = id_max;
+    int failed = code == SQLITE_OK ? 0 : schema_error(d, code);
+    /* SQLite keeps silent about a checkpoint that failed, even when it was the sync. */
+    if (d->vfs.sync_failed)
+        return io_is_full(d->vfs.error) || !d->vfs.error ? -EIO : d->vfs.error;
+    if (failed && !sqlite3_get_autocommit(d->db))
+        code = schema_run(d, "ROLLBACK");
+    return failed;
 }

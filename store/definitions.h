@@ -37,7 +37,8 @@ int definitions_verify(struct definitions *definitions,
 
 /* Appends a change; all bytes are copied. */
 void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine);
-/* Does the changes in order in one transaction; on disk when it returns 0, else -errno. */
+/* Does the changes in order in one transaction; on disk when it returns 0, else -errno. When there
+ * was no space (io_is_full) nothing was done, and it may be tried again. */
 int definitions_apply(struct definitions *definitions, struct slice changes)
     __attribute__((warn_unused_result));
 

@@ -63,6 +63,9 @@ class Faulty(brokers.Leveret):
             return None
         return f"status {result.returncode}\n{result.stdout}{result.stderr}"
 
+    def count_in_log(self, text):
+        return (self.directory / "log").read_text(errors="replace").count(text)
+
     def last_line(self):
         lines = (self.directory / "log").read_text(errors="replace").splitlines()
         return lines[-1] if lines else ""

@@ -8,6 +8,10 @@ The load and the ledger are those of tests/crash/run.py. What ends each life of 
   write   the Nth write fails with EIO: the broker has to end with status 1 and one clear last line
   sync    the Nth fdatasync or fsync fails with EIO, and what was not synced is lost
   kill    kill -9: nothing is lost but what the process had in memory
+  full    the disk is full for a while: the broker says so, confirms nothing and goes on when there is space;
+          then kill -9
+  dark    the power goes while the disk is full
+  term    SIGTERM while the disk is full: the broker ends with status 1 and says why
 After each, `leveret store check` has to call the directory clean.
 """
 import argparse
@@ -24,6 +28,9 @@ from faulty import brokers
 
 crash = faulty.load_crash()
 LIFE_SECONDS = 20
+FULL_KINDS = ("full", "dark", "term")
+NO_SPACE = "no space left: nothing is confirmed until there is some again"
+SPACE = "there is space again"
 LAST_LINE = "; stopping. Nothing was confirmed that is not on disk."
 
 
@@ -36,7 +43,7 @@ class Round:
         self.faults = {"SEED": dice.randrange(1, 1 << 62), **({"SHORT": 1} if dice.random() < 0.5 else {})}
         # Early ones hit the recovery, late ones the load.
         number = dice.choice([dice.randint(1, 12), dice.randint(1, 200), dice.randint(50, 1500)])
-        if self.kind == "plug":
+        if self.kind in ("plug", "dark"):
             self.plug = broker.directory / "plug"
             if not self.plug.exists():
                 os.mkfifo(self.plug)
@@ -45,16 +52,23 @@ class Round:
             self.faults["LOSE_AT"] = number
         elif self.kind in ("write", "sync"):
             self.faults["FAIL"] = f"{self.kind}:EIO:{number if self.kind == 'write' else number // 3 + 1}"
+        self.full = broker.directory / "full"
+        if self.kind in FULL_KINDS:
+            self.faults["FULL"] = self.full
 
     def end(self, _broker, dice):
         """Ends the life; as tests/crash/run.py calls it."""
         process = self.broker.process
-        if self.kind in ("plug", "kill"):
+        if self.kind in ("plug", "kill") + FULL_KINDS:
             time.sleep(dice.uniform(0.02, 0.8))  # the moment is what varies
-        if self.kind == "plug":
+        if self.kind in FULL_KINDS:
+            self.fill(dice)
+        if self.kind in ("plug", "dark"):
             self.plug.write_bytes(b"!")
-        elif self.kind == "kill":
+        elif self.kind in ("kill", "full"):
             process.send_signal(signal.SIGKILL)
+        elif self.kind == "term":
+            process.send_signal(signal.SIGTERM)
         try:
             status = process.wait(LIFE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -65,7 +79,36 @@ class Round:
             status = -signal.SIGKILL
         else:
             self.judge(status)
+        self.full.unlink(missing_ok=True)
         self.look()
+
+    def fill(self, dice):
+        """The disk is full from now on; for the kind `full`, until the broker has gone on with less of it."""
+        said = self.broker.count_in_log(NO_SPACE)
+        self.full.touch()
+        self.wait(lambda: self.broker.count_in_log(NO_SPACE) > said, "it does not say that the disk is full")
+        time.sleep(dice.uniform(0, 1.5))
+        confirmed = len(self.broker.ledger.confirmed)
+        if self.kind != "full":
+            return
+        time.sleep(0.1)  # what is under way to the clients arrives
+        confirmed = len(self.broker.ledger.confirmed)
+        time.sleep(0.3)
+        if len(self.broker.ledger.confirmed) != confirmed:
+            raise brokers.BrokerFailed("messages were confirmed on a full disk")
+        said = self.broker.count_in_log(SPACE)
+        self.full.unlink()
+        self.wait(lambda: self.broker.count_in_log(SPACE) > said, "it does not see that there is space")
+        self.wait(lambda: len(self.broker.ledger.confirmed) > confirmed + 200, "it does not go on")
+
+    def wait(self, condition, otherwise):
+        deadline = time.monotonic() + LIFE_SECONDS
+        while not condition():
+            if self.broker.process.poll() is not None:
+                raise brokers.BrokerFailed(f"{self.kind}: ended with {self.broker.process.returncode}")
+            if time.monotonic() > deadline:
+                raise brokers.BrokerFailed(otherwise)
+            time.sleep(0.02)
 
     def judge(self, status):
         line = self.broker.last_line()
@@ -75,6 +118,9 @@ class Round:
                 raise brokers.BrokerFailed(f"after a failed {self.kind}: status {status}, last line '{line}'")
             if "cannot write" in line and not line.endswith(LAST_LINE):
                 raise brokers.BrokerFailed(f"the last line is '{line}'")
+        elif self.kind == "term":
+            if status != 1 or "No space left on device" + LAST_LINE not in line:
+                raise brokers.BrokerFailed(f"SIGTERM on a full disk: status {status}, last line '{line}'")
         elif status != -signal.SIGKILL:
             raise brokers.BrokerFailed(f"{self.kind}: ended with {status}: '{line}'")
 
@@ -87,8 +133,9 @@ class Round:
 class Broker(faulty.Faulty):
     """Starts with the next round's faults; when one hits the start itself, that round is over."""
 
-    def __init__(self, leveret, library, dice, kinds):
+    def __init__(self, leveret, library, dice, kinds, ledger):
         super().__init__(leveret, library)
+        self.ledger = ledger
         self.dice, self.kinds = dice, kinds
         self.counts, self.round = collections.Counter(), None
 
@@ -112,13 +159,13 @@ def main():
     parser.add_argument("--leveret", required=True, metavar="PATH")
     parser.add_argument("--library", required=True, metavar="PATH", help="powerloss.so")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--kinds", default="plug,count,write,sync,kill")
+    parser.add_argument("--kinds", default="plug,count,write,sync,kill,full,dark,term")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--keep", action="store_true", help="leave the data of a failure behind")
     options = parser.parse_args()
     print(f"powerloss: seed {options.seed}", flush=True)
     dice, ledger = random.Random(options.seed), crash.Ledger()
-    broker = Broker(options.leveret, options.library, dice, options.kinds.split(","))
+    broker = Broker(options.leveret, options.library, dice, options.kinds.split(","), ledger)
     broken = None
     try:
         # The first life only declares, on a sound disk.
