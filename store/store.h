@@ -5,7 +5,6 @@
  * which commits the batch's definitions to SQLite, writes its records to the journal, calls fdatasync, and
  * only then makes its number durable. One number orders everything: what was put into batch n is on disk when
  * store_durable() >= n. A failed write or sync ends the process; lack of space is waited out.
- *
  * The store knows records, not queues: a message is four byte strings and a list of (queue id, sequence). */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
