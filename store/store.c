@@ -105,7 +105,9 @@ static int take_lock(struct store *store, char *error, size_t error_size)
         if (io_is_full(failed))
             failed = 0; /* the number is a courtesy; a broker must start on a full disk, to be drained */
     }
-    if (failed)
+    if (failed == -ENOTDIR)
+        snprintf(error, error_size, "%s: not a directory", store->dir);
+    else if (failed)
         snprintf(error, error_size, "%s: cannot lock it: %s", path, strerror(-failed));
     return failed;
 }
