@@ -166,6 +166,9 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
 {
     struct channel *ch = sub->channel;
     struct entry entry = queue_next(q, &sub->consumer);
+    uint64_t batch = sub->consumer.no_ack ? 0 : queue_delivery_batch(q, &entry);
+    if (batch)
+        connection_bar(ch->conn, batch);
     if (!write_delivery(sub, ch->delivery_tag + 1, &entry)) {
         refuse_header(q, sub, &entry);
         return false;
@@ -196,6 +199,19 @@ static bool set_aside(struct subscription *sub)
         return true;
     }
     return false;
+}
+
+void deliver_to_make_room(struct queue *q, uint64_t body_size)
+{
+    size_t bytes = 0;
+    while (list_linked(&q->ready_link) && queue_refuses(q, body_size)) {
+        struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
+        if (set_aside(sub))
+            continue;
+        if (!header_fits(sub->channel, order_first(&q->order)->message))
+            break; /* that ends a channel: not in the midst of a publish */
+        deliver_one(q, sub, &bytes);
+    }
 }
 
 /* Up to `max` messages of one queue; returns how many. */

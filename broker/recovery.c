@@ -141,6 +141,7 @@ static void finish_queue(struct recovery *r, struct returning *returning)
     uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
     if (q->next_sequence < floor)
         q->next_sequence = floor;
+    queue_restored(q);
 }
 
 /* A vhost and a user who may do everything in it (semantics 3, default objects). */
@@ -207,6 +208,7 @@ bool recovery_run(struct server *s)
     map_free(&r.queues);
     if (status < 0)
         return false;
+    s->next_queue_id = store_queue_id_next(s->store);
     if (s->vhosts.size == 0 && s->users.by_name.size == 0)
         make_defaults(s);
     apply_loopback_users(s);

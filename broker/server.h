@@ -47,7 +47,8 @@ struct server {
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
     uint64_t defined_batch;       /* the last batch with a change of definitions */
-    uint64_t next_connection_id;
+    uint64_t next_connection_id, last_exchange_id;
+    uint64_t next_queue_id;       /* the journal's names of queues: not used again after a restart either */
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
     struct server_counters counters;
@@ -63,6 +64,7 @@ struct server_options {
     const struct io *io;      /* NULL = the operating system's */
     FILE *console;            /* NULL = no log there */
     bool simulated;           /* no loop, no listeners, no disk thread */
+    size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
 };
 
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it

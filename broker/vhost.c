@@ -13,13 +13,6 @@ static const struct {
     {"amq.match", "headers", false},   {"amq.rabbitmq.trace", "topic", true},
 };
 
-static uint64_t new_id(struct server *s)
-{
-    /* Random, so that an id is never used again, whatever was deleted before a restart. SQLite's integers are signed. */
-    uint64_t id = rand_u64(&s->rand) >> 1;
-    return id ? id : 1;
-}
-
 /* The store's next batch carries the change; whoever must answer for it waits for that batch. */
 static void define(struct server *s, struct definition definition)
 {
@@ -109,7 +102,7 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
 {
     struct server *s = v->server;
     struct exchange *x =
-        exchange_new(name, properties->type, properties->args, new_id(s), rand_u64(&s->rand));
+        exchange_new(name, properties->type, properties->args, ++s->last_exchange_id, rand_u64(&s->rand));
     x->durable = properties->durable;
     x->auto_delete = properties->auto_delete;
     x->internal = properties->internal;
@@ -201,7 +194,8 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
                               const struct queue_properties *properties, bool stored)
 {
     struct server *s = v->server;
-    uint64_t id = properties->id ? properties->id : new_id(s);
+    uint64_t id = properties->id ? properties->id : s->next_queue_id++;
+    assert(id > 0);
     struct queue *q = queue_new(&s->home, name, properties->args, id);
     q->auto_delete = properties->auto_delete;
     q->exclusive_owner = properties->exclusive_owner;

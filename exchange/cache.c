@@ -5,8 +5,8 @@
  * since the last replacement: keys that come once do not drive out those that come often. */
 #include "exchange/cache.h"
 
+#include "base/assert.h"
 #include "base/mem.h"
-#include "exchange/digest.h"
 
 enum { KEY_MAX = 255, BLOCK_UNIT = 64 };
 
@@ -47,34 +47,31 @@ void cache_free(struct route_cache **freed)
     mem_free(cache);
 }
 
-static uint64_t hash_key(const struct route_cache *cache, const struct cache_key *key)
+/* The exchange changes the seed, which costs nothing. */
+static uint64_t hash_key(const struct route_cache *cache, uint64_t exchange_id, struct slice key)
 {
-    return digest_pair(slice_hash(key->key, cache->seed), key->exchange_id);
+    return slice_hash(key, cache->seed ^ (exchange_id << 32 | exchange_id >> 32));
 }
 
-static const uint8_t *key_bytes(const struct cache_slot *slot)
+static struct slice slot_key(const struct cache_slot *slot)
 {
-    return (const uint8_t *)(slot->block + slot->queue_count);
+    return slice_of(slot->block + slot->queue_count, slot->key_len);
 }
 
-static bool holds(const struct cache_slot *slot, const struct cache_key *key, uint64_t hash)
+const struct route_set *cache_find(struct route_cache *cache, uint64_t exchange_id, uint64_t generation,
+                                   struct slice key)
 {
-    return slot->hash == hash && slot->generation == key->generation &&
-           slot->exchange_id == key->exchange_id &&
-           slice_equal(slice_of(key_bytes(slot), slot->key_len), key->key);
-}
-
-const struct route_set *cache_find(struct route_cache *cache, const struct cache_key *key)
-{
-    assert(key->generation > 0);
-    uint64_t hash = hash_key(cache, key);
-    struct cache_slot *set = cache->sets[hash % CACHE_SETS];
-    for (size_t way = 0; way < CACHE_WAYS; way++) {
-        if (!holds(&set[way], key, hash))
+    assert(generation > 0);
+    uint64_t hash = hash_key(cache, exchange_id, key);
+    struct cache_slot *slot = cache->sets[hash % CACHE_SETS];
+    const struct cache_slot *end = slot + CACHE_WAYS;
+    for (; slot < end; slot++) {
+        if (slot->hash != hash || slot->generation != generation || slot->exchange_id != exchange_id ||
+            !slice_equal(slot_key(slot), key))
             continue;
-        set[way].hit = true;
-        cache->view.queues = set[way].block;
-        cache->view.size = set[way].queue_count;
+        slot->hit = true;
+        cache->view.queues = slot->block;
+        cache->view.size = slot->queue_count;
         return &cache->view;
     }
     return NULL;
@@ -101,23 +98,24 @@ static void make_room(struct cache_slot *slot, size_t size)
     slot->block_size = (uint16_t)rounded;
 }
 
-void cache_put(struct route_cache *cache, const struct cache_key *key, const struct route_set *set)
+void cache_put(struct route_cache *cache, uint64_t exchange_id, uint64_t generation, struct slice key,
+               const struct route_set *set)
 {
-    assert(key->generation > 0);
-    if (set->size > CACHE_QUEUES_MAX || key->key.len > KEY_MAX)
+    assert(generation > 0 && key.len <= KEY_MAX);
+    if (set->size > CACHE_QUEUES_MAX)
         return;
-    uint64_t hash = hash_key(cache, key);
-    struct cache_slot *slot = choose(cache->sets[hash % CACHE_SETS], key->generation);
-    size_t queue_bytes = set->size * sizeof(*slot->block);
-    make_room(slot, queue_bytes + key->key.len + 1);
+    uint64_t hash = hash_key(cache, exchange_id, key);
+    struct cache_slot *slot = choose(cache->sets[hash % CACHE_SETS], generation);
+    size_t queue_bytes = set->size * sizeof(slot->block[0]);
+    make_room(slot, queue_bytes + key.len + 1);
     slot->hash = hash;
-    slot->exchange_id = key->exchange_id;
-    slot->generation = key->generation;
+    slot->exchange_id = exchange_id;
+    slot->generation = generation;
     slot->queue_count = (uint16_t)set->size;
-    slot->key_len = (uint8_t)key->key.len;
+    slot->key_len = (uint8_t)key.len;
     slot->hit = false;
     if (set->size)
         memcpy(slot->block, set->queues, queue_bytes);
-    if (key->key.len)
-        memcpy(slot->block + set->size, key->key.at, key->key.len);
+    if (key.len)
+        memcpy(slot->block + set->size, key.at, key.len);
 }

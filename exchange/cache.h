@@ -11,18 +11,14 @@ enum { CACHE_SETS = 4096, CACHE_WAYS = 2, CACHE_QUEUES_MAX = 64 };
 
 struct route_cache;
 
-/* What a route depends on, apart from the topology. */
-struct cache_key {
-    uint64_t exchange_id;
-    uint64_t generation; /* > 0 */
-    struct slice key;    /* at most 255 bytes */
-};
-
 struct route_cache *cache_new(uint64_t seed);
 void cache_free(struct route_cache **cache);
-/* The route, valid until the next call with this cache, or NULL. */
-const struct route_set *cache_find(struct route_cache *cache, const struct cache_key *key);
-/* Copies the set's queues; does nothing when there are too many. */
-void cache_put(struct route_cache *cache, const struct cache_key *key, const struct route_set *set);
+/* The route of this exchange and key under this generation (> 0); valid until the next call with this
+ * cache. NULL when it is not known. */
+const struct route_set *cache_find(struct route_cache *cache, uint64_t exchange_id, uint64_t generation,
+                                   struct slice key);
+/* Copies the set's queues; does nothing when there are too many of them. `key` has at most 255 bytes. */
+void cache_put(struct route_cache *cache, uint64_t exchange_id, uint64_t generation, struct slice key,
+               const struct route_set *set);
 
 #endif

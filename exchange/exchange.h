@@ -52,10 +52,12 @@ struct exchange *exchange_new(struct slice name, const struct exchange_type *typ
 /* Unbinds what is still bound from it; the bindings that lead to it must be gone already. */
 void exchange_free(struct exchange **x);
 
-/* The binding with exactly this identity, NULL when there is none. Arguments compare by value in any order. */
+/* The binding with exactly this identity, NULL when there is none. Arguments compare by value in any
+ * order, the destination by address. */
 struct binding *exchange_find_binding(struct exchange *x, const struct dest *dest, struct slice key,
                                       struct slice args);
-/* Makes a binding that must not exist yet; NULL and *f set when the type refuses it (406). Copies key, args. */
+/* Makes a binding that must not exist yet; NULL and *f set when the type refuses it (406). Copies key and
+ * args, which must have passed table_check. */
 struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slice key,
                               struct slice args, struct fault *f);
 /* The default exchange's binding of a queue by its name: neither counted nor shown, never refused. */

@@ -94,13 +94,13 @@ const struct route_set *route(struct router *router, struct exchange *x, const s
         search(router, x, input);
         return &router->set;
     }
-    struct cache_key key = {x->id, router->generation, input->keys[0]};
+    struct slice key = input->keys[0];
     if (!router->cache)
         router->cache = cache_new(router->exchanges->seed);
-    const struct route_set *known = cache_find(router->cache, &key);
+    const struct route_set *known = cache_find(router->cache, x->id, router->generation, key);
     if (known)
         return known;
     if (search(router, x, input))
-        cache_put(router->cache, &key, &router->set);
+        cache_put(router->cache, x->id, router->generation, key, &router->set);
     return &router->set;
 }

@@ -43,7 +43,7 @@ void router_changed(struct router *router);
 const struct route_set *route(struct router *router, struct exchange *x,
                               const struct route_input *input);
 
-/* For exchange types, in match: adds a destination once (a queue to the set, an exchange to those pending). */
+/* For exchange types, in match: adds a destination once, a queue to the set, an exchange to those pending. */
 void route_add(struct route_set *set, struct dest *dest);
 
 #endif

@@ -27,7 +27,7 @@ struct topic {
 struct matching {
     struct topic *topic;
     struct route_set *set;
-    struct trie_words key;
+    struct words key;
 };
 
 static void *topic_new(uint64_t seed)
@@ -82,7 +82,7 @@ static void emit(const struct matching *m, const struct trie_node *node)
 static bool match_tail(const struct matching *m, const struct trie_node *node, unsigned i)
 {
     struct slice tail = trie_tail(node), word;
-    for (; trie_tail_word(&tail, &word); i++) {
+    for (; words_next(&tail, &word); i++) {
         if (i == m->key.count)
             return false;
         if (!slice_equal(word, m->key.words[i]) && !(word.len == 1 && word.at[0] == '*'))
@@ -165,7 +165,7 @@ static void topic_match(void *index, const struct route_input *input, struct sli
     struct matching m;
     m.topic = topic;
     m.set = set;
-    trie_split(key, &m.key);
+    words_split(key, &m.key);
     topic->stamp++;
     topic->now.size = topic->hashes.size = 0;
     push(&topic->now, TRIE_ROOT);

@@ -6,23 +6,14 @@
 #include "exchange/trie.h"
 
 #include "base/mem.h"
-#include "exchange/digest.h"
 
 enum { NODES_MIN = 16, SLOTS_MIN = 16 };
-
-/* A binding key with its wildcards in the one form. */
-struct pattern {
-    struct slice words[TRIE_WORDS_MAX];
-    uint8_t kinds[TRIE_WORDS_MAX];
-    unsigned count;
-    unsigned plain_from; /* there is no '#' from this word on */
-};
 
 void trie_init(struct trie *trie, uint64_t seed)
 {
     *trie = (struct trie){.seed = seed, .capacity = NODES_MIN, .used = TRIE_ROOT + 1};
     trie->nodes = mem_alloc(NODES_MIN * sizeof(*trie->nodes));
-    trie->nodes[TRIE_ROOT] = (struct trie_node){.kind = TRIE_STAR};
+    trie->nodes[TRIE_ROOT] = (struct trie_node){.kind = WORD_STAR};
 }
 
 void trie_free(struct trie *trie)
@@ -45,71 +36,18 @@ static void shrink_empty(struct trie *trie)
     trie->nodes[TRIE_ROOT].first = first;
 }
 
-void trie_split(struct slice key, struct trie_words *words)
-{
-    assertf(key.len <= TRIE_KEY_MAX, "key of %zu bytes", key.len);
-    words->count = 0;
-    if (key.len == 0)
-        return;
-    const uint8_t *start = key.at, *end = key.at + key.len;
-    for (const uint8_t *at = key.at; at < end; at++) {
-        if (*at != '.')
-            continue;
-        words->words[words->count++] = slice_of(start, (size_t)(at - start));
-        start = at + 1;
-    }
-    words->words[words->count++] = slice_of(start, (size_t)(end - start));
-}
-
 uint64_t trie_hash(const struct trie *trie, struct slice word)
 {
     return slice_hash(word, trie->seed);
 }
 
-static enum trie_kind kind_of(struct slice word)
-{
-    if (word.len != 1)
-        return TRIE_LITERAL;
-    return word.at[0] == '*' ? TRIE_STAR : word.at[0] == '#' ? TRIE_HASH : TRIE_LITERAL;
-}
-
-static void append(struct pattern *p, enum trie_kind kind, struct slice word)
-{
-    p->kinds[p->count] = (uint8_t)kind;
-    p->words[p->count++] = word;
-    if (kind == TRIE_HASH)
-        p->plain_from = p->count;
-}
-
-/* A run of wildcards becomes its stars and then, if it had any '#', one '#'. */
-static void parse(struct slice key, struct pattern *p)
-{
-    struct trie_words raw;
-    trie_split(key, &raw);
-    p->count = p->plain_from = 0;
-    bool hash = false;
-    for (unsigned i = 0; i < raw.count; i++) {
-        enum trie_kind kind = kind_of(raw.words[i]);
-        if (kind == TRIE_HASH) {
-            hash = true;
-            continue;
-        }
-        if (kind == TRIE_LITERAL && hash) {
-            append(p, TRIE_HASH, SLICE("#"));
-            hash = false;
-        }
-        append(p, kind, raw.words[i]);
-    }
-    if (hash)
-        append(p, TRIE_HASH, SLICE("#"));
-}
-
 /* Bytes of the words from `i` on, each with its leading '.'. */
-static size_t tail_bytes(const struct pattern *p, unsigned i)
+static size_t tail_bytes(const struct word_pattern *p, unsigned i)
 {
     size_t bytes = 0;
     for (; i < p->count; i++)
         bytes += 1 + p->words[i].len;
+    assertf(bytes <= WORDS_KEY_MAX, "a tail of %zu bytes", bytes);
     return bytes;
 }
 
@@ -120,25 +58,10 @@ struct slice trie_tail(const struct trie_node *node)
     return slice_of(key.at + key.len - node->tail_len, node->tail_len);
 }
 
-bool trie_tail_word(struct slice *tail, struct slice *word)
-{
-    if (tail->len == 0)
-        return false;
-    assert(tail->at[0] == '.');
-    const uint8_t *start = tail->at + 1, *end = tail->at + tail->len;
-    const uint8_t *dot = memchr(start, '.', (size_t)(end - start));
-    const uint8_t *stop = dot ? dot : end;
-    *word = slice_of(start, (size_t)(stop - start));
-    *tail = slice_of(stop, (size_t)(end - stop));
-    return true;
-}
-
-static bool tail_is(const struct trie_node *node, const struct pattern *p, unsigned i)
+static bool tail_is(const struct trie_node *node, const struct word_pattern *p, unsigned i)
 {
     struct slice tail = trie_tail(node), word;
-    if (i < p->plain_from)
-        return false; /* a '#' is to come, and no tail has one */
-    for (; trie_tail_word(&tail, &word); i++)
+    for (; words_next(&tail, &word); i++)
         if (i == p->count || !slice_equal(word, p->words[i]))
             return false;
     return i == p->count;
@@ -158,7 +81,8 @@ static bool word_is(const struct trie_node *node, struct slice word)
 
 static uint32_t child_tag(uint32_t node, uint64_t word_hash)
 {
-    return (uint32_t)digest_pair(word_hash, node);
+    uint64_t mixed = (word_hash ^ node) * UINT64_C(0x9E3779B97F4A7C15);
+    return (uint32_t)(mixed >> 32);
 }
 
 uint32_t trie_child(const struct trie *trie, uint32_t node, struct slice word, uint64_t word_hash)
@@ -233,15 +157,15 @@ static void remove_slot(struct trie *trie, uint32_t node)
 }
 
 /* An unlinked node. The array may move. */
-static uint32_t take_node(struct trie *trie, enum trie_kind kind)
+static uint32_t take_node(struct trie *trie, enum word_kind kind)
 {
     uint32_t node = trie->free_list;
     if (node) {
         trie->free_list = trie->nodes[node].parent;
     } else {
         if (trie->used == trie->capacity) {
-            assertf(trie->capacity <= UINT32_MAX / 2, "%u nodes", trie->capacity);
-            trie->capacity *= 2;
+            assertf(trie->capacity < UINT32_MAX / 2, "%u nodes", trie->capacity);
+            trie->capacity += trie->capacity / 4; /* large blocks move without being copied */
             trie->nodes = mem_realloc(trie->nodes, trie->capacity * sizeof(*trie->nodes));
         }
         node = trie->used++;
@@ -254,7 +178,7 @@ static uint32_t take_node(struct trie *trie, enum trie_kind kind)
 static void release_node(struct trie *trie, uint32_t node)
 {
     assert(node != TRIE_ROOT && trie->live > 0);
-    if (trie->nodes[node].kind == TRIE_LITERAL)
+    if (trie->nodes[node].kind == WORD_LITERAL)
         mem_free(trie->nodes[node].word);
     trie->nodes[node].parent = trie->free_list;
     trie->free_list = node;
@@ -267,12 +191,12 @@ static void link_child(struct trie *trie, uint32_t parent, uint32_t node, uint64
     struct trie_node *child = &trie->nodes[node], *above = &trie->nodes[parent];
     child->parent = parent;
     above->children++;
-    if (child->kind == TRIE_LITERAL) {
+    if (child->kind == WORD_LITERAL) {
         child->tag = child_tag(parent, word_hash);
         add_slot(trie, node);
         return;
     }
-    uint32_t *place = child->kind == TRIE_STAR ? &above->star : &above->hash;
+    uint32_t *place = child->kind == WORD_STAR ? &above->star : &above->hash;
     assert(*place == 0);
     *place = node;
 }
@@ -282,9 +206,9 @@ static void unlink_child(struct trie *trie, uint32_t node)
     struct trie_node *child = &trie->nodes[node], *above = &trie->nodes[child->parent];
     assert(above->children > 0);
     above->children--;
-    if (child->kind == TRIE_LITERAL)
+    if (child->kind == WORD_LITERAL)
         remove_slot(trie, node);
-    else if (child->kind == TRIE_STAR)
+    else if (child->kind == WORD_STAR)
         above->star = 0;
     else
         above->hash = 0;
@@ -292,7 +216,7 @@ static void unlink_child(struct trie *trie, uint32_t node)
 
 static uint8_t *copy_word(struct slice word)
 {
-    assert(word.len <= TRIE_KEY_MAX);
+    assert(word.len <= WORDS_KEY_MAX);
     uint8_t *copy = mem_alloc(1 + word.len);
     copy[0] = (uint8_t)word.len;
     if (word.len)
@@ -307,23 +231,23 @@ static uint32_t split_tail(struct trie *trie, uint32_t low, struct slice word)
     uint32_t high = take_node(trie, trie->nodes[low].kind);
     struct trie_node *leaf = &trie->nodes[low], *above = &trie->nodes[high];
     struct slice tail = trie_tail(leaf), first = {0};
-    trie_tail_word(&tail, &first);
+    words_next(&tail, &first);
     above->parent = leaf->parent;
-    if (leaf->kind == TRIE_LITERAL) {
+    if (leaf->kind == WORD_LITERAL) {
         above->word = copy_word(word);
         above->tag = leaf->tag;
         trie->slots[find_slot(trie, low)].node = high;
         assert(!leaf->word);
-    } else if (leaf->kind == TRIE_STAR) {
+    } else if (leaf->kind == WORD_STAR) {
         trie->nodes[leaf->parent].star = high;
     } else {
         trie->nodes[leaf->parent].hash = high;
         above->stamp = leaf->stamp;
     }
-    leaf->kind = (uint8_t)kind_of(first);
+    leaf->kind = (uint8_t)words_kind(first);
     leaf->word = NULL;
     leaf->tail_len = (uint8_t)tail.len;
-    assert(leaf->kind != TRIE_HASH);
+    assert(leaf->kind != WORD_HASH);
     link_child(trie, high, low, trie_hash(trie, first));
     return high;
 }
@@ -333,17 +257,17 @@ static uint32_t open_node(struct trie *trie, uint32_t node, struct slice word)
 {
     if (trie->nodes[node].tail_len)
         return split_tail(trie, node, word);
-    if (trie->nodes[node].kind == TRIE_LITERAL && !trie->nodes[node].word)
+    if (trie->nodes[node].kind == WORD_LITERAL && !trie->nodes[node].word)
         trie->nodes[node].word = copy_word(word);
     return node;
 }
 
-static uint32_t find_edge(const struct trie *trie, uint32_t node, const struct pattern *p, unsigned i,
+static uint32_t find_edge(const struct trie *trie, uint32_t node, const struct word_pattern *p, unsigned i,
                           uint64_t word_hash)
 {
-    if (p->kinds[i] == TRIE_STAR)
+    if (p->kinds[i] == WORD_STAR)
         return trie->nodes[node].star;
-    if (p->kinds[i] == TRIE_HASH)
+    if (p->kinds[i] == WORD_HASH)
         return trie->nodes[node].hash;
     return trie_child(trie, node, p->words[i], word_hash);
 }
@@ -361,7 +285,7 @@ static void attach(struct trie *trie, uint32_t node, struct binding *binding)
 }
 
 /* The new node takes the rest of the key as its tail if no '#' is in it. */
-static uint32_t add_edge(struct trie *trie, uint32_t parent, const struct pattern *p, unsigned *i,
+static uint32_t add_edge(struct trie *trie, uint32_t parent, const struct word_pattern *p, unsigned *i,
                          uint64_t word_hash)
 {
     uint32_t node = take_node(trie, p->kinds[*i]);
@@ -369,7 +293,7 @@ static uint32_t add_edge(struct trie *trie, uint32_t parent, const struct patter
     if (next >= p->plain_from) {
         trie->nodes[node].tail_len = (uint8_t)tail_bytes(p, next);
         next = p->count;
-    } else if (p->kinds[*i] == TRIE_LITERAL) {
+    } else if (p->kinds[*i] == WORD_LITERAL) {
         trie->nodes[node].word = copy_word(p->words[*i]);
     }
     link_child(trie, parent, node, word_hash);
@@ -379,11 +303,11 @@ static uint32_t add_edge(struct trie *trie, uint32_t parent, const struct patter
 
 void trie_add(struct trie *trie, struct binding *binding)
 {
-    struct pattern p;
-    parse(binding->key, &p);
+    struct word_pattern p;
+    words_parse(binding->key, &p);
     uint32_t node = TRIE_ROOT;
     for (unsigned i = 0; i < p.count;) {
-        uint64_t word_hash = p.kinds[i] == TRIE_LITERAL ? trie_hash(trie, p.words[i]) : 0;
+        uint64_t word_hash = p.kinds[i] == WORD_LITERAL ? trie_hash(trie, p.words[i]) : 0;
         uint32_t child = find_edge(trie, node, &p, i, word_hash);
         if (!child) {
             node = add_edge(trie, node, &p, &i, word_hash);

@@ -5,18 +5,14 @@
  * Where a key goes on alone it is not taken apart: a leaf keeps the rest as a tail (of literal words
  * and '*'), and is split when another key comes along. So a typical binding costs one node, however
  * many words it has. The tail's bytes, and the leaf's own word, are those of a binding on the leaf.
- *
- * Runs of wildcards are put in one form first: k times '*', then '#' if there was any. So a '#' never
- * has a wildcard below it, and "#.*", "*.#" and "#.*.#" end at the same node. */
+ * As words.h has it a '#' never has a wildcard below it, and equal patterns end at the same node. */
 #ifndef EXCHANGE_TRIE_H
 #define EXCHANGE_TRIE_H
 
 #include "exchange/dest.h"
+#include "exchange/words.h"
 
-/* 255 dots make 256 empty words. */
-enum { TRIE_KEY_MAX = 255, TRIE_WORDS_MAX = 256, TRIE_ROOT = 1 };
-
-enum trie_kind { TRIE_LITERAL, TRIE_STAR, TRIE_HASH };
+enum { TRIE_ROOT = 1 };
 
 struct trie_node {
     uint32_t parent;       /* 0 in the root; the next free one in a free node */
@@ -28,7 +24,7 @@ struct trie_node {
         uint64_t stamp; /* '#': of the match that reached it last */
     };
     uint32_t tag;     /* literal: its hash in the table of children */
-    uint8_t kind;     /* enum trie_kind */
+    uint8_t kind;     /* enum word_kind */
     uint8_t tail_len; /* bytes of the rest, with its leading '.'; 0 = none */
 };
 
@@ -45,12 +41,6 @@ struct trie {
     uint64_t seed;
 };
 
-/* A key cut at its dots; "" has no words. */
-struct trie_words {
-    struct slice words[TRIE_WORDS_MAX];
-    unsigned count;
-};
-
 void trie_init(struct trie *trie, uint64_t seed);
 /* No binding is left in it. */
 void trie_free(struct trie *trie);
@@ -59,14 +49,10 @@ void trie_add(struct trie *trie, struct binding *binding);
 /* Nodes that nobody needs any more go with the binding. */
 void trie_remove(struct trie *trie, struct binding *binding);
 
-/* The words point into `key`, which has at most TRIE_KEY_MAX bytes. */
-void trie_split(struct slice key, struct trie_words *words);
 /* The child for a literal word, 0 when there is none; `word_hash` is trie_hash of it. */
 uint32_t trie_child(const struct trie *trie, uint32_t node, struct slice word, uint64_t word_hash);
 uint64_t trie_hash(const struct trie *trie, struct slice word);
-/* What is left of the keys that end at this leaf; it is walked with trie_tail_word. */
+/* What is left of the keys that end at this leaf; it is walked with words_next. */
 struct slice trie_tail(const struct trie_node *node);
-/* Takes the next word from a tail; false at its end. */
-bool trie_tail_word(struct slice *tail, struct slice *word);
 
 #endif

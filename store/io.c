@@ -1,6 +1,7 @@
 /* io.c - the operating system's files behind the store's table of calls.
  *
- * Files are opened close-on-exec; interrupted calls are repeated here, so that nobody above has to. */
+ * Files are opened close-on-exec; interrupted calls are repeated here, so that nobody above has to.
+ */
 #include "store/io.h"
 
 #include <dirent.h>
@@ -107,7 +108,8 @@ static int sync_dir(void *arg, const char *path)
     return failed;
 }
 
-static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name), void *ctx)
+static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name),
+                    void *ctx)
 {
     (void)arg;
     DIR *dir = opendir(path);
@@ -153,4 +155,17 @@ const struct io *io_system(void)
         .lock = lock_file,
     };
     return &system;
+}
+
+int io_write(const struct io *io, int fd, const void *bytes, size_t size, uint64_t offset)
+{
+    const uint8_t *at = bytes;
+    while (size) {
+        ssize_t put = io->pwrite(io->arg, fd, at, size, offset);
+        if (put <= 0)
+            return put ? (int)put : -ENOSPC;
+        assert((size_t)put <= size);
+        at += put, size -= (size_t)put, offset += (uint64_t)put;
+    }
+    return 0;
 }

@@ -30,4 +30,8 @@ struct io {
 /* The operating system's. Interrupted calls are repeated; short reads and writes are the caller's. */
 const struct io *io_system(void);
 
+/* Writes all `size` bytes, however short the single writes are. 0 or -errno. */
+int io_write(const struct io *io, int fd, const void *bytes, size_t size, uint64_t offset)
+    __attribute__((warn_unused_result));
+
 #endif

@@ -1,10 +1,10 @@
 /* journal.c - the journal's files as the disk thread sees them.
  *
  * Owner: the disk thread (the caller of store_sync_now when there is none).
- * A new use of a file begins with its header alone, synced before the first batch: so a file longer than its
- * header has a valid header or is damaged. Small batches at the end of a file that is not written in full yet
- * push a stretch of zeros ahead of them: overwriting is much cheaper to sync than growing.
- * Failure modes: every failed call is passed up; the caller ends the process. */
+ * A new use of a file begins with its header alone, synced before the first batch: so a file longer
+ * than its header has a valid header or is damaged. Small batches at the end of a file that is not
+ * written in full yet push a stretch of zeros ahead of them: overwriting is much cheaper to sync
+ * than growing. Failure modes: every failed call is passed up; the caller ends the process. */
 #include "store/journal.h"
 
 #include <errno.h>
@@ -16,8 +16,8 @@
 #include "store/format.h"
 
 enum {
-    AHEAD_BYTES = 1024 * 1024,       /* zeros written ahead of small batches */
-    AHEAD_BATCH_BYTES = 256 * 1024,  /* larger ones grow the file by themselves */
+    AHEAD_BYTES = 1024 * 1024,      /* zeros written ahead of small batches */
+    AHEAD_BATCH_BYTES = 256 * 1024, /* larger ones grow the file by themselves */
     ZEROS_BYTES = 64 * 1024
 };
 
@@ -50,20 +50,10 @@ unsigned journal_slot(const char *name)
     return strcmp(name, again) == 0 ? slot : 0;
 }
 
-static int write_all(struct journal *journal, const void *bytes, size_t size, uint64_t offset)
+static int write_at(struct journal *journal, const void *bytes, size_t size, uint64_t offset)
 {
-    const uint8_t *at = bytes;
     journal->bytes_written += size;
-    while (size) {
-        ssize_t put = journal->io->pwrite(journal->io->arg, journal->fd, at, size, offset);
-        if (put < 0)
-            return (int)put;
-        if (put == 0)
-            return -ENOSPC;
-        assert((size_t)put <= size);
-        at += put, size -= (size_t)put, offset += (uint64_t)put;
-    }
-    return 0;
+    return io_write(journal->io, journal->fd, bytes, size, offset);
 }
 
 static int sync_segment(struct journal *journal)
@@ -72,7 +62,8 @@ static int sync_segment(struct journal *journal)
     return journal->io->fdatasync(journal->io->arg, journal->fd);
 }
 
-/* Opens the segment's file; a new one is on disk in its directory before anything is written to it. */
+/* Opens the segment's file; a new one is on disk in its directory before anything is written to it.
+ */
 static int open_segment(struct journal *journal, const struct place *place)
 {
     const struct io *io = journal->io;
@@ -99,7 +90,7 @@ static int write_header(struct journal *journal, struct place *place)
     format_put_u64(header + SEGMENT_BYTES, place->segment_bytes);
     format_put_u64(header + SEGMENT_PREVIOUS, place->previous);
     format_put_u64(header + SEGMENT_CHECKSUM, format_segment_checksum(header));
-    int failed = write_all(journal, header, sizeof header, 0);
+    int failed = write_at(journal, header, sizeof header, 0);
     if (failed)
         return failed;
     if (place->file_bytes < SEGMENT_HEADER_BYTES)
@@ -116,7 +107,7 @@ static int write_ahead(struct journal *journal, struct place *place, uint64_t en
         until = place->segment_bytes;
     for (uint64_t at = end; at < until;) {
         size_t part = until - at < ZEROS_BYTES ? (size_t)(until - at) : ZEROS_BYTES;
-        int failed = write_all(journal, zeros, part, at);
+        int failed = write_at(journal, zeros, part, at);
         if (failed)
             return failed;
         at += part;
@@ -130,7 +121,7 @@ static int write_batch(struct journal *journal, struct batch *batch)
     struct place *place = &batch->place;
     size_t size = batch_seal(batch);
     uint64_t end = place->offset + size;
-    int failed = write_all(journal, batch->bytes, size, place->offset);
+    int failed = write_at(journal, batch->bytes, size, place->offset);
     if (!failed && end > place->file_bytes) {
         place->file_bytes = end;
         if (size <= AHEAD_BATCH_BYTES)

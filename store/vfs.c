@@ -1,8 +1,8 @@
 /* vfs.c - SQLite's files through the store's table of calls.
  *
- * Owner: the definitions. Only what SQLite needs for one connection with an exclusive lock and a write-ahead
- * log: no shared memory, no file locks, no temporary files, no extensions.
- * Failure modes: a failed call becomes SQLITE_IOERR or SQLITE_FULL and its -errno is kept in vfs->error. */
+ * Owner: the definitions. Only what SQLite needs for one connection with an exclusive lock and a
+ * write-ahead log: no shared memory, no file locks, no temporary files, no extensions. Failure
+ * modes: a failed call becomes SQLITE_IOERR or SQLITE_FULL and its -errno is kept in vfs->error. */
 #include "store/vfs.h"
 
 #include <errno.h>
@@ -68,19 +68,11 @@ static int file_read(sqlite3_file *base, void *bytes, int size, sqlite3_int64 of
 static int file_write(sqlite3_file *base, const void *bytes, int size, sqlite3_int64 offset)
 {
     struct vfs_file *file = file_of(base);
-    const struct io *io = file->vfs->io;
-    const uint8_t *at = bytes;
-    size_t left = (size_t)size;
     assert(size >= 0 && offset >= 0);
     if (file->vfs->dead)
         return SQLITE_IOERR_WRITE;
-    while (left) {
-        ssize_t put = io->pwrite(io->arg, file->fd, at, left, (uint64_t)offset);
-        if (put <= 0)
-            return fail(file->vfs, put ? (int)put : -ENOSPC, SQLITE_IOERR_WRITE);
-        at += put, left -= (size_t)put, offset += put;
-    }
-    return SQLITE_OK;
+    int failed = io_write(file->vfs->io, file->fd, bytes, (size_t)size, (uint64_t)offset);
+    return failed ? fail(file->vfs, failed, SQLITE_IOERR_WRITE) : SQLITE_OK;
 }
 
 static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
@@ -163,7 +155,8 @@ static const sqlite3_io_methods file_methods = {
     .xDeviceCharacteristics = file_traits,
 };
 
-static int open_file(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags, int *out_flags)
+static int open_file(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags,
+                     int *out_flags)
 {
     struct vfs *vfs = vfs_of(base);
     struct vfs_file *file = file_of(out);

@@ -1,7 +1,7 @@
 /* fakedisk.c - a disk in memory that forgets what was not synced.
  *
- * Owner: the test. A file is an inode with two contents: what programs see, and what is on the platter; names
- * likewise. One thread. Few files: names are walked. */
+ * Owner: the test. A file is an inode with two contents: what programs see, and what is on the
+ * platter; names likewise. One thread. Few files: names are walked. */
 #include "tests/sim/fakedisk.h"
 
 #include <errno.h>
@@ -315,7 +315,8 @@ static int sync_dir(void *arg, const char *path)
     return failed;
 }
 
-static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name), void *ctx)
+static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name),
+                    void *ctx)
 {
     struct fakedisk *disk = arg;
     if (!has_dir(disk, path, strlen(path)))
@@ -399,8 +400,9 @@ const struct io *fakedisk_io(struct fakedisk *disk)
 static void land_some(struct fakedisk *disk, struct inode *inode)
 {
     uint64_t manner = rand_below(&disk->rand, 4);
-    size_t prefix = manner == 0 ? 0 : manner == 1 ? inode->dirty_count
-                                                  : (size_t)rand_below(&disk->rand, inode->dirty_count + 1);
+    size_t prefix = manner == 0   ? 0
+                    : manner == 1 ? inode->dirty_count
+                                  : (size_t)rand_below(&disk->rand, inode->dirty_count + 1);
     if (inode->now.len != inode->platter.len && rand_below(&disk->rand, 2))
         set_size(&inode->platter, inode->now.len);
     for (size_t i = 0; i < inode->dirty_count; i++)
@@ -441,7 +443,8 @@ void fakedisk_crash(struct fakedisk *disk, enum fakedisk_loss loss)
 {
     for (size_t i = 0; i < disk->name_count; i++) {
         struct name *name = &disk->names[i];
-        bool landed = loss == FAKEDISK_LOSE_NONE || (loss == FAKEDISK_LOSE_SOME && rand_below(&disk->rand, 2));
+        bool landed = loss == FAKEDISK_LOSE_NONE ||
+                      (loss == FAKEDISK_LOSE_SOME && rand_below(&disk->rand, 2));
         if (landed)
             name->platter = name->now;
         name->now = name->platter;
@@ -475,7 +478,8 @@ struct slice fakedisk_get(const struct fakedisk *disk, const char *path)
     const struct name *name = find_name(disk, path);
     if (!name || !name->now)
         return (struct slice){0};
-    return slice_of(name->now->now.len ? name->now->now.at : (const uint8_t *)"", name->now->now.len);
+    return slice_of(name->now->now.len ? name->now->now.at : (const uint8_t *)"",
+                    name->now->now.len);
 }
 
 void fakedisk_put(struct fakedisk *disk, const char *path, struct slice bytes)

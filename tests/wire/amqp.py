@@ -5,6 +5,7 @@ tables are equal byte for byte; a bytes object given as a table is written as it
 """
 import struct
 
+# name, class, method, fields; what is indented belongs to the line above.
 METHODS_TEXT = """
 connection.start 10 10 version_major:u8 version_minor:u8 server_properties:table mechanisms:lstr locales:lstr
 connection.start-ok 10 11 client_properties:table mechanism:sstr response:lstr locale:sstr
@@ -28,7 +29,8 @@ channel.close 20 40 reply_code:u16 reply_text:sstr class_id:u16 method_id:u16
 channel.close-ok 20 41
 access.request 30 10 realm:sstr exclusive:bit passive:bit active:bit write:bit read:bit
 access.request-ok 30 11 ticket:u16
-exchange.declare 40 10 ticket:u16 exchange:sstr type:sstr passive:bit durable:bit auto_delete:bit internal:bit no_wait:bit arguments:table
+exchange.declare 40 10 ticket:u16 exchange:sstr type:sstr passive:bit durable:bit auto_delete:bit internal:bit
+    no_wait:bit arguments:table
 exchange.declare-ok 40 11
 exchange.delete 40 20 ticket:u16 exchange:sstr if_unused:bit no_wait:bit
 exchange.delete-ok 40 21
@@ -36,7 +38,8 @@ exchange.bind 40 30 ticket:u16 destination:sstr source:sstr routing_key:sstr no_
 exchange.bind-ok 40 31
 exchange.unbind 40 40 ticket:u16 destination:sstr source:sstr routing_key:sstr no_wait:bit arguments:table
 exchange.unbind-ok 40 51
-queue.declare 50 10 ticket:u16 queue:sstr passive:bit durable:bit exclusive:bit auto_delete:bit no_wait:bit arguments:table
+queue.declare 50 10 ticket:u16 queue:sstr passive:bit durable:bit exclusive:bit auto_delete:bit no_wait:bit
+    arguments:table
 queue.declare-ok 50 11 queue:sstr message_count:u32 consumer_count:u32
 queue.bind 50 20 ticket:u16 queue:sstr exchange:sstr routing_key:sstr no_wait:bit arguments:table
 queue.bind-ok 50 21
@@ -48,7 +51,8 @@ queue.unbind 50 50 ticket:u16 queue:sstr exchange:sstr routing_key:sstr argument
 queue.unbind-ok 50 51
 basic.qos 60 10 prefetch_size:u32 prefetch_count:u16 global:bit
 basic.qos-ok 60 11
-basic.consume 60 20 ticket:u16 queue:sstr consumer_tag:sstr no_local:bit no_ack:bit exclusive:bit no_wait:bit arguments:table
+basic.consume 60 20 ticket:u16 queue:sstr consumer_tag:sstr no_local:bit no_ack:bit exclusive:bit no_wait:bit
+    arguments:table
 basic.consume-ok 60 21 consumer_tag:sstr
 basic.cancel 60 30 consumer_tag:sstr no_wait:bit
 basic.cancel-ok 60 31 consumer_tag:sstr
@@ -96,7 +100,7 @@ class Malformed(Exception):
 def read_methods(text):
     """METHODS_TEXT as {name: (class id, method id, [(field, type)])}."""
     methods = {}
-    for line in text.strip().splitlines():
+    for line in text.strip().replace("\n    ", " ").splitlines():
         name, class_id, method_id, *fields = line.split()
         methods[name] = int(class_id), int(method_id), [tuple(f.split(":")) for f in fields]
     return methods

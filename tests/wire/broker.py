@@ -1,7 +1,6 @@
 """broker.py - the broker under test: a leveret started for the run, or one that runs already."""
-import os
 import pathlib
-import shutil
+import random
 import signal
 import socket
 import subprocess
@@ -19,9 +18,15 @@ class BrokerFailed(Exception):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    while True:
+        with socket.socket() as probe:
+            port = random.randrange(20000, 32000)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Leveret:
@@ -32,7 +37,9 @@ class Leveret:
     def __init__(self, path, settings=()):
         self.path, self.settings = str(pathlib.Path(path).resolve()), list(settings)
         self.address = "127.0.0.1", free_port()
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="leveret-test-"))
+        # Goes away at the end of the process at the latest.
+        self.temporary = tempfile.TemporaryDirectory(prefix="leveret-test-", ignore_cleanup_errors=True)
+        self.directory = pathlib.Path(self.temporary.name)
         self.process = None
 
     def start(self):
@@ -86,7 +93,14 @@ class Leveret:
                 self.check_alive()
                 self.end(signal.SIGTERM)
         finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self.temporary.cleanup()
+
+    def discard(self):
+        """Ends the broker, however it stands."""
+        try:
+            self.stop()
+        except BrokerFailed as failed:
+            print(failed)
 
     def log_tail(self):
         text = (self.directory / "log").read_text(errors="replace")
@@ -114,7 +128,3 @@ class Running:
 
     def stop(self):
         pass
-
-
-def source_root():
-    return pathlib.Path(os.path.abspath(__file__)).parent.parent.parent

@@ -69,6 +69,7 @@ class Link:
         self.held, self.drip = None, False
         self.tolerated = set()
         self.closing = False  # connection.close was sent or received
+        self.lost = False  # the broker was restarted
 
     # Out.
 

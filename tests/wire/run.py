@@ -10,7 +10,8 @@ import traceback
 
 from broker import BrokerFailed, Leveret, Running
 from link import Failure
-from script import Run, Script
+from play import Play
+from script import Script
 from words import Bad
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -60,7 +61,7 @@ def run_script(script, broker, options):
         if script.needs_own_broker() and options.leveret:
             own = broker = Leveret(options.leveret, script.settings())
             own.start()
-        Run(script, broker, options.timeout).run()
+        Play(script, broker, options.timeout).play()
         if own:
             own, ending = None, own
             ending.stop()
@@ -74,7 +75,7 @@ def run_script(script, broker, options):
         return "failed", f"{script.name}: {traceback.format_exc()}"
     finally:
         if own:
-            stop_quietly(own)
+            own.discard()
     if script.expected_to_fail(broker.kind):
         return "failed", f"{script.name} is marked as different on RabbitMQ, but passes there"
     if broker.kind == "rabbitmq" and script.difference():
@@ -82,16 +83,8 @@ def run_script(script, broker, options):
     return "passed", ""
 
 
-def stop_quietly(broker):
-    """Ends a broker whose script failed already."""
-    try:
-        broker.stop()
-    except BrokerFailed as failed:
-        print(failed)
-
-
-def run_all(scripts, broker, options):
-    counts = collections.Counter()
+def run_all(scripts, broker, options, counts):
+    """Runs them side by side and counts how they came out."""
     differences = []
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         # The slow ones first, so that they run beside the others.
@@ -108,7 +101,6 @@ def run_all(scripts, broker, options):
                 print(f"{outcome} {script.name} {text}", flush=True)
     if differences:
         print("differs from RabbitMQ on purpose, and does so:", *sorted(differences), sep="\n")
-    return counts
 
 
 def main():
@@ -119,16 +111,18 @@ def main():
         for script in scripts:
             print(f"{script.name}: {' '.join(script.header.get('checks', ['-']))}")
         return 0
-    begun = time.monotonic()
-    broker = Leveret(options.leveret) if options.leveret else Running(options.host, options.port, options.has)
+    begun, counts = time.monotonic(), collections.Counter()
     try:
         if options.leveret:
+            broker = Leveret(options.leveret)
             broker.start()
-        counts = run_all(scripts, broker, options)
+        else:
+            broker = Running(options.host, options.port, options.has)
+        run_all(scripts, broker, options, counts)
         broker.stop()
-    except (BrokerFailed, OSError) as failed:
+    except (BrokerFailed, OSError, Failure) as failed:
         print(f"FAIL {failed}")
-        return 1
+        counts["failed"] += 1
     took = time.monotonic() - begun
     passed = counts["passed"] + counts["differs"]
     print(f"wire: {passed} passed, {counts['failed']} failed, {counts['skipped']} skipped in {took:.1f} s")

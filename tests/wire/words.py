@@ -1,4 +1,4 @@
-"""words.py - the words of a wire script: options, strings, bytes and tables (the language: tests/README.md)."""
+"""words.py - the words of a wire script: options, strings, octets, tables (language: tests/README.md)."""
 import re
 import struct
 

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""run.py - kill -9 at random moments under load, over and over, and count what was promised.
+
+Publishers with confirms feed durable queues through a fanout exchange; consumers ack some, requeue some and keep
+some. The broker is killed, started again on the same data, and loaded again; at the end everything is drained.
+What must hold, checked at each delivery and at the end:
+  1. every confirmed message was delivered on every queue it was routed to;
+  2. a message that was seen before comes again only with the redelivered flag;
+  3. first deliveries of a publisher's messages come to each consumer in the order of publishing.
+"""
+import argparse
+import collections
+import pathlib
+import random
+import signal
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "wire"))
+import amqp  # noqa: E402
+import broker as brokers  # noqa: E402
+import link as links  # noqa: E402
+
+QUEUES = [b"crash.a", b"crash.b"]
+EXCHANGE = b"crash.x"
+WAIT_SECONDS = 30
+
+
+class Ledger:
+    """What was promised and what was seen, over all lives of the broker."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.confirmed = set()                       # (publisher, number)
+        self.seen = {queue: {} for queue in QUEUES}  # id -> the life it was last seen in
+        self.life, self.wrong = 0, []
+        self.deliveries = self.repeats = self.kept = 0
+
+    def confirm(self, publisher, numbers):
+        with self.lock:
+            self.confirmed.update((publisher, number) for number in numbers)
+
+    def deliver(self, queue, ident, redelivered, last_first):
+        """last_first: the last first delivery of each publisher to this consumer."""
+        with self.lock:
+            self.deliveries += 1
+            known = self.seen[queue].get(ident)
+            self.seen[queue][ident] = self.life
+            if known is not None:
+                self.repeats += 1
+                if not redelivered:
+                    self.wrong.append(f"{ident} came again on {queue.decode()} without the redelivered flag "
+                                      f"(seen in life {known}, now {self.life})")
+            elif not redelivered:
+                publisher, number = ident
+                if number <= last_first[publisher]:
+                    self.wrong.append(f"{ident} came after {last_first[publisher]} on {queue.decode()}")
+                last_first[publisher] = number
+
+    def missing(self):
+        return [(queue.decode(), ident) for queue in QUEUES for ident in self.confirmed
+                if ident not in self.seen[queue]]
+
+
+def connect(address):
+    link = links.Link(address, WAIT_SECONDS)
+    link.start(b"guest", b"guest")
+    link.tune()
+    link.open()
+    link.call(1, "channel.open")
+    return link
+
+
+class Worker(threading.Thread):
+    """A client that works until its connection breaks or it is told to stop."""
+
+    def __init__(self, address, ledger, seed):
+        super().__init__(daemon=True)
+        self.link, self.ledger, self.random = connect(address), ledger, random.Random(seed)
+        self.stopping = threading.Event()
+        self.error = None
+
+    def run(self):
+        try:
+            self.work()
+        except links.Failure as failure:
+            if not self.link.ended and not self.stopping.is_set():
+                self.error = f"{type(self).__name__}: {failure}"
+
+    def pump(self, seconds):
+        """Reads what is there for a while; False when the broker is gone."""
+        try:
+            alive = self.link.receive(time.monotonic() + seconds)
+        except links.Failure:
+            return not self.link.ended  # nothing came
+        self.link.cut_frames()
+        return alive
+
+
+class Publisher(Worker):
+    def __init__(self, address, ledger, seed, name, first):
+        super().__init__(address, ledger, seed)
+        self.name_of_publisher, self.next = name, first
+        self.base, self.open = first - 1, set()
+        self.link.call(1, "confirm.select")
+
+    def work(self):
+        while not self.stopping.is_set() and not self.link.ended:
+            if len(self.open) < 500:
+                self.burst(self.random.randint(1, 60))
+            if not self.pump(0.02 if len(self.open) < 500 else 1):
+                return
+            self.take_confirms()
+
+    def burst(self, count):
+        frames = b""
+        for _ in range(count):
+            body = b"%d:%d:" % (self.name_of_publisher, self.next) + b"x" * self.random.choice((0, 10, 300, 5000))
+            frames += amqp.publish_frames(1, {"exchange": EXCHANGE, "routing_key": b""},
+                                          amqp.write_properties({"delivery_mode": 2}), body, self.link.frame_max)
+            self.open.add(self.next)
+            self.next += 1
+        self.link.send(frames)
+
+    def take_confirms(self):
+        events = self.link.events[1]
+        while events:
+            event = events.popleft()
+            tag = event.fields["delivery_tag"] + self.base
+            done = {n for n in self.open if n <= tag} if event.fields["multiple"] else {tag}
+            self.open -= done
+            if event.name == "basic.ack":
+                self.ledger.confirm(self.name_of_publisher, done)
+
+
+class Consumer(Worker):
+    """keeps: acks most, requeues some, keeps some; else acks all (the last drain)."""
+
+    def __init__(self, address, ledger, seed, queue, keeps):
+        super().__init__(address, ledger, seed)
+        self.queue, self.keeps, self.idle_since = queue, keeps, time.monotonic()
+        self.last_first = collections.defaultdict(int)
+        self.link.call(1, "basic.qos", prefetch_count=100)
+        self.link.call(1, "basic.consume", queue=queue)
+
+    def work(self):
+        while not self.stopping.is_set() and not self.link.ended:
+            alive = self.pump(0.2)
+            self.take_deliveries()
+            if not alive:
+                return
+
+    def take_deliveries(self):
+        events = self.link.events[1]
+        while events and events[0].complete():
+            event = events.popleft()
+            publisher, number, _ = event.body.split(b":", 2)
+            self.ledger.deliver(self.queue, (int(publisher), int(number)), event.fields["redelivered"],
+                                self.last_first)
+            self.settle(event.fields["delivery_tag"])
+            self.idle_since = time.monotonic()
+
+    def settle(self, tag):
+        dice = self.random.random() if self.keeps else 0
+        if dice < 0.85:
+            self.link.send_method(1, "basic.ack", delivery_tag=tag)
+        elif dice < 0.92:
+            self.link.send_method(1, "basic.nack", delivery_tag=tag, requeue=1)
+        elif self.ledger.kept % 50:  # now and then one stays unacked until the end of this life
+            self.link.send_method(1, "basic.reject", delivery_tag=tag, requeue=1)
+            self.ledger.kept += 1
+        else:
+            self.ledger.kept += 1
+
+
+def declare(address):
+    link = connect(address)
+    link.call(1, "exchange.declare", exchange=EXCHANGE, type=b"fanout", durable=1)
+    for queue in QUEUES:
+        link.call(1, "queue.declare", queue=queue, durable=1)
+        link.call(1, "queue.bind", queue=queue, exchange=EXCHANGE)
+    link.close()
+
+
+def one_life(broker, ledger, dice, first):
+    """Loads the broker and kills it at a random moment; returns the publishers' next numbers."""
+    ledger.life += 1
+    publishers = [Publisher(broker.address, ledger, dice.random(), p, first[p]) for p in range(len(first))]
+    consumers = [Consumer(broker.address, ledger, dice.random(), queue, True) for queue in QUEUES for _ in range(2)]
+    for worker in publishers + consumers:
+        worker.start()
+    time.sleep(dice.uniform(0.05, 1.2))  # the moment of the crash is what varies
+    broker.process.send_signal(signal.SIGKILL)
+    broker.process.wait()
+    for worker in publishers + consumers:
+        worker.join(WAIT_SECONDS)
+        if worker.error:
+            ledger.wrong.append(worker.error)
+    broker.start()
+    return [publisher.next for publisher in publishers]
+
+
+def drain(broker, ledger):
+    ledger.life += 1
+    consumers = [Consumer(broker.address, ledger, 1, queue, False) for queue in QUEUES]
+    for consumer in consumers:
+        consumer.start()
+    probe = connect(broker.address)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        ready = sum(probe.call(1, "queue.declare", queue=queue, durable=1).fields["message_count"]
+                    for queue in QUEUES)
+        idle = min(time.monotonic() - consumer.idle_since for consumer in consumers)
+        if ready == 0 and idle > 0.5:
+            break
+        time.sleep(0.05)
+    for consumer in consumers:
+        consumer.stopping.set()
+        consumer.join(WAIT_SECONDS)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--leveret", required=True, metavar="PATH")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    options = parser.parse_args()
+    print(f"crash: seed {options.seed}", flush=True)
+    dice, ledger = random.Random(options.seed), Ledger()
+    broker = brokers.Leveret(options.leveret)
+    broker.start()
+    try:
+        declare(broker.address)
+        first = [1, 1]
+        for _ in range(options.rounds):
+            first = one_life(broker, ledger, dice, first)
+            if ledger.wrong:
+                break
+        drain(broker, ledger)
+        broker.end(signal.SIGTERM)
+    finally:
+        if broker.process.poll() is None:
+            broker.process.kill()
+    lost = ledger.missing()
+    for line in ledger.wrong[:10] + [f"lost: {ident} on {queue}" for queue, ident in lost[:10]]:
+        print("FAIL", line)
+    print(f"{ledger.life - 1} crashes, {len(ledger.confirmed)} confirmed, {ledger.deliveries} deliveries, "
+          f"{ledger.repeats} of them again; {len(lost)} lost, {len(ledger.wrong)} wrong")
+    failed = bool(lost or ledger.wrong)
+    print(f"crash: {0 if failed else 1} passed, {1 if failed else 0} failed")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
