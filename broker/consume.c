@@ -1,6 +1,7 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "protocol/table.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 {
@@ -58,6 +59,12 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         !channel_permits(ch, ACCESS_READ, name, "queue", f) ||
         !channel_find_queue(ch, name, &q, f) || !check_exclusive(ch, q, consume->exclusive, f))
         return false;
+    struct field field;
+    if (table_find(consume->arguments, "x-priority", &field))
+        log_line(&channel_server(ch)->log, LOG_WARNING, ch->conn->id,
+                 "queue '%.*s' in vhost '%.*s': consumer argument 'x-priority' is not acted on by this "
+                 "version",
+                 SLICE_ARG(name), SLICE_ARG(ch->conn->vhost->name));
     struct subscription *sub = subscribe(ch, consume);
     if (!consume->no_wait) {
         struct method ok = {.id = METHOD_basic_consume_ok};

@@ -10,6 +10,7 @@
 #include "broker/confirm.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
+#include "net/writer.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
@@ -75,6 +76,15 @@ static bool open_store(struct server *s, const struct server_options *options)
     return status == 0;
 }
 
+/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to gain. */
+static void open_loop(struct server *s)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    s->loop = loop_new(&s->net, on_signal, s);
+    if (processors > 1)
+        s->net.writer = writer_new(processors >= 4 ? 2 : 1, wake_loop, s);
+}
+
 bool server_open(struct server *s, const struct server_options *options)
 {
     *s = (struct server){
@@ -87,10 +97,10 @@ bool server_open(struct server *s, const struct server_options *options)
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
-    if (!options->simulated)
-        s->loop = loop_new(&s->net, on_signal, s);
     queue_home_init(&s->home, &s->messages, NULL);
     /* Whoever fails from here on leaves something that server_close can free. */
+    if (!options->simulated)
+        open_loop(s);
     if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
@@ -112,6 +122,7 @@ static void free_state(struct server *s)
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);
     net_free(&s->net);
@@ -177,7 +188,7 @@ bool server_listen(struct server *s)
         int status = listener_open(&s->listeners[i], s->loop, address->host, address->port,
                                    on_accept, s, error, sizeof(error));
         if (status < 0) {
-            log_line(&s->log, LOG_CRITICAL, 0, "cannot listen: %s", error);
+            log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.tcp.default, listeners.tcp.1)", error);
             return false;
         }
         log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
@@ -253,7 +264,7 @@ int server_run(const struct config *config)
 {
     struct server *s = mem_zalloc(sizeof(*s));
     struct server_options options = {
-        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stderr};
+        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stdout};
     bool started = server_open(s, &options);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);

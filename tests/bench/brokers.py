@@ -41,7 +41,8 @@ def shake_hands(port):
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         s.sendall(b"AMQP\0\0\x09\x01")
         receive_frame(s)
-        s.sendall(method_frame(b"\0\x0a\0\x0b" b"\0\0\0\0" b"\x05PLAIN" b"\0\0\0\x0c\0guest\0guest" b"\x05en_US"))
+        s.sendall(method_frame(b"\0\x0a\0\x0b" b"\0\0\0\0" b"\x05PLAIN" b"\0\0\0\x0c\0guest\0guest"
+                               b"\x05en_US"))
         if receive_frame(s) != (10, 30):
             raise OSError("no connection.tune")
         s.sendall(method_frame(b"\0\x0a\0\x1f" + struct.pack(">HIH", 100, 131072, 0)) +
