@@ -321,8 +321,11 @@ static bool close_method(struct connection *conn, const struct method *m)
         connection_hang_up(conn);
         return true;
     }
-    if (m->id == METHOD_connection_close_ok && conn->state == CONNECTION_CLOSING)
+    if (m->id == METHOD_connection_close_ok && conn->state == CONNECTION_CLOSING) {
         connection_hang_up(conn);
+        if (s->stopping) /* it has heard us: nothing is left to linger for */
+            stream_abort(&conn->stream, 0);
+    }
     return conn->state >= CONNECTION_CLOSING; /* all else is dropped then */
 }
 

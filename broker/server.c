@@ -63,6 +63,7 @@ static bool open_store(struct server *s, const struct server_options *options)
     struct store_options store = {
         .dir = s->config->data_dir,
         .io = options->io,
+        .segment_bytes = options->segment_bytes,
         .without_thread = options->simulated,
         .wake = options->simulated ? NULL : wake_loop,
         .wake_arg = s,
@@ -92,16 +93,15 @@ bool server_open(struct server *s, const struct server_options *options)
                             &s->throttled,   &s->confirming, &s->confirmable};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
-    if (!open_log(s, options->console))
-        return false;
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
+    queue_home_init(&s->home, &s->messages, NULL);
+    /* Whoever fails from here on leaves something that server_close can free. */
     if (!options->simulated)
         open_loop(s);
-    queue_home_init(&s->home, &s->messages, NULL);
-    if (!open_store(s, options))
+    if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
     return recovery_run(s);
@@ -159,9 +159,8 @@ void server_close(struct server *s)
 
 void server_abandon(struct server *s)
 {
+    close_connections(s); /* what that still gives to the store is in no batch that was handed over */
     store_abandon(&s->store);
-    s->home.store = NULL;
-    close_connections(s);
     free_state(s);
 }
 
@@ -189,7 +188,7 @@ bool server_listen(struct server *s)
         int status = listener_open(&s->listeners[i], s->loop, address->host, address->port,
                                    on_accept, s, error, sizeof(error));
         if (status < 0) {
-            log_line(&s->log, LOG_CRITICAL, 0, "cannot listen: %s", error);
+            log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.tcp.default, listeners.tcp.1)", error);
             return false;
         }
         log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
@@ -265,7 +264,7 @@ int server_run(const struct config *config)
 {
     struct server *s = mem_zalloc(sizeof(*s));
     struct server_options options = {
-        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stderr};
+        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stdout};
     bool started = server_open(s, &options);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);

@@ -64,6 +64,7 @@ struct server_options {
     const struct io *io;      /* NULL = the operating system's */
     FILE *console;            /* NULL = no log there */
     bool simulated;           /* no loop, no listeners, no disk thread */
+    size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
 };
 
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it

@@ -214,3 +214,12 @@ int output_write(struct output *output, struct net *net, const struct transport 
         output_drop(output, net); /* parts that were started and not used */
     return 0;
 }
+
+void output_each_ref(const struct output *output, void (*each)(void *arg, void *owner), void *arg)
+{
+    list_each(node, &output->parts) {
+        const struct out_part *part = container_of(node, struct out_part, link);
+        if (part->release)
+            each(arg, part->owner);
+    }
+}

@@ -45,6 +45,8 @@ int output_write(struct output *output, struct net *net, const struct transport 
 int output_gather(struct output *output, struct iovec *iovecs, int max, size_t share, size_t *size);
 /* Takes `size` written bytes off the front. */
 void output_consume(struct output *output, struct net *net, size_t size);
+/* Tests: calls `each` with the owner of every reference that is not written yet. */
+void output_each_ref(const struct output *output, void (*each)(void *arg, void *owner), void *arg);
 /* Forgets all of it. */
 void output_drop(struct output *output, struct net *net);
 

@@ -398,3 +398,15 @@ void queue_check(const struct queue *q)
     assert(q->limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
            !limit_is_exceeded(&q->limit, queue_ready(q), bytes));
 }
+
+void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
+                            void *arg)
+{
+    list_each(node, &home->graveyard) {
+        const struct order *order = &container_of(node, struct grave, link)->order;
+        for (size_t i = 0; i < order->fresh.size; i++)
+            each(arg, entry_ring_at(&order->fresh, i));
+        for (size_t i = 0; i < order->returned_size; i++)
+            each(arg, &order->returned[i]);
+    }
+}

@@ -147,6 +147,9 @@ void queue_add_consumer(struct queue *q, struct consumer *c);
 /* The consumer is GONE afterwards; its unacked entries stay with the channel. */
 void queue_remove_consumer(struct consumer *c);
 
+/* Tests: calls `each` for all entries that wait to be dropped. */
+void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
+                            void *arg);
 /* Tests: panics when an invariant (I3, I4, I5, order) does not hold. */
 void queue_check(const struct queue *q);
 

@@ -160,3 +160,19 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
     take_from(u, chunk, i, item);
     return true;
 }
+
+void unacked_each(const struct unacked *u,
+                  void (*each)(void *arg, uint64_t tag, const struct unacked_item *item), void *arg)
+{
+    size_t count = 0;
+    list_each(node, &u->chunks) {
+        const struct unacked_chunk *chunk = container_of(node, struct unacked_chunk, link);
+        for (uint64_t i = 0; i < CHUNK_TAGS; i++) {
+            if (!(chunk->live >> i & 1))
+                continue;
+            each(arg, chunk->number * CHUNK_TAGS + i, &chunk->items[i]);
+            count++;
+        }
+    }
+    assertf(count == u->size, "%zu of %zu", count, u->size);
+}

@@ -302,6 +302,11 @@ static void open_next(struct store *store, uint64_t number)
     store->open->number = number;
 }
 
+uint64_t store_last_batch(const struct store *store)
+{
+    return batch_empty(store->open) ? store->open->number - 1 : store->open->number;
+}
+
 void store_commit(struct store *store)
 {
     assert(store->recovered);

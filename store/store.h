@@ -115,6 +115,8 @@ void store_delivered(struct store *store, struct store_run *run, uint64_t queue_
 
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);
+/* The last batch that holds anything: what to wait for. An open one that stays empty is never durable. */
+uint64_t store_last_batch(const struct store *store);
 /* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on
  * filling. */
 void store_commit(struct store *store);
