@@ -136,9 +136,21 @@ void consume_credit(struct channel *ch, struct consumer *c)
     ch->consumer_unacked--;
     consumer_settled(c);
     release_subscription(container_of(c, struct subscription, consumer));
-    /* All of them: who takes the free slots is known only when all that wait for one have been asked. */
-    while (!list_empty(&ch->parked) && ch->consumer_unacked < ch->global_prefetch)
-        consumer_unpark(list_first(&ch->parked, struct consumer, place));
+    consume_grant(ch);
+}
+
+/* One consumer a free slot, so that an ack costs the same however many wait. Whether it takes the slot is known only
+ * when its queue was served: what is left over then is offered to the next, by deliver_ready. */
+void consume_grant(struct channel *ch)
+{
+    uint32_t used = ch->consumer_unacked;
+    while (!list_empty(&ch->parked) && used < ch->global_prefetch) {
+        struct consumer *c = list_first(&ch->parked, struct consumer, place);
+        consumer_unpark(c);
+        used += queue_ready(c->queue) > 0;
+    }
+    if (!list_empty(&ch->parked) && !list_linked(&ch->slack))
+        list_push_back(&channel_server(ch)->slack, &ch->slack);
 }
 
 /* Answers with the message; what does not fit the peer's frames goes back unseen. */

@@ -90,7 +90,8 @@ bool server_open(struct server *s, const struct server_options *options)
     *s = (struct server){
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
-                            &s->throttled,   &s->confirming, &s->confirmable};
+                            &s->throttled,   &s->confirming, &s->confirmable,
+                            &s->slack};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     net_init(&s->net);
@@ -259,7 +260,7 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->doomed))
+        !list_empty(&s->slack) || !list_empty(&s->doomed))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
     if (next == UINT64_MAX)

@@ -44,6 +44,7 @@ struct server {
     struct list doomed;           /* connection.doomed: freed at the end of the turn */
     struct list barred;           /* connection.barred: output waits for the disk */
     struct list throttled;        /* connection.throttled: not read until the journal has caught up */
+    struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
     uint64_t defined_batch;       /* the last batch with a change of definitions */

@@ -161,8 +161,8 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
     return true;
 }
 
-void unacked_each(const struct unacked *u, void (*each)(void *arg, uint64_t tag, const struct unacked_item *item),
-                  void *arg)
+void unacked_each(const struct unacked *u,
+                  void (*each)(void *arg, uint64_t tag, const struct unacked_item *item), void *arg)
 {
     size_t count = 0;
     list_each(node, &u->chunks) {

@@ -18,7 +18,6 @@ enum {
     STEPS = 3000,
     QUEUES = 2,
     SLOTS = 600,
-    WAITING_MAX = 400,
     HELD_MAX = 400,
     MEMBERS = 10,
     BODY_MAX = 40,
@@ -69,7 +68,7 @@ struct found {
 
 struct model {
     struct queue *queue;
-    struct waiting waiting[WAITING_MAX]; /* by sequence */
+    struct waiting waiting[SLOTS]; /* by sequence; one message is here once at most */
     size_t size;
     uint64_t next_sequence, bytes;
     size_t unacked;
@@ -305,8 +304,7 @@ static void step_push(void)
         return;
     uint64_t size = slots[slot].message->body_size, which = below(4); /* the first, the second, both */
     for (size_t i = 0; i < QUEUES; i++)
-        if ((which == i || which >= QUEUES) && models[i].size < WAITING_MAX &&
-            !queue_refuses(models[i].queue, size))
+        if ((which == i || which >= QUEUES) && !queue_refuses(models[i].queue, size))
             targets[count++] = &models[i];
     push_to(targets, count, slot);
 }

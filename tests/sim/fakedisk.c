@@ -203,6 +203,14 @@ static ssize_t read_at(void *arg, int fd, void *bytes, size_t size, uint64_t off
     return (ssize_t)size;
 }
 
+/* A write that is cut short ends on a sector's edge, as a disk's do: within a sector bytes are old or new together. */
+static size_t cut_short(struct fakedisk *disk, uint64_t offset, size_t size)
+{
+    uint64_t end = offset + rand_below(&disk->rand, size + 1);
+    end -= end % SECTOR;
+    return end > offset ? (size_t)(end - offset) : 0;
+}
+
 static ssize_t write_at(void *arg, int fd, const void *bytes, size_t size, uint64_t offset)
 {
     struct fakedisk *disk = arg;
@@ -210,10 +218,11 @@ static ssize_t write_at(void *arg, int fd, const void *bytes, size_t size, uint6
     if (!inode || size == 0)
         return inode ? 0 : -EBADF;
     int failed = change(disk);
-    if (failed)
-        size = (size_t)rand_below(&disk->rand, size + 1);
-    else if (disk->short_writes)
-        size = 1 + (size_t)rand_below(&disk->rand, size);
+    if (failed || disk->short_writes) {
+        size_t cut = cut_short(disk, offset, size);
+        if (failed || cut)
+            size = cut;
+    }
     size_t end = (size_t)offset + size, before = inode->now.len;
     if (size) {
         if (end > before)
