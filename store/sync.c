@@ -74,12 +74,22 @@ static int write_batch(struct sync *sync, struct batch *batch)
     return failed;
 }
 
+/* Nobody waits for this: a segment that is not noted yet only cannot be missed. */
+static void keep_epoch(struct sync *sync, uint64_t epoch)
+{
+    int failed = definitions_keep_epoch(sync->definitions, epoch);
+    if (failed && !io_is_full(failed))
+        fail(sync, failed, sync->definitions->path);
+}
+
 void sync_batch(struct sync *sync, struct batch *batch)
 {
     uint64_t number = batch->number;
     assert(number > atomic_load_explicit(&sync->durable, memory_order_relaxed));
     if (sync->failed || write_batch(sync, batch))
         return;
+    bool journalled = batch->place.size > 0;
+    uint64_t epoch = batch->place.epoch;
     batch_reset(batch);
     atomic_store_explicit(&sync->syncs, sync->journal.syncs, memory_order_relaxed);
     atomic_store_explicit(&sync->bytes_written, sync->journal.bytes_written, memory_order_relaxed);
@@ -87,6 +97,8 @@ void sync_batch(struct sync *sync, struct batch *batch)
     atomic_store_explicit(&sync->durable, number, memory_order_release);
     if (sync->wake)
         sync->wake(sync->wake_arg);
+    if (journalled && epoch > sync->definitions->journal_epoch)
+        keep_epoch(sync, epoch);
 }
 
 /* Waits until it is time to look for space again, or to stop. */

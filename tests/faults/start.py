@@ -202,18 +202,23 @@ def missing_segment(bench):
     bench.expect_refusal(f"{bench.data}: the journal's segment of epoch 2 is missing (the next is "
                          "journal-000003.seg of epoch 3)")
     aside.rename(path)
+    newest = bench.data / "journal-000003.seg"
+    newest.rename(aside)
+    bench.expect_refusal(f"{bench.data}: the journal's segment of epoch 3 is missing (there are older ones)")
+    aside.rename(newest)
     bench.expect_service()
     expect(bench.depth() == 60, "messages are missing")
 
 
 @case
 def missing_first_segment(bench):
-    """Definitions without any journal are a broker without messages: that cannot be told from a new one."""
+    """The only one: the definitions know that there was a journal."""
     bench.fill()
+    bench.start()
+    bench.end()
     for path in bench.data.glob("journal-*"):
         path.unlink()
-    bench.expect_service()
-    expect(bench.depth() == 0, "there are messages")
+    bench.expect_refusal(f"{bench.data}: the journal's segment of epoch 1 is missing (there is none)")
 
 
 @case
@@ -224,9 +229,8 @@ def truncated_segment(bench):
     with open(path, "r+b") as file:
         file.write(bytes(64))
     bench.expect_refusal(f"{path}: damaged at offset 0: the segment's header is not valid")
-    os.truncate(path, 0)  # made and never used, as far as anybody can tell
-    bench.expect_service()
-    expect(bench.depth() == 0, "there are messages")
+    os.truncate(path, 0)  # as if it had been made and never used
+    bench.expect_refusal(f"{bench.data}: the journal's segment of epoch 1 is missing (there is none)")
 
 
 @case
