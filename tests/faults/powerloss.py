@@ -178,20 +178,31 @@ def main():
             first = crash.one_life(broker, ledger, dice, first, lambda b, d: b.round.end(b, d))
             if ledger.wrong:
                 break
+            if number % 10 == 9:
+                drain(broker, ledger)
+                broker.start()
             if number % 50 == 49:
                 print(f"{number + 1} rounds, {len(ledger.confirmed)} confirmed", flush=True)
-        broker.process.kill()
-        broker.process.wait()
-        broker.faults = {}
-        faulty.Faulty.start(broker)
-        crash.drain(broker, ledger)
-        broker.end(signal.SIGTERM)
+        drain(broker, ledger)
     except (brokers.BrokerFailed, crash.links.Failure) as failure:
         broken = failure
     finally:
         if broker.process and broker.process.poll() is None:
             broker.process.kill()
     return report(options, broker, ledger, broken)
+
+
+def drain(broker, ledger):
+    """Takes all that is there, on a sound disk: publishers outrun the consumers of a round."""
+    broker.process.kill()
+    broker.process.wait()
+    broker.faults = {}
+    faulty.Faulty.start(broker)
+    crash.drain(broker, ledger)
+    broker.end(signal.SIGTERM)
+    lost = ledger.missing()
+    if lost:
+        raise brokers.BrokerFailed(f"{len(lost)} messages are lost: {lost[:10]}")
 
 
 def report(options, broker, ledger, broken):
