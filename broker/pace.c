@@ -24,14 +24,14 @@ void pace_start(struct connection *conn)
     struct pace *pace = &conn->pace;
     struct server *s = conn->server;
     assert(pace->behind && !list_linked(&pace->link));
-    if (conn->state != CONNECTION_OPEN || pace->behind->deleted || list_linked(&conn->throttled)) {
+    if (conn->state != CONNECTION_OPEN || pace->behind->deleted) {
         pace->behind = NULL;
         return;
     }
     list_push_back(&pace->behind->paced, &pace->link);
     pace->timer.fire = resume;
     timer_set(&s->timers, &pace->timer, server_now_ms(s) + PACE_MS);
-    stream_pause(&conn->stream);
+    flow_pause(conn, FLOW_PACE);
 }
 
 void pace_stop(struct connection *conn)
@@ -42,7 +42,7 @@ void pace_stop(struct connection *conn)
         return;
     list_remove(&pace->link);
     timer_clear(&conn->server->timers, &pace->timer);
-    stream_resume(&conn->stream);
+    flow_resume(conn, FLOW_PACE);
 }
 
 void pace_release(struct queue *q)

@@ -15,8 +15,10 @@ enum { BODY_AT_ONCE = 128 * 1024 };
 void publish_abandon(struct channel *ch)
 {
     struct assembly *a = &ch->assembly;
-    if (a->message)
+    if (a->message) {
+        flow_release(ch->conn, message_size(a->message));
         message_unref(&channel_server(ch)->messages, &a->message);
+    }
     a->state = ASSEMBLY_IDLE;
 }
 
@@ -90,6 +92,8 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
         return false;
     struct slice names = buf_slice(&a->names);
     uint64_t room = header.body_size < BODY_AT_ONCE ? header.body_size : BODY_AT_ONCE;
+    if (!flow_hold(ch->conn, sizeof(*a->message) + names.len + header.props.len + room, f))
+        return false;
     a->message = message_new(&channel_server(ch)->messages, slice_of(names.at, a->exchange_size),
                              slice_of(names.at + a->exchange_size, a->key_size), header.props, room);
     a->message->persistent = persistent;
@@ -100,20 +104,23 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
 }
 
 /* Doubles the block until `size` bytes of body fit. */
-static void make_room(struct channel *ch, uint64_t size)
+static bool make_room(struct channel *ch, uint64_t size, struct fault *f)
 {
     struct assembly *a = &ch->assembly;
     uint64_t room = a->message->body_size;
     if (size <= room)
-        return;
+        return true;
     while (room < size)
         room *= 2;
     if (room > a->total)
         room = a->total;
     size_t old_size = message_size(a->message);
+    if (!flow_hold(ch->conn, room - a->message->body_size, f))
+        return false;
     a->message = slab_grow(&channel_server(ch)->messages, a->message, old_size,
                            old_size + (room - a->message->body_size));
     a->message->body_size = room;
+    return true;
 }
 
 bool publish_body(struct channel *ch, struct slice piece, struct fault *f)
@@ -123,7 +130,8 @@ bool publish_body(struct channel *ch, struct slice piece, struct fault *f)
         return fault(f, UNEXPECTED_FRAME, "unexpected content body");
     if (piece.len > a->total - a->filled)
         return fault(f, FRAME_ERROR, "content body frame exceeds remaining content size");
-    make_room(ch, a->filled + piece.len);
+    if (!make_room(ch, a->filled + piece.len, f))
+        return false;
     memcpy(message_body_at(a->message) + a->filled, piece.at, piece.len);
     a->filled += piece.len;
     return true;
@@ -139,5 +147,8 @@ bool publish_body_end(struct channel *ch, struct fault *f)
     assert(m->body_size == a->total);
     a->message = NULL;
     a->state = ASSEMBLY_IDLE;
+    flow_release(ch->conn, message_size(m));
+    if (!list_linked(&ch->conn->flow.publishing))
+        alarm_publishes(ch->conn);
     return submit_message(ch, &m, f);
 }

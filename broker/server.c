@@ -82,6 +82,7 @@ bool server_open(struct server *s, const struct server_options *options)
                             &s->throttled,   &s->confirming, &s->confirmable};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
+    alarm_init(&s->alarms);
     if (!open_log(s, options->console))
         return false;
     net_init(&s->net);
@@ -94,7 +95,12 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!open_store(s, options))
         return false;
     s->home.store = s->store;
-    return recovery_run(s);
+    if (!recovery_run(s))
+        return false;
+    struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
+    if (options->probe || !options->simulated)
+        alarm_start(s, &probe);
+    return true;
 }
 
 /* Nothing that memory drops from here on is an ack: the store is closed already. */
@@ -187,6 +193,14 @@ bool server_listen(struct server *s)
     return true;
 }
 
+void server_node(char name[SERVER_NODE_SIZE])
+{
+    static const char prefix[] = "leveret@";
+    memset(name, 0, SERVER_NODE_SIZE); /* a host name that does not fit may come without its end */
+    memcpy(name, prefix, sizeof(prefix) - 1);
+    gethostname(name + sizeof(prefix) - 1, SERVER_NODE_SIZE - sizeof(prefix));
+}
+
 struct vhost *server_find_vhost(const struct server *s, struct slice name)
 {
     return map_get(&s->vhosts, name);
@@ -231,6 +245,7 @@ static void reap(struct server *s)
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
+    alarm_watch(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     store_commit(s->store);
