@@ -1,7 +1,8 @@
 /* alarm.c - memory and disk alarms.
  *
- * Owner: the server. What the process uses is asked for on a timer, and between its ticks when the messages in memory
- * have grown by a good part of the limit. An alarm goes off and clears at the same limit, as in RabbitMQ.
+ * Owner: the server. What the process uses is asked for on a timer, and between its ticks when the messages
+ * in memory have grown by a good part of the limit. An alarm goes off and clears at the same limit, as in
+ * RabbitMQ.
  *
  * Invariant: a connection in `publishers` is paused with FLOW_ALARM iff an alarm is on; none other is. */
 #include "broker/alarm.h"
@@ -63,8 +64,8 @@ const char *alarm_reason(unsigned on)
 
 /* --- what is looked at --- */
 
-/* Freed memory that the allocator keeps is not in use, but the system counts it: before it is called too much, and now
- * and then while it is, it is given back. */
+/* Freed memory that the allocator keeps is not in use, but the system counts it: before it is called too
+ * much, and now and then while it is, it is given back. */
 static uint64_t use_memory(struct server *s)
 {
     struct alarms *alarms = &s->alarms;

@@ -1,5 +1,5 @@
-/* alarm.h - memory and disk alarms: while one is on, connections that publish are not read (RabbitMQ's pages on memory
- * and disk alarms and on blocked connections; semantics 1.1 and 4). */
+/* alarm.h - memory and disk alarms: while one is on, connections that publish are not read (RabbitMQ's
+ * pages on memory and disk alarms and on blocked connections; semantics 1.1 and 4). */
 #ifndef BROKER_ALARM_H
 #define BROKER_ALARM_H
 
@@ -32,12 +32,14 @@ struct alarms {
 void alarm_init(struct alarms *alarms);
 /* Takes the limits from the configuration, looks for the first time, and from now on on a timer. */
 void alarm_start(struct server *s, const struct probe *probe);
-/* Looks again: blocks all publishers when the first alarm goes off, lets them go on when the last one clears. */
+/* Looks again: blocks all publishers when the first alarm goes off, lets them go on when the last one
+ * clears. */
 void alarm_look(struct server *s);
 /* Once a turn: looks ahead of the timer when messages take up memory quickly. */
 void alarm_watch(struct server *s);
 
-/* The connection published a message and is not among the publishers yet; blocked at once while an alarm is on. */
+/* The connection published a message and is not among the publishers yet; blocked at once while an alarm
+ * is on. */
 void alarm_publishes(struct connection *conn);
 /* The connection ends. */
 void alarm_forget(struct connection *conn);

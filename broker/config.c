@@ -79,7 +79,8 @@ static bool set_amount(const struct setting *s)
     if (strcmp(s->value, "none") == 0)
         *field = CONFIG_NONE;
     else if (!value_amount(s->value, field))
-        return refuse(s, "expected bytes (KB, MB, GB, TB or KiB, MiB, GiB, TiB may follow the number) or none");
+        return refuse(s, "expected bytes (KB, MB, GB, TB or KiB, MiB, GiB, TiB may follow the number) "
+                         "or none");
     return true;
 }
 

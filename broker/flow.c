@@ -1,7 +1,7 @@
 /* flow.c - when a connection is not read, and how many bytes it may make the server hold.
  *
- * Owner: the connection that embeds it. Invariants: the stream is paused iff there is a reason; `parked` has consumers
- * only while `unacked` is above three quarters of its limit. */
+ * Owner: the connection that embeds it. Invariants: the stream is paused iff there is a reason; `parked`
+ * has consumers only while `unacked` is above three quarters of its limit. */
 #include "broker/flow.h"
 
 #include "broker/connection.h"
@@ -64,8 +64,9 @@ void flow_drained(struct connection *conn)
 
 /* --- messages that are not complete --- */
 
-/* 506: "a client creating too many of some type of entity", says the specification; and what is too much is the sum of
- * the connection's channels, so that no single one is to blame and closing one would cure nothing. */
+/* 506: "a client creating too many of some type of entity", says the specification; and what is too much
+ * is the sum of the connection's channels, so that no single one is to blame and closing one would cure
+ * nothing. */
 bool flow_hold(struct connection *conn, uint64_t bytes, struct fault *f)
 {
     struct flow *flow = &conn->flow;

@@ -1,7 +1,7 @@
 /* flow.h - when a connection is not read, and how many bytes it may make the server hold.
  *
- * Reasons overlap: reading goes on when the last of them is gone. With FLOW_ALARM and FLOW_OUTPUT it stops at the end
- * of the frame in hand, with the others at the end of what was read already. */
+ * Reasons overlap: reading goes on when the last of them is gone. With FLOW_ALARM and FLOW_OUTPUT it
+ * stops at the end of the frame in hand, with the others at the end of what was read already. */
 #ifndef BROKER_FLOW_H
 #define BROKER_FLOW_H
 
@@ -23,7 +23,8 @@ enum flow_reason {
 };
 enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT };
 
-/* Answers (what is not a delivery) that may wait for a client to read them. Deliveries stop earlier, by themselves. */
+/* Answers (what is not a delivery) that may wait for a client to read them. Deliveries stop earlier, by
+ * themselves. */
 enum { FLOW_REPLIES_MAX = 2 * 1024 * 1024 };
 
 /* Messages that are not complete, or in a transaction, take at most this or twice max_message_size. */

@@ -51,8 +51,8 @@ static uint64_t read_limit(const char *dir, const char *name)
     return limit;
 }
 
-/* The least limit of the group at `path` and those it is in, up to the mount. A container sees its own group at the
- * mount, whatever path it is told. */
+/* The least limit of the group at `path` and those it is in, up to the mount. A container sees its own
+ * group at the mount, whatever path it is told. */
 static uint64_t least_limit(const char *mount, const char *group, const char *name)
 {
     char path[PATH_SIZE];
@@ -71,7 +71,8 @@ static uint64_t least_limit(const char *mount, const char *group, const char *na
     }
 }
 
-/* Lines are "0::/group" (version 2) or "5:memory:/group" (version 1, other controllers with commas between). */
+/* Lines are "0::/group" (version 2) or "5:memory:/group" (version 1, other controllers with commas
+ * between). */
 static uint64_t cgroup_limit(void)
 {
     char text[CGROUP_TEXT_SIZE], *rest = NULL;

@@ -1,5 +1,5 @@
-/* probe.h - how much memory the process uses and may use, and how much room the disk has: asked of the system, or of
- * a test. */
+/* probe.h - how much memory the process uses and may use, and how much room the disk has: asked of the
+ * system, or of a test. */
 #ifndef BROKER_PROBE_H
 #define BROKER_PROBE_H
 

@@ -1,7 +1,7 @@
 /* publish.c - basic.publish: method, header and body become one message (semantics 1.2).
  *
- * The message's block is made when the header comes; a large one grows as bytes arrive, so that a client that only
- * announces a size takes no memory. What becomes of the whole message is in submit.c. */
+ * The message's block is made when the header comes; a large one grows as bytes arrive, so that a client
+ * that only announces a size takes no memory. What becomes of the whole message is in submit.c. */
 #include "broker/publish.h"
 #include "broker/submit.h"
 #include "protocol/props.h"
@@ -59,8 +59,8 @@ static bool check_header(struct channel *ch, const struct content_header *header
     return true;
 }
 
-/* Reads what publishing needs of the properties and checks the rest: none, or a delivery mode alone, is what most
- * messages carry. */
+/* Reads what publishing needs of the properties and checks the rest: none, or a delivery mode alone, is
+ * what most messages carry. */
 static bool read_props(struct slice bytes, uint16_t *flags, bool *persistent, struct fault *f)
 {
     struct props props;
