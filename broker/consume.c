@@ -152,7 +152,7 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
         if (no_ack) {
             queue_settle(q, entry, false);
         } else {
-            flow_hand_out(ch->conn, entry->message);
+            flow_hand_out(&ch->conn->flow, entry->message);
             unacked_put(&ch->unacked, ch->delivery_tag, &(struct unacked_item){*entry, q, NULL});
         }
         return true;

@@ -181,7 +181,7 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
         queue_settle(q, &entry, false);
     } else {
         ch->consumer_unacked++;
-        flow_hand_out(ch->conn, entry.message);
+        flow_hand_out(&ch->conn->flow, entry.message);
         unacked_put(&ch->unacked, ch->delivery_tag,
                     &(struct unacked_item){entry, q, &sub->consumer});
     }

@@ -5,7 +5,11 @@
 #include "broker/flow.h"
 
 #include "broker/connection.h"
-#include "queue/unacked.h"
+
+static const struct config *config_of(struct flow *flow)
+{
+    return container_of(flow, struct connection, flow)->server->config;
+}
 
 void flow_init(struct flow *flow)
 {
@@ -64,41 +68,23 @@ void flow_drained(struct connection *conn)
 
 /* --- messages that are not complete --- */
 
-/* 506: "a client creating too many of some type of entity", says the specification; and what is too much
- * is the sum of the connection's channels, so that no single one is to blame and closing one would cure
+/* 506: "a client creating too many of some type of entity", says the specification; and what is too much is
+ * the sum of the connection's channels, so that no single one is to blame and closing one would cure
  * nothing. */
-bool flow_hold(struct connection *conn, uint64_t bytes, struct fault *f)
+bool flow_hold_more(struct flow *flow, uint64_t bytes, struct fault *f)
 {
-    struct flow *flow = &conn->flow;
-    uint64_t max = 2 * conn->server->config->max_message_size;
+    uint64_t max = 2 * config_of(flow)->max_message_size;
     if (max < FLOW_HELD_MIN)
         max = FLOW_HELD_MIN;
-    if (bytes > max - flow->held)
-        return fault(f, RESOURCE_ERROR,
-                     "messages that this connection has begun or not committed take more than %llu bytes",
-                     (unsigned long long)max);
-    flow->held += bytes;
-    return true;
-}
-
-void flow_release(struct connection *conn, uint64_t bytes)
-{
-    assert(conn->flow.held >= bytes);
-    conn->flow.held -= bytes;
+    if (flow->held <= max)
+        return true;
+    flow->held -= bytes;
+    return fault(f, RESOURCE_ERROR,
+                 "messages that this connection has begun or not committed take more than %llu bytes",
+                 (unsigned long long)max);
 }
 
 /* --- messages that wait for an ack --- */
-
-/* With its place in the channel's list, so that very small ones count for what they cost. */
-static uint64_t cost(const struct message *m)
-{
-    return message_size(m) + sizeof(struct unacked_item);
-}
-
-void flow_hand_out(struct connection *conn, const struct message *m)
-{
-    conn->flow.unacked += cost(m);
-}
 
 bool flow_is_full(const struct connection *conn)
 {
@@ -107,13 +93,10 @@ bool flow_is_full(const struct connection *conn)
 }
 
 /* All at once, and not at the first ack: so each of many consumers is set aside once for many acks. */
-void flow_settle(struct connection *conn, const struct message *m)
+void flow_unpark(struct flow *flow)
 {
-    struct flow *flow = &conn->flow;
-    assert(flow->unacked >= cost(m));
-    flow->unacked -= cost(m);
-    uint64_t max = conn->server->config->connection_unacked_max;
-    if (list_empty(&flow->parked) || flow->unacked > max - max / 4)
+    uint64_t max = config_of(flow)->connection_unacked_max;
+    if (flow->unacked > max - max / 4)
         return;
     while (!list_empty(&flow->parked))
         consumer_unpark(list_first(&flow->parked, struct consumer, place));

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "protocol/fault.h"
 #include "protocol/message.h"
+#include "queue/unacked.h"
 
 struct connection;
 
@@ -53,13 +54,43 @@ void flow_replied(struct connection *conn, uint64_t bytes);
 /* The output is low: all answers were read. */
 void flow_drained(struct connection *conn);
 
+bool flow_hold_more(struct flow *flow, uint64_t bytes, struct fault *f); /* for flow_hold */
+void flow_unpark(struct flow *flow);                                     /* for flow_settle */
+
 /* Before that many more bytes of unfinished messages are kept; a fault (506) when they are too many. */
-bool flow_hold(struct connection *conn, uint64_t bytes, struct fault *f);
-void flow_release(struct connection *conn, uint64_t bytes);
+static inline bool flow_hold(struct flow *flow, uint64_t bytes, struct fault *f)
+{
+    flow->held += bytes;
+    return flow->held <= FLOW_HELD_MIN || flow_hold_more(flow, bytes, f);
+}
+
+static inline void flow_release(struct flow *flow, uint64_t bytes)
+{
+    assert(flow->held >= bytes);
+    flow->held -= bytes;
+}
+
+/* What a message costs while it waits for its ack: with its place in the channel's list, so that very small
+ * ones count, too. */
+static inline uint64_t flow_cost(const struct message *m)
+{
+    return message_size(m) + sizeof(struct unacked_item);
+}
 
 /* A message is handed out to be acked, and is settled (or requeued). */
-void flow_hand_out(struct connection *conn, const struct message *m);
-void flow_settle(struct connection *conn, const struct message *m);
+static inline void flow_hand_out(struct flow *flow, const struct message *m)
+{
+    flow->unacked += flow_cost(m);
+}
+
+static inline void flow_settle(struct flow *flow, const struct message *m)
+{
+    assert(flow->unacked >= flow_cost(m));
+    flow->unacked -= flow_cost(m);
+    if (!list_empty(&flow->parked))
+        flow_unpark(flow);
+}
+
 /* No more is to be handed out before something is settled (connection_unacked_max). */
 bool flow_is_full(const struct connection *conn);
 

@@ -12,11 +12,26 @@ enum { BODY_AT_ONCE = 128 * 1024 };
 /* RabbitMQ's hard cap, above any configuration (K24). */
 #define BODY_MAX ((uint64_t)512 * 1024 * 1024)
 
+/* A block up to this size is not counted among what the connection holds: it is soon complete as a rule, and
+ * one in each channel is little. */
+enum { UNCOUNTED_MAX = 4096 };
+
+static bool count_block(struct channel *ch, uint64_t size, struct fault *f)
+{
+    return size <= UNCOUNTED_MAX || flow_hold(&ch->conn->flow, size, f);
+}
+
+static void uncount_block(struct channel *ch, const struct message *m)
+{
+    if (message_size(m) > UNCOUNTED_MAX)
+        flow_release(&ch->conn->flow, message_size(m));
+}
+
 void publish_abandon(struct channel *ch)
 {
     struct assembly *a = &ch->assembly;
     if (a->message) {
-        flow_release(ch->conn, message_size(a->message));
+        uncount_block(ch, a->message);
         message_unref(&channel_server(ch)->messages, &a->message);
     }
     a->state = ASSEMBLY_IDLE;
@@ -92,7 +107,7 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
         return false;
     struct slice names = buf_slice(&a->names);
     uint64_t room = header.body_size < BODY_AT_ONCE ? header.body_size : BODY_AT_ONCE;
-    if (!flow_hold(ch->conn, sizeof(*a->message) + names.len + header.props.len + room, f))
+    if (!count_block(ch, sizeof(*a->message) + names.len + header.props.len + room, f))
         return false;
     a->message = message_new(&channel_server(ch)->messages, slice_of(names.at, a->exchange_size),
                              slice_of(names.at + a->exchange_size, a->key_size), header.props, room);
@@ -115,7 +130,8 @@ static bool make_room(struct channel *ch, uint64_t size, struct fault *f)
     if (room > a->total)
         room = a->total;
     size_t old_size = message_size(a->message);
-    if (!flow_hold(ch->conn, room - a->message->body_size, f))
+    static_assert((int)BODY_AT_ONCE > (int)UNCOUNTED_MAX, "a block that grows is counted already");
+    if (!flow_hold(&ch->conn->flow, room - a->message->body_size, f))
         return false;
     a->message = slab_grow(&channel_server(ch)->messages, a->message, old_size,
                            old_size + (room - a->message->body_size));
@@ -147,7 +163,7 @@ bool publish_body_end(struct channel *ch, struct fault *f)
     assert(m->body_size == a->total);
     a->message = NULL;
     a->state = ASSEMBLY_IDLE;
-    flow_release(ch->conn, message_size(m));
+    uncount_block(ch, m);
     if (!list_linked(&ch->conn->flow.publishing))
         alarm_publishes(ch->conn);
     return submit_message(ch, &m, f);

@@ -26,7 +26,7 @@ struct tx {
 
 bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct fault *f)
 {
-    if (!flow_hold(ch->conn, message_size(*m), f)) {
+    if (!flow_hold(&ch->conn->flow, message_size(*m), f)) {
         message_unref(&channel_server(ch)->messages, m);
         return false;
     }
@@ -38,7 +38,7 @@ bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct f
 static struct tx_publish take_publish(struct channel *ch)
 {
     struct tx_publish publish = tx_publish_ring_pop_front(&ch->tx->publishes);
-    flow_release(ch->conn, message_size(publish.message));
+    flow_release(&ch->conn->flow, message_size(publish.message));
     return publish;
 }
 

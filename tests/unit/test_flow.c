@@ -109,7 +109,8 @@ START_TEST(messages_that_are_never_complete)
     struct fault f;
     connect_client(&client, true, 0);
     fault_init(&f);
-    ck_assert(flow_hold(client.conn, FLOW_HELD_MIN - 1000, &f)); /* as if other channels had begun so much */
+    /* As if other channels had begun so much. */
+    ck_assert(flow_hold(&client.conn->flow, FLOW_HELD_MIN - 1000, &f));
     publish(&client, "nobody", 500, 3);
     ck_assert_str_eq(hear(&client), "");
     ck_assert_uint_eq(client.conn->flow.held, FLOW_HELD_MIN - 1000);
@@ -120,15 +121,20 @@ START_TEST(messages_that_are_never_complete)
     ck_assert_uint_eq(client.conn->flow.held, FLOW_HELD_MIN - 1000);
     publish(&client, "nobody", 500, 1);
     send(&client, 1, &(struct method){.id = METHOD_tx_commit});
+    send(&client, 1, &(struct method){.id = METHOD_channel_close});
+    send(&client, 1, &(struct method){.id = METHOD_channel_open});
     ck_assert_uint_eq(client.conn->flow.held, FLOW_HELD_MIN - 1000);
-    ck_assert_str_eq(hear(&client), "tx.select_ok tx.rollback_ok tx.commit_ok");
-    publish(&client, "nobody", 500, 2);
+    ck_assert_str_eq(hear(&client), "tx.select_ok tx.rollback_ok tx.commit_ok "
+                                    "channel.close_ok channel.open_ok");
+    publish(&client, "nobody", 4000, 1); /* a small one in each channel does no harm */
+    ck_assert_str_eq(hear(&client), "");
+    publish(&client, "nobody", 5000, 1);
     ck_assert_str_eq(hear(&client), "connection.close(506)");
     ck_assert_uint_eq(client.conn->flow.held, FLOW_HELD_MIN - 1000);
-    flow_release(client.conn, FLOW_HELD_MIN - 1000);
+    flow_release(&client.conn->flow, FLOW_HELD_MIN - 1000);
     set("max_message_size", "256MB"); /* two of the largest always fit */
-    ck_assert(flow_hold(client.conn, 2 * FLOW_HELD_MIN, &f) && !flow_hold(client.conn, 1, &f));
-    flow_release(client.conn, 2 * FLOW_HELD_MIN);
+    ck_assert(flow_hold(&client.conn->flow, 2 * FLOW_HELD_MIN, &f) && !flow_hold(&client.conn->flow, 1, &f));
+    flow_release(&client.conn->flow, 2 * FLOW_HELD_MIN);
     hang_up(&client);
 }
 END_TEST
