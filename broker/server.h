@@ -45,6 +45,7 @@ struct server {
     struct list doomed;           /* connection.doomed: freed at the end of the turn */
     struct list barred;           /* connection.barred: output waits for the disk */
     struct list throttled;        /* flow.throttled: not read until the journal has caught up */
+    struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
     uint64_t defined_batch;       /* the last batch with a change of definitions */
@@ -67,6 +68,7 @@ struct server_options {
     const struct probe *probe; /* NULL = the system's; when simulated, none: no alarm goes off */
     FILE *console;            /* NULL = no log there */
     bool simulated;           /* no loop, no listeners, no disk thread */
+    size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
 };
 
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it

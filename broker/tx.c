@@ -1,7 +1,9 @@
-/* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until tx.commit, which
- * routes the publishes, then applies the settlements, and answers when all of it is on disk.
+/* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until
+ * tx.commit, which routes the publishes, then applies the settlements, and answers when all of it is on
+ * disk. When a full queue refused a message, the rest is done all the same, and the channel learns that it was not all (406).
  *
- * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them back. */
+ * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them
+ * back. */
 #include "broker/submit.h"
 #include "broker/tx.h"
 
@@ -48,26 +50,42 @@ void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item
     tx_settlement_ring_push_back(&ch->tx->settlements, (struct tx_settlement){*item, tag, how});
 }
 
-static void commit(struct channel *ch)
+/* Publishes all; true when a queue refused one of them. */
+static bool commit_publishes(struct channel *ch)
 {
-    struct server *s = channel_server(ch);
     struct tx *tx = ch->tx;
+    bool refused = false;
     while (tx->publishes.size) {
         struct tx_publish publish = take_publish(ch);
         /* It was there when the message came; if it was deleted since, the message goes nowhere. */
         struct exchange *x =
             vhost_find_exchange(ch->conn->vhost, message_exchange(publish.message));
         if (x)
-            submit_route(ch, x, &publish.message, publish.mandatory);
+            refused |= submit_route(ch, x, &publish.message, publish.mandatory).refused;
         else
-            message_unref(&s->messages, &publish.message);
+            message_unref(&channel_server(ch)->messages, &publish.message);
     }
+    return refused;
+}
+
+static void commit_settlements(struct channel *ch)
+{
+    struct tx *tx = ch->tx;
     while (tx->settlements.size) {
         struct tx_settlement settlement = tx_settlement_ring_pop_front(&tx->settlements);
         ack_settle(ch, &settlement.item, settlement.how);
     }
-    if (store_busy(s->store))
-        connection_bar(ch->conn, store_open_batch(s->store));
+}
+
+/* The answer waits for the last batch that holds anything: what the transaction recorded is in it, or before. */
+static bool commit(struct channel *ch, struct fault *f)
+{
+    struct store *store = channel_server(ch)->store;
+    bool refused = commit_publishes(ch);
+    commit_settlements(ch);
+    if (store_last_batch(store) > store_durable(store))
+        connection_bar(ch->conn, store_last_batch(store));
+    return !refused || fault(f, PRECONDITION_FAILED, "partial tx completion");
 }
 
 /* The last first: each goes back before those that were settled earlier. */
@@ -114,11 +132,24 @@ bool tx_method(struct channel *ch, const struct method *m, struct fault *f)
     if (ch->mode != CHANNEL_TX)
         return fault(f, PRECONDITION_FAILED, "channel is not transactional");
     if (m->id == METHOD_tx_commit) {
-        commit(ch);
+        if (!commit(ch, f))
+            return false;
         channel_send(ch, &(struct method){.id = METHOD_tx_commit_ok});
     } else {
         rollback(ch);
         channel_send(ch, &(struct method){.id = METHOD_tx_rollback_ok});
     }
     return true;
+}
+
+void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
+             void (*message)(void *arg, struct message *m), void *arg)
+{
+    const struct tx *tx = ch->tx;
+    for (size_t i = 0; tx && i < tx->settlements.size; i++) {
+        const struct tx_settlement *settlement = tx_settlement_ring_at(&tx->settlements, i);
+        item(arg, settlement->tag, &settlement->item);
+    }
+    for (size_t i = 0; tx && i < tx->publishes.size; i++)
+        message(arg, tx_publish_ring_at(&tx->publishes, i)->message);
 }

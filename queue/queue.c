@@ -3,7 +3,9 @@
  * Invariants, checked by queue_check:
  * 1. ready_link is in home.ready iff an entry waits and a consumer rotates.
  * 2. A consumer rotates iff it has credit and is not parked.
- * 3. Sequences in the order are all smaller than next_sequence. */
+ * 3. Sequences in the order are all smaller than next_sequence.
+ * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers
+ *    are about to take is not dropped, so that a burst which they could take loses nothing. */
 #include "queue/queue.h"
 
 /* Entries of a purged or deleted queue on their way out. */
@@ -29,16 +31,28 @@ void queue_home_free(struct queue_home *home)
     assert(list_empty(&home->ready));
 }
 
-/* Puts the queue on the ready list or takes it off, as invariant 1 says. */
+/* Drops the oldest waiting entries beyond the limit. */
+static void shed(struct queue *q)
+{
+    while (queue_ready(q) > 0 && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
+        struct entry entry = order_take(&q->order);
+        q->ready_bytes -= entry.message->body_size;
+        queue_settle(q, &entry, false);
+    }
+}
+
+/* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static void update_ready(struct queue *q)
 {
     bool ready = queue_ready(q) > 0 && !list_empty(&q->rotation);
-    if (ready == list_linked(&q->ready_link))
-        return;
-    if (ready)
-        list_push_back(&q->home->ready, &q->ready_link);
-    else
-        list_remove(&q->ready_link);
+    if (ready != list_linked(&q->ready_link)) {
+        if (ready)
+            list_push_back(&q->home->ready, &q->ready_link);
+        else
+            list_remove(&q->ready_link);
+    }
+    if (q->limit.overflow == LIMIT_DROP_HEAD && !ready)
+        shed(q);
 }
 
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id)
@@ -47,6 +61,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->home = home;
     q->name = slice_copy(name);
     q->args = slice_copy(args);
+    q->limit = limit_of_args(q->args);
     q->id = id;
     q->next_sequence = 1;
     dest_init(&q->dest, DEST_QUEUE, q->name);
@@ -139,8 +154,6 @@ static void add(struct queue *q, struct entry entry)
     q->next_sequence = entry.sequence + 1;
     q->ready_bytes += entry.message->body_size;
     order_push(&q->order, entry);
-    if (!list_linked(&q->ready_link))
-        update_ready(q);
 }
 
 void queue_push(struct queue *q, struct message *m, bool journalled)
@@ -148,53 +161,73 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     assert(!q->deleted);
     q->counters.published++;
     add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled});
+    if (!list_linked(&q->ready_link))
+        update_ready(q);
 }
 
 void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered)
 {
     assertf(sequence >= q->next_sequence, "sequence %llu after %llu",
             (unsigned long long)sequence, (unsigned long long)q->next_sequence);
+    assert(list_empty(&q->consumers));
     add(q, (struct entry){message_ref(m), sequence, redelivered, true});
 }
 
-/* How far the mark of deliveries may run ahead of them. */
+void queue_restored(struct queue *q)
+{
+    update_ready(q);
+}
+
+/* How far a mark may run ahead of deliveries. */
 enum { MARK_AHEAD_MAX = 8192 };
 
-/* The mark must move for this entry, or it is time to move it: half of what it ran ahead is used up, and where it is now
- * is on disk, so that nothing will have to wait for the move. */
-static bool mark_is_due(const struct queue *q, const struct entry *entry)
+static bool mark_covers(const struct delivery_mark *mark, const struct entry *entry)
 {
-    const struct delivery_mark *mark = &q->mark;
-    if (entry->sequence > mark->sequence)
+    return entry->sequence <= mark->sequence && entry->message->batch <= mark->batch;
+}
+
+/* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries shall not wait. */
+static bool mark_is_due(const struct queue *q, const struct entry *entry, uint64_t open_batch)
+{
+    const struct delivery_marks *marks = &q->marks;
+    if (!mark_covers(&marks->recent[0], entry))
         return true;
-    return mark->ahead > 0 && entry->sequence + mark->ahead / 2 > mark->sequence &&
-           q->counters.acked > mark->acked && mark->batch <= store_durable(q->home->store);
+    return marks->ahead && marks->recent[0].batch != open_batch && q->counters.acked > marks->acked;
 }
 
 /* Marks the entry as delivered, if it is not yet. */
 static void mark_delivered(struct queue *q, const struct entry *entry)
 {
-    struct delivery_mark *mark = &q->mark;
-    struct store *store = q->home->store;
-    if (!mark_is_due(q, entry))
+    struct delivery_marks *marks = &q->marks;
+    struct delivery_mark *newest = &marks->recent[0];
+    uint64_t open_batch = store_open_batch(q->home->store);
+    if (!mark_is_due(q, entry, open_batch))
         return;
-    if (mark->batch <= store_durable(store))
-        mark->safe = mark->sequence;
-    uint64_t ahead = 2 * (q->counters.acked - mark->acked);
-    mark->ahead = ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX;
-    mark->sequence = entry->sequence + mark->ahead;
-    mark->batch = store_open_batch(store);
-    mark->acked = q->counters.acked;
-    store_delivered(store, &q->run, q->id, mark->sequence);
+    uint64_t ahead = 2 * (q->counters.acked - marks->acked);
+    uint64_t sequence = entry->sequence + (ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX);
+    if (newest->batch != open_batch)
+        memmove(&marks->recent[1], newest, sizeof(*newest) * (array_size(marks->recent) - 1));
+    newest->batch = open_batch;
+    if (newest->sequence < sequence)
+        newest->sequence = sequence;
+    marks->acked = q->counters.acked;
+    marks->ahead = ahead > 0;
+    store_delivered(q->home->store, &q->run, q->id, newest->sequence);
 }
 
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
 {
-    const struct delivery_mark *mark = &q->mark;
-    if (!entry->journalled || entry->redelivered || entry->sequence <= mark->safe ||
-        entry->message->batch >= mark->batch || mark->batch <= store_durable(q->home->store))
+    if (!entry->journalled || !q->home->store)
         return 0;
-    return mark->batch;
+    uint64_t durable = store_durable(q->home->store);
+    for (size_t i = 0; i < array_size(q->marks.recent); i++) {
+        const struct delivery_mark *mark = &q->marks.recent[i];
+        if (mark_covers(mark, entry) &&
+            (mark->batch <= durable || entry->message->batch == mark->batch))
+            return 0;
+    }
+    assert(mark_covers(&q->marks.recent[0], entry));
+    return q->marks.recent[0].batch;
 }
 
 /* Takes the first entry out and accounts for who gets it. */
@@ -206,7 +239,7 @@ static struct entry take(struct queue *q, bool no_ack)
     q->counters.redelivered += entry.redelivered;
     if (!no_ack) {
         q->unacked++;
-        if (entry.journalled && !entry.redelivered && q->home->store)
+        if (entry.journalled && q->home->store)
             mark_delivered(q, &entry);
     }
     return entry;
@@ -362,4 +395,18 @@ void queue_check(const struct queue *q)
         bytes += q->order.returned[i].message->body_size;
     assertf(bytes == q->ready_bytes, "%llu of %llu", (unsigned long long)bytes,
             (unsigned long long)q->ready_bytes);
+    assert(q->limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
+           !limit_is_exceeded(&q->limit, queue_ready(q), bytes));
+}
+
+void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
+                            void *arg)
+{
+    list_each(node, &home->graveyard) {
+        const struct order *order = &container_of(node, struct grave, link)->order;
+        for (size_t i = 0; i < order->fresh.size; i++)
+            each(arg, entry_ring_at(&order->fresh, i));
+        for (size_t i = 0; i < order->returned_size; i++)
+            each(arg, &order->returned[i]);
+    }
 }

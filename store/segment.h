@@ -1,6 +1,6 @@
-/* segment.h - which segments the journal is made of, what lives in them, and where the next batch goes.
- * The loop's view: no file is touched here. Segments die oldest first, because an ack concerns only messages in
- * its own segment or an older one. */
+/* segment.h - which segments the journal is made of, what lives in them, and where the next batch
+ * goes. The loop's view: no file is touched here. Segments die oldest first, because an ack
+ * concerns only messages in its own segment or an older one. */
 #ifndef STORE_SEGMENT_H
 #define STORE_SEGMENT_H
 
@@ -14,8 +14,8 @@ struct segment {
     uint64_t file_bytes;              /* written in this or an earlier use */
     uint64_t first_batch, last_batch; /* first > last when it has none */
     uint64_t live;                    /* messages not released */
-    uint64_t freed_by;                /* retired: the batch that says on disk that this use is dead */
-    unsigned slot;                    /* number in the file's name */
+    uint64_t freed_by; /* retired: the batch that says on disk that this use is dead */
+    unsigned slot;     /* number in the file's name */
 };
 
 RING(segment_ring, struct segment *);
@@ -36,8 +36,8 @@ struct segments {
 void segments_init(struct segments *segments, size_t segment_bytes);
 void segments_free(struct segments *segments);
 
-/* Chooses where the batch of journal_bytes > 0 goes and fills its place; its live messages are the segment's
- * from now on. `durable` says which dead segments may be written over. */
+/* Chooses where the batch of journal_bytes > 0 goes and fills its place; its live messages are the
+ * segment's from now on. `durable` says which dead segments may be written over. */
 void segments_place(struct segments *segments, struct batch *batch, uint64_t durable);
 /* One message of the batch, which has been placed, is no longer needed. */
 void segments_release(struct segments *segments, uint64_t batch);

@@ -28,7 +28,8 @@ struct store_options {
     bool without_thread;       /* simulator, tests: store_sync_now does the disk thread's work */
     void (*wake)(void *arg);   /* from the disk thread: a batch became durable. May be NULL */
     void *wake_arg;
-    void (*note)(void *arg, enum store_note level, const char *text); /* from the caller's thread; may be NULL */
+    /* From the caller's thread; may be NULL. */
+    void (*note)(void *arg, enum store_note level, const char *text);
     void *note_arg;
 };
 
@@ -87,20 +88,20 @@ struct recovery_sink {
     void *arg;
 };
 
-/* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged record
- * followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
+/* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged
+ * record followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
 int store_recover(struct store *store, const struct recovery_sink *sink, char *error,
                   size_t error_size) __attribute__((warn_unused_result));
 /* Higher than every id a queue ever had in this data directory, deleted ones too; after store_recover. */
 uint64_t store_queue_id_next(const struct store *store);
 
-/* Appends one record for all its targets to the open batch; returns the batch's number. All bytes are copied. */
+/* Appends one record for all its targets to the open batch; returns the batch's number. Bytes are copied. */
 uint64_t store_message(struct store *store, const struct stored_message *message);
-/* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may be
- * used again. Once per store_message or recovered message. */
+/* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may
+ * be used again. Once per store_message or recovered message. */
 void store_release(struct store *store, uint64_t batch);
 
-/* Where a queue's open runs of acks and deliveries are in the open batch; one in each queue, zero at first. */
+/* Where a queue's open runs of acks and deliveries are in the open batch; one per queue, zero at first. */
 struct store_run {
     uint64_t ack_batch, delivered_batch;
     uint32_t ack_index, delivered_index;
@@ -114,7 +115,10 @@ void store_delivered(struct store *store, struct store_run *run, uint64_t queue_
 
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);
-/* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on filling. */
+/* The last batch that holds anything: what to wait for. An open one that stays empty is never durable. */
+uint64_t store_last_batch(const struct store *store);
+/* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on
+ * filling. */
 void store_commit(struct store *store);
 /* The last batch that is on disk with all before it. */
 uint64_t store_durable(struct store *store);
