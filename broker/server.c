@@ -186,6 +186,12 @@ static void on_accept(void *arg, const struct transport *transport, void *io,
     tcp_attach(io, &conn->stream);
 }
 
+static void on_accept_pause(void *arg, int error)
+{
+    struct server *s = arg;
+    log_line(&s->log, LOG_WARNING, 0, "not accepting clients for now: %s", strerror(-error));
+}
+
 bool server_listen(struct server *s)
 {
     const struct config *config = s->config;
@@ -198,6 +204,7 @@ bool server_listen(struct server *s)
             log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.tcp.default, listeners.tcp.1)", error);
             return false;
         }
+        listener_on_pause(s->listeners[i], on_accept_pause);
         log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
                  address->host[0] ? address->host : "[::]", listener_port(s->listeners[i]));
     }

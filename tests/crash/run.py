@@ -183,22 +183,36 @@ def declare(address):
     link.close()
 
 
-def one_life(broker, ledger, dice, first):
-    """Loads the broker and kills it at a random moment; returns the publishers' next numbers."""
-    ledger.life += 1
-    publishers = [Publisher(broker.address, ledger, dice.random(), p, first[p]) for p in range(len(first))]
-    consumers = [Consumer(broker.address, ledger, dice.random(), queue, True) for queue in QUEUES for _ in range(2)]
-    for worker in publishers + consumers:
-        worker.start()
+def kill(broker, dice):
+    """The end of a life: kill -9, at a random moment."""
     time.sleep(dice.uniform(0.05, 1.2))  # the moment of the crash is what varies
     broker.process.send_signal(signal.SIGKILL)
     broker.process.wait()
-    for worker in publishers + consumers:
+
+
+def one_life(broker, ledger, dice, first, crash=kill):
+    """Loads the broker until it crashes and starts it again; returns the publishers' next numbers."""
+    ledger.life += 1
+    makers = [lambda p=p: Publisher(broker.address, ledger, dice.random(), p, first[p])
+              for p in range(len(first))]
+    makers += [lambda q=q: Consumer(broker.address, ledger, dice.random(), q, True)
+               for q in QUEUES for _ in range(2)]
+    workers, following = [], list(first)
+    try:
+        for make in makers:
+            workers.append(make())
+            workers[-1].start()
+    except (links.Failure, OSError):
+        broker.process.wait(WAIT_SECONDS)  # no harm if it crashed already
+    crash(broker, dice)
+    for worker in workers:
         worker.join(WAIT_SECONDS)
         if worker.error:
             ledger.wrong.append(worker.error)
+        if isinstance(worker, Publisher):
+            following[worker.name_of_publisher] = worker.next
     broker.start()
-    return [publisher.next for publisher in publishers]
+    return following
 
 
 def drain(broker, ledger):
