@@ -7,6 +7,7 @@
 #define BROKER_CONNECTION_H
 
 #include "base/ring.h"
+#include "broker/flow.h"
 #include "broker/server.h"
 #include "net/stream.h"
 #include "protocol/frame.h"
@@ -59,7 +60,8 @@ struct pace {
 struct connection {
     struct stream stream;
     struct server *server;
-    struct list link, doomed, barred, throttled;
+    struct list link, doomed, barred;
+    struct flow flow;
     struct barrier_ring barriers;
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;

@@ -165,10 +165,12 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
     ok.basic_get_ok.message_count = (uint32_t)queue_ready(q);
     if (deliver_content(ch, &ok, entry->message)) {
         ch->delivery_tag++;
-        if (no_ack)
+        if (no_ack) {
             queue_settle(q, entry, false);
-        else
+        } else {
+            flow_hand_out(&ch->conn->flow, entry->message);
             unacked_put(&ch->unacked, ch->delivery_tag, &(struct unacked_item){*entry, q, NULL});
+        }
         return true;
     }
     uint32_t size = entry->message->props_size;
@@ -188,6 +190,11 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
     if (!channel_queue_name(ch, m->basic_get.queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
+    if (!m->basic_get.no_ack && flow_is_full(ch->conn))
+        return fault(f, PRECONDITION_FAILED,
+                     "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",
+                     (unsigned long long)ch->conn->flow.unacked,
+                     (unsigned long long)channel_server(ch)->config->connection_unacked_max);
     if (queue_get(q, m->basic_get.no_ack, &entry)) {
         uint64_t batch = m->basic_get.no_ack ? 0 : queue_delivery_batch(q, &entry);
         if (batch)

@@ -28,14 +28,14 @@ void pace_start(struct connection *conn)
     struct pace *pace = &conn->pace;
     struct server *s = conn->server;
     assert(pace->behind && !pace->waits);
-    if (conn->state != CONNECTION_OPEN || list_linked(&conn->throttled)) {
+    if (conn->state != CONNECTION_OPEN) {
         pace_stop(conn);
         return;
     }
     pace->waits = true;
     pace->timer.fire = resume;
     timer_set(&s->timers, &pace->timer, server_now_ms(s) + PACE_MS);
-    stream_pause(&conn->stream);
+    flow_pause(conn, FLOW_PACE);
 }
 
 void pace_stop(struct connection *conn)
@@ -49,7 +49,7 @@ void pace_stop(struct connection *conn)
         return;
     pace->waits = false;
     timer_clear(&conn->server->timers, &pace->timer);
-    stream_resume(&conn->stream);
+    flow_resume(conn, FLOW_PACE);
 }
 
 void pace_release(struct queue *q)

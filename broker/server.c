@@ -94,6 +94,7 @@ bool server_open(struct server *s, const struct server_options *options)
                             &s->slack};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
+    alarm_init(&s->alarms);
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
@@ -105,7 +106,12 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
-    return recovery_run(s);
+    if (!recovery_run(s))
+        return false;
+    struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
+    if (options->probe || !options->simulated)
+        alarm_start(s, &probe);
+    return true;
 }
 
 /* Nothing that memory drops from here on is an ack: the store is closed already. */
@@ -205,6 +211,14 @@ bool server_listen(struct server *s)
     return true;
 }
 
+void server_node(char name[SERVER_NODE_SIZE])
+{
+    static const char prefix[] = "leveret@";
+    memset(name, 0, SERVER_NODE_SIZE); /* a host name that does not fit may come without its end */
+    memcpy(name, prefix, sizeof(prefix) - 1);
+    gethostname(name + sizeof(prefix) - 1, SERVER_NODE_SIZE - sizeof(prefix));
+}
+
 struct vhost *server_find_vhost(const struct server *s, struct slice name)
 {
     return map_get(&s->vhosts, name);
@@ -249,6 +263,7 @@ static void reap(struct server *s)
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
+    alarm_watch(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     store_commit(s->store);

@@ -245,10 +245,8 @@ bool submit_message(struct channel *ch, struct message **message, struct fault *
         return false;
     }
     s->counters.published++;
-    if (ch->mode == CHANNEL_TX) {
-        tx_publish(ch, message, ch->assembly.mandatory);
-        return true;
-    }
+    if (ch->mode == CHANNEL_TX)
+        return tx_publish(ch, message, ch->assembly.mandatory, f);
     struct submission done = submit_route(ch, x, message, ch->assembly.mandatory);
     if (ch->mode == CHANNEL_CONFIRM)
         confirm_publish(ch, done);

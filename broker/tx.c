@@ -26,10 +26,22 @@ struct tx {
     struct tx_settlement_ring settlements;
 };
 
-void tx_publish(struct channel *ch, struct message **m, bool mandatory)
+bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct fault *f)
 {
+    if (!flow_hold(&ch->conn->flow, message_size(*m), f)) {
+        message_unref(&channel_server(ch)->messages, m);
+        return false;
+    }
     tx_publish_ring_push_back(&ch->tx->publishes, (struct tx_publish){*m, mandatory});
     *m = NULL;
+    return true;
+}
+
+static struct tx_publish take_publish(struct channel *ch)
+{
+    struct tx_publish publish = tx_publish_ring_pop_front(&ch->tx->publishes);
+    flow_release(&ch->conn->flow, message_size(publish.message));
+    return publish;
 }
 
 void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item,
@@ -44,7 +56,7 @@ static bool commit_publishes(struct channel *ch)
     struct tx *tx = ch->tx;
     bool refused = false;
     while (tx->publishes.size) {
-        struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
+        struct tx_publish publish = take_publish(ch);
         /* It was there when the message came; if it was deleted since, the message goes nowhere. */
         struct exchange *x =
             vhost_find_exchange(ch->conn->vhost, message_exchange(publish.message));
@@ -81,7 +93,7 @@ static void rollback(struct channel *ch)
 {
     struct tx *tx = ch->tx;
     while (tx->publishes.size) {
-        struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
+        struct tx_publish publish = take_publish(ch);
         message_unref(&channel_server(ch)->messages, &publish.message);
     }
     while (tx->settlements.size) {
