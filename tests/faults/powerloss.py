@@ -31,6 +31,7 @@ LIFE_SECONDS = 20
 FULL_KINDS = ("full", "dark", "term")
 NO_SPACE = "no space left: nothing is confirmed until there is some again"
 SPACE = "there is space again"
+BLOCKED = "disk resource limit alarm set on node"
 LAST_LINE = "; stopping. Nothing was confirmed that is not on disk."
 
 
@@ -84,13 +85,13 @@ class Round:
 
     def fill(self, dice):
         """The disk is full from now on; for the kind `full`, until the broker has gone on with less of it."""
-        said = self.broker.count_in_log(NO_SPACE)
+        said, blocked = self.broker.count_in_log(NO_SPACE), self.broker.count_in_log(BLOCKED)
         self.full.touch()
         self.wait(lambda: self.broker.count_in_log(NO_SPACE) > said, "it does not say that the disk is full")
-        time.sleep(dice.uniform(0, 1.5))
-        confirmed = len(self.broker.ledger.confirmed)
         if self.kind != "full":
+            time.sleep(dice.uniform(0, 1.5))
             return
+        self.wait(lambda: self.broker.count_in_log(BLOCKED) > blocked, "it does not block publishers")
         time.sleep(0.1)  # what is under way to the clients arrives
         confirmed = len(self.broker.ledger.confirmed)
         time.sleep(0.3)
