@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """run.py - kill -9 at random moments under load, over and over, and count what was promised.
 
-Publishers with confirms feed durable queues through a fanout exchange; consumers ack some, requeue some and keep
-some. The broker is killed, started again on the same data, and loaded again; at the end everything is drained.
+Publishers with confirms feed durable queues through a fanout exchange; consumers ack some, requeue some and
+keep some. The broker is killed, started again on the same data, and loaded again; at the end everything is
+drained.
 What must hold, checked at each delivery and at the end:
   1. every confirmed message was delivered on every queue it was routed to;
   2. a message that was seen before comes again only with the redelivered flag;
@@ -116,9 +117,11 @@ class Publisher(Worker):
     def burst(self, count):
         frames = b""
         for _ in range(count):
-            body = b"%d:%d:" % (self.name_of_publisher, self.next) + b"x" * self.random.choice((0, 10, 300, 5000))
+            padding = b"x" * self.random.choice((0, 10, 300, 5000))
+            body = b"%d:%d:" % (self.name_of_publisher, self.next) + padding
             frames += amqp.publish_frames(1, {"exchange": EXCHANGE, "routing_key": b""},
-                                          amqp.write_properties({"delivery_mode": 2}), body, self.link.frame_max)
+                                          amqp.write_properties({"delivery_mode": 2}), body,
+                                          self.link.frame_max)
             self.open.add(self.next)
             self.next += 1
         self.link.send(frames)
