@@ -90,10 +90,12 @@ static unsigned measure(struct server *s)
         alarms->memory_used = used;
     if (free != PROBE_UNKNOWN)
         alarms->disk_free = free;
+    /* A quota may be used up on a disk with space; the store is the one that notices. */
+    bool short_of_disk = alarms->disk_free < alarms->disk_limit || (s->store && store_full(s->store));
     uint64_t step = alarms->memory_limit / EARLY_PART;
     alarms->early_bytes = message_bytes(s) + (step > EARLY_BYTES_MIN ? step : EARLY_BYTES_MIN);
     return (alarms->memory_used > alarms->memory_limit ? ALARM_MEMORY : 0) |
-           (alarms->disk_free < alarms->disk_limit ? ALARM_DISK : 0);
+           (short_of_disk ? ALARM_DISK : 0);
 }
 
 /* --- publishers --- */

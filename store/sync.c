@@ -35,7 +35,9 @@ static void fail(struct sync *sync, int error, const char *path)
     sync->failed = error;
     if (!sync->running)
         return;
-    flockfile(stderr); /* for good: this is the last line, whatever the loop has to say */
+    /* For good: this is the last line, whatever the loop still has to log. */
+    flockfile(stdout);
+    flockfile(stderr);
     fprintf(stderr,
             "leveret: cannot write %s: %s; stopping. Nothing was confirmed that is not on disk.\n",
             path, strerror(-error));

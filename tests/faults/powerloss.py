@@ -31,6 +31,7 @@ LIFE_SECONDS = 20
 FULL_KINDS = ("full", "dark", "term")
 NO_SPACE = "no space left: nothing is confirmed until there is some again"
 SPACE = "there is space again"
+BLOCKED = "disk resource limit alarm set on node"
 LAST_LINE = "; stopping. Nothing was confirmed that is not on disk."
 
 
@@ -84,13 +85,13 @@ class Round:
 
     def fill(self, dice):
         """The disk is full from now on; for the kind `full`, until the broker has gone on with less of it."""
-        said = self.broker.count_in_log(NO_SPACE)
+        said, blocked = self.broker.count_in_log(NO_SPACE), self.broker.count_in_log(BLOCKED)
         self.full.touch()
         self.wait(lambda: self.broker.count_in_log(NO_SPACE) > said, "it does not say that the disk is full")
-        time.sleep(dice.uniform(0, 1.5))
-        confirmed = len(self.broker.ledger.confirmed)
         if self.kind != "full":
+            time.sleep(dice.uniform(0, 1.5))
             return
+        self.wait(lambda: self.broker.count_in_log(BLOCKED) > blocked, "it does not block publishers")
         time.sleep(0.1)  # what is under way to the clients arrives
         confirmed = len(self.broker.ledger.confirmed)
         time.sleep(0.3)
@@ -178,20 +179,31 @@ def main():
             first = crash.one_life(broker, ledger, dice, first, lambda b, d: b.round.end(b, d))
             if ledger.wrong:
                 break
+            if number % 10 == 9:
+                drain(broker, ledger)
+                broker.start()
             if number % 50 == 49:
                 print(f"{number + 1} rounds, {len(ledger.confirmed)} confirmed", flush=True)
-        broker.process.kill()
-        broker.process.wait()
-        broker.faults = {}
-        faulty.Faulty.start(broker)
-        crash.drain(broker, ledger)
-        broker.end(signal.SIGTERM)
+        drain(broker, ledger)
     except (brokers.BrokerFailed, crash.links.Failure) as failure:
         broken = failure
     finally:
         if broker.process and broker.process.poll() is None:
             broker.process.kill()
     return report(options, broker, ledger, broken)
+
+
+def drain(broker, ledger):
+    """Takes all that is there, on a sound disk: publishers outrun the consumers of a round."""
+    broker.process.kill()
+    broker.process.wait()
+    broker.faults = {}
+    faulty.Faulty.start(broker)
+    crash.drain(broker, ledger)
+    broker.end(signal.SIGTERM)
+    lost = ledger.missing()
+    if lost:
+        raise brokers.BrokerFailed(f"{len(lost)} messages are lost: {lost[:10]}")
 
 
 def report(options, broker, ledger, broken):

@@ -346,7 +346,8 @@ def out_of_descriptors(bench):
             if len(waiting) == 3:
                 break
     expect(len(served) > 10 and len(waiting) == 3, f"{len(served)} served, {len(waiting)} waiting")
-    expect(bench.count("not accepting clients for now: Too many open files") == 1, "the log does not say so once")
+    expect(bench.count("not accepting clients for now: Too many open files") == 1,
+           "the log does not say so once")
     for link in served:
         link.timeout = WAIT_SECONDS
         link.call(1, "queue.declare", queue=b"q", durable=1)
