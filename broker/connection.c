@@ -1,8 +1,9 @@
 /* connection.c - one AMQP connection: frames in, methods out, faults, and its end.
  *
- * Input is cut in place. A body frame that is not complete yet is taken in pieces (body_left), so that a large
- * body is copied once, into its message. Nothing is freed here while a frame may still name it: the connection and
- * its channels go at the end of the turn or when the client cannot name them any more. */
+ * Input is cut in place. A body frame that is not complete yet is taken in pieces (body_left), so
+ * that a large body is copied once, into its message. Nothing is freed here while a frame may still
+ * name it: the connection and its channels go at the end of the turn or when the client cannot name
+ * them any more. */
 #include "broker/connection.h"
 
 #include <stdio.h>

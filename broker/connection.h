@@ -1,8 +1,11 @@
 /* connection.h - one AMQP connection: frames in, methods out, its channels and its end.
  *
  *   HEADER -> STARTED -> TUNED -> OPENING -> OPEN -> CLOSED
- *                 \________\________\_________\-> CLOSING (we sent close, wait for close-ok) -> CLOSED
- *                  \-> SILENT (bad login, client without the capability: say nothing, then hang up) -> CLOSED */
+ *                 \________\________\_________\-> CLOSING -> CLOSED
+ *                  \-> SILENT -> CLOSED
+ *
+ * CLOSING: we sent close and wait for close-ok. SILENT: a bad login of a client without the
+ * capability; say nothing, then hang up. */
 #ifndef BROKER_CONNECTION_H
 #define BROKER_CONNECTION_H
 

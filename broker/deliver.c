@@ -191,7 +191,7 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
 }
 
 /* True when the consumer's connection or channel cannot take more now: it is set aside. */
-static bool set_aside(struct subscription *sub)
+static inline bool set_aside(struct subscription *sub)
 {
     struct channel *ch = sub->channel;
     if (stream_is_high(&ch->conn->stream)) {
@@ -208,19 +208,6 @@ static bool set_aside(struct subscription *sub)
         return true;
     }
     return false;
-}
-
-void deliver_to_make_room(struct queue *q, uint64_t body_size)
-{
-    size_t bytes = 0;
-    while (list_linked(&q->ready_link) && queue_refuses(q, body_size)) {
-        struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
-        if (set_aside(sub))
-            continue;
-        if (!header_fits(sub->channel, order_first(&q->order)->message))
-            break; /* that ends a channel: not in the midst of a publish */
-        deliver_one(q, sub, &bytes);
-    }
 }
 
 /* Up to `max` messages of one queue; returns how many. */
@@ -253,6 +240,19 @@ static bool grant_slack(struct server *s)
             consume_grant(ch);
     }
     return any;
+}
+
+void deliver_to_make_room(struct queue *q, uint64_t body_size)
+{
+    size_t bytes = 0;
+    while (list_linked(&q->ready_link) && queue_refuses(q, body_size)) {
+        struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
+        if (set_aside(sub))
+            continue;
+        if (!header_fits(sub->channel, order_first(&q->order)->message))
+            break; /* that ends a channel: not in the midst of a publish */
+        deliver_queue(q, 1, &bytes);
+    }
 }
 
 void deliver_ready(struct server *s)

@@ -118,14 +118,17 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
     return copy;
 }
 
+static __attribute__((cold, noinline)) bool refuses_still(struct queue *q, const struct message *m)
+{
+    deliver_to_make_room(q, m->body_size);
+    return queue_refuses(q, m->body_size);
+}
+
 /* True when the queue is full and refuses the message, also after its consumers have taken what they can. The
  * answer stays until something is pushed to the queue. */
 static bool refuses(struct queue *q, const struct message *m)
 {
-    if (!queue_refuses(q, m->body_size))
-        return false;
-    deliver_to_make_room(q, m->body_size);
-    return queue_refuses(q, m->body_size);
+    return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
 /* One record for all durable queues, then a push to each queue; but for those that are full and refuse. */

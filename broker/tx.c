@@ -1,6 +1,7 @@
 /* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until
  * tx.commit, which routes the publishes, then applies the settlements, and answers when all of it is on
- * disk. When a full queue refused a message, the rest is done all the same, and the channel learns that it was not all (406).
+ * disk. When a full queue refused a message, the rest is done all the same, and the channel learns
+ * that it was not all (406).
  *
  * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them
  * back. */
@@ -77,7 +78,8 @@ static void commit_settlements(struct channel *ch)
     }
 }
 
-/* The answer waits for the last batch that holds anything: what the transaction recorded is in it, or before. */
+/* The answer waits for the last batch that holds anything: what the transaction recorded is in it,
+ * or before. */
 static bool commit(struct channel *ch, struct fault *f)
 {
     struct store *store = channel_server(ch)->store;

@@ -31,8 +31,8 @@ void queue_home_free(struct queue_home *home)
     assert(list_empty(&home->ready));
 }
 
-/* Drops the oldest waiting entries beyond the limit. */
-static void shed(struct queue *q)
+/* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it. */
+static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     while (queue_ready(q) > 0 && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
         struct entry entry = order_take(&q->order);
@@ -42,7 +42,7 @@ static void shed(struct queue *q)
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
-static void update_ready(struct queue *q)
+static inline void update_ready(struct queue *q)
 {
     bool ready = queue_ready(q) > 0 && !list_empty(&q->rotation);
     if (ready != list_linked(&q->ready_link)) {

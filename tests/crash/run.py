@@ -117,8 +117,8 @@ class Publisher(Worker):
     def burst(self, count):
         frames = b""
         for _ in range(count):
-            body = b"%d:%d:" % (self.name_of_publisher, self.next)
-            body += b"x" * self.random.choice((0, 10, 300, 5000))
+            padding = b"x" * self.random.choice((0, 10, 300, 5000))
+            body = b"%d:%d:" % (self.name_of_publisher, self.next) + padding
             frames += amqp.publish_frames(1, {"exchange": EXCHANGE, "routing_key": b""},
                                           amqp.write_properties({"delivery_mode": 2}), body,
                                           self.link.frame_max)
