@@ -103,8 +103,9 @@ static const char *is_queue_mode(const struct field *field, struct slice args)
 static const struct argument {
     const char *name;
     argument_check *check;
+    bool acted_on;
 } known[] = {
-#define ARGUMENT(name, check) {name, check},
+#define ARGUMENT(name, check, acted_on) {name, check, acted_on},
 #include "broker/arguments.def"
 #undef ARGUMENT
 };
@@ -189,8 +190,12 @@ bool arguments_compare_flag(const char *name, bool received, bool current,
 const char *arguments_without_effect(struct slice args)
 {
     struct field field;
+    struct slice overflow;
     for (size_t i = 0; i < array_size(known); i++)
-        if (strcmp(known[i].name, "x-queue-type") != 0 && table_find(args, known[i].name, &field))
+        if (!known[i].acted_on && table_find(args, known[i].name, &field))
             return known[i].name;
+    if (table_find(args, "x-overflow", &field) && field_string(&field, &overflow) &&
+        slice_is(overflow, "reject-publish-dlx")) /* it rejects, but does not dead-letter */
+        return "x-overflow=reject-publish-dlx";
     return NULL;
 }

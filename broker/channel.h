@@ -34,15 +34,16 @@ struct exchange_memo {
     struct buf name;      /* of the exchange */
 };
 
-/* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8). */
+/* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8), or are refused. */
 struct confirm {
     uint64_t sequence, batch;
+    bool refused;
 };
 RING(confirm_ring, struct confirm);
 
 struct confirms {
     uint64_t published;   /* sequence of the last publish */
-    uint64_t confirmed;   /* all up to here have been confirmed */
+    uint64_t confirmed;   /* all up to here have been answered */
     struct confirm_ring waiting;
 };
 

@@ -2,7 +2,8 @@
  * and one basic.ack with `multiple` stands for all that became durable together.
  *
  * Journal batches rise, so a channel's publishes become durable in order: the ring of (last sequence, batch)
- * holds one item a batch, however many messages it carried (invariant I8). */
+ * holds one item a batch, however many messages it carried (invariant I8). What a full queue refused is an item
+ * too, one for all in a row: it waits for those before it, and is then nacked one by one. */
 #include "broker/confirm.h"
 
 bool confirm_select(struct channel *ch, const struct method *m, struct fault *f)
@@ -15,7 +16,7 @@ bool confirm_select(struct channel *ch, const struct method *m, struct fault *f)
     return true;
 }
 
-void confirm_publish(struct channel *ch, uint64_t batch)
+void confirm_publish(struct channel *ch, struct submission submission)
 {
     struct server *s = channel_server(ch);
     struct confirms *confirms = &ch->confirms;
@@ -23,12 +24,14 @@ void confirm_publish(struct channel *ch, uint64_t batch)
     struct confirm *last = confirms->waiting.size
                                ? confirm_ring_at(&confirms->waiting, confirms->waiting.size - 1)
                                : NULL;
-    if (last && batch <= last->batch) {
+    /* A nack promises nothing about other queues that took the message: it waits for no batch. */
+    uint64_t batch = submission.refused ? 0 : submission.batch;
+    if (last && last->refused == submission.refused && batch <= last->batch) {
         last->sequence = sequence;
         return;
     }
     bool first = confirms->waiting.size == 0;
-    confirm_ring_push_back(&confirms->waiting, (struct confirm){sequence, batch});
+    confirm_ring_push_back(&confirms->waiting, (struct confirm){sequence, batch, submission.refused});
     if (first) {
         assert(!list_linked(&ch->confirming));
         list_push_back(batch ? &s->confirming : &s->confirmable, &ch->confirming);
@@ -45,13 +48,33 @@ static void send_ack(struct channel *ch, uint64_t sequence)
     channel_send(ch, &m);
 }
 
-/* Confirms what is durable on one channel and puts it back where it has to wait. */
+/* Nacks all after those that were answered, up to `sequence`. */
+static void send_nacks(struct channel *ch, uint64_t sequence)
+{
+    struct method m = {.id = METHOD_basic_nack};
+    assert(sequence > ch->confirms.confirmed);
+    while (ch->confirms.confirmed < sequence) {
+        m.basic_nack.delivery_tag = ++ch->confirms.confirmed;
+        channel_send(ch, &m);
+    }
+}
+
+/* Answers what is durable or refused on one channel and puts it back where it has to wait. */
 static void confirm_channel(struct channel *ch, uint64_t durable)
 {
     struct confirm_ring *waiting = &ch->confirms.waiting;
-    uint64_t sequence = 0;
-    while (waiting->size && confirm_ring_at(waiting, 0)->batch <= durable)
-        sequence = confirm_ring_pop_front(waiting).sequence;
+    uint64_t sequence = 0; /* to be acked */
+    while (waiting->size && confirm_ring_at(waiting, 0)->batch <= durable) {
+        struct confirm confirm = confirm_ring_pop_front(waiting);
+        if (!confirm.refused) {
+            sequence = confirm.sequence;
+            continue;
+        }
+        if (sequence)
+            send_ack(ch, sequence);
+        sequence = 0;
+        send_nacks(ch, confirm.sequence);
+    }
     if (sequence)
         send_ack(ch, sequence);
     if (waiting->size)

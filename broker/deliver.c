@@ -201,6 +201,19 @@ static bool set_aside(struct subscription *sub)
     return false;
 }
 
+void deliver_to_make_room(struct queue *q, uint64_t body_size)
+{
+    size_t bytes = 0;
+    while (list_linked(&q->ready_link) && queue_refuses(q, body_size)) {
+        struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
+        if (set_aside(sub))
+            continue;
+        if (!header_fits(sub->channel, order_first(&q->order)->message))
+            break; /* that ends a channel: not in the midst of a publish */
+        deliver_one(q, sub, &bytes);
+    }
+}
+
 /* Up to `max` messages of one queue; returns how many. */
 static size_t deliver_queue(struct queue *q, size_t max, size_t *bytes)
 {

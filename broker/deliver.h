@@ -6,6 +6,8 @@
 
 /* Serves the queues that are ready, within the turn's budget. */
 void deliver_ready(struct server *s);
+/* Hands out what consumers can take now, until the queue does not refuse a message with this body. */
+void deliver_to_make_room(struct queue *q, uint64_t body_size);
 /* Writes content frames for a method that carries a message; false when its header does not fit the peer's
  * frame_max (nothing is written then). */
 bool deliver_content(struct channel *ch, const struct method *m, struct message *message);

@@ -141,6 +141,7 @@ static void finish_queue(struct recovery *r, struct returning *returning)
     uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
     if (q->next_sequence < floor)
         q->next_sequence = floor;
+    queue_restored(q);
 }
 
 /* A vhost and a user who may do everything in it (semantics 3, default objects). */

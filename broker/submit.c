@@ -118,33 +118,51 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
     return copy;
 }
 
-/* One record for all durable queues, then a push to each queue. Returns the journal batch, 0 = not journalled. */
-static uint64_t enqueue(struct connection *conn, const struct route_set *set, struct message *m)
+/* True when the queue is full and refuses the message, also after its consumers have taken what they can. The answer
+ * stays until something is pushed to the queue. */
+static bool refuses(struct queue *q, const struct message *m)
+{
+    if (!queue_refuses(q, m->body_size))
+        return false;
+    deliver_to_make_room(q, m->body_size);
+    return queue_refuses(q, m->body_size);
+}
+
+/* One record for all durable queues, then a push to each queue; but for those that are full and refuse. */
+static struct submission enqueue(struct connection *conn, const struct route_set *set, struct message *m)
 {
     struct server *s = conn->server;
-    size_t durable = 0;
+    struct submission done = {0};
+    size_t durable = 0, stored = 0;
     if (s->targets_capacity < set->size) {
         s->targets_capacity = set->size * 2;
         s->targets = mem_realloc(s->targets, s->targets_capacity * sizeof(*s->targets));
     }
     for (size_t i = 0; m->persistent && i < set->size; i++) {
         struct queue *q = queue_of_dest(set->queues[i]);
-        if (queue_is_stored(q))
+        if (queue_is_stored(q) && !refuses(q, m))
             s->targets[durable++] = (struct stored_target){q->id, queue_next_sequence(q)};
     }
     if (durable) {
         struct stored_message record = {s->targets,      durable,          message_exchange(m),
                                         message_key(m), message_props(m), message_body(m)};
-        m->batch = store_message(s->store, &record);
+        done.batch = m->batch = store_message(s->store, &record);
         m->journal_refs = (uint32_t)durable;
     }
     for (size_t i = 0; i < set->size; i++) {
         struct queue *q = queue_of_dest(set->queues[i]);
-        queue_push(q, m, m->persistent && queue_is_stored(q));
+        if (refuses(q, m)) {
+            done.refused = true;
+            continue;
+        }
+        bool journalled = m->persistent && queue_is_stored(q);
+        stored += journalled;
+        queue_push(q, m, journalled);
         if (queue_is_behind(q))
             pace_note(conn, q);
     }
-    return durable ? m->batch : 0;
+    assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
+    return done;
 }
 
 static void send_return(struct channel *ch, struct message *m)
@@ -180,8 +198,8 @@ static bool prepare(struct message *m, struct props *props, struct keys *keys,
     return keys->count > open;
 }
 
-uint64_t submit_route(struct channel *ch, struct exchange *x, struct message **message,
-                      bool mandatory)
+struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
+                               bool mandatory)
 {
     struct server *s = channel_server(ch);
     struct message *m = *message;
@@ -195,9 +213,9 @@ uint64_t submit_route(struct channel *ch, struct exchange *x, struct message **m
         m = strip_bcc(s, m, &props);
     if (set->size == 0 && mandatory)
         send_return(ch, m);
-    uint64_t batch = enqueue(ch->conn, set, m);
+    struct submission done = enqueue(ch->conn, set, m);
     message_unref(&s->messages, &m);
-    return batch;
+    return done;
 }
 
 /* What can be wrong with a message itself. */
@@ -231,10 +249,10 @@ bool submit_message(struct channel *ch, struct message **message, struct fault *
         tx_publish(ch, message, ch->assembly.mandatory);
         return true;
     }
-    uint64_t batch = submit_route(ch, x, message, ch->assembly.mandatory);
+    struct submission done = submit_route(ch, x, message, ch->assembly.mandatory);
     if (ch->mode == CHANNEL_CONFIRM)
-        confirm_publish(ch, batch);
-    if (batch)
+        confirm_publish(ch, done);
+    if (done.batch)
         connection_throttle(ch->conn);
     return true;
 }

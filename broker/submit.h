@@ -2,12 +2,11 @@
 #ifndef BROKER_SUBMIT_H
 #define BROKER_SUBMIT_H
 
-#include "broker/channel.h"
+#include "broker/confirm.h"
 
 /* Publishes on a channel, or keeps it for tx.commit. Drops the caller's reference, also on a fault. */
 bool submit_message(struct channel *ch, struct message **m, struct fault *f);
-/* Routes, returns it when it is mandatory and unroutable, and enqueues; the journal batch to wait for, 0 = none. Drops
- * the caller's reference. */
-uint64_t submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
+/* Routes, returns it when it is mandatory and unroutable, and enqueues. Drops the caller's reference. */
+struct submission submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
 
 #endif

@@ -1,5 +1,6 @@
 /* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until tx.commit, which
- * routes the publishes, then applies the settlements, and answers when all of it is on disk.
+ * routes the publishes, then applies the settlements, and answers when all of it is on disk. When a full queue refused
+ * a message, the rest is done all the same, and the channel learns that it was not all (406).
  *
  * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them back. */
 #include "broker/submit.h"
@@ -36,26 +37,52 @@ void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item
     tx_settlement_ring_push_back(&ch->tx->settlements, (struct tx_settlement){*item, tag, how});
 }
 
-static void commit(struct channel *ch)
+/* Publishes all; returns the last batch that has one of them, 0 = none. */
+static uint64_t commit_publishes(struct channel *ch, bool *refused)
 {
-    struct server *s = channel_server(ch);
     struct tx *tx = ch->tx;
+    uint64_t batch = 0;
     while (tx->publishes.size) {
         struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
         /* It was there when the message came; if it was deleted since, the message goes nowhere. */
         struct exchange *x =
             vhost_find_exchange(ch->conn->vhost, message_exchange(publish.message));
-        if (x)
-            submit_route(ch, x, &publish.message, publish.mandatory);
-        else
-            message_unref(&s->messages, &publish.message);
+        if (!x) {
+            message_unref(&channel_server(ch)->messages, &publish.message);
+            continue;
+        }
+        struct submission done = submit_route(ch, x, &publish.message, publish.mandatory);
+        *refused |= done.refused;
+        if (done.batch)
+            batch = done.batch;
     }
+    return batch;
+}
+
+/* Settles all; returns the batch that has their acks, 0 = none. */
+static uint64_t commit_settlements(struct channel *ch)
+{
+    struct tx *tx = ch->tx;
+    uint64_t batch = 0;
     while (tx->settlements.size) {
         struct tx_settlement settlement = tx_settlement_ring_pop_front(&tx->settlements);
+        const struct unacked_item *item = &settlement.item;
+        if (settlement.how != SETTLE_REQUEUE && item->entry.journalled && !item->queue->deleted)
+            batch = store_open_batch(channel_server(ch)->store);
         ack_settle(ch, &settlement.item, settlement.how);
     }
-    if (store_busy(s->store))
-        connection_bar(ch->conn, store_open_batch(s->store));
+    return batch;
+}
+
+/* The answer waits for what the transaction itself recorded: a batch that holds nothing never becomes durable. */
+static bool commit(struct channel *ch, struct fault *f)
+{
+    bool refused = false;
+    uint64_t published = commit_publishes(ch, &refused), settled = commit_settlements(ch);
+    uint64_t batch = settled > published ? settled : published;
+    if (batch > store_durable(channel_server(ch)->store))
+        connection_bar(ch->conn, batch);
+    return !refused || fault(f, PRECONDITION_FAILED, "partial tx completion");
 }
 
 /* The last first: each goes back before those that were settled earlier. */
@@ -102,7 +129,8 @@ bool tx_method(struct channel *ch, const struct method *m, struct fault *f)
     if (ch->mode != CHANNEL_TX)
         return fault(f, PRECONDITION_FAILED, "channel is not transactional");
     if (m->id == METHOD_tx_commit) {
-        commit(ch);
+        if (!commit(ch, f))
+            return false;
         channel_send(ch, &(struct method){.id = METHOD_tx_commit_ok});
     } else {
         rollback(ch);

@@ -3,7 +3,9 @@
  * Invariants, checked by queue_check:
  * 1. ready_link is in home.ready iff an entry waits and a consumer rotates.
  * 2. A consumer rotates iff it has credit and is not parked.
- * 3. Sequences in the order are all smaller than next_sequence. */
+ * 3. Sequences in the order are all smaller than next_sequence.
+ * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers are about to
+ *    take is not dropped, so that a burst which they could take does not lose messages to the length of a turn. */
 #include "queue/queue.h"
 
 /* Entries of a purged or deleted queue on their way out. */
@@ -29,16 +31,28 @@ void queue_home_free(struct queue_home *home)
     assert(list_empty(&home->ready));
 }
 
-/* Puts the queue on the ready list or takes it off, as invariant 1 says. */
+/* Drops the oldest waiting entries beyond the limit. */
+static void shed(struct queue *q)
+{
+    while (queue_ready(q) > 0 && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
+        struct entry entry = order_take(&q->order);
+        q->ready_bytes -= entry.message->body_size;
+        queue_settle(q, &entry, false);
+    }
+}
+
+/* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static void update_ready(struct queue *q)
 {
     bool ready = queue_ready(q) > 0 && !list_empty(&q->rotation);
-    if (ready == list_linked(&q->ready_link))
-        return;
-    if (ready)
-        list_push_back(&q->home->ready, &q->ready_link);
-    else
-        list_remove(&q->ready_link);
+    if (ready != list_linked(&q->ready_link)) {
+        if (ready)
+            list_push_back(&q->home->ready, &q->ready_link);
+        else
+            list_remove(&q->ready_link);
+    }
+    if (q->limit.overflow == LIMIT_DROP_HEAD && !ready)
+        shed(q);
 }
 
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id)
@@ -47,6 +61,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->home = home;
     q->name = slice_copy(name);
     q->args = slice_copy(args);
+    q->limit = limit_of_args(q->args);
     q->id = id;
     q->next_sequence = 1;
     dest_init(&q->dest, DEST_QUEUE, q->name);
@@ -139,8 +154,6 @@ static void add(struct queue *q, struct entry entry)
     q->next_sequence = entry.sequence + 1;
     q->ready_bytes += entry.message->body_size;
     order_push(&q->order, entry);
-    if (!list_linked(&q->ready_link))
-        update_ready(q);
 }
 
 void queue_push(struct queue *q, struct message *m, bool journalled)
@@ -148,13 +161,21 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     assert(!q->deleted);
     q->counters.published++;
     add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled});
+    if (!list_linked(&q->ready_link))
+        update_ready(q);
 }
 
 void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered)
 {
     assertf(sequence >= q->next_sequence, "sequence %llu after %llu",
             (unsigned long long)sequence, (unsigned long long)q->next_sequence);
+    assert(list_empty(&q->consumers));
     add(q, (struct entry){message_ref(m), sequence, redelivered, true});
+}
+
+void queue_restored(struct queue *q)
+{
+    update_ready(q);
 }
 
 /* How far the mark of deliveries may run ahead of them. */
@@ -362,4 +383,6 @@ void queue_check(const struct queue *q)
         bytes += q->order.returned[i].message->body_size;
     assertf(bytes == q->ready_bytes, "%llu of %llu", (unsigned long long)bytes,
             (unsigned long long)q->ready_bytes);
+    assert(q->limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
+           !limit_is_exceeded(&q->limit, queue_ready(q), bytes));
 }

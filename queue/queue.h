@@ -9,6 +9,7 @@
 
 #include "exchange/dest.h"
 #include "queue/consumer.h"
+#include "queue/limit.h"
 #include "queue/order.h"
 #include "store/store.h"
 
@@ -50,6 +51,7 @@ struct queue {
     uint64_t next_sequence;
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
+    struct limit limit;       /* of what is ready */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct list rotation;     /* consumer.place */
     size_t consumer_count;
@@ -93,11 +95,21 @@ static inline bool queue_has_caught_up(const struct queue *q)
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
+/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish). What consumers
+ * could take at once counts as well: deliver first, then refuse. */
+static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
+{
+    return q->limit.overflow == LIMIT_REJECT &&
+           limit_is_exceeded(&q->limit, queue_ready(q) + 1, q->ready_bytes + body_size);
+}
+
 /* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue under
- * queue_next_sequence(). */
+ * queue_next_sequence(). With a drop-head limit the oldest entries, or this one, may be dropped by it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
-/* As found by recovery: its sequence must be greater than all before. */
+/* As found by recovery: its sequence must be greater than all before. No limit counts before queue_restored. */
 void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
+/* Recovery is over, and the store may be written: what is beyond the limit is dropped. */
+void queue_restored(struct queue *q);
 
 /* The sequence that the next push will have. */
 static inline uint64_t queue_next_sequence(const struct queue *q)
