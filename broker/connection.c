@@ -66,6 +66,7 @@ void connection_free(struct connection **connection)
     list_remove(&conn->link);
     list_unlink(&conn->barred);
     list_unlink(&conn->throttled);
+    list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
     barrier_ring_free(&conn->barriers);
     mem_free(conn->channels.slots);
@@ -77,6 +78,7 @@ void connection_free(struct connection **connection)
 void connection_release(struct connection *conn)
 {
     pace_stop(conn);
+    list_unlink(&conn->get.link);
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         struct channel *ch = conn->channels.slots[i];
         if (ch)
@@ -509,7 +511,8 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     size_t used = 0;
     if (conn->state == CONNECTION_HEADER)
         used = connection_protocol_header(conn, in);
-    while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT) {
+    while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT &&
+           !list_linked(&conn->get.link)) {
         size_t taken = step(conn, slice_of(in.at + used, in.len - used));
         if (taken == 0)
             break;

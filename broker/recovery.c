@@ -115,12 +115,21 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
         if (!returning)
             continue;
         m->journal_refs++;
-        queue_restore(returning->queue, m, stored->targets[i].sequence, false);
+        queue_restore(returning->queue, m, stored->targets[i].sequence);
     }
     if (m->journal_refs == 0)
         store_release(s->store, batch);
     message_unref(&s->messages, &m);
     r->messages++;
+}
+
+static void on_page(void *arg, uint64_t queue_id, uint32_t slot)
+{
+    struct recovery *r = arg;
+    struct returning *returning = find_returning(r, queue_id);
+    assertf(returning, "the store knows no page of a queue that is not defined");
+    queue_restore_page(returning->queue, slot);
+    r->messages += pages_at(store_pages(r->server->store), slot)->live;
 }
 
 static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
@@ -133,15 +142,10 @@ static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 static void finish_queue(struct recovery *r, struct returning *returning)
 {
     struct queue *q = returning->queue;
-    struct entry_ring *ring = &q->order.fresh;
-    for (size_t i = 0; i < ring->size; i++) {
-        struct entry *entry = entry_ring_at(ring, i);
-        entry->redelivered = entry->sequence <= returning->delivered;
-    }
     uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
     if (q->next_sequence < floor)
         q->next_sequence = floor;
-    queue_restored(q);
+    queue_restored(q, returning->delivered);
 }
 
 /* A vhost and a user who may do everything in it (semantics 3, default objects). */
@@ -193,7 +197,7 @@ static void apply_loopback_users(struct server *s)
 bool recovery_run(struct server *s)
 {
     struct recovery r = {.server = s};
-    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, on_page, &r};
     char error[512];
     map_init(&r.queues, rand_u64(&s->rand));
     int status = store_recover(s->store, &sink, error, sizeof(error));

@@ -8,8 +8,10 @@
 
 #include "broker/channel.h"
 #include "broker/confirm.h"
+#include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
+#include "queue/paging.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
@@ -79,7 +81,7 @@ bool server_open(struct server *s, const struct server_options *options)
     *s = (struct server){
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
-                            &s->throttled,   &s->confirming, &s->confirmable};
+                            &s->throttled,   &s->confirming, &s->confirmable, &s->getting};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     if (!open_log(s, options->console))
@@ -94,6 +96,9 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!open_store(s, options))
         return false;
     s->home.store = s->store;
+    s->home.paging.resident_max = options->config->queue_resident_messages;
+    s->home.paging.page_bytes = options->config->queue_page_size;
+    s->home.paging.memory_max = options->config->resident_memory;
     return recovery_run(s);
 }
 
@@ -231,8 +236,12 @@ static void reap(struct server *s)
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
+    paging_arrive(&s->home);
+    consume_resume_gets(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
+    paging_squeeze(&s->home);
+    paging_fetch(&s->home);
     store_commit(s->store);
     confirm_durable(s);
     net_flush_all(&s->net);
@@ -242,7 +251,7 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->doomed))
+        !list_empty(&s->doomed) || pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
     if (next == UINT64_MAX)

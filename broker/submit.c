@@ -252,7 +252,7 @@ bool submit_message(struct channel *ch, struct message **message, struct fault *
     struct submission done = submit_route(ch, x, message, ch->assembly.mandatory);
     if (ch->mode == CHANNEL_CONFIRM)
         confirm_publish(ch, done);
-    if (done.batch)
+    if (done.batch || !list_empty(&ch->conn->server->home.paging.resident)) /* what goes to disk may not pile up */
         connection_throttle(ch->conn);
     return true;
 }

@@ -213,6 +213,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
     while (!list_empty(&q->consumers))
         consume_queue_deleted(list_first(&q->consumers, struct consumer, of_queue));
     pace_release(q);
+    consume_empty_gets(v->server, q);
     struct buf orphans = {0};
     drop_bindings_to(v, &q->dest, &orphans);
     drop_orphans(v, &orphans);

@@ -13,6 +13,15 @@
 #include "queue/order.h"
 #include "store/store.h"
 
+/* When and how queues go to disk: see paging.h. */
+struct paging {
+    struct list resident;      /* order.resident of queues that hold more than a few messages in memory */
+    struct list wanting;       /* order.wanting of queues whose next page is to be read */
+    uint32_t resident_max;     /* messages that a queue keeps in memory */
+    uint32_t page_bytes;       /* of a page, about */
+    uint64_t memory_max;       /* for messages of all queues */
+};
+
 /* What all queues of a server share. */
 struct queue_home {
     struct list ready;       /* queue.ready_link: may deliver */
@@ -20,6 +29,7 @@ struct queue_home {
     struct slab_pool *pool;  /* of messages */
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
+    struct paging paging;
 };
 
 struct queue_counters {
@@ -106,10 +116,15 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 /* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue under
  * queue_next_sequence(). With a drop-head limit the oldest entries, or this one, may be dropped by it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
-/* As found by recovery: its sequence must be greater than all before. No limit counts before queue_restored. */
-void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
-/* Recovery is over, and the store may be written: what is beyond the limit is dropped. */
-void queue_restored(struct queue *q);
+/* As found by recovery, in any order. No limit counts before queue_restored. */
+void queue_restore(struct queue *q, struct message *m, uint64_t sequence);
+/* A page of its messages, the next by sequence; before all messages. */
+void queue_restore_page(struct queue *q, uint32_t slot);
+/* Recovery is over, and the store may be written: what is beyond the limit is dropped. Messages up to `delivered` may
+ * have been delivered before. */
+void queue_restored(struct queue *q, uint64_t delivered);
+/* Puts it on the ready list or takes it off, after the order has changed. */
+void queue_refresh(struct queue *q);
 
 /* The sequence that the next push will have. */
 static inline uint64_t queue_next_sequence(const struct queue *q)
@@ -120,7 +135,7 @@ static inline uint64_t queue_next_sequence(const struct queue *q)
 /* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 = none. */
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry);
 
-/* Takes the next entry for basic.get; false when empty. With `no_ack` it is settled by the caller with queue_settle
+/* Takes the next entry for basic.get; false when empty, or when the next is on disk: ask queue_ready, then paging_await. With `no_ack` it is settled by the caller with queue_settle
  * at once, else it counts as unacked. */
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
 

@@ -48,6 +48,7 @@ void batch_free(struct batch *batch)
     mem_free(batch->acks);
     mem_free(batch->delivered);
     buf_free(&batch->definitions);
+    page_work_free(&batch->pages);
     batch_init(batch);
 }
 
@@ -140,7 +141,7 @@ static size_t delivered_bytes(const struct batch *batch)
 bool batch_empty(const struct batch *batch)
 {
     return batch->records == 0 && batch->ack_count == 0 && batch->delivered_count == 0 &&
-           batch->definitions.len == 0;
+           batch->definitions.len == 0 && page_work_empty(&batch->pages);
 }
 
 uint64_t batch_journal_bytes(const struct batch *batch)
@@ -152,7 +153,7 @@ uint64_t batch_journal_bytes(const struct batch *batch)
 size_t batch_pending_bytes(const struct batch *batch)
 {
     return batch->used - BATCH_HEADER_BYTES + ack_bytes(batch) + delivered_bytes(batch) +
-           batch->definitions.len;
+           batch->definitions.len + batch->pages.bytes + batch->pages.rows.len;
 }
 
 /* Starts a record of acks or marks; returns where they go. */

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "store/page_work.h"
 #include "store/store.h"
 
 struct ack_range {
@@ -45,6 +46,7 @@ struct batch {
     struct ack_range *acks;
     struct delivered_mark *delivered;
     struct buf definitions;
+    struct page_work pages;
     uint64_t live; /* messages in it that nobody has released */
     struct place place;
     struct list letter; /* in the disk thread's mailbox */

@@ -13,9 +13,9 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "store/journal.h"
+#include "store/page_disk.h"
 
-enum { SCHEMA_VERSION = 1, COLUMNS_MAX = 7 };
+enum { SCHEMA_VERSION = 2, COLUMNS_MAX = 7 };
 
 enum column_type { TEXT, BLOB, BOOL, ID };
 
@@ -129,9 +129,11 @@ static int create_schema(struct definitions *d)
     for (unsigned kind = 0; code == SQLITE_OK && kind < DEFINITION_KINDS; kind++)
         code = create_table(d, &tables[kind]);
     if (code == SQLITE_OK)
+        code = run(d, page_rows_schema());
+    if (code == SQLITE_OK)
         code = run(d, "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
                       "INSERT INTO meta VALUES ('queue_id_max', 0);"
-                      "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 1; COMMIT");
+                      "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 2; COMMIT");
     return code;
 }
 
@@ -205,7 +207,7 @@ static int create(struct definitions *d, char *error, size_t error_size)
 
 static void see_journal(void *ctx, const char *name)
 {
-    if (journal_slot(name))
+    if (journal_slot(name) || page_disk_number(name))
         *(bool *)ctx = true;
 }
 
@@ -227,12 +229,28 @@ static int create_missing(struct definitions *d, char *error, size_t error_size)
     return create(d, error, error_size);
 }
 
+/* Version 1 had no pages. */
+static int upgrade(struct definitions *d, int64_t *version)
+{
+    int code = *version == 1 ? run(d, "BEGIN IMMEDIATE") : SQLITE_OK;
+    if (*version != 1)
+        return code;
+    if (code == SQLITE_OK)
+        code = run(d, page_rows_schema());
+    if (code == SQLITE_OK)
+        code = run(d, "PRAGMA user_version = 2; COMMIT");
+    *version = SCHEMA_VERSION;
+    return code;
+}
+
 static int open_schema(struct definitions *d, char *error, size_t error_size)
 {
     int64_t version = 0, id = 0;
     int code = run(d, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     if (code == SQLITE_OK)
         code = query_number(d, "PRAGMA user_version", &version);
+    if (code == SQLITE_OK)
+        code = upgrade(d, &version);
     if (code == SQLITE_OK && version != SCHEMA_VERSION) {
         snprintf(error, error_size, "%s: its schema has version %lld, this program knows version %d", d->path,
                  (long long)version, SCHEMA_VERSION);
@@ -247,6 +265,7 @@ static int open_schema(struct definitions *d, char *error, size_t error_size)
     if (code == SQLITE_OK)
         code = prepare(d, "UPDATE meta SET value = ? WHERE key = 'queue_id_max'", &d->keep_id);
     d->queue_id_max = (uint64_t)id;
+    d->pages.db = d->db;
     return code == SQLITE_OK ? 0 : tell(d, code, error, error_size);
 }
 
@@ -277,6 +296,7 @@ void definitions_close(struct definitions *d, bool crash)
     sqlite3_finalize(d->begin);
     sqlite3_finalize(d->commit);
     sqlite3_finalize(d->keep_id);
+    page_rows_close(&d->pages);
     if (d->db && crash) {
         d->vfs.dead = true;
         sqlite3_db_config(d->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -341,6 +361,13 @@ int definitions_load(struct definitions *d, const struct recovery_sink *sink, ch
     int code = SQLITE_OK;
     for (unsigned kind = 0; code == SQLITE_OK && kind < DEFINITION_KINDS; kind++)
         code = load_kind(d, (enum definition_kind)kind, sink);
+    return code == SQLITE_OK ? 0 : tell(d, code, error, error_size);
+}
+
+int definitions_load_pages(struct definitions *d, void (*each)(void *arg, const struct page_row *row), void *arg,
+                           char *error, size_t error_size)
+{
+    int code = page_rows_load(d->db, each, arg);
     return code == SQLITE_OK ? 0 : tell(d, code, error, error_size);
 }
 
@@ -426,10 +453,10 @@ static int step(sqlite3_stmt *statement)
     return sqlite3_reset(statement);
 }
 
-int definitions_apply(struct definitions *d, struct slice changes)
+int definitions_apply(struct definitions *d, struct slice changes, struct slice pages)
 {
     uint64_t id_max = d->queue_id_max;
-    assert(changes.len > 0);
+    assert(changes.len + pages.len > 0);
     int code = step(d->begin);
     while (code == SQLITE_OK && changes.len) {
         struct definition definition;
@@ -445,6 +472,8 @@ int definitions_apply(struct definitions *d, struct slice changes)
             code = step(d->keep_id);
         d->queue_id_max = id_max;
     }
+    if (code == SQLITE_OK)
+        code = page_rows_apply(&d->pages, pages);
     if (code == SQLITE_OK)
         code = step(d->commit);
     return code == SQLITE_OK ? 0 : error_of(d, code);

@@ -4,6 +4,7 @@
 #define STORE_DEFINITIONS_H
 
 #include "base/buf.h"
+#include "store/page_rows.h"
 #include "store/store.h"
 #include "store/vfs.h"
 
@@ -14,6 +15,7 @@ struct definitions {
     sqlite3 *db;
     sqlite3_stmt *upserts[DEFINITION_KINDS], *deletes[DEFINITION_KINDS]; /* made at first use */
     sqlite3_stmt *begin, *commit, *keep_id;
+    struct page_rows pages;
     uint64_t queue_id_max; /* highest id a queue ever had; also in the table */
     char path[4096];
 };
@@ -28,10 +30,15 @@ void definitions_close(struct definitions *definitions, bool crash);
 int definitions_load(struct definitions *definitions, const struct recovery_sink *sink, char *error,
                      size_t error_size) __attribute__((warn_unused_result));
 
+/* Calls `each` with every row of the directory of pages, by queue and sequence. */
+int definitions_load_pages(struct definitions *definitions, void (*each)(void *arg, const struct page_row *row),
+                           void *arg, char *error, size_t error_size) __attribute__((warn_unused_result));
+
 /* Appends a change; all bytes are copied. */
 void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine);
-/* Does the changes in order in one transaction; on disk when it returns 0, else -errno. */
-int definitions_apply(struct definitions *definitions, struct slice changes)
+/* Does the changes, and those of the directory of pages, in order in one transaction; on disk when it returns 0, else
+ * -errno. */
+int definitions_apply(struct definitions *definitions, struct slice changes, struct slice pages)
     __attribute__((warn_unused_result));
 
 #endif

@@ -6,9 +6,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-void replay_init(struct replay *replay)
+void replay_init(struct replay *replay, struct pages *pages)
 {
-    *replay = (struct replay){0};
+    *replay = (struct replay){.store_pages = pages};
     map_init(&replay->by_id, 0);
 }
 
@@ -18,6 +18,7 @@ void replay_free(struct replay *replay)
     while (replay->queues.size) {
         struct replay_queue *queue = replay_queues_pop_front(&replay->queues);
         mem_free(queue->entries);
+        page_ring_free(&queue->pages);
         mem_free(queue);
     }
     replay_queues_free(&replay->queues);
@@ -43,6 +44,40 @@ void replay_define(struct replay *replay, uint64_t queue_id)
     replay_queues_push_back(&replay->queues, queue);
 }
 
+bool replay_page(struct replay *replay, struct page *page)
+{
+    struct replay_queue *queue = find(replay, page->queue_id);
+    if (!queue)
+        return false;
+    assert(queue->pages.size == 0 || page_last(*page_ring_at(&queue->pages, queue->pages.size - 1)) < page->first);
+    page_ring_push_back(&queue->pages, page);
+    if (queue->delivered < page_delivered(page))
+        queue->delivered = page_delivered(page);
+    return true;
+}
+
+/* Index of the first page that ends at that sequence or behind it. */
+static size_t page_bound(const struct replay_queue *queue, uint64_t sequence)
+{
+    size_t low = 0, high = queue->pages.size;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (page_last(*page_ring_at(&queue->pages, middle)) < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_paged(const struct replay_queue *queue, uint64_t sequence)
+{
+    if (queue->pages.size == 0)
+        return false;
+    size_t at = page_bound(queue, sequence);
+    return at < queue->pages.size && (*page_ring_at(&queue->pages, at))->first <= sequence;
+}
+
 static void append(struct replay_queue *queue, uint64_t sequence, uint64_t batch)
 {
     if (queue->count == queue->capacity) {
@@ -56,7 +91,7 @@ bool replay_message(struct replay *replay, uint64_t queue_id, uint64_t sequence,
 {
     struct replay_queue *queue = find(replay, queue_id);
     assert(batch > 0);
-    if (!queue)
+    if (!queue || is_paged(queue, sequence))
         return true;
     /* A queue that began again: what is above has been acked before. */
     while (queue->count && queue->entries[queue->count - 1].sequence >= sequence) {
@@ -93,13 +128,27 @@ void replay_ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64
     uint64_t last = first + (count - 1);
     for (size_t i = lower_bound(queue, first); i < queue->count && queue->entries[i].sequence <= last; i++)
         queue->entries[i].batch = 0;
+    for (size_t i = page_bound(queue, first); i < queue->pages.size; i++) {
+        struct page *page = *page_ring_at(&queue->pages, i);
+        if (page->first > last)
+            break;
+        pages_restore_acks(replay->store_pages, page, first, last);
+    }
 }
 
 void replay_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence)
 {
     struct replay_queue *queue = find(replay, queue_id);
-    if (queue && sequence > queue->delivered)
-        queue->delivered = sequence;
+    if (!queue || sequence <= queue->delivered)
+        return;
+    size_t pages = queue->pages.size;
+    for (size_t i = pages ? page_bound(queue, queue->delivered) : 0; i < pages; i++) {
+        struct page *page = *page_ring_at(&queue->pages, i);
+        if (page->first > sequence)
+            break;
+        pages_restore_delivered(replay->store_pages, page, sequence);
+    }
+    queue->delivered = sequence;
 }
 
 bool replay_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)

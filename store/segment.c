@@ -19,7 +19,7 @@ void segments_init(struct segments *segments, size_t segment_bytes)
 {
     assert(segment_bytes >= 2 * FORMAT_BLOCK && segment_bytes % FORMAT_BLOCK == 0);
     *segments = (struct segments){
-        .segment_bytes = segment_bytes, .epoch_next = 1, .slot_next = 1, .rand = rand_secure()};
+        .segment_bytes = segment_bytes, .epoch_next = 1, .slot_next = 1, .needed = UINT64_MAX, .rand = rand_secure()};
 }
 
 static void free_ring(struct segment_ring *ring)
@@ -163,10 +163,25 @@ static struct segment_ring *idle_ring(struct segments *segments, const struct se
     return segment->bytes == segments->segment_bytes ? &segments->spare : &segments->odd;
 }
 
+uint64_t segments_dying(const struct segments *segments)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i + 1 < segments->in_use.size; i++) {
+        const struct segment *segment = *segment_ring_at(&segments->in_use, i);
+        if (segment->live > 0)
+            break;
+        last = segment->last_batch;
+    }
+    return last;
+}
+
 void segments_retire(struct segments *segments)
 {
-    while (segments->in_use.size > 1 && (*segment_ring_at(&segments->in_use, 0))->live == 0) {
-        struct segment *segment = segment_ring_pop_front(&segments->in_use);
+    while (segments->in_use.size > 1) {
+        struct segment *segment = *segment_ring_at(&segments->in_use, 0);
+        if (segment->live > 0 || segment->last_batch >= segments->needed)
+            return;
+        segment_ring_pop_front(&segments->in_use);
         if (segments->hit == segment)
             segments->hit = NULL;
         segment->freed_by = PENDING;

@@ -29,6 +29,7 @@ struct segments {
     uint64_t epoch_next;
     uint64_t previous; /* last batch in the journal */
     uint64_t live;     /* in all segments */
+    uint64_t needed;   /* acks from this batch on are told by the journal only; UINT64_MAX = none */
     unsigned slot_next;
     struct rand rand;
 };
@@ -41,7 +42,9 @@ void segments_free(struct segments *segments);
 void segments_place(struct segments *segments, struct batch *batch, uint64_t durable);
 /* One message of the batch, which has been placed, is no longer needed. */
 void segments_release(struct segments *segments, uint64_t batch);
-/* Retires the oldest segments that hold nothing live; the last one always stays. */
+/* The last batch of the oldest segments that hold nothing live; 0 = none: they may go when nothing up to it is needed. */
+uint64_t segments_dying(const struct segments *segments);
+/* Retires the oldest segments that hold nothing live or needed; the last one always stays. */
 void segments_retire(struct segments *segments);
 
 /* Recovery: takes over a segment found on disk; in_use ones come oldest first. */

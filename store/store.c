@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/format.h"
+#include "store/pages.h"
 #include "store/recover.h"
 #include "store/sync.h"
 
@@ -28,6 +29,7 @@ struct store {
     struct batch batches[2];
     struct batch *open, *flying;
     struct segments segments;
+    struct pages pages;
     struct definitions definitions;
     struct sync sync;
     struct store_options options; /* io and dir set */
@@ -151,7 +153,8 @@ int store_open(struct store **out, const struct store_options *options, char *er
     sync_init(&store->sync, &store->options, &store->definitions);
     batch_init(&store->batches[0]);
     batch_init(&store->batches[1]);
-    store->open = &store->batches[0];
+    pages_init(&store->pages, &store->options);
+    store->open = store->pages.open = &store->batches[0];
     *out = store;
     return 0;
 }
@@ -163,6 +166,7 @@ int store_recover(struct store *store, const struct recovery_sink *sink, char *e
                               .sink = sink,
                               .definitions = &store->definitions,
                               .segments = &store->segments,
+                              .pages = &store->pages,
                               .error = error,
                               .error_size = error_size};
     int failed = definitions_open(&store->definitions, store->options.io, store->dir, error, error_size);
@@ -172,6 +176,11 @@ int store_recover(struct store *store, const struct recovery_sink *sink, char *e
         failed = sync_start(&store->sync);
         if (failed)
             snprintf(error, error_size, "cannot start the disk thread: %s", strerror(-failed));
+    }
+    if (!failed) {
+        failed = page_loader_start(&store->pages.loader);
+        if (failed)
+            snprintf(error, error_size, "cannot start the thread that reads pages: %s", strerror(-failed));
     }
     if (failed)
         return failed;
@@ -201,6 +210,11 @@ void store_undefine(struct store *store, const struct definition *definition)
 {
     assert(store->recovered);
     definitions_encode(&store->open->definitions, definition, true);
+}
+
+struct pages *store_pages(struct store *store)
+{
+    return &store->pages;
 }
 
 uint64_t store_message(struct store *store, const struct stored_message *message)
@@ -235,6 +249,13 @@ void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, ui
     run->ack_index = batch_ack(open, queue_id, sequence);
 }
 
+void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count)
+{
+    assert(store->recovered && count > 0);
+    uint32_t index = batch_ack(store->open, queue_id, first);
+    store->open->acks[index].count = count;
+}
+
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence)
 {
     struct batch *open = store->open;
@@ -267,6 +288,7 @@ static bool in_flight(struct store *store)
     if (store->flying && store_durable(store) >= store->flying->number) {
         if (store->flying->place.size)
             segments_written(&store->segments, &store->flying->place);
+        pages_settled(&store->pages, store->flying);
         store->flying = NULL;
         store->batch_count++;
     }
@@ -277,6 +299,8 @@ static void hand_over(struct store *store)
 {
     struct batch *batch = store->open;
     struct batch *other = batch == &store->batches[0] ? &store->batches[1] : &store->batches[0];
+    pages_fold(&store->pages, segments_dying(&store->segments));
+    store->segments.needed = pages_needed_batch(&store->pages);
     store->flying_bytes = batch_pending_bytes(batch);
     batch->place.size = 0;
     if (batch_journal_bytes(batch))
@@ -286,7 +310,7 @@ static void hand_over(struct store *store)
     store->idle_turns = 0;
     if (!store->options.without_thread)
         sync_post(&store->sync, batch);
-    store->open = other;
+    store->open = store->pages.open = other;
     store->open->number = next;
 }
 
@@ -295,6 +319,7 @@ void store_commit(struct store *store)
     assert(store->recovered);
     if (in_flight(store))
         return;
+    pages_prepare(&store->pages);
     if (!batch_empty(store->open)) {
         hand_over(store);
     } else if (++store->idle_turns >= RELAX_TURNS) {
@@ -336,6 +361,9 @@ void store_stats(struct store *store, struct store_stats *stats)
         .bytes_written = atomic_load_explicit(&store->sync.bytes_written, memory_order_relaxed),
         .journal_bytes = segments_file_bytes(&store->segments),
         .live_messages = store->segments.live + store->open->live,
+        .page_bytes = store->pages.bytes,
+        .page_live_bytes = store->pages.live_bytes,
+        .pages = store->pages.count,
         .segments = (unsigned)store->segments.in_use.size,
         .spare_segments = (unsigned)(store->segments.spare.size + store->segments.odd.size),
     };
@@ -360,6 +388,7 @@ static void tear_down(struct store **store_at, bool crash)
 {
     struct store *store = *store_at;
     sync_stop(&store->sync);
+    pages_free(&store->pages);
     definitions_close(&store->definitions, crash || store->sync.failed);
     sync_free(&store->sync);
     segments_free(&store->segments);

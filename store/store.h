@@ -18,6 +18,7 @@
 #include "store/io.h"
 
 struct store;
+struct pages; /* pages.h */
 
 enum store_note { STORE_NOTE_INFO, STORE_NOTE_WARNING, STORE_NOTE_ERROR };
 
@@ -84,6 +85,8 @@ struct recovery_sink {
     /* Messages of the queue up to this sequence may have been delivered to a client: redelivered. Called
      * after all messages. */
     void (*delivered)(void *arg, uint64_t queue_id, uint64_t sequence);
+    /* A page of the queue that is still needed; before all messages, a queue's in their order. */
+    void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
     void *arg;
 };
 
@@ -96,6 +99,7 @@ uint64_t store_queue_id_next(const struct store *store);
 
 /* Appends one record for all its targets to the open batch; returns the batch's number. All bytes are copied. */
 uint64_t store_message(struct store *store, const struct stored_message *message);
+struct pages *store_pages(struct store *store);
 /* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may be
  * used again. Once per store_message or recovered message. */
 void store_release(struct store *store, uint64_t batch);
@@ -108,6 +112,8 @@ struct store_run {
 
 /* The queue no longer holds the message (acked, dropped, purged). Consecutive sequences become one range. */
 void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
+/* So with `count` messages from `first` on. */
+void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count);
 /* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
                      uint64_t sequence);
@@ -120,7 +126,7 @@ void store_commit(struct store *store);
 uint64_t store_durable(struct store *store);
 /* True when the open batch or one under way holds something. */
 bool store_busy(struct store *store);
-/* Bytes of records not yet durable: the publishers' flow control. */
+/* Bytes not yet durable: the publishers' flow control. */
 size_t store_pending_bytes(struct store *store);
 
 /* without_thread only: does what the disk thread would do with the batch that was handed over. */
@@ -131,9 +137,9 @@ int store_failed(const struct store *store);
 
 struct store_stats {
     uint64_t batches, syncs, bytes_written;
-    uint64_t journal_bytes; /* files on disk */
+    uint64_t journal_bytes, page_bytes, page_live_bytes; /* files on disk; of page files, in pages that are needed */
     uint64_t live_messages; /* journalled and not released */
-    unsigned segments, spare_segments;
+    unsigned pages, segments, spare_segments;
 };
 
 void store_stats(struct store *store, struct store_stats *stats);

@@ -1,0 +1,56 @@
+/* page_work.h - what a batch does to page files and their directory: pages written, moved and forgotten. */
+#ifndef STORE_PAGE_WORK_H
+#define STORE_PAGE_WORK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+enum page_job_kind { PAGE_JOB_WRITE, PAGE_JOB_MOVE, PAGE_JOB_UNLINK };
+
+struct page_job {
+    enum page_job_kind kind;
+    uint32_t slot;   /* of the page */
+    uint64_t id;
+    uint8_t *bytes;  /* WRITE: the page, own memory; NULL once written */
+    uint32_t size;
+    uint32_t file, offset;           /* where to; UNLINK: which file */
+    uint32_t from_file, from_offset; /* MOVE */
+    bool stored;     /* it must survive a restart */
+};
+
+enum page_row_kind { PAGE_ROW_PUT, PAGE_ROW_PROGRESS, PAGE_ROW_MOVE, PAGE_ROW_DROP };
+
+/* A row of the directory, or a change of one; `acked_size` bytes of a bitmap follow it in page_work.rows. */
+struct page_row {
+    enum page_row_kind kind;
+    uint32_t file, offset, bytes, count, persistent;
+    uint32_t acked_size;
+    uint64_t id, queue_id, first, body_bytes;
+    uint64_t delivered; /* messages up to this sequence may have been delivered */
+    const uint8_t *acked; /* bit i: message first + i is acked */
+};
+
+struct page_work {
+    struct page_job *jobs;
+    uint32_t count, capacity;
+    size_t bytes;    /* to be written */
+    struct buf rows; /* changes of the directory, in order */
+};
+
+static inline bool page_work_empty(const struct page_work *work)
+{
+    return work->count == 0 && work->rows.len == 0;
+}
+
+struct page_job *page_work_add(struct page_work *work, enum page_job_kind kind);
+/* Appends a change; the bitmap is copied. */
+void page_work_row(struct page_work *work, const struct page_row *row);
+/* Cuts the first change off; its bitmap points into `rows`. */
+struct slice page_work_next_row(struct slice rows, struct page_row *row);
+/* Makes it empty; drops what was not written. */
+void page_work_reset(struct page_work *work);
+void page_work_free(struct page_work *work);
+
+#endif
