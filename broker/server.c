@@ -96,9 +96,9 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!open_store(s, options))
         return false;
     s->home.store = s->store;
-    s->home.paging.resident_max = options->config->queue_resident_messages;
-    s->home.paging.page_bytes = options->config->queue_page_size;
-    s->home.paging.memory_max = options->config->resident_memory;
+    const struct config *config = options->config;
+    paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
+                     config->resident_memory);
     return recovery_run(s);
 }
 

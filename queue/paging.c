@@ -11,27 +11,32 @@
 enum {
     HEAD_KEPT = 256,                        /* messages that stay in memory in front of the pages */
     HEAD_KEPT_PRESSED = 8,                  /* so when memory is short */
-    PAGE_MIN_PRESSED = PAGING_MIN - HEAD_KEPT_PRESSED,
+    RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 32 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     SQUEEZE_QUEUES = 256, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
     SLAB_BYTES = 64 * 1024
 };
 
-#define MEMORY_MAX ((uint64_t)48 * 1024 * 1024)
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+void paging_configure(struct paging *paging, uint32_t resident_max, uint32_t page_bytes, uint64_t memory_max)
+{
+    assert(resident_max > 0 && page_bytes > 0);
+    paging->resident_max = resident_max;
+    paging->resident_min = (uint32_t)least(resident_max, RESIDENT_MIN);
+    paging->page_bytes = page_bytes;
+    paging->memory_max = memory_max;
+}
 
 void paging_init(struct paging *paging)
 {
     list_init(&paging->resident);
     list_init(&paging->wanting);
-    paging->resident_max = PAGING_RESIDENT_MAX;
-    paging->page_bytes = PAGING_PAGE_BYTES;
-    paging->memory_max = MEMORY_MAX;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
+    paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
 }
 
 /* Messages of a page: a quarter of what a queue may hold. */
@@ -161,7 +166,8 @@ static void squeeze(struct queue *q)
         split(q, HEAD_KEPT_PRESSED);
     if (!q->order.backlog)
         return;
-    if (q->order.backlog->tail.size >= PAGE_MIN_PRESSED || q->order.backlog->tail_bytes > q->home->paging.page_bytes)
+    if (q->order.backlog->tail.size + HEAD_KEPT_PRESSED >= q->home->paging.resident_min ||
+        q->order.backlog->tail_bytes > q->home->paging.page_bytes)
         write_pages(q, 0, 0);
     order_join(&q->order);
 }
@@ -173,10 +179,10 @@ void paging_squeeze(struct queue_home *home)
         if (memory_used(home->pool) <= home->paging.memory_max || store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct queue *q = container_of(list_pop_front(resident), struct queue, order.resident);
-        if (order_resident(&q->order) < PAGING_MIN)
+        if (order_resident(&q->order) <= home->paging.resident_min)
             continue;
         squeeze(q);
-        if (order_resident(&q->order) >= PAGING_MIN)
+        if (order_resident(&q->order) > home->paging.resident_min)
             list_push_back(resident, &q->order.resident);
     }
 }

@@ -8,10 +8,12 @@
 
 #include "queue/queue.h"
 
-/* A queue with fewer messages in memory is left alone. */
-enum { PAGING_MIN = 48, PAGING_RESIDENT_MAX = 16384, PAGING_PAGE_BYTES = 256 * 1024 };
+/* The defaults of the configuration: see docs/configuration.md. */
+enum { PAGING_RESIDENT_MAX = 16384, PAGING_PAGE_BYTES = 256 * 1024, PAGING_MEMORY_MAX = 48 * 1024 * 1024 };
 
 void paging_init(struct paging *paging);
+/* Messages that a queue keeps in memory, bytes of a page, bytes of memory for messages. */
+void paging_configure(struct paging *paging, uint32_t resident_max, uint32_t page_bytes, uint64_t memory_max);
 
 /* After a push: writes pages when the queue holds too much. */
 void paging_check(struct queue *q);

@@ -175,7 +175,7 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled, 0});
     if (!list_linked(&q->ready_link))
         update_ready(q);
-    if (order_resident(&q->order) >= PAGING_MIN)
+    if (order_resident(&q->order) > q->home->paging.resident_min)
         paging_check(q);
 }
 

@@ -18,6 +18,7 @@ struct paging {
     struct list resident;      /* order.resident of queues that hold more than a few messages in memory */
     struct list wanting;       /* order.wanting of queues whose next page is to be read */
     uint32_t resident_max;     /* messages that a queue keeps in memory */
+    uint32_t resident_min;     /* so few are left alone however little memory there is */
     uint32_t page_bytes;       /* of a page, about */
     uint64_t memory_max;       /* for messages of all queues */
 };
