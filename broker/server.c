@@ -222,6 +222,30 @@ void server_stop(struct server *s)
 
 /* --- the turn --- */
 
+static void move_unacked(void *arg, struct unacked_item *item)
+{
+    paging_move(item->queue, &item->entry, *(const uint64_t *)arg, true);
+}
+
+/* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than that. */
+static void compact_journal(struct server *s)
+{
+    uint64_t limit = store_sparse_batch(s->store);
+    if (limit == 0)
+        return;
+    map_each(&s->vhosts, i) {
+        const struct vhost *v = s->vhosts.slots[i].value;
+        map_each(&v->queues, j)
+            paging_move_ready(v->queues.slots[j].value, limit);
+    }
+    list_each(node, &s->connections) {
+        struct connection *conn = container_of(node, struct connection, link);
+        for (size_t i = 0; i < conn->channels.capacity; i++)
+            if (conn->channels.slots[i])
+                unacked_walk(&conn->channels.slots[i]->unacked, move_unacked, &limit);
+    }
+}
+
 static void reap(struct server *s)
 {
     for (struct list *node; (node = list_pop_front(&s->doomed));) {
@@ -242,6 +266,7 @@ void server_act(struct server *s)
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
     paging_fetch(&s->home);
+    compact_journal(s);
     store_commit(s->store);
     confirm_durable(s);
     net_flush_all(&s->net);

@@ -302,6 +302,58 @@ void paging_arrive(struct queue_home *home)
     }
 }
 
+/* --- within the journal --- */
+
+/* A deleted queue's message needs no journal. */
+static void release(struct queue *q, struct entry *entry)
+{
+    entry->journalled = false;
+    if (--entry->message->journal_refs == 0)
+        store_release(q->home->store, entry->message->batch);
+}
+
+void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen)
+{
+    struct message *m = entry->message;
+    struct store *store = q->home->store;
+    uint64_t open = store_open_batch(store), batch = m->batch;
+    if (!entry->journalled || entry->page || (batch > limit && !(m->moved && batch == open)))
+        return;
+    assert(batch > 0 && limit < open);
+    if (q->deleted) {
+        release(q, entry);
+        return;
+    }
+    struct stored_target target = {q->id, entry->sequence};
+    m->batch = store_move(store, &(struct stored_message){&target, 1, message_exchange(m), message_key(m),
+                                                          message_props(m), message_body(m)});
+    m->moved = true;
+    store_release(store, batch); /* the old record, or one more of the same message in this batch */
+    if (seen)
+        store_delivered(store, &q->run, q->id, entry->sequence);
+}
+
+/* Entries of a ring are in the order in which they were published, but for those that were moved. */
+static void move_ring(struct queue *q, struct entry_ring *ring, uint64_t limit)
+{
+    for (size_t i = 0; i < ring->size; i++) {
+        struct entry *entry = entry_ring_at(ring, i);
+        if (entry->journalled && !entry->page && entry->message->batch > limit && !entry->message->moved)
+            return;
+        paging_move(q, entry, limit, entry->redelivered);
+    }
+}
+
+void paging_move_ready(struct queue *q, uint64_t limit)
+{
+    struct order *order = &q->order;
+    move_ring(q, &order->fresh, limit);
+    if (order->backlog)
+        move_ring(q, &order->backlog->tail, limit);
+    for (size_t i = 0; i < order->returned_size; i++)
+        paging_move(q, &order->returned[i], limit, order->returned[i].redelivered);
+}
+
 /* --- away --- */
 
 void paging_leave(struct queue *q)

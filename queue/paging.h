@@ -29,6 +29,12 @@ void paging_arrive(struct queue_home *home);
 /* Asks for the pages that queues want, as far as that can be now. */
 void paging_fetch(struct queue_home *home);
 
+/* Writes a journalled message of a batch up to `limit` anew, so that the old part of the journal can go. All entries that
+ * share the message must be seen within one turn. `seen`: it may have been delivered. */
+void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen);
+/* So with all that waits in the queue. */
+void paging_move_ready(struct queue *q, uint64_t limit);
+
 /* The order leaves the queue: it is in no list any more, and nobody waits for its pages. */
 void paging_leave(struct queue *q);
 /* Drops pages of such an order; queue_id 0 = their acks need not be journalled. Returns what is left of the budget. */

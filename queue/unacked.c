@@ -149,3 +149,12 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
     take_from(u, chunk, i, item);
     return true;
 }
+
+void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg)
+{
+    list_each(node, &u->chunks) {
+        struct unacked_chunk *chunk = container_of(node, struct unacked_chunk, link);
+        for (uint32_t live = chunk->live; live; live &= live - 1)
+            each(arg, &chunk->items[__builtin_ctz(live)]);
+    }
+}

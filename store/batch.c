@@ -77,7 +77,7 @@ static inline uint8_t *put_bytes(uint8_t *at, struct slice s)
     return at + s.len;
 }
 
-void batch_message(struct batch *batch, const struct stored_message *m)
+void batch_message(struct batch *batch, const struct stored_message *m, bool moved)
 {
     size_t size = MESSAGE_HEADER_BYTES + m->target_count * TARGET_BYTES + m->exchange.len + m->key.len +
                   m->props.len + m->body.len;
@@ -85,7 +85,7 @@ void batch_message(struct batch *batch, const struct stored_message *m)
     assert(m->exchange.len <= UINT16_MAX && m->key.len <= UINT16_MAX && m->target_count > 0);
     uint8_t *record = room(batch, size), *at = record + MESSAGE_HEADER_BYTES;
     format_put_u32(record + RECORD_SIZE, (uint32_t)size);
-    format_put_u32(record + RECORD_TYPE, RECORD_MESSAGE | (uint32_t)m->exchange.len << 16);
+    format_put_u32(record + RECORD_TYPE, (moved ? RECORD_MOVED : RECORD_MESSAGE) | (uint32_t)m->exchange.len << 16);
     format_put_u32(record + MESSAGE_KEY_LEN, (uint32_t)m->key.len);
     format_put_u32(record + MESSAGE_PROPS_LEN, (uint32_t)m->props.len);
     format_put_u32(record + MESSAGE_TARGETS, (uint32_t)m->target_count);

@@ -56,8 +56,8 @@ struct batch {
 void batch_init(struct batch *batch);
 void batch_free(struct batch *batch);
 
-/* Appends a message's record; all bytes are copied. */
-void batch_message(struct batch *batch, const struct stored_message *message);
+/* Appends a message's record; all bytes are copied. `moved`: it was in an older batch. */
+void batch_message(struct batch *batch, const struct stored_message *message, bool moved);
 /* Appends a new range or mark; returns its index. */
 uint32_t batch_ack(struct batch *batch, uint64_t queue_id, uint64_t sequence);
 uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequence);

@@ -365,8 +365,20 @@ static void let_go(struct pages *pages, struct page_file *file)
     free_file(pages, file);
 }
 
+/* The file being written is left when most of it is dead. */
+static void leave_current(struct pages *pages)
+{
+    struct page_file *file = pages->current;
+    if (!file || file->bytes < pages->file_bytes_max / 8 || file->live * 2 >= file->bytes)
+        return;
+    pages->current = NULL;
+    file->finished = true;
+    note_sparse(pages, file);
+}
+
 void pages_prepare(struct pages *pages)
 {
+    leave_current(pages);
     for (int files = 0; files < PREPARE_FILES_MAX && !list_empty(&pages->sparse); files++) {
         struct page_file *file = list_first(&pages->sparse, struct page_file, sparse);
         if (file->live == 0)

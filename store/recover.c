@@ -246,6 +246,11 @@ static int drop_dead(struct work *w, uint64_t oldest)
 
 /* First reading. */
 
+static bool is_message(const uint8_t *record)
+{
+    return record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED;
+}
+
 static int learn_message(struct work *w, const uint8_t *record, uint64_t offset, uint64_t batch)
 {
     uint32_t count = format_u32(record + MESSAGE_TARGETS);
@@ -254,7 +259,9 @@ static int learn_message(struct work *w, const uint8_t *record, uint64_t offset,
         uint64_t queue_id = format_u64(at);
         if (queue_id > w->r->queue_id_max)
             w->r->queue_id_max = queue_id;
-        if (!replay_message(&w->replay, queue_id, format_u64(at + 8), batch))
+        if (record[RECORD_TYPE] == RECORD_MOVED)
+            replay_moved(&w->replay, queue_id, format_u64(at + 8), batch);
+        else if (!replay_message(&w->replay, queue_id, format_u64(at + 8), batch))
             return damaged(w, offset, "a queue's sequence goes back");
     }
     return 0;
@@ -275,12 +282,12 @@ static void learn_marks(struct work *w, const uint8_t *record)
 
 static int learn_batch(struct work *w, struct segment *segment, const struct read_batch *batch)
 {
-    (void)segment;
     uint64_t at = BATCH_HEADER_BYTES;
+    segment->messages += format_u32(batch->bytes + BATCH_RECORDS);
     int failed = 0;
     for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left && !failed; left--) {
         const uint8_t *record = batch->bytes + at;
-        if (record[RECORD_TYPE] == RECORD_MESSAGE)
+        if (is_message(record))
             failed = learn_message(w, record, batch->offset + at, batch->number);
         else
             learn_marks(w, record);
@@ -380,7 +387,7 @@ static int report_segment(struct work *w, struct segment *segment)
         uint64_t at = BATCH_HEADER_BYTES;
         for (uint32_t left = format_u32(batch.bytes + BATCH_RECORDS); left; left--) {
             const uint8_t *record = batch.bytes + at;
-            if (record[RECORD_TYPE] == RECORD_MESSAGE)
+            if (is_message(record))
                 report_message(w, segment, record, batch.number);
             at += format_u32(record + RECORD_SIZE);
         }

@@ -3,6 +3,8 @@
  * Owner: the recovery. 16 bytes for each journalled (message, queue) of a defined queue, acked or not. */
 #include "store/replay.h"
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/mem.h"
 
@@ -117,6 +119,21 @@ static size_t lower_bound(const struct replay_queue *queue, uint64_t sequence)
             high = middle;
     }
     return low;
+}
+
+void replay_moved(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
+{
+    struct replay_queue *queue = find(replay, queue_id);
+    assert(batch > 0);
+    if (!queue || is_paged(queue, sequence))
+        return;
+    size_t at = lower_bound(queue, sequence);
+    if (at == queue->count || queue->entries[at].sequence != sequence) {
+        append(queue, 0, 0);
+        memmove(&queue->entries[at + 1], &queue->entries[at],
+                (queue->count - 1 - at) * sizeof *queue->entries);
+    }
+    queue->entries[at] = (struct replay_entry){sequence, batch};
 }
 
 void replay_ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t count)

@@ -42,6 +42,8 @@ void replay_define(struct replay *replay, uint64_t queue_id);
 bool replay_page(struct replay *replay, struct page *page);
 /* False when the queue holds a live message with that sequence or a higher one. */
 bool replay_message(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch);
+/* A message that was seen before, unless that part of the journal is gone. */
+void replay_moved(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch);
 void replay_ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t count);
 void replay_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence);
 

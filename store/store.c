@@ -220,7 +220,19 @@ struct pages *store_pages(struct store *store)
 uint64_t store_message(struct store *store, const struct stored_message *message)
 {
     assert(store->recovered);
-    batch_message(store->open, message);
+    batch_message(store->open, message, false);
+    return store->open->number;
+}
+
+uint64_t store_sparse_batch(struct store *store)
+{
+    return segments_sparse(&store->segments);
+}
+
+uint64_t store_move(struct store *store, const struct stored_message *message)
+{
+    assert(store->recovered && message->target_count == 1);
+    batch_message(store->open, message, true);
     return store->open->number;
 }
 

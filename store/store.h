@@ -100,6 +100,12 @@ uint64_t store_queue_id_next(const struct store *store);
 /* Appends one record for all its targets to the open batch; returns the batch's number. All bytes are copied. */
 uint64_t store_message(struct store *store, const struct stored_message *message);
 struct pages *store_pages(struct store *store);
+
+/* Few messages of the batches up to this one are still needed, but they hold on to much of the journal: whoever holds one
+ * is to move it. 0 = all is well. */
+uint64_t store_sparse_batch(struct store *store);
+/* As store_message, for one target of a message that is in an older batch; that one is then to be released. */
+uint64_t store_move(struct store *store, const struct stored_message *message);
 /* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may be
  * used again. Once per store_message or recovered message. */
 void store_release(struct store *store, uint64_t batch);
