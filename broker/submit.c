@@ -160,6 +160,8 @@ static struct submission enqueue(struct connection *conn, const struct route_set
         queue_push(q, m, journalled);
         if (queue_is_behind(q))
             pace_note(conn, q);
+        if (q->order.backlog)
+            connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;
@@ -252,7 +254,7 @@ bool submit_message(struct channel *ch, struct message **message, struct fault *
     struct submission done = submit_route(ch, x, message, ch->assembly.mandatory);
     if (ch->mode == CHANNEL_CONFIRM)
         confirm_publish(ch, done);
-    if (done.batch || !list_empty(&ch->conn->server->home.paging.resident)) /* what goes to disk may not pile up */
+    if (done.batch)
         connection_throttle(ch->conn);
     return true;
 }

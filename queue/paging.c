@@ -11,6 +11,7 @@
 enum {
     HEAD_KEPT = 256,                        /* messages that stay in memory in front of the pages */
     HEAD_KEPT_PRESSED = 8,                  /* so when memory is short */
+    RESIDENT_PAGES = 32,                    /* bodies that a queue keeps in memory, in pages */
     RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 32 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
@@ -29,6 +30,7 @@ void paging_configure(struct paging *paging, uint32_t resident_max, uint32_t pag
     paging->resident_max = resident_max;
     paging->resident_min = (uint32_t)least(resident_max, RESIDENT_MIN);
     paging->page_bytes = page_bytes;
+    paging->resident_bytes = (uint64_t)page_bytes * RESIDENT_PAGES;
     paging->memory_max = memory_max;
 }
 
@@ -120,9 +122,11 @@ static void split(struct queue *q, size_t kept_max)
         order_split(&q->order, kept);
 }
 
+/* What consumers are about to take is not written; with a drop-head limit, what they leave of it is dropped rather. */
 static bool may_write(const struct queue *q)
 {
-    return q->home->store && store_pending_bytes(q->home->store) < PENDING_MAX;
+    bool to_be_dropped = q->limit.overflow == LIMIT_DROP_HEAD && list_linked(&q->ready_link);
+    return q->home->store && !to_be_dropped && store_pending_bytes(q->home->store) < PENDING_MAX;
 }
 
 /* Writes pages until at most that much is left in the tail. */
@@ -139,10 +143,10 @@ void paging_check(struct queue *q)
     struct paging *paging = &q->home->paging;
     if (!list_linked(&order->resident))
         list_push_back(&paging->resident, &order->resident);
-    uint64_t bytes_max = (uint64_t)paging->page_bytes * 8;
+    uint64_t bytes_max = paging->resident_bytes / 4;
     size_t messages_max = paging->resident_max / 2;
     if (!order->backlog) {
-        if (order->fresh.size <= paging->resident_max && q->ready_bytes <= 4 * bytes_max)
+        if (order->fresh.size <= paging->resident_max && q->ready_bytes <= paging->resident_bytes)
             return;
         if (may_write(q))
             split(q, least(HEAD_KEPT, page_messages_max(paging)));
@@ -162,6 +166,8 @@ static uint64_t memory_used(const struct slab_pool *pool)
 /* Writes out nearly all that the queue holds. */
 static void squeeze(struct queue *q)
 {
+    if (!may_write(q))
+        return;
     if (!q->order.backlog)
         split(q, HEAD_KEPT_PRESSED);
     if (!q->order.backlog)

@@ -168,6 +168,15 @@ static void add(struct queue *q, struct entry entry)
     order_push(&q->order, entry);
 }
 
+/* True when there may be something to page out, or the queue is to be known as one that has. */
+static bool holds_much(const struct queue *q)
+{
+    const struct paging *paging = &q->home->paging;
+    return q->order.backlog || q->ready_bytes > paging->resident_bytes ||
+           q->order.fresh.size > paging->resident_max ||
+           (q->order.fresh.size > paging->resident_min && !list_linked(&q->order.resident));
+}
+
 void queue_push(struct queue *q, struct message *m, bool journalled)
 {
     assert(!q->deleted);
@@ -175,7 +184,7 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled, 0});
     if (!list_linked(&q->ready_link))
         update_ready(q);
-    if (order_resident(&q->order) > q->home->paging.resident_min)
+    if (holds_much(q))
         paging_check(q);
 }
 

@@ -20,6 +20,7 @@ struct paging {
     uint32_t resident_max;     /* messages that a queue keeps in memory */
     uint32_t resident_min;     /* so few are left alone however little memory there is */
     uint32_t page_bytes;       /* of a page, about */
+    uint64_t resident_bytes;   /* of bodies, that a queue keeps in memory */
     uint64_t memory_max;       /* for messages of all queues */
 };
 
