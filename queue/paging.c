@@ -15,7 +15,7 @@ enum {
     RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 32 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
-    SQUEEZE_QUEUES = 256, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    SQUEEZE_QUEUES = 2048, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
     SLAB_BYTES = 64 * 1024
 };
 
@@ -95,7 +95,7 @@ static void write_page(struct queue *q)
     size_t bytes, count = measure(q, &bytes);
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
-    page_begin(&draft, bytes);
+    pages_begin(pages, &draft, bytes);
     for (size_t i = 0; i < count; i++) {
         struct entry entry = entry_ring_pop_front(&backlog->tail);
         struct page_record record = record_of(&entry);
@@ -105,6 +105,8 @@ static void write_page(struct queue *q)
     }
     uint32_t slot = pages_write(pages, &draft, q->id, first, q->durable);
     order_add_page(&q->order, slot, pages_at(pages, slot));
+    if (backlog->tail.size == 0)
+        entry_ring_free(&backlog->tail);
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
@@ -141,7 +143,7 @@ void paging_check(struct queue *q)
 {
     struct order *order = &q->order;
     struct paging *paging = &q->home->paging;
-    if (!list_linked(&order->resident))
+    if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
         list_push_back(&paging->resident, &order->resident);
     uint64_t bytes_max = paging->resident_bytes / 4;
     size_t messages_max = paging->resident_max / 2;

@@ -153,7 +153,7 @@ uint64_t batch_journal_bytes(const struct batch *batch)
 size_t batch_pending_bytes(const struct batch *batch)
 {
     return batch->used - BATCH_HEADER_BYTES + ack_bytes(batch) + delivered_bytes(batch) +
-           batch->definitions.len + batch->pages.bytes + batch->pages.rows.len;
+           batch->definitions.len + batch->pages.used + batch->pages.moving + batch->pages.rows.len;
 }
 
 /* Starts a record of acks or marks; returns where they go. */

@@ -6,16 +6,14 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/mem.h"
 #include "store/format.h"
 
 #define FORMAT_PAGE_MAGIC "LEVRPAGE"
 
-void page_begin(struct page_draft *draft, size_t record_bytes)
+void page_begin(struct page_draft *draft, uint8_t *bytes, size_t size)
 {
-    size_t size = PAGE_HEADER_BYTES + record_bytes;
-    assertf(record_bytes > 0 && size <= UINT32_MAX, "a page of %zu bytes", size);
-    *draft = (struct page_draft){.bytes = mem_alloc(size), .used = PAGE_HEADER_BYTES, .size = size};
+    assertf(size > PAGE_HEADER_BYTES && size <= UINT32_MAX, "a page of %zu bytes", size);
+    *draft = (struct page_draft){.bytes = bytes, .used = PAGE_HEADER_BYTES, .size = size};
 }
 
 static uint8_t *put_bytes(uint8_t *at, struct slice s)
@@ -42,7 +40,7 @@ void page_add(struct page_draft *draft, const struct page_record *record)
     draft->used += size;
     draft->count++;
     draft->persistent += (record->flags & PAGE_PERSISTENT) != 0;
-    draft->body_bytes += record->body.len;
+    draft->body_bytes += (uint32_t)record->body.len;
 }
 
 static uint64_t checksum(const uint8_t *page, size_t size, uint64_t id)

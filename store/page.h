@@ -37,12 +37,12 @@ struct page_record {
     struct slice exchange, key, props, body;
 };
 
-/* A page being filled. */
+/* A page being filled, where it was given room (page_work_room). */
 struct page_draft {
-    uint8_t *bytes; /* own memory, until the page is written */
+    uint8_t *bytes;
     size_t used, size;
     uint32_t count, persistent;
-    uint64_t body_bytes;
+    uint32_t body_bytes;
 };
 
 static inline size_t page_record_size(const struct page_record *record)
@@ -51,8 +51,8 @@ static inline size_t page_record_size(const struct page_record *record)
            record->body.len;
 }
 
-/* Takes memory for records of that many bytes together (page_record_size). */
-void page_begin(struct page_draft *draft, size_t record_bytes);
+/* Begins a page of `size` bytes: the header, and the records' page_record_size together. */
+void page_begin(struct page_draft *draft, uint8_t *bytes, size_t size);
 void page_add(struct page_draft *draft, const struct page_record *record);
 /* Writes the header of a page whose records are all there. */
 void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_t first);

@@ -80,14 +80,32 @@ static int use_file(struct page_disk *disk, uint32_t file)
     return io->sync_dir(io->arg, disk->dir);
 }
 
-static int put(struct page_disk *disk, const struct page_job *job, const uint8_t *bytes)
+static int put(struct page_disk *disk, const struct page_job *job, const uint8_t *bytes, size_t size)
 {
     int failed = use_file(disk, job->file);
     if (failed)
         return failed;
-    disk->bytes_written += job->size;
-    disk->unsynced |= job->stored;
-    return io_write(disk->io, disk->fd, bytes, job->size, job->offset);
+    disk->bytes_written += size;
+    return io_write(disk->io, disk->fd, bytes, size, job->offset);
+}
+
+/* Pages that follow each other go with one call. Returns the jobs done in `count`. */
+static int put_run(struct page_disk *disk, const struct page_work *work, uint32_t first, uint32_t *count)
+{
+    const struct page_job *job = &work->jobs[first];
+    size_t size = job->size;
+    bool stored = job->stored;
+    for (*count = 1; first + *count < work->count; ++*count) {
+        const struct page_job *next = &job[*count];
+        if (next->kind != PAGE_JOB_WRITE || next->file != job->file || next->offset != job->offset + size ||
+            next->at != job->at + size)
+            break;
+        size += next->size;
+        stored |= next->stored;
+    }
+    int failed = put(disk, job, work->bytes + job->at, size);
+    disk->unsynced |= stored;
+    return failed;
 }
 
 int page_disk_read(const struct io *io, const char *path, uint8_t *bytes, size_t size, uint64_t offset)
@@ -120,21 +138,20 @@ static int move(struct page_disk *disk, const struct page_job *job)
     int failed = page_disk_read(disk->io, path, disk->copy, job->size, job->from_offset);
     if (failed) /* the place in the new file stays a hole: reading the page will fail there, and tell */
         memset(disk->copy, 0, job->size);
-    return put(disk, job, disk->copy);
+    failed = put(disk, job, disk->copy, job->size);
+    disk->unsynced |= job->stored;
+    return failed;
 }
 
-int page_disk_write(struct page_disk *disk, struct page_work *work)
+int page_disk_write(struct page_disk *disk, const struct page_work *work)
 {
     int failed = 0;
-    for (uint32_t i = 0; i < work->count && !failed; i++) {
-        struct page_job *job = &work->jobs[i];
-        if (job->kind == PAGE_JOB_WRITE) {
-            failed = put(disk, job, job->bytes);
-            mem_free(job->bytes);
-            job->bytes = NULL;
-        } else if (job->kind == PAGE_JOB_MOVE) {
-            failed = move(disk, job);
-        }
+    for (uint32_t i = 0, done = 1; i < work->count && !failed; i += done) {
+        done = 1;
+        if (work->jobs[i].kind == PAGE_JOB_WRITE)
+            failed = put_run(disk, work, i, &done);
+        else if (work->jobs[i].kind == PAGE_JOB_MOVE)
+            failed = move(disk, &work->jobs[i]);
     }
     return failed ? failed : sync_file(disk);
 }

@@ -3,12 +3,40 @@
  * Owner: the batch; the loop's while it fills and again when it is durable, the disk thread's in between. */
 #include "store/page_work.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { JOBS_KEPT = 256, ROWS_KEPT = 64 * 1024 };
+enum { JOBS_KEPT = 256, ROWS_KEPT = 64 * 1024, ROOM_MIN = 64 * 1024, ROOM_KEPT = 1024 * 1024 };
+
+/* Pages of memory of its own: it grows without being copied, and leaves no holes. */
+static void resize(struct page_work *work, size_t room)
+{
+    void *bytes = NULL;
+    if (work->bytes && room == 0)
+        munmap(work->bytes, work->room);
+    else if (work->bytes)
+        bytes = mremap(work->bytes, work->room, room, MREMAP_MAYMOVE);
+    else if (room)
+        bytes = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assertf(bytes != MAP_FAILED, "no memory for pages of %zu bytes: %s", room, strerror(errno));
+    work->bytes = bytes;
+    work->room = room;
+}
+
+uint8_t *page_work_room(struct page_work *work, size_t size)
+{
+    size_t room = work->room ? work->room : ROOM_MIN;
+    while (room < work->used + size)
+        room *= 2;
+    if (room > work->room)
+        resize(work, room);
+    work->used += size;
+    return work->bytes + (work->used - size);
+}
 
 struct page_job *page_work_add(struct page_work *work, enum page_job_kind kind)
 {
@@ -41,10 +69,10 @@ struct slice page_work_next_row(struct slice rows, struct page_row *row)
 
 void page_work_reset(struct page_work *work)
 {
-    for (uint32_t i = 0; i < work->count; i++)
-        mem_free(work->jobs[i].bytes);
     work->count = 0;
-    work->bytes = 0;
+    work->used = work->moving = 0;
+    if (work->room > ROOM_KEPT)
+        resize(work, 0);
     work->rows.len = 0;
     if (work->capacity > JOBS_KEPT) {
         mem_free(work->jobs);
@@ -58,6 +86,7 @@ void page_work_reset(struct page_work *work)
 void page_work_free(struct page_work *work)
 {
     page_work_reset(work);
+    resize(work, 0);
     mem_free(work->jobs);
     buf_free(&work->rows);
     *work = (struct page_work){0};

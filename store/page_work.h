@@ -13,7 +13,7 @@ struct page_job {
     enum page_job_kind kind;
     uint32_t slot;   /* of the page */
     uint64_t id;
-    uint8_t *bytes;  /* WRITE: the page, own memory; NULL once written */
+    size_t at;       /* WRITE: of the page, in page_work.bytes */
     uint32_t size;
     uint32_t file, offset;           /* where to; UNLINK: which file */
     uint32_t from_file, from_offset; /* MOVE */
@@ -35,7 +35,9 @@ struct page_row {
 struct page_work {
     struct page_job *jobs;
     uint32_t count, capacity;
-    size_t bytes;    /* to be written */
+    uint8_t *bytes;  /* pages to be written, one behind the other */
+    size_t used, room;
+    size_t moving;   /* bytes of pages to be moved */
     struct buf rows; /* changes of the directory, in order */
 };
 
@@ -44,12 +46,14 @@ static inline bool page_work_empty(const struct page_work *work)
     return work->count == 0 && work->rows.len == 0;
 }
 
+/* Room for a page; it stays where it is until the next one is asked for. */
+uint8_t *page_work_room(struct page_work *work, size_t size);
 struct page_job *page_work_add(struct page_work *work, enum page_job_kind kind);
 /* Appends a change; the bitmap is copied. */
 void page_work_row(struct page_work *work, const struct page_row *row);
 /* Cuts the first change off; its bitmap points into `rows`. */
 struct slice page_work_next_row(struct slice rows, struct page_row *row);
-/* Makes it empty; drops what was not written. */
+/* Makes it empty, and gives back most of its memory. */
 void page_work_reset(struct page_work *work);
 void page_work_free(struct page_work *work);
 

@@ -143,6 +143,12 @@ static void put_row(struct pages *pages, const struct page *page, enum page_row_
     page_work_row(&pages->open->pages, &row);
 }
 
+void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_bytes)
+{
+    size_t size = PAGE_HEADER_BYTES + record_bytes;
+    page_begin(draft, page_work_room(&pages->open->pages, size), size);
+}
+
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first, bool stored)
 {
     struct page *page = mem_zalloc(sizeof *page);
@@ -162,10 +168,9 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
 
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_WRITE);
     job->slot = slot, job->id = page->id;
-    job->bytes = draft->bytes, job->size = page->bytes;
+    job->at = (size_t)(draft->bytes - pages->open->pages.bytes), job->size = page->bytes;
     job->file = page->file->number, job->offset = page->offset;
     job->stored = page->stored;
-    pages->open->pages.bytes += page->bytes;
     *draft = (struct page_draft){0};
     if (page->stored)
         put_row(pages, page, PAGE_ROW_PUT);
@@ -335,7 +340,7 @@ static void move_page(struct pages *pages, struct page *page)
     job->from_file = from->number, job->from_offset = page->offset;
     job->file = to->number, job->offset = offset;
     job->stored = page->stored;
-    pages->open->pages.bytes += page->bytes;
+    pages->open->pages.moving += page->bytes;
     page->moving = true;
     if (page->stored) {
         struct page_row row = row_of(page, PAGE_ROW_MOVE);
@@ -351,7 +356,7 @@ static bool empty_file(struct pages *pages, struct page_file *file)
         struct page *page = container_of(node, struct page, of_file);
         if (page->moving || page->batch >= pages->open->number)
             continue;
-        if (pages->open->pages.bytes >= MOVE_BYTES_MAX)
+        if (pages->open->pages.moving >= MOVE_BYTES_MAX)
             return false;
         move_page(pages, page);
     }
@@ -471,7 +476,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     struct page *page = mem_zalloc(sizeof *page);
     page->file = file;
     page->id = row->id, page->queue_id = row->queue_id, page->first = row->first;
-    page->body_bytes = row->body_bytes;
+    page->body_bytes = (uint32_t)row->body_bytes;
     page->offset = row->offset, page->bytes = row->bytes;
     page->count = row->count, page->persistent = page->live = row->persistent;
     page->stored = page->recovered = true;
@@ -528,6 +533,7 @@ void pages_free(struct pages *pages)
     for (uint32_t slot = 1; slot < pages->slot_count; slot++) {
         if (!pages->slots[slot])
             continue;
+        pages->slots[slot]->load = NULL; /* the loader has dropped it */
         take_live(pages, pages->slots[slot]->file, pages->slots[slot]->bytes);
         free_page(pages, slot);
     }

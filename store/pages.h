@@ -39,8 +39,7 @@ struct page {
     struct page_load *load;         /* under way */
     uint64_t id, queue_id, first;
     uint64_t batch;                 /* on disk when this batch is */
-    uint64_t body_bytes;
-    uint32_t slot, offset, bytes, count, persistent;
+    uint32_t body_bytes, slot, offset, bytes, count, persistent;
     uint32_t live;                  /* not acked */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
@@ -73,7 +72,9 @@ static inline struct page *pages_at(const struct pages *pages, uint32_t slot)
     return pages->slots[slot];
 }
 
-/* Puts a page into the open batch; takes over the draft's bytes. `stored`: it must survive a restart. Returns its slot,
+/* Begins a page with records of that many bytes (page_record_size); the next call is pages_write. */
+void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_bytes);
+/* Puts the page into the open batch. `stored`: it must survive a restart. Returns its slot,
  * which stays until the page dies. */
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first, bool stored);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */

@@ -15,7 +15,7 @@ enum {
     SPARSE_MIN = 4,            /* segments in use from which the oldest may be asked to go */
     SPARSE_KEPT = 2,           /* newest segments that are left alone */
     SPARSE_SHARE = 8,          /* sparse = less than one in so many messages is live */
-    SPARSE_LIVE_MAX = 64 * 1024 /* messages moved at a time */
+    SPARSE_LIVE_MAX = 256 * 1024 /* messages moved at a time */
 };
 
 /* freed_by of a segment that no batch has declared dead yet. */
