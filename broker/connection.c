@@ -14,7 +14,7 @@
 enum { CLOSE_PATIENCE_MS = 3000 };
 
 /* Publishers are not read while the journal has this many bytes to write. */
-enum { JOURNAL_HIGH_WATER = 64 * 1024 * 1024 };
+enum { JOURNAL_HIGH_WATER = 16 * 1024 * 1024 };
 
 static size_t on_bytes(struct stream *stream, struct slice in);
 static void on_drained(struct stream *stream);

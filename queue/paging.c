@@ -14,7 +14,7 @@ enum {
     RESIDENT_PAGES = 32,                    /* bodies that a queue keeps in memory, in pages */
     RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
-    PENDING_MAX = 32 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
+    PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     SQUEEZE_QUEUES = 2048, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
     SLAB_BYTES = 64 * 1024
 };
