@@ -55,6 +55,7 @@ void channel_release(struct channel *ch, bool fetched_too)
     stop_consumers(ch);
     requeue_unacked(ch, fetched_too);
     list_unlink(&ch->confirming);
+    list_unlink(&ch->slack);
     confirm_ring_free(&ch->confirms.waiting);
     assert(list_empty(&ch->parked));
 }

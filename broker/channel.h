@@ -61,6 +61,7 @@ struct channel {
     uint32_t global_prefetch;      /* 0 = no limit */
     uint32_t consumer_unacked;     /* handed to consumers: what global_prefetch limits */
     struct list parked;            /* consumers waiting for global_prefetch */
+    struct list slack;             /* in server.slack: credit is left though consumers wait for it */
     struct slice last_queue;       /* last declared name, own memory, len 0 = none */
     struct assembly assembly;
     struct exchange_memo memo;

@@ -13,8 +13,8 @@
 /* How long a peer gets to answer our close, or to close after it. */
 enum { CLOSE_PATIENCE_MS = 3000 };
 
-/* Publishers are not read while the journal has this many bytes to write. */
-enum { JOURNAL_HIGH_WATER = 16 * 1024 * 1024 };
+/* Publishers are not read while the journal has this many bytes to write: a batch then fits a segment. */
+enum { JOURNAL_HIGH_WATER = 12 * 1024 * 1024 };
 
 static size_t on_bytes(struct stream *stream, struct slice in);
 static void on_drained(struct stream *stream);
@@ -323,8 +323,11 @@ static bool close_method(struct connection *conn, const struct method *m)
         connection_hang_up(conn);
         return true;
     }
-    if (m->id == METHOD_connection_close_ok && conn->state == CONNECTION_CLOSING)
+    if (m->id == METHOD_connection_close_ok && conn->state == CONNECTION_CLOSING) {
         connection_hang_up(conn);
+        if (s->stopping) /* it has heard us: nothing is left to linger for */
+            stream_abort(&conn->stream, 0);
+    }
     return conn->state >= CONNECTION_CLOSING; /* all else is dropped then */
 }
 

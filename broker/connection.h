@@ -50,8 +50,9 @@ struct heartbeat {
 
 /* A publisher that waits for a queue's consumers to catch up, for a few milliseconds at most. */
 struct pace {
-    struct queue *behind; /* the queue, while this turn's input is taken; then where it is linked */
-    struct list link;     /* in queue.paced while it waits */
+    struct queue *behind; /* the queue, NULL = none */
+    struct list link;     /* in queue.paced while there is one */
+    bool waits;           /* the input is through, reading is stopped */
     struct timer timer;
 };
 

@@ -1,6 +1,7 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "protocol/table.h"
 #include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
@@ -59,6 +60,12 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         !channel_permits(ch, ACCESS_READ, name, "queue", f) ||
         !channel_find_queue(ch, name, &q, f) || !check_exclusive(ch, q, consume->exclusive, f))
         return false;
+    struct field field;
+    if (table_find(consume->arguments, "x-priority", &field))
+        log_line(&channel_server(ch)->log, LOG_WARNING, ch->conn->id,
+                 "queue '%.*s' in vhost '%.*s': consumer argument 'x-priority' is not acted on by this "
+                 "version",
+                 SLICE_ARG(name), SLICE_ARG(ch->conn->vhost->name));
     struct subscription *sub = subscribe(ch, consume);
     if (!consume->no_wait) {
         struct method ok = {.id = METHOD_basic_consume_ok};
@@ -130,12 +137,21 @@ void consume_credit(struct channel *ch, struct consumer *c)
     ch->consumer_unacked--;
     consumer_settled(c);
     release_subscription(container_of(c, struct subscription, consumer));
+    consume_grant(ch);
+}
+
+/* One consumer a free slot, so that an ack costs the same however many wait. Whether it takes the slot is known only
+ * when its queue was served: what is left over then is offered to the next, by deliver_ready. */
+void consume_grant(struct channel *ch)
+{
     uint32_t used = ch->consumer_unacked;
     while (!list_empty(&ch->parked) && used < ch->global_prefetch) {
-        struct consumer *next = list_first(&ch->parked, struct consumer, place);
-        consumer_unpark(next);
-        used += queue_ready(next->queue) > 0; /* one that has nothing to get takes no slot */
+        struct consumer *c = list_first(&ch->parked, struct consumer, place);
+        consumer_unpark(c);
+        used += queue_ready(c->queue) > 0;
     }
+    if (!list_empty(&ch->parked) && !list_linked(&ch->slack))
+        list_push_back(&channel_server(ch)->slack, &ch->slack);
 }
 
 /* Answers with the message; what does not fit the peer's frames goes back unseen. */

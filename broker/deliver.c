@@ -4,6 +4,8 @@
  * of messages from each before the next has its turn, and a bounded number in all, so that input is not starved. */
 #include "broker/deliver.h"
 
+#include "broker/consume.h"
+
 enum {
     DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */
     DELIVER_TURN_BYTES = 8 * 1024 * 1024,
@@ -231,13 +233,31 @@ static size_t deliver_queue(struct queue *q, size_t max, size_t *bytes)
     return done;
 }
 
+/* Offers what credit is left to consumers that wait for it; true when there was somebody to ask. */
+static bool grant_slack(struct server *s)
+{
+    struct list channels;
+    list_init(&channels);
+    list_splice_back(&channels, &s->slack);
+    bool any = !list_empty(&channels);
+    for (struct list *node; (node = list_pop_front(&channels));) {
+        struct channel *ch = container_of(node, struct channel, slack);
+        if (ch->consumer_unacked < ch->global_prefetch)
+            consume_grant(ch);
+    }
+    return any;
+}
+
 void deliver_ready(struct server *s)
 {
     size_t done = 0, bytes = 0;
-    while (done < DELIVER_TURN_MAX && bytes < DELIVER_TURN_BYTES && !list_empty(&s->home.ready)) {
-        struct queue *q = list_first(&s->home.ready, struct queue, ready_link);
-        list_remove(&q->ready_link); /* to the end of the line, before anything can free the queue */
-        list_push_back(&s->home.ready, &q->ready_link);
-        done += deliver_queue(q, DELIVER_QUEUE_MAX, &bytes);
-    }
+    do {
+        while (done < DELIVER_TURN_MAX && bytes < DELIVER_TURN_BYTES &&
+               !list_empty(&s->home.ready)) {
+            struct queue *q = list_first(&s->home.ready, struct queue, ready_link);
+            list_remove(&q->ready_link); /* to the end of the line, before anything can free the queue */
+            list_push_back(&s->home.ready, &q->ready_link);
+            done += deliver_queue(q, DELIVER_QUEUE_MAX, &bytes);
+        }
+    } while (list_empty(&s->home.ready) && grant_slack(s));
 }

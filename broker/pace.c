@@ -7,10 +7,14 @@
 
 enum { PACE_MS = 4 };
 
+/* Linked at once: the queue may go before this input is through. */
 void pace_note(struct connection *conn, struct queue *q)
 {
-    if (!list_linked(&conn->pace.link))
-        conn->pace.behind = q;
+    struct pace *pace = &conn->pace;
+    if (pace->behind)
+        return;
+    pace->behind = q;
+    list_push_back(&q->paced, &pace->link);
 }
 
 static void resume(struct timer *timer)
@@ -23,12 +27,12 @@ void pace_start(struct connection *conn)
 {
     struct pace *pace = &conn->pace;
     struct server *s = conn->server;
-    assert(pace->behind && !list_linked(&pace->link));
-    if (conn->state != CONNECTION_OPEN || pace->behind->deleted || list_linked(&conn->throttled)) {
-        pace->behind = NULL;
+    assert(pace->behind && !pace->waits);
+    if (conn->state != CONNECTION_OPEN || list_linked(&conn->throttled)) {
+        pace_stop(conn);
         return;
     }
-    list_push_back(&pace->behind->paced, &pace->link);
+    pace->waits = true;
     pace->timer.fire = resume;
     timer_set(&s->timers, &pace->timer, server_now_ms(s) + PACE_MS);
     stream_pause(&conn->stream);
@@ -37,10 +41,13 @@ void pace_start(struct connection *conn)
 void pace_stop(struct connection *conn)
 {
     struct pace *pace = &conn->pace;
-    pace->behind = NULL;
-    if (!list_linked(&pace->link))
+    if (!pace->behind)
         return;
+    pace->behind = NULL;
     list_remove(&pace->link);
+    if (!pace->waits)
+        return;
+    pace->waits = false;
     timer_clear(&conn->server->timers, &pace->timer);
     stream_resume(&conn->stream);
 }

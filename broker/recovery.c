@@ -115,7 +115,7 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
         if (!returning)
             continue;
         m->journal_refs++;
-        queue_restore(returning->queue, m, stored->targets[i].sequence);
+        queue_restore(returning->queue, m, stored->targets[i].sequence, false);
     }
     if (m->journal_refs == 0)
         store_release(s->store, batch);
@@ -145,7 +145,8 @@ static void finish_queue(struct recovery *r, struct returning *returning)
     uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
     if (q->next_sequence < floor)
         q->next_sequence = floor;
-    queue_restored(q, returning->delivered);
+    queue_restore_delivered(q, returning->delivered);
+    queue_restored(q);
 }
 
 /* A vhost and a user who may do everything in it (semantics 3, default objects). */
@@ -197,7 +198,7 @@ static void apply_loopback_users(struct server *s)
 bool recovery_run(struct server *s)
 {
     struct recovery r = {.server = s};
-    struct recovery_sink sink = {on_definition, on_message, on_delivered, on_page, &r};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page};
     char error[512];
     map_init(&r.queues, rand_u64(&s->rand));
     int status = store_recover(s->store, &sink, error, sizeof(error));

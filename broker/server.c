@@ -11,6 +11,7 @@
 #include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
+#include "net/writer.h"
 #include "queue/paging.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
@@ -64,6 +65,7 @@ static bool open_store(struct server *s, const struct server_options *options)
     struct store_options store = {
         .dir = s->config->data_dir,
         .io = options->io,
+        .segment_bytes = options->segment_bytes,
         .without_thread = options->simulated,
         .wake = options->simulated ? NULL : wake_loop,
         .wake_arg = s,
@@ -76,24 +78,33 @@ static bool open_store(struct server *s, const struct server_options *options)
     return status == 0;
 }
 
+/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to gain. */
+static void open_loop(struct server *s)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    s->loop = loop_new(&s->net, on_signal, s);
+    if (processors > 1)
+        s->net.writer = writer_new(processors >= 4 ? 2 : 1, wake_loop, s);
+}
+
 bool server_open(struct server *s, const struct server_options *options)
 {
     *s = (struct server){
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
-                            &s->throttled,   &s->confirming, &s->confirmable, &s->getting};
+                            &s->throttled,   &s->confirming, &s->confirmable,
+                            &s->slack,       &s->getting};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
-    if (!open_log(s, options->console))
-        return false;
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
-    if (!options->simulated)
-        s->loop = loop_new(&s->net, on_signal, s);
     queue_home_init(&s->home, &s->messages, NULL);
-    if (!open_store(s, options))
+    /* Whoever fails from here on leaves something that server_close can free. */
+    if (!options->simulated)
+        open_loop(s);
+    if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
     const struct config *config = options->config;
@@ -117,6 +128,7 @@ static void free_state(struct server *s)
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);
     net_free(&s->net);
@@ -153,9 +165,8 @@ void server_close(struct server *s)
 
 void server_abandon(struct server *s)
 {
+    close_connections(s); /* what that still gives to the store is in no batch that was handed over */
     store_abandon(&s->store);
-    s->home.store = NULL;
-    close_connections(s);
     free_state(s);
 }
 
@@ -183,7 +194,7 @@ bool server_listen(struct server *s)
         int status = listener_open(&s->listeners[i], s->loop, address->host, address->port,
                                    on_accept, s, error, sizeof(error));
         if (status < 0) {
-            log_line(&s->log, LOG_CRITICAL, 0, "cannot listen: %s", error);
+            log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.tcp.default, listeners.tcp.1)", error);
             return false;
         }
         log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
@@ -276,7 +287,8 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->doomed) || pages_have_loaded(store_pages(s->store)))
+        !list_empty(&s->slack) || !list_empty(&s->doomed) ||
+        pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
     if (next == UINT64_MAX)
@@ -288,7 +300,7 @@ int server_run(const struct config *config)
 {
     struct server *s = mem_zalloc(sizeof(*s));
     struct server_options options = {
-        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stderr};
+        .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stdout};
     bool started = server_open(s, &options);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);

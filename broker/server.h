@@ -44,6 +44,7 @@ struct server {
     struct list doomed;           /* connection.doomed: freed at the end of the turn */
     struct list barred;           /* connection.barred: output waits for the disk */
     struct list throttled;        /* connection.throttled: not read until the journal has caught up */
+    struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
     struct list getting;          /* connection.get.link: basic.get that waits for a page */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
@@ -65,6 +66,7 @@ struct server_options {
     const struct io *io;      /* NULL = the operating system's */
     FILE *console;            /* NULL = no log there */
     bool simulated;           /* no loop, no listeners, no disk thread */
+    size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
 };
 
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it

@@ -118,8 +118,8 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
     return copy;
 }
 
-/* True when the queue is full and refuses the message, also after its consumers have taken what they can. The answer
- * stays until something is pushed to the queue. */
+/* True when the queue is full and refuses the message, also after its consumers have taken what they can. The
+ * answer stays until something is pushed to the queue. */
 static bool refuses(struct queue *q, const struct message *m)
 {
     if (!queue_refuses(q, m->body_size))

@@ -1,8 +1,9 @@
-/* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until tx.commit, which
- * routes the publishes, then applies the settlements, and answers when all of it is on disk. When a full queue refused
- * a message, the rest is done all the same, and the channel learns that it was not all (406).
+/* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until
+ * tx.commit, which routes the publishes, then applies the settlements, and answers when all of it is on
+ * disk. When a full queue refused a message, the rest is done all the same, and the channel learns that it was not all (406).
  *
- * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them back. */
+ * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them
+ * back. */
 #include "broker/submit.h"
 #include "broker/tx.h"
 
@@ -37,51 +38,41 @@ void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item
     tx_settlement_ring_push_back(&ch->tx->settlements, (struct tx_settlement){*item, tag, how});
 }
 
-/* Publishes all; returns the last batch that has one of them, 0 = none. */
-static uint64_t commit_publishes(struct channel *ch, bool *refused)
+/* Publishes all; true when a queue refused one of them. */
+static bool commit_publishes(struct channel *ch)
 {
     struct tx *tx = ch->tx;
-    uint64_t batch = 0;
+    bool refused = false;
     while (tx->publishes.size) {
         struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
         /* It was there when the message came; if it was deleted since, the message goes nowhere. */
         struct exchange *x =
             vhost_find_exchange(ch->conn->vhost, message_exchange(publish.message));
-        if (!x) {
+        if (x)
+            refused |= submit_route(ch, x, &publish.message, publish.mandatory).refused;
+        else
             message_unref(&channel_server(ch)->messages, &publish.message);
-            continue;
-        }
-        struct submission done = submit_route(ch, x, &publish.message, publish.mandatory);
-        *refused |= done.refused;
-        if (done.batch)
-            batch = done.batch;
     }
-    return batch;
+    return refused;
 }
 
-/* Settles all; returns the batch that has their acks, 0 = none. */
-static uint64_t commit_settlements(struct channel *ch)
+static void commit_settlements(struct channel *ch)
 {
     struct tx *tx = ch->tx;
-    uint64_t batch = 0;
     while (tx->settlements.size) {
         struct tx_settlement settlement = tx_settlement_ring_pop_front(&tx->settlements);
-        const struct unacked_item *item = &settlement.item;
-        if (settlement.how != SETTLE_REQUEUE && item->entry.journalled && !item->queue->deleted)
-            batch = store_open_batch(channel_server(ch)->store);
         ack_settle(ch, &settlement.item, settlement.how);
     }
-    return batch;
 }
 
-/* The answer waits for what the transaction itself recorded: a batch that holds nothing never becomes durable. */
+/* The answer waits for the last batch that holds anything: what the transaction recorded is in it, or before. */
 static bool commit(struct channel *ch, struct fault *f)
 {
-    bool refused = false;
-    uint64_t published = commit_publishes(ch, &refused), settled = commit_settlements(ch);
-    uint64_t batch = settled > published ? settled : published;
-    if (batch > store_durable(channel_server(ch)->store))
-        connection_bar(ch->conn, batch);
+    struct store *store = channel_server(ch)->store;
+    bool refused = commit_publishes(ch);
+    commit_settlements(ch);
+    if (store_last_batch(store) > store_durable(store))
+        connection_bar(ch->conn, store_last_batch(store));
     return !refused || fault(f, PRECONDITION_FAILED, "partial tx completion");
 }
 
@@ -137,4 +128,16 @@ bool tx_method(struct channel *ch, const struct method *m, struct fault *f)
         channel_send(ch, &(struct method){.id = METHOD_tx_rollback_ok});
     }
     return true;
+}
+
+void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
+             void (*message)(void *arg, struct message *m), void *arg)
+{
+    const struct tx *tx = ch->tx;
+    for (size_t i = 0; tx && i < tx->settlements.size; i++) {
+        const struct tx_settlement *settlement = tx_settlement_ring_at(&tx->settlements, i);
+        item(arg, settlement->tag, &settlement->item);
+    }
+    for (size_t i = 0; tx && i < tx->publishes.size; i++)
+        message(arg, tx_publish_ring_at(&tx->publishes, i)->message);
 }

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "net/writer.h"
 
 static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP};
 
@@ -99,6 +100,8 @@ void loop_poll(struct loop *loop, int timeout_ms)
              "start a timer");
     }
     uv_run(&loop->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    if (loop->net->writer)
+        writer_collect(loop->net->writer);
     if (wait && timeout_ms > 0)
         must(uv_timer_stop(&loop->limit), "stop a timer");
 }

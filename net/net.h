@@ -24,6 +24,8 @@ struct net_chunk {
     _Alignas(16) uint8_t bytes[];
 };
 
+struct writer;
+
 struct net {
     uint8_t *read_buffer;
     size_t read_buffer_size;
@@ -32,6 +34,7 @@ struct net {
     struct list deferred;     /* stream.deferred: resumed, the tail is to be offered again */
     struct list free_chunks;  /* last used first: it is still in the cache */
     size_t free_chunk_count;
+    struct writer *writer;    /* threads for large writes, NULL = the loop writes all; borrowed */
     uint8_t *scratch;         /* where what is written to a closed stream goes */
     size_t scratch_size;
 };

@@ -145,13 +145,14 @@ static int gather_run(struct iovec *iovec, const uint8_t *at, size_t len, size_t
     return 1;
 }
 
-static int gather(const struct output *output, struct iovec *iovecs, size_t share, size_t *size)
+int output_gather(struct output *output, struct iovec *iovecs, int max, size_t share, size_t *size)
 {
     int count = 0;
     *size = 0;
+    measure(output);
     list_each(node, &output->parts) {
         const struct out_part *part = container_of(node, struct out_part, link);
-        if (count + 2 > IOVECS_MAX || *size == share)
+        if (count + 2 > max || *size == share)
             break;
         count += gather_run(&iovecs[count], part->at, part->size, share, size);
         count += gather_run(&iovecs[count], part->ref.at, part->ref.len, share, size);
@@ -171,8 +172,7 @@ static size_t advance(const uint8_t **at, size_t *len, size_t size)
     return size;
 }
 
-/* Takes `size` written bytes off the front. */
-static void consume(struct output *output, struct net *net, size_t size)
+void output_consume(struct output *output, struct net *net, size_t size)
 {
     assertf(size <= output->pending, "%zu written of %zu", size, output->pending);
     output->pending -= size;
@@ -194,10 +194,9 @@ int output_write(struct output *output, struct net *net, const struct transport 
                  void *io, size_t share, uint64_t *sent)
 {
     struct iovec iovecs[IOVECS_MAX];
-    measure(output);
     while (output->pending > 0 && share > 0) {
         size_t size;
-        int count = gather(output, iovecs, share, &size);
+        int count = output_gather(output, iovecs, IOVECS_MAX, share, &size);
         assert(count > 0 && size > 0);
         ssize_t written = transport->writev(io, iovecs, count);
         if (written == -EAGAIN)
@@ -205,7 +204,7 @@ int output_write(struct output *output, struct net *net, const struct transport 
         if (written < 0)
             return (int)written;
         assertf((size_t)written <= size, "%zd written of %zu", written, size);
-        consume(output, net, (size_t)written);
+        output_consume(output, net, (size_t)written);
         *sent += (uint64_t)written;
         if ((size_t)written < size)
             return 0; /* it is full: asking again would only say EAGAIN */
@@ -214,4 +213,13 @@ int output_write(struct output *output, struct net *net, const struct transport 
     if (output->pending == 0)
         output_drop(output, net); /* parts that were started and not used */
     return 0;
+}
+
+void output_each_ref(const struct output *output, void (*each)(void *arg, void *owner), void *arg)
+{
+    list_each(node, &output->parts) {
+        const struct out_part *part = container_of(node, struct out_part, link);
+        if (part->release)
+            each(arg, part->owner);
+    }
 }

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "base/assert.h"
 #include "base/list.h"
@@ -39,6 +40,13 @@ void output_seal(struct output *output);
  * what is not needed any more. Adds to *sent. 0 or -errno. */
 int output_write(struct output *output, struct net *net, const struct transport *transport,
                  void *io, size_t share, uint64_t *sent) __attribute__((warn_unused_result));
+/* The first `share` bytes, or as many as fit `max` iovecs, for a writev elsewhere; returns how many iovecs. They lie still
+ * until they are consumed, whatever is added meanwhile. */
+int output_gather(struct output *output, struct iovec *iovecs, int max, size_t share, size_t *size);
+/* Takes `size` written bytes off the front. */
+void output_consume(struct output *output, struct net *net, size_t size);
+/* Tests: calls `each` with the owner of every reference that is not written yet. */
+void output_each_ref(const struct output *output, void (*each)(void *arg, void *owner), void *arg);
 /* Forgets all of it. */
 void output_drop(struct output *output, struct net *net);
 

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "net/net.h"
+#include "net/writer.h"
 
 enum { READ_USEFUL = 64 * 1024 }; /* a read of less is not worth its system call */
 
@@ -80,6 +81,8 @@ static void forget_tail(struct stream *stream)
 /* Lets go of everything but `stream` itself. */
 static void let_go(struct stream *stream)
 {
+    if (stream->job)
+        writer_cancel(stream->net->writer, &stream->job);
     stream->state = STREAM_CLOSED;
     stream->want_write = false;
     list_unlink(&stream->dirty);
@@ -139,34 +142,74 @@ static void finish(struct stream *stream)
         update_want(stream);
 }
 
-void stream_flush(struct stream *stream)
+/* After a write: what is next. `full`: the transport takes no more for now. */
+static void go_on(struct stream *stream, bool full)
 {
-    list_unlink(&stream->dirty);
-    if (stream->state == STREAM_CLOSED)
-        return;
-    if (stream_is_high(stream))
-        stream->was_high = true;
     struct output *output = &stream->output;
-    assert(stream->limit >= stream->sent);
-    uint64_t allowed = stream->limit - stream->sent;
-    size_t share = allowed < STREAM_FLUSH_MAX ? (size_t)allowed : STREAM_FLUSH_MAX;
-    int error = output_write(output, stream->net, stream->transport, stream->io, share,
-                             &stream->sent);
-    if (error) {
-        become_closed(stream, error);
-        return;
-    }
-    stream->want_write = output->pending > 0 && stream->sent < stream->limit;
+    bool more = output->pending > 0 && stream->sent < stream->limit;
+    stream->want_write = more && full;
     if (stream->state == STREAM_CLOSING && output->pending == 0) {
         finish(stream);
         return;
     }
     update_want(stream);
+    if (more && !full)
+        mark_dirty(stream);
     if (stream->state == STREAM_OPEN && stream->was_high && output->pending < STREAM_LOW_WATER) {
         stream->was_high = false;
         if (stream->events->drained)
             stream->events->drained(stream);
     }
+}
+
+void stream_written(struct stream *stream, ssize_t result, size_t size)
+{
+    assert(stream->job != NULL && stream->state != STREAM_CLOSED);
+    stream->job = NULL;
+    if (result < 0 && result != -EAGAIN) {
+        become_closed(stream, (int)result);
+        return;
+    }
+    size_t written = result > 0 ? (size_t)result : 0;
+    assert(written <= size);
+    stream->was_high |= stream_is_high(stream); /* it may have become so while the thread wrote */
+    output_consume(&stream->output, stream->net, written);
+    stream->sent += written;
+    if (stream->output.pending == 0)
+        output_drop(&stream->output, stream->net);
+    go_on(stream, written < size);
+}
+
+/* Large writes go to a thread of the writer, if there is one. */
+static bool write_elsewhere(struct stream *stream, size_t share)
+{
+    size_t size = share < stream->output.pending ? share : stream->output.pending;
+    if (!stream->net->writer || size < STREAM_ELSEWHERE_MIN)
+        return false;
+    stream->want_write = false;
+    update_want(stream);
+    stream->job = writer_start(stream->net->writer, stream, share);
+    return true;
+}
+
+void stream_flush(struct stream *stream)
+{
+    list_unlink(&stream->dirty);
+    if (stream->state == STREAM_CLOSED || stream->job)
+        return;
+    if (stream_is_high(stream))
+        stream->was_high = true;
+    assert(stream->limit >= stream->sent);
+    uint64_t allowed = stream->limit - stream->sent;
+    size_t share = allowed < STREAM_FLUSH_MAX ? (size_t)allowed : STREAM_FLUSH_MAX;
+    if (write_elsewhere(stream, share))
+        return;
+    int error = output_write(&stream->output, stream->net, stream->transport, stream->io, share,
+                             &stream->sent);
+    if (error)
+        become_closed(stream, error);
+    else
+        go_on(stream, true);
 }
 
 void stream_limit(struct stream *stream, uint64_t offset)

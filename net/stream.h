@@ -28,7 +28,7 @@ struct stream;
 /* The way to the peer. All return -errno on failure, -EAGAIN when it would block. */
 struct transport {
     ssize_t (*read)(void *io, void *bytes, size_t size); /* 0 = peer closed */
-    ssize_t (*writev)(void *io, const struct iovec *parts, int count);
+    ssize_t (*writev)(void *io, const struct iovec *parts, int count); /* from any thread */
     void (*want)(void *io, bool readable, bool writable); /* which events to report */
     void (*finish)(void *io); /* no more will be written (FIN) */
     void (*close)(void *io);  /* frees io */
@@ -46,6 +46,7 @@ struct stream_events {
 enum {
     STREAM_HIGH_WATER = 1024 * 1024,
     STREAM_LOW_WATER = 256 * 1024,
+    STREAM_ELSEWHERE_MIN = 128 * 1024, /* a write of this much is left to the writer's threads */
     STREAM_FLUSH_MAX = 4 * 1024 * 1024, /* written at once: a fast reader does not hold the turn */
 };
 
@@ -66,6 +67,7 @@ struct stream {
     bool was_high, want_write, finished;
     bool peer_done;         /* the peer's end came while CLOSING, before all was flushed */
     int error;              /* as given to `closed` */
+    struct write_job *job;  /* a thread is writing the front of the output; else NULL */
     uint64_t received, sent; /* bytes */
     uint64_t limit;          /* `sent` may not pass this: see stream_limit */
 };
@@ -76,6 +78,9 @@ void stream_init(struct stream *stream, struct net *net, const struct transport 
 /* Not from this stream's own handlers. Drops buffers, closes the transport if it is not yet,
  * without an event. */
 void stream_free(struct stream *stream);
+
+/* For the writer: `result` of a writev of `size` bytes. */
+void stream_written(struct stream *stream, ssize_t result, size_t size);
 
 /* Transport side: the peer can be read from / written to. May call the handlers above. */
 void stream_readable(struct stream *stream);

@@ -1,7 +1,9 @@
-/* limit.h - how much may wait in a queue: x-max-length, x-max-length-bytes, x-overflow (semantics 2.2; RabbitMQ's page
- * "Queue Length Limit"). Only what waits counts, not what was handed out; of both limits the first that is hit counts.
+/* limit.h - how much may wait in a queue: x-max-length, x-max-length-bytes, x-overflow (semantics 2.2;
+ * RabbitMQ's page "Queue Length Limit"). Only what waits counts, not what was handed out; of both limits the
+ * first that is hit counts.
  *
- * Owned by its queue, which asks and acts; a queue without limits has LIMIT_NONE, and that is all it looks at. */
+ * Owned by its queue, which asks and acts; a queue without limits has LIMIT_NONE, and that is all it looks
+ * at. */
 #ifndef QUEUE_LIMIT_H
 #define QUEUE_LIMIT_H
 

@@ -4,8 +4,8 @@
  * 1. ready_link is in home.ready iff an entry waits and a consumer rotates.
  * 2. A consumer rotates iff it has credit and is not parked.
  * 3. Sequences in the order are all smaller than next_sequence.
- * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers are about to
- *    take is not dropped, so that a burst which they could take does not lose messages to the length of a turn. */
+ * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers
+ *    are about to take is not dropped, so that a burst which they could take loses nothing. */
 #include "queue/queue.h"
 
 #include "queue/paging.h"
@@ -188,9 +188,10 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
         paging_check(q);
 }
 
-void queue_restore(struct queue *q, struct message *m, uint64_t sequence)
+void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered)
 {
-    struct entry entry = {message_ref(m), sequence, false, true, 0};
+    struct entry entry = {message_ref(m), sequence, redelivered, true, 0};
+    assertf(sequence + 1 != q->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
     assert(list_empty(&q->consumers));
     if (sequence >= q->next_sequence) {
         add(q, entry);
@@ -215,13 +216,17 @@ static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
         entry_ring_at(ring, i)->redelivered |= entry_ring_at(ring, i)->sequence <= delivered;
 }
 
-void queue_restored(struct queue *q, uint64_t delivered)
+void queue_restore_delivered(struct queue *q, uint64_t delivered)
 {
     flag_redelivered(&q->order.fresh, delivered);
     for (size_t i = 0; i < q->order.returned_size; i++)
         q->order.returned[i].redelivered |= q->order.returned[i].sequence <= delivered;
     if (q->order.backlog)
         flag_redelivered(&q->order.backlog->tail, delivered);
+}
+
+void queue_restored(struct queue *q)
+{
     update_ready(q);
 }
 
@@ -230,51 +235,62 @@ void queue_refresh(struct queue *q)
     update_ready(q);
 }
 
-/* How far the mark of deliveries may run ahead of them. */
+/* How far a mark may run ahead of deliveries. */
 enum { MARK_AHEAD_MAX = 8192 };
 
-/* The mark must move for this entry, or it is time to move it: half of what it ran ahead is used up, and where it is now
- * is on disk, so that nothing will have to wait for the move. */
-static bool mark_is_due(const struct queue *q, const struct entry *entry)
+static bool mark_covers(const struct delivery_mark *mark, const struct entry *entry)
 {
-    const struct delivery_mark *mark = &q->mark;
-    if (entry->sequence > mark->sequence)
+    return entry->sequence <= mark->sequence && entry->message->batch <= mark->batch;
+}
+
+/* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries shall not wait. */
+static bool mark_is_due(const struct queue *q, const struct entry *entry, uint64_t open_batch)
+{
+    const struct delivery_marks *marks = &q->marks;
+    if (!mark_covers(&marks->recent[0], entry))
         return true;
-    return mark->ahead > 0 && entry->sequence + mark->ahead / 2 > mark->sequence &&
-           q->counters.acked > mark->acked && mark->batch <= store_durable(q->home->store);
+    return marks->ahead && marks->recent[0].batch != open_batch && q->counters.acked > marks->acked;
 }
 
 /* Marks the entry as delivered, if it is not yet. */
 static void mark_delivered(struct queue *q, const struct entry *entry)
 {
-    struct delivery_mark *mark = &q->mark;
+    struct delivery_marks *marks = &q->marks;
+    struct delivery_mark *newest = &marks->recent[0];
     struct store *store = q->home->store;
+    uint64_t open_batch = store_open_batch(store);
     const struct page *page = entry->page ? pages_at(store_pages(store), entry->page) : NULL;
-    if (page ? entry->sequence <= page_delivered(page) : !mark_is_due(q, entry))
+    if (page ? entry->sequence <= page_delivered(page) : !mark_is_due(q, entry, open_batch))
         return;
-    if (mark->batch <= store_durable(store))
-        mark->safe = mark->sequence;
-    uint64_t ahead = 2 * (q->counters.acked - mark->acked);
-    mark->ahead = ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX;
-    uint64_t sequence = entry->sequence + mark->ahead;
-    if (page) { /* it keeps its own mark, for the time when the journal's is gone */
+    uint64_t ahead = 2 * (q->counters.acked - marks->acked);
+    uint64_t sequence = entry->sequence + (ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX);
+    if (page) { /* it keeps a mark of its own, for the time when the journal's is gone */
         sequence = sequence < page_last(page) ? sequence : page_last(page);
         pages_delivered(store_pages(store), entry->page, sequence);
     }
-    if (mark->sequence < sequence)
-        mark->sequence = sequence;
-    mark->batch = store_open_batch(store);
-    mark->acked = q->counters.acked;
-    store_delivered(store, &q->run, q->id, mark->sequence);
+    if (newest->batch != open_batch)
+        memmove(&marks->recent[1], newest, sizeof(*newest) * (array_size(marks->recent) - 1));
+    newest->batch = open_batch;
+    if (newest->sequence < sequence)
+        newest->sequence = sequence;
+    marks->acked = q->counters.acked;
+    marks->ahead = ahead > 0;
+    store_delivered(store, &q->run, q->id, newest->sequence);
 }
 
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
 {
-    const struct delivery_mark *mark = &q->mark;
-    if (!entry->journalled || entry->redelivered || entry->sequence <= mark->safe ||
-        entry->message->batch >= mark->batch || mark->batch <= store_durable(q->home->store))
+    if (!entry->journalled || !q->home->store)
         return 0;
-    return mark->batch;
+    uint64_t durable = store_durable(q->home->store);
+    for (size_t i = 0; i < array_size(q->marks.recent); i++) {
+        const struct delivery_mark *mark = &q->marks.recent[i];
+        if (mark_covers(mark, entry) &&
+            (mark->batch <= durable || entry->message->batch == mark->batch))
+            return 0;
+    }
+    assert(mark_covers(&q->marks.recent[0], entry));
+    return q->marks.recent[0].batch;
 }
 
 /* Takes the first entry out and accounts for who gets it. */
@@ -286,7 +302,7 @@ static struct entry take(struct queue *q, bool no_ack)
     q->counters.redelivered += entry.redelivered;
     if (!no_ack) {
         q->unacked++;
-        if (entry.journalled && !entry.redelivered && q->home->store)
+        if (entry.journalled && q->home->store)
             mark_delivered(q, &entry);
     }
     return entry;
@@ -449,4 +465,16 @@ void queue_check(const struct queue *q)
             (unsigned long long)q->ready_bytes);
     assert(q->limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
            q->order.backlog || !limit_is_exceeded(&q->limit, queue_ready(q), bytes));
+}
+
+void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
+                            void *arg)
+{
+    list_each(node, &home->graveyard) {
+        const struct order *order = &container_of(node, struct grave, link)->order;
+        for (size_t i = 0; i < order->fresh.size; i++)
+            each(arg, entry_ring_at(&order->fresh, i));
+        for (size_t i = 0; i < order->returned_size; i++)
+            each(arg, &order->returned[i]);
+    }
 }

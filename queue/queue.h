@@ -38,16 +38,22 @@ struct queue_counters {
     uint64_t published, delivered, redelivered, acked;
 };
 
-/* Which messages the journal calls "may have been delivered", so that a restart flags them redelivered.
- * A delivery that must be acked leaves the server only when its mark is on disk, or will be there whenever the
- * message is. So that a steady flow does not wait for the disk at each step, the mark runs ahead by as many
- * messages as were acked lately; a queue whose consumers ack nothing is marked exactly. */
+/* All messages up to `sequence` that were journalled in `batch` or before are marked by it. */
 struct delivery_mark {
-    uint64_t sequence; /* all up to here are marked in `batch` or before */
-    uint64_t batch;
-    uint64_t safe;     /* all up to here are marked on disk */
-    uint64_t ahead;    /* how far it ran ahead of the delivery that moved it */
-    uint64_t acked;    /* counters.acked then */
+    uint64_t sequence, batch;
+};
+
+/* Which messages the journal calls "may have been delivered", so that a restart flags them redelivered.
+ *
+ * A delivery that must be acked leaves the server only when its mark is on disk, or will be there whenever the
+ * message is (they are in one batch). So that a steady flow does not wait for the disk at each step, a mark runs
+ * ahead by as many messages as were acked lately; a queue whose consumers ack nothing is marked exactly.
+ * A mark speaks only of messages that are not younger than itself: it may go when its segment of the journal goes.
+ * At most one batch is open and one under way, so of three marks one is on disk. */
+struct delivery_marks {
+    struct delivery_mark recent[3]; /* newest first, each covers what the next one covers */
+    uint64_t acked;                 /* counters.acked when the newest was set */
+    bool ahead;                     /* the newest ran ahead of the delivery that set it */
 };
 
 struct queue {
@@ -71,7 +77,7 @@ struct queue {
     struct list ready_link;
     struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
     struct store_run run;
-    struct delivery_mark mark;
+    struct delivery_marks marks;
     struct queue_counters counters;
 };
 
@@ -107,8 +113,8 @@ static inline bool queue_has_caught_up(const struct queue *q)
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
-/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish). What consumers
- * could take at once counts as well: deliver first, then refuse. */
+/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish). What
+ * consumers could take at once counts as well: deliver first, then refuse. */
 static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 {
     return q->limit.overflow == LIMIT_REJECT &&
@@ -119,12 +125,13 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
  * queue_next_sequence(). With a drop-head limit the oldest entries, or this one, may be dropped by it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
 /* As found by recovery, in any order. No limit counts before queue_restored. */
-void queue_restore(struct queue *q, struct message *m, uint64_t sequence);
+void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
 /* A page of its messages, the next by sequence; before all messages. */
 void queue_restore_page(struct queue *q, uint32_t slot);
-/* Recovery is over, and the store may be written: what is beyond the limit is dropped. Messages up to `delivered` may
- * have been delivered before. */
-void queue_restored(struct queue *q, uint64_t delivered);
+/* Messages up to that sequence may have been delivered before. */
+void queue_restore_delivered(struct queue *q, uint64_t sequence);
+/* Recovery is over, and the store may be written: what is beyond the limit is dropped. */
+void queue_restored(struct queue *q);
 /* Puts it on the ready list or takes it off, after the order has changed. */
 void queue_refresh(struct queue *q);
 
@@ -158,6 +165,9 @@ void queue_add_consumer(struct queue *q, struct consumer *c);
 /* The consumer is GONE afterwards; its unacked entries stay with the channel. */
 void queue_remove_consumer(struct consumer *c);
 
+/* Tests: calls `each` for all entries that wait to be dropped. */
+void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
+                            void *arg);
 /* Tests: panics when an invariant (I3, I4, I5, order) does not hold. */
 void queue_check(const struct queue *q);
 

@@ -41,18 +41,29 @@ static struct unacked_chunk **reach(struct unacked *u, uint64_t number)
     return chunk_ring_at(&u->directory, number - u->first_chunk);
 }
 
-/* Links a new chunk in order of number: at the end for deliveries, near the front for rollbacks. */
+/* What a chunk of that number, older than the newest, belongs before. Its neighbours are looked for on both sides
+ * in step: a search costs as much as the smaller part of the gap that it splits, so that a rollback of n chunks
+ * in any order costs O(n log n) and not their square. */
+static struct list *next_of(const struct unacked *u, uint64_t number)
+{
+    for (uint64_t distance = 1;; distance++) {
+        struct unacked_chunk *left = distance <= number ? chunk_at(u, number - distance) : NULL;
+        struct unacked_chunk *right = chunk_at(u, number + distance);
+        if (left)
+            return left->link.next;
+        if (right)
+            return &right->link;
+        assertf(distance < u->directory.size, "chunk %llu has no neighbours", (unsigned long long)number);
+    }
+}
+
+/* Links a new chunk in order of number: at the end for deliveries, anywhere for rollbacks. */
 static void link_chunk(struct unacked *u, struct unacked_chunk *chunk)
 {
     struct list *at = &u->chunks;
-    if (!list_empty(&u->chunks)) {
-        struct unacked_chunk *last = container_of(u->chunks.prev, struct unacked_chunk, link);
-        if (last->number > chunk->number) {
-            at = u->chunks.next;
-            while (container_of(at, struct unacked_chunk, link)->number < chunk->number)
-                at = at->next;
-        }
-    }
+    if (!list_empty(&u->chunks) &&
+        container_of(u->chunks.prev, struct unacked_chunk, link)->number > chunk->number)
+        at = next_of(u, chunk->number);
     list_insert_before(at, &chunk->link);
 }
 
@@ -148,6 +159,22 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
     *tag = first;
     take_from(u, chunk, i, item);
     return true;
+}
+
+void unacked_each(const struct unacked *u,
+                  void (*each)(void *arg, uint64_t tag, const struct unacked_item *item), void *arg)
+{
+    size_t count = 0;
+    list_each(node, &u->chunks) {
+        const struct unacked_chunk *chunk = container_of(node, struct unacked_chunk, link);
+        for (uint64_t i = 0; i < CHUNK_TAGS; i++) {
+            if (!(chunk->live >> i & 1))
+                continue;
+            each(arg, chunk->number * CHUNK_TAGS + i, &chunk->items[i]);
+            count++;
+        }
+    }
+    assertf(count == u->size, "%zu of %zu", count, u->size);
 }
 
 void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg)

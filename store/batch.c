@@ -1,9 +1,9 @@
 /* batch.c - what goes to disk together.
  *
- * Owner: the store; the loop's while it fills, the disk thread's from the hand-over until the batch's number
- * is durable.
- * The hot path is batch_message: lengths and bytes are copied once, checksums are left to the disk thread.
- * Failure modes: no memory ends the process, as everywhere. */
+ * Owner: the store; the loop's while it fills, the disk thread's from the hand-over until the
+ * batch's number is durable. The hot path is batch_message: lengths and bytes are copied once,
+ * checksums are left to the disk thread. Failure modes: no memory ends the process, as everywhere.
+ */
 #include "store/batch.h"
 
 #include <errno.h>
@@ -35,7 +35,8 @@ static void resize(struct batch *batch, size_t capacity)
         bytes = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     else
         bytes = mremap(batch->bytes, batch->capacity, capacity, MREMAP_MAYMOVE);
-    assertf(bytes != MAP_FAILED, "no memory for a batch of %zu bytes: %s", capacity, strerror(errno));
+    assertf(bytes != MAP_FAILED, "no memory for a batch of %zu bytes: %s", capacity,
+            strerror(errno));
     batch->bytes = bytes;
     batch->capacity = capacity;
 }
@@ -79,8 +80,8 @@ static inline uint8_t *put_bytes(uint8_t *at, struct slice s)
 
 void batch_message(struct batch *batch, const struct stored_message *m, bool moved)
 {
-    size_t size = MESSAGE_HEADER_BYTES + m->target_count * TARGET_BYTES + m->exchange.len + m->key.len +
-                  m->props.len + m->body.len;
+    size_t size = MESSAGE_HEADER_BYTES + m->target_count * TARGET_BYTES + m->exchange.len +
+                  m->key.len + m->props.len + m->body.len;
     assertf(size <= UINT32_MAX, "a message record of %zu bytes", size);
     assert(m->exchange.len <= UINT16_MAX && m->key.len <= UINT16_MAX && m->target_count > 0);
     uint8_t *record = room(batch, size), *at = record + MESSAGE_HEADER_BYTES;
@@ -134,8 +135,9 @@ static size_t ack_bytes(const struct batch *batch)
 
 static size_t delivered_bytes(const struct batch *batch)
 {
-    return batch->delivered_count ? MARKS_HEADER_BYTES + (size_t)batch->delivered_count * DELIVERED_BYTES
-                                  : 0;
+    return batch->delivered_count
+               ? MARKS_HEADER_BYTES + (size_t)batch->delivered_count * DELIVERED_BYTES
+               : 0;
 }
 
 bool batch_empty(const struct batch *batch)
@@ -157,7 +159,8 @@ size_t batch_pending_bytes(const struct batch *batch)
 }
 
 /* Starts a record of acks or marks; returns where they go. */
-static uint8_t *begin_marks(struct batch *batch, enum format_record_type type, size_t size, uint32_t count)
+static uint8_t *begin_marks(struct batch *batch, enum format_record_type type, size_t size,
+                            uint32_t count)
 {
     assertf(size <= UINT32_MAX, "a record of %zu bytes", size);
     uint8_t *record = room(batch, size);
@@ -239,7 +242,8 @@ static void shrink(struct batch *batch)
         batch->ack_capacity /= 2;
         batch->acks = mem_realloc(batch->acks, batch->ack_capacity * sizeof *batch->acks);
     }
-    if (batch->delivered_capacity > MARKS_KEPT && batch->delivered_count < batch->delivered_capacity / 8) {
+    if (batch->delivered_capacity > MARKS_KEPT &&
+        batch->delivered_count < batch->delivered_capacity / 8) {
         batch->delivered_capacity /= 2;
         batch->delivered =
             mem_realloc(batch->delivered, batch->delivered_capacity * sizeof *batch->delivered);

@@ -1,6 +1,7 @@
 /* batch.h - what goes to disk together: records, runs of acks and deliveries, definitions.
- * The loop fills one while the disk thread writes the other; batch_seal and what follows it are the disk
- * thread's. The records lie in one run of pages that grows and shrinks without being copied. */
+ * The loop fills one while the disk thread writes the other; batch_seal and what follows it are the
+ * disk thread's. The records lie in one run of pages that grows and shrinks without being copied.
+ */
 #ifndef STORE_BATCH_H
 #define STORE_BATCH_H
 
@@ -68,8 +69,8 @@ uint64_t batch_journal_bytes(const struct batch *batch);
 /* Bytes of memory that wait to become durable. */
 size_t batch_pending_bytes(const struct batch *batch);
 
-/* Disk thread: writes acks, header and checksums, and zeros up to the end of the file's block. Returns the
- * bytes to write at place.offset. */
+/* Disk thread: writes acks, header and checksums, and zeros up to the end of the file's block.
+ * Returns the bytes to write at place.offset. */
 size_t batch_seal(struct batch *batch);
 /* Makes it empty and gives back memory that recent batches did not need. */
 void batch_reset(struct batch *batch);

@@ -1,5 +1,6 @@
 /* definitions.h - vhosts, users, permissions, exchanges, queues and bindings in SQLite.
- * The loop encodes changes into a batch; the disk thread applies a batch's changes in one transaction. */
+ * The loop encodes changes into a batch; the disk thread applies a batch's changes in one
+ * transaction. */
 #ifndef STORE_DEFINITIONS_H
 #define STORE_DEFINITIONS_H
 
@@ -20,9 +21,10 @@ struct definitions {
     char path[4096];
 };
 
-/* Opens `dir`/definitions.db, creating its tables when it is new. 0, or -errno and a sentence in `error`. */
-int definitions_open(struct definitions *definitions, const struct io *io, const char *dir, char *error,
-                     size_t error_size) __attribute__((warn_unused_result));
+/* Opens `dir`/definitions.db, creating its tables when it is new. 0, or -errno and a sentence in
+ * `error`. */
+int definitions_open(struct definitions *definitions, const struct io *io, const char *dir,
+                     char *error, size_t error_size) __attribute__((warn_unused_result));
 /* `crash`: nothing more is written, not even what SQLite tidies up at the end. */
 void definitions_close(struct definitions *definitions, bool crash);
 

@@ -18,16 +18,17 @@ enum { FORMAT_VERSION = 1 };
 /* Writes end on a block's edge, so that overwriting a recycled file never has to read it first. */
 enum { FORMAT_BLOCK = 4096 };
 
-/* The first block of a segment file; its fields fit in one sector, so a header is old or new, never both. */
+/* The first block of a segment file; its fields fit in one sector, so a header is old or new, never
+ * both. */
 enum format_segment {
     SEGMENT_MAGIC = 0,
-    SEGMENT_VERSION = 8,        /* u32 */
-    SEGMENT_HEADER_SIZE = 12,   /* u32 */
-    SEGMENT_EPOCH = 16,         /* u64 */
-    SEGMENT_SALT = 24,          /* u64 */
-    SEGMENT_BYTES = 32,         /* u64 */
-    SEGMENT_PREVIOUS = 40,      /* u64: the last batch before this segment */
-    SEGMENT_CHECKSUM = 48,      /* u64 of bytes 0 … 47 */
+    SEGMENT_VERSION = 8,      /* u32 */
+    SEGMENT_HEADER_SIZE = 12, /* u32 */
+    SEGMENT_EPOCH = 16,       /* u64 */
+    SEGMENT_SALT = 24,        /* u64 */
+    SEGMENT_BYTES = 32,       /* u64 */
+    SEGMENT_PREVIOUS = 40,    /* u64: the last batch before this segment */
+    SEGMENT_CHECKSUM = 48,    /* u64 of bytes 0 … 47 */
     SEGMENT_FIELDS_END = 56,
     SEGMENT_HEADER_BYTES = FORMAT_BLOCK
 };

@@ -1,6 +1,7 @@
 /* io.c - the operating system's files behind the store's table of calls.
  *
- * Files are opened close-on-exec; interrupted calls are repeated here, so that nobody above has to. */
+ * Files are opened close-on-exec; interrupted calls are repeated here, so that nobody above has to.
+ */
 #include "store/io.h"
 
 #include <dirent.h>
@@ -107,7 +108,8 @@ static int sync_dir(void *arg, const char *path)
     return failed;
 }
 
-static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name), void *ctx)
+static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name),
+                    void *ctx)
 {
     (void)arg;
     DIR *dir = opendir(path);

@@ -1,10 +1,10 @@
 /* journal.c - the journal's files as the disk thread sees them.
  *
  * Owner: the disk thread (the caller of store_sync_now when there is none).
- * A new use of a file begins with its header alone, synced before the first batch: so a file longer than its
- * header has a valid header or is damaged. Small batches at the end of a file that is not written in full yet
- * push a stretch of zeros ahead of them: overwriting is much cheaper to sync than growing.
- * Failure modes: every failed call is passed up; the caller ends the process. */
+ * A new use of a file begins with its header alone, synced before the first batch: so a file longer
+ * than its header has a valid header or is damaged. Small batches at the end of a file that is not
+ * written in full yet push a stretch of zeros ahead of them: overwriting is much cheaper to sync
+ * than growing. Failure modes: every failed call is passed up; the caller ends the process. */
 #include "store/journal.h"
 
 #include <errno.h>
@@ -16,8 +16,8 @@
 #include "store/format.h"
 
 enum {
-    AHEAD_BYTES = 1024 * 1024,       /* zeros written ahead of small batches */
-    AHEAD_BATCH_BYTES = 256 * 1024,  /* larger ones grow the file by themselves */
+    AHEAD_BYTES = 1024 * 1024,      /* zeros written ahead of small batches */
+    AHEAD_BATCH_BYTES = 256 * 1024, /* larger ones grow the file by themselves */
     ZEROS_BYTES = 64 * 1024
 };
 
@@ -62,7 +62,8 @@ static int sync_segment(struct journal *journal)
     return journal->io->fdatasync(journal->io->arg, journal->fd);
 }
 
-/* Opens the segment's file; a new one is on disk in its directory before anything is written to it. */
+/* Opens the segment's file; a new one is on disk in its directory before anything is written to it.
+ */
 static int open_segment(struct journal *journal, const struct place *place)
 {
     const struct io *io = journal->io;

@@ -1,4 +1,5 @@
-/* journal.h - the journal's files as the disk thread sees them: write a sealed batch, make it durable. */
+/* journal.h - the journal's files as the disk thread sees them: write a sealed batch, make it
+ * durable. */
 #ifndef STORE_JOURNAL_H
 #define STORE_JOURNAL_H
 
@@ -25,8 +26,8 @@ bool journal_path(const char *dir, unsigned slot, char *path, size_t size);
 /* The slot in a file's name, 0 when it is no segment's. */
 unsigned journal_slot(const char *name);
 
-/* Seals the batch, writes it where its place says and returns when it is on disk; then unlinks the files its
- * place names. 0 or -errno; after a failure nothing more may be written. */
+/* Seals the batch, writes it where its place says and returns when it is on disk; then unlinks the
+ * files its place names. 0 or -errno; after a failure nothing more may be written. */
 int journal_write(struct journal *journal, struct batch *batch) __attribute__((warn_unused_result));
 
 #endif

@@ -1,8 +1,8 @@
 /* reader.c - reads one segment file back.
  *
- * Owner: the recovery. Nothing in the file is believed before its checksum was; sizes are held against the
- * file's own size before memory is taken for them.
- * Failure modes: -errno of a failed read; what was read and found wrong is a verdict, not an error. */
+ * Owner: the recovery. Nothing in the file is believed before its checksum was; sizes are held
+ * against the file's own size before memory is taken for them. Failure modes: -errno of a failed
+ * read; what was read and found wrong is a verdict, not an error. */
 #include "store/reader.h"
 
 #include <errno.h>
@@ -66,8 +66,9 @@ static int load(struct reader *reader, uint64_t offset, size_t size, const uint8
         }
         reader->start = offset, reader->len = 0;
         while (reader->len < size) {
-            ssize_t got = reader->io->pread(reader->io->arg, reader->fd, reader->window + reader->len,
-                                            want - reader->len, offset + reader->len);
+            ssize_t got =
+                reader->io->pread(reader->io->arg, reader->fd, reader->window + reader->len,
+                                  want - reader->len, offset + reader->len);
             if (got <= 0)
                 return got ? (int)got : -EIO;
             reader->len += (size_t)got;
@@ -106,8 +107,8 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
     if (whole && format_u32(header + SEGMENT_VERSION) != FORMAT_VERSION)
         *verdict = READER_HEADER_NEWER;
     else if (whole && format_u32(header + SEGMENT_HEADER_SIZE) == SEGMENT_HEADER_BYTES &&
-             segment->epoch > 0 && segment->first_batch > 0 && segment->bytes >= SEGMENT_HEADER_BYTES &&
-             segment->bytes % FORMAT_BLOCK == 0)
+             segment->epoch > 0 && segment->first_batch > 0 &&
+             segment->bytes >= SEGMENT_HEADER_BYTES && segment->bytes % FORMAT_BLOCK == 0)
         *verdict = READER_HEADER_VALID;
     else if (reader->file_bytes > SEGMENT_HEADER_BYTES || !all_zero(header, SEGMENT_FIELDS_END))
         /* The header is on disk before the file grows beyond it, and fits in one sector. */
@@ -118,8 +119,9 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
 static bool message_fits(const uint8_t *record, uint32_t size)
 {
     uint64_t targets = format_u32(record + MESSAGE_TARGETS);
-    uint64_t fixed = MESSAGE_HEADER_BYTES + targets * TARGET_BYTES + format_u16(record + MESSAGE_EXCHANGE_LEN) +
-                     format_u16(record + MESSAGE_KEY_LEN) + (uint64_t)format_u32(record + MESSAGE_PROPS_LEN);
+    uint64_t fixed =
+        MESSAGE_HEADER_BYTES + targets * TARGET_BYTES + format_u16(record + MESSAGE_EXCHANGE_LEN) +
+        format_u16(record + MESSAGE_KEY_LEN) + (uint64_t)format_u32(record + MESSAGE_PROPS_LEN);
     return targets > 0 && fixed <= size;
 }
 
@@ -220,14 +222,15 @@ int reader_batch(struct reader *reader, const struct segment *segment, uint64_t 
     failed = load(reader, offset, (size_t)batch->size, &batch->bytes);
     if (failed)
         return failed;
-    batch->damage = check ? find_damage(batch, format_seed(segment->epoch, segment->salt, offset)) : 0;
+    batch->damage =
+        check ? find_damage(batch, format_seed(segment->epoch, segment->salt, offset)) : 0;
     if (batch->damage == 0)
         *verdict = READER_VALID;
     return 0;
 }
 
-int reader_scan(struct reader *reader, const struct segment *segment, uint64_t offset, uint64_t number,
-                uint64_t *found)
+int reader_scan(struct reader *reader, const struct segment *segment, uint64_t offset,
+                uint64_t number, uint64_t *found)
 {
     *found = 0;
     for (offset += BATCH_ALIGN; has_header(reader, segment, offset); offset += BATCH_ALIGN) {
@@ -243,8 +246,8 @@ int reader_scan(struct reader *reader, const struct segment *segment, uint64_t o
     return 0;
 }
 
-int reader_torn(struct reader *reader, const struct segment *segment, uint64_t offset, uint64_t number,
-                bool *torn)
+int reader_torn(struct reader *reader, const struct segment *segment, uint64_t offset,
+                uint64_t number, bool *torn)
 {
     const uint8_t *header = NULL;
     *torn = false;

@@ -1,9 +1,9 @@
 /* recover.c - reads the data directory back.
  *
  * Owner: store_recover, on the loop thread, before there is a disk thread.
- * Two readings: the first verifies every byte and learns what is acked, the second reports what is left.
- * What it decides is written down in docs/format.md, "Recovery".
- * Failure modes: a failed call, damage (-EILSEQ), a newer format (-ENOTSUP): one sentence names the file. */
+ * Two readings: the first verifies every byte and learns what is acked, the second reports what is
+ * left. What it decides is written down in docs/format.md, "Recovery". Failure modes: a failed
+ * call, damage (-EILSEQ), a newer format (-ENOTSUP): one sentence names the file. */
 #include "store/recover.h"
 
 #include <errno.h>
@@ -29,12 +29,11 @@ struct work {
     struct segment_ring found; /* with a valid header; oldest first once sorted */
     struct segment_ring blank;
     struct page_slot_ring page_files;
-    struct stored_target *targets; /* of the message being reported */
-    size_t target_capacity;
     char path[JOURNAL_PATH_MAX];
 };
 
-static int sentence(struct work *w, int failed, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int sentence(struct work *w, int failed, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static int sentence(struct work *w, int failed, const char *format, ...)
 {
@@ -53,7 +52,8 @@ static int call_failed(struct work *w, int failed, const char *what)
 
 static int damaged(struct work *w, uint64_t offset, const char *why)
 {
-    return sentence(w, -EILSEQ, "%s: damaged at offset %llu: %s", w->path, (unsigned long long)offset, why);
+    return sentence(w, -EILSEQ, "%s: damaged at offset %llu: %s", w->path,
+                    (unsigned long long)offset, why);
 }
 
 static void note(struct work *w, enum store_note level, const char *text)
@@ -108,7 +108,8 @@ static int read_header(struct work *w, struct segment *segment, enum reader_head
         return call_failed(w, failed, "read it");
     if (*verdict == READER_HEADER_NEWER)
         return sentence(w, -ENOTSUP, "%s: made by a newer version of this program", w->path);
-    return *verdict == READER_HEADER_DAMAGED ? damaged(w, 0, "the segment's header is not valid") : 0;
+    return *verdict == READER_HEADER_DAMAGED ? damaged(w, 0, "the segment's header is not valid")
+                                             : 0;
 }
 
 static int by_epoch(const void *a, const void *b)
@@ -155,8 +156,8 @@ static int find_segments(struct work *w)
 typedef int visit_batch(struct work *w, struct segment *segment, const struct read_batch *batch);
 
 /* What stands behind a segment's last batch: the end of what was written, or damage. */
-static int judge_end(struct work *w, struct segment *segment, enum reader_verdict verdict, uint64_t damage,
-                     bool *torn)
+static int judge_end(struct work *w, struct segment *segment, enum reader_verdict verdict,
+                     uint64_t damage, bool *torn)
 {
     char why[160];
     uint64_t behind = 0;
@@ -173,7 +174,8 @@ static int judge_end(struct work *w, struct segment *segment, enum reader_verdic
 }
 
 /* Calls `visit` for each batch, moving segment->used and last_batch behind it. */
-static int walk(struct work *w, struct segment *segment, bool newest, visit_batch *visit, bool *torn)
+static int walk(struct work *w, struct segment *segment, bool newest, visit_batch *visit,
+                bool *torn)
 {
     int failed = open_segment(w, segment, O_RDONLY);
     segment->used = SEGMENT_HEADER_BYTES;
@@ -192,8 +194,6 @@ static int walk(struct work *w, struct segment *segment, bool newest, visit_batc
             return 0;
         if (batch.previous != segment->last_batch)
             return damaged(w, segment->used, "the batch does not follow the one before it");
-        if (segment->first_batch > segment->last_batch)
-            segment->first_batch = batch.number;
         segment->last_batch = batch.number;
         segment->used += batch.size;
         failed = visit(w, segment, &batch);
@@ -236,8 +236,9 @@ static int drop_dead(struct work *w, uint64_t oldest)
     for (size_t i = 0; i < w->found.size; i++, expected++) {
         struct segment *segment = *segment_ring_at(&w->found, i);
         if (segment->epoch != expected)
-            return sentence(w, -EILSEQ, "%s: the journal's segment of epoch %llu is missing (the next is "
-                                        "journal-%06u.seg of epoch %llu)",
+            return sentence(w, -EILSEQ,
+                            "%s: the journal's segment of epoch %llu is missing (the next is "
+                            "journal-%06u.seg of epoch %llu)",
                             w->r->options->dir, (unsigned long long)expected, segment->slot,
                             (unsigned long long)segment->epoch);
     }
@@ -246,57 +247,15 @@ static int drop_dead(struct work *w, uint64_t oldest)
 
 /* First reading. */
 
-static bool is_message(const uint8_t *record)
-{
-    return record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED;
-}
-
-static int learn_message(struct work *w, const uint8_t *record, uint64_t offset, uint64_t batch)
-{
-    uint32_t count = format_u32(record + MESSAGE_TARGETS);
-    const uint8_t *at = record + MESSAGE_HEADER_BYTES;
-    for (uint32_t i = 0; i < count; i++, at += TARGET_BYTES) {
-        uint64_t queue_id = format_u64(at);
-        if (queue_id > w->r->queue_id_max)
-            w->r->queue_id_max = queue_id;
-        if (record[RECORD_TYPE] == RECORD_MOVED)
-            replay_moved(&w->replay, queue_id, format_u64(at + 8), batch);
-        else if (!replay_message(&w->replay, queue_id, format_u64(at + 8), batch))
-            return damaged(w, offset, "a queue's sequence goes back");
-    }
-    return 0;
-}
-
-static void learn_marks(struct work *w, const uint8_t *record)
-{
-    bool acks = record[RECORD_TYPE] == RECORD_ACKS;
-    const uint8_t *at = record + MARKS_HEADER_BYTES;
-    for (uint32_t left = format_u32(record + MARKS_COUNT); left; left--) {
-        if (acks)
-            replay_ack(&w->replay, format_u64(at), format_u64(at + 8), format_u64(at + 16));
-        else
-            replay_delivered(&w->replay, format_u64(at), format_u64(at + 8));
-        at += acks ? ACK_BYTES : DELIVERED_BYTES;
-    }
-}
-
 static int learn_batch(struct work *w, struct segment *segment, const struct read_batch *batch)
 {
-    uint64_t at = BATCH_HEADER_BYTES;
     segment->messages += format_u32(batch->bytes + BATCH_RECORDS);
-    int failed = 0;
-    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left && !failed; left--) {
-        const uint8_t *record = batch->bytes + at;
-        if (is_message(record))
-            failed = learn_message(w, record, batch->offset + at, batch->number);
-        else
-            learn_marks(w, record);
-        at += format_u32(record + RECORD_SIZE);
-    }
-    return failed;
+    uint64_t backwards = replay_learn(&w->replay, batch);
+    return backwards ? damaged(w, backwards, "a queue's sequence goes back") : 0;
 }
 
-/* Makes sure that what was cut off can never be taken for a batch, and that what was read is on disk. */
+/* Makes sure that what was cut off can never be taken for a batch, and that what was read is on
+ * disk. */
 static int settle_newest(struct work *w, const struct segment *segment, bool torn)
 {
     static const uint8_t zeros[BATCH_HEADER_BYTES];
@@ -305,7 +264,8 @@ static int settle_newest(struct work *w, const struct segment *segment, bool tor
         return failed;
     if (torn) {
         char text[JOURNAL_PATH_MAX + 128];
-        snprintf(text, sizeof text, "%s: cut off an unfinished batch at offset %llu (nothing in it was confirmed)",
+        snprintf(text, sizeof text,
+                 "%s: cut off an unfinished batch at offset %llu (nothing in it was confirmed)",
                  w->path, (unsigned long long)segment->used);
         note(w, STORE_NOTE_WARNING, text);
         failed = io_write(w->io, w->reader.fd, zeros, sizeof zeros, segment->used);
@@ -313,8 +273,6 @@ static int settle_newest(struct work *w, const struct segment *segment, bool tor
             return call_failed(w, failed, "write it");
     }
     failed = w->io->fdatasync(w->io->arg, w->reader.fd);
-    if (!failed)
-        failed = w->io->sync_dir(w->io->arg, w->r->options->dir);
     return failed ? call_failed(w, failed, "sync it") : 0;
 }
 
@@ -328,7 +286,8 @@ static int learn(struct work *w)
             /* The end of the segment before is not where its last batch ended. */
             struct segment *before = *segment_ring_at(&w->found, i - 1);
             journal_path(w->r->options->dir, before->slot, w->path, sizeof w->path);
-            return damaged(w, before->used, "batches are missing, for later segments build on them");
+            return damaged(w, before->used,
+                           "batches are missing, for later segments build on them");
         }
         int failed = walk(w, segment, newest, learn_batch, &torn);
         if (!failed && newest)
@@ -342,38 +301,6 @@ static int learn(struct work *w)
 
 /* Second reading. */
 
-static struct slice cut(const uint8_t **at, size_t len)
-{
-    struct slice part = slice_of(*at, len);
-    *at += len;
-    return part;
-}
-
-static void report_message(struct work *w, struct segment *segment, const uint8_t *record, uint64_t batch)
-{
-    uint32_t count = format_u32(record + MESSAGE_TARGETS), alive = 0;
-    const uint8_t *at = record + MESSAGE_HEADER_BYTES;
-    if (count > w->target_capacity) {
-        mem_free(w->targets);
-        w->targets = mem_alloc(count * sizeof *w->targets);
-        w->target_capacity = count;
-    }
-    for (uint32_t i = 0; i < count; i++, at += TARGET_BYTES) {
-        struct stored_target target = {format_u64(at), format_u64(at + 8)};
-        if (replay_alive(&w->replay, target.queue_id, target.sequence, batch))
-            w->targets[alive++] = target;
-    }
-    if (alive == 0)
-        return;
-    struct stored_message message = {.targets = w->targets, .target_count = alive};
-    message.exchange = cut(&at, format_u16(record + MESSAGE_EXCHANGE_LEN));
-    message.key = cut(&at, format_u16(record + MESSAGE_KEY_LEN));
-    message.props = cut(&at, format_u32(record + MESSAGE_PROPS_LEN));
-    message.body = cut(&at, format_u32(record + RECORD_SIZE) - (size_t)(at - record));
-    segment->live++;
-    w->r->sink->message(w->r->sink->arg, &message, batch);
-}
-
 static int report_segment(struct work *w, struct segment *segment)
 {
     int failed = open_segment(w, segment, O_RDONLY);
@@ -384,13 +311,7 @@ static int report_segment(struct work *w, struct segment *segment)
         if (failed || verdict != READER_VALID)
             return failed ? call_failed(w, failed, "read it")
                           : damaged(w, offset, "it changed while it was read");
-        uint64_t at = BATCH_HEADER_BYTES;
-        for (uint32_t left = format_u32(batch.bytes + BATCH_RECORDS); left; left--) {
-            const uint8_t *record = batch.bytes + at;
-            if (is_message(record))
-                report_message(w, segment, record, batch.number);
-            at += format_u32(record + RECORD_SIZE);
-        }
+        segment->live += replay_report(&w->replay, &batch, w->r->sink);
         offset += batch.size;
     }
     return failed;
@@ -401,11 +322,8 @@ static int report(struct work *w)
     int failed = 0;
     for (size_t i = 0; i < w->found.size && !failed; i++)
         failed = report_segment(w, *segment_ring_at(&w->found, i));
-    for (size_t i = 0; i < w->replay.queues.size && !failed; i++) {
-        const struct replay_queue *queue = *replay_queues_at(&w->replay.queues, i);
-        if (queue->delivered)
-            w->r->sink->delivered(w->r->sink->arg, queue->id, queue->delivered);
-    }
+    if (!failed)
+        replay_report_delivered(&w->replay, w->r->sink);
     return failed;
 }
 
@@ -424,8 +342,6 @@ static void learn_definition(void *arg, const struct definition *definition)
 static void learn_page(void *arg, const struct page_row *row)
 {
     struct work *w = arg;
-    if (row->queue_id > w->r->queue_id_max)
-        w->r->queue_id_max = row->queue_id;
     struct page *page = pages_restore(w->r->pages, row);
     if (!replay_page(&w->replay, page))
         pages_drop(w->r->pages, page->slot);
@@ -433,14 +349,15 @@ static void learn_page(void *arg, const struct page_row *row)
 
 static void report_pages(struct work *w)
 {
+    const struct recovery_sink *sink = w->r->sink;
     for (size_t i = 0; i < w->replay.queues.size; i++) {
         struct replay_queue *queue = *replay_queues_at(&w->replay.queues, i);
         for (size_t j = 0; j < queue->pages.size; j++) {
             struct page *page = *page_ring_at(&queue->pages, j);
-            if (page->live == 0 || !w->r->sink->page)
+            if (page->live == 0 || !sink->page)
                 pages_drop(w->r->pages, page->slot);
             else
-                w->r->sink->page(w->r->sink->arg, queue->id, page->slot);
+                sink->page(sink->arg, queue->id, page->slot);
         }
     }
     pages_restored(w->r->pages);
@@ -459,11 +376,13 @@ static int recover_journal(struct work *w)
         return failed;
     report_pages(w);
     failed = report(w);
+    w->r->queue_id_max = w->replay.queue_id_max;
     if (failed || w->found.size == 0)
         return failed;
     while (w->found.size)
         segments_adopt(segments, segment_ring_pop_front(&w->found));
-    segments->previous = (*segment_ring_at(&segments->in_use, segments->in_use.size - 1))->last_batch;
+    segments->previous =
+        (*segment_ring_at(&segments->in_use, segments->in_use.size - 1))->last_batch;
     return 0;
 }
 
@@ -482,7 +401,6 @@ static void free_work(struct work *w)
 {
     reader_free(&w->reader);
     replay_free(&w->replay);
-    mem_free(w->targets);
     while (w->found.size)
         mem_free(segment_ring_pop_front(&w->found));
     while (w->blank.size)

@@ -1,16 +1,18 @@
 /* replay.c - which messages a journal leaves un-acked.
  *
- * Owner: the recovery. 16 bytes for each journalled (message, queue) of a defined queue, acked or not. */
+ * Owner: the recovery. 16 bytes for each journalled (message, queue) of a defined queue, acked or
+ * not. */
 #include "store/replay.h"
 
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "store/format.h"
 
 void replay_init(struct replay *replay, struct pages *pages)
 {
-    *replay = (struct replay){.store_pages = pages};
+    *replay = (struct replay){.pages = pages};
     map_init(&replay->by_id, 0);
 }
 
@@ -24,6 +26,7 @@ void replay_free(struct replay *replay)
         mem_free(queue);
     }
     replay_queues_free(&replay->queues);
+    mem_free(replay->targets);
 }
 
 static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
@@ -49,9 +52,12 @@ void replay_define(struct replay *replay, uint64_t queue_id)
 bool replay_page(struct replay *replay, struct page *page)
 {
     struct replay_queue *queue = find(replay, page->queue_id);
+    if (page->queue_id > replay->queue_id_max)
+        replay->queue_id_max = page->queue_id;
     if (!queue)
         return false;
-    assert(queue->pages.size == 0 || page_last(*page_ring_at(&queue->pages, queue->pages.size - 1)) < page->first);
+    size_t size = queue->pages.size;
+    assert(size == 0 || page_last(*page_ring_at(&queue->pages, size - 1)) < page->first);
     page_ring_push_back(&queue->pages, page);
     if (queue->delivered < page_delivered(page))
         queue->delivered = page_delivered(page);
@@ -89,7 +95,8 @@ static void append(struct replay_queue *queue, uint64_t sequence, uint64_t batch
     queue->entries[queue->count++] = (struct replay_entry){sequence, batch};
 }
 
-bool replay_message(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
+/* False when the queue holds a live message with that sequence or a higher one. */
+static bool add(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
 {
     struct replay_queue *queue = find(replay, queue_id);
     assert(batch > 0);
@@ -121,7 +128,8 @@ static size_t lower_bound(const struct replay_queue *queue, uint64_t sequence)
     return low;
 }
 
-void replay_moved(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
+/* A message that was seen before, unless that part of the journal is gone. */
+static void move(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
 {
     struct replay_queue *queue = find(replay, queue_id);
     assert(batch > 0);
@@ -136,24 +144,25 @@ void replay_moved(struct replay *replay, uint64_t queue_id, uint64_t sequence, u
     queue->entries[at] = (struct replay_entry){sequence, batch};
 }
 
-void replay_ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t count)
+static void ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t count)
 {
     struct replay_queue *queue = find(replay, queue_id);
     assert(count > 0 && first + (count - 1) >= first);
     if (!queue)
         return;
     uint64_t last = first + (count - 1);
-    for (size_t i = lower_bound(queue, first); i < queue->count && queue->entries[i].sequence <= last; i++)
+    for (size_t i = lower_bound(queue, first);
+         i < queue->count && queue->entries[i].sequence <= last; i++)
         queue->entries[i].batch = 0;
     for (size_t i = page_bound(queue, first); i < queue->pages.size; i++) {
         struct page *page = *page_ring_at(&queue->pages, i);
         if (page->first > last)
             break;
-        pages_restore_acks(replay->store_pages, page, first, last);
+        pages_restore_acks(replay->pages, page, first, last);
     }
 }
 
-void replay_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence)
+static void mark_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence)
 {
     struct replay_queue *queue = find(replay, queue_id);
     if (!queue || sequence <= queue->delivered)
@@ -163,21 +172,127 @@ void replay_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequenc
         struct page *page = *page_ring_at(&queue->pages, i);
         if (page->first > sequence)
             break;
-        pages_restore_delivered(replay->store_pages, page, sequence);
+        pages_restore_delivered(replay->pages, page, sequence);
     }
     queue->delivered = sequence;
 }
 
-bool replay_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
+static bool is_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
 {
     struct replay_queue *queue = find(replay, queue_id);
     assert(batch > 0);
     if (!queue)
         return false;
-    /* Questions come in the order of the first reading, so the next entry is nearly always the one. */
+    /* Questions come in the order of the first reading, so the next entry is nearly always the one.
+     */
     size_t at = queue->cursor;
     if (at >= queue->count || queue->entries[at].sequence != sequence)
         at = lower_bound(queue, sequence);
     queue->cursor = at + 1;
-    return at < queue->count && queue->entries[at].sequence == sequence && queue->entries[at].batch == batch;
+    return at < queue->count && queue->entries[at].sequence == sequence &&
+           queue->entries[at].batch == batch;
+}
+
+static bool is_message(const uint8_t *record)
+{
+    return record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED;
+}
+
+static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t batch)
+{
+    uint32_t count = format_u32(record + MESSAGE_TARGETS);
+    const uint8_t *at = record + MESSAGE_HEADER_BYTES;
+    for (uint32_t i = 0; i < count; i++, at += TARGET_BYTES) {
+        uint64_t queue_id = format_u64(at);
+        if (queue_id > replay->queue_id_max)
+            replay->queue_id_max = queue_id;
+        if (record[RECORD_TYPE] == RECORD_MOVED)
+            move(replay, queue_id, format_u64(at + 8), batch);
+        else if (!add(replay, queue_id, format_u64(at + 8), batch))
+            return false;
+    }
+    return true;
+}
+
+static void learn_marks(struct replay *replay, const uint8_t *record)
+{
+    bool acks = record[RECORD_TYPE] == RECORD_ACKS;
+    const uint8_t *at = record + MARKS_HEADER_BYTES;
+    for (uint32_t left = format_u32(record + MARKS_COUNT); left; left--) {
+        if (acks)
+            ack(replay, format_u64(at), format_u64(at + 8), format_u64(at + 16));
+        else
+            mark_delivered(replay, format_u64(at), format_u64(at + 8));
+        at += acks ? ACK_BYTES : DELIVERED_BYTES;
+    }
+}
+
+uint64_t replay_learn(struct replay *replay, const struct read_batch *batch)
+{
+    uint64_t at = BATCH_HEADER_BYTES;
+    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
+        const uint8_t *record = batch->bytes + at;
+        if (!is_message(record))
+            learn_marks(replay, record);
+        else if (!learn_message(replay, record, batch->number))
+            return batch->offset + at;
+        at += format_u32(record + RECORD_SIZE);
+    }
+    return 0;
+}
+
+static struct slice cut(const uint8_t **at, size_t len)
+{
+    struct slice part = slice_of(*at, len);
+    *at += len;
+    return part;
+}
+
+static bool report_message(struct replay *replay, const uint8_t *record, uint64_t batch,
+                           const struct recovery_sink *sink)
+{
+    uint32_t count = format_u32(record + MESSAGE_TARGETS), alive = 0;
+    const uint8_t *at = record + MESSAGE_HEADER_BYTES;
+    if (count > replay->target_capacity) {
+        mem_free(replay->targets);
+        replay->targets = mem_alloc(count * sizeof *replay->targets);
+        replay->target_capacity = count;
+    }
+    for (uint32_t i = 0; i < count; i++, at += TARGET_BYTES) {
+        struct stored_target target = {format_u64(at), format_u64(at + 8)};
+        if (is_alive(replay, target.queue_id, target.sequence, batch))
+            replay->targets[alive++] = target;
+    }
+    if (alive == 0)
+        return false;
+    struct stored_message message = {.targets = replay->targets, .target_count = alive};
+    message.exchange = cut(&at, format_u16(record + MESSAGE_EXCHANGE_LEN));
+    message.key = cut(&at, format_u16(record + MESSAGE_KEY_LEN));
+    message.props = cut(&at, format_u32(record + MESSAGE_PROPS_LEN));
+    message.body = cut(&at, format_u32(record + RECORD_SIZE) - (size_t)(at - record));
+    sink->message(sink->arg, &message, batch);
+    return true;
+}
+
+uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
+                       const struct recovery_sink *sink)
+{
+    uint64_t at = BATCH_HEADER_BYTES, reported = 0;
+    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
+        const uint8_t *record = batch->bytes + at;
+        if (is_message(record))
+            reported += report_message(replay, record, batch->number, sink);
+        at += format_u32(record + RECORD_SIZE);
+    }
+    assert(at <= batch->size);
+    return reported;
+}
+
+void replay_report_delivered(const struct replay *replay, const struct recovery_sink *sink)
+{
+    for (size_t i = 0; i < replay->queues.size; i++) {
+        const struct replay_queue *queue = *replay_queues_at(&replay->queues, i);
+        if (queue->delivered)
+            sink->delivered(sink->arg, queue->id, queue->delivered);
+    }
 }

@@ -1,12 +1,14 @@
-/* replay.h - which messages a journal leaves un-acked, found in one reading and asked about in the next.
- * Sequences rise per queue, but after a restart a queue whose messages were all acked may begin again below:
- * an ack concerns only messages that precede it in the journal. */
+/* replay.h - which messages a journal leaves un-acked, found in one reading and asked about in the
+ * next. Sequences rise per queue, but after a restart a queue whose messages were all acked may
+ * begin again below: an ack concerns only messages that precede it in the journal. */
 #ifndef STORE_REPLAY_H
 #define STORE_REPLAY_H
 
 #include "base/map.h"
 #include "base/ring.h"
 #include "store/pages.h"
+#include "store/reader.h"
+#include "store/store.h"
 
 struct replay_entry {
     uint64_t sequence;
@@ -27,27 +29,31 @@ struct replay_queue {
 RING(replay_queues, struct replay_queue *);
 
 struct replay {
-    struct pages *store_pages;
+    struct pages *pages;
     struct map by_id;
-    struct replay_queues queues; /* in the order they were defined */
-    struct replay_queue *last;   /* asked for last */
+    struct replay_queues queues;   /* in the order they were defined */
+    struct replay_queue *last;     /* asked for last */
+    uint64_t queue_id_max;         /* of all targets, defined or not */
+    struct stored_target *targets; /* of the message being reported */
+    size_t target_capacity;
 };
 
 void replay_init(struct replay *replay, struct pages *pages);
 void replay_free(struct replay *replay);
 
-/* What follows is about defined queues only; anything about others is passed over. */
+/* Messages, acks and marks of queues that are not defined are passed over. */
 void replay_define(struct replay *replay, uint64_t queue_id);
-/* A page of the queue, the next by sequence; false when the queue is not defined. */
-bool replay_page(struct replay *replay, struct page *page);
-/* False when the queue holds a live message with that sequence or a higher one. */
-bool replay_message(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch);
-/* A message that was seen before, unless that part of the journal is gone. */
-void replay_moved(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch);
-void replay_ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t count);
-void replay_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence);
 
-/* Second reading: is the message of that batch still un-acked in the queue? */
-bool replay_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch);
+/* A page, by queue and sequence; false when its queue is not defined. */
+bool replay_page(struct replay *replay, struct page *page);
+
+/* First reading: takes in a verified batch. Returns 0, or the offset of a message whose sequence is
+ * not above those its queue holds. */
+uint64_t replay_learn(struct replay *replay, const struct read_batch *batch);
+/* Second reading, in the same order: reports the batch's messages that are still un-acked; returns
+ * how many. */
+uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
+                       const struct recovery_sink *sink);
+void replay_report_delivered(const struct replay *replay, const struct recovery_sink *sink);
 
 #endif

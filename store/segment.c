@@ -1,9 +1,9 @@
 /* segment.c - which segments the journal is made of.
  *
  * Owner: the store, on the loop thread.
- * Invariants: in_use is ordered by epoch and by batch numbers; epochs in it have no gaps. A spare is written
- * over only when a durable batch says that the spare's epoch is dead: otherwise a crash could leave an old
- * message on disk whose ack had been written over. */
+ * Invariants: in_use is ordered by epoch and by batch numbers; epochs in it have no gaps. A spare
+ * is written over only when a durable batch says that the spare's epoch is dead: otherwise a crash
+ * could leave an old message on disk whose ack had been written over. */
 #include "store/segment.h"
 
 #include "base/assert.h"
@@ -58,7 +58,8 @@ static struct segment *take_slot(struct segments *segments, uint64_t bytes, uint
 
 static struct segment *begin(struct segments *segments, const struct batch *batch, uint64_t durable)
 {
-    uint64_t need = format_round_up(SEGMENT_HEADER_BYTES + batch_journal_bytes(batch), FORMAT_BLOCK);
+    uint64_t need =
+        format_round_up(SEGMENT_HEADER_BYTES + batch_journal_bytes(batch), FORMAT_BLOCK);
     uint64_t bytes = need > segments->segment_bytes ? need : segments->segment_bytes;
     struct segment *segment = take_slot(segments, bytes, durable);
     *segment = (struct segment){.epoch = segments->epoch_next++,
@@ -110,7 +111,8 @@ void segments_place(struct segments *segments, struct batch *batch, uint64_t dur
     doom(&segments->spare, SPARES_KEPT, &batch->place, durable);
     struct segment *segment = newest(segments);
     /* A segment of another size is left alone: a small message in it would hold on to all of it. */
-    bool begins = !segment || segment->bytes != segments->segment_bytes || segment->bytes - segment->used < size;
+    bool begins = !segment || segment->bytes != segments->segment_bytes ||
+                  segment->bytes - segment->used < size;
     if (begins)
         segment = begin(segments, batch, durable);
     segment->last_batch = batch->number;
@@ -122,7 +124,8 @@ void segments_place(struct segments *segments, struct batch *batch, uint64_t dur
     stamp(&segments->odd, batch->number);
 
     struct place *place = &batch->place;
-    place->epoch = segment->epoch, place->salt = segment->salt, place->segment_bytes = segment->bytes;
+    place->epoch = segment->epoch, place->salt = segment->salt,
+    place->segment_bytes = segment->bytes;
     place->offset = segment->used, place->size = size;
     place->previous = segments->previous;
     place->oldest = (*segment_ring_at(&segments->in_use, 0))->epoch;
@@ -229,7 +232,8 @@ void segments_adopt(struct segments *segments, struct segment *segment)
 
 void segments_adopt_spare(struct segments *segments, struct segment *segment)
 {
-    assert(segments->in_use.size == 0 || segment->epoch < (*segment_ring_at(&segments->in_use, 0))->epoch);
+    assert(segments->in_use.size == 0 ||
+           segment->epoch < (*segment_ring_at(&segments->in_use, 0))->epoch);
     segment->freed_by = 0;
     segment_ring_push_front(idle_ring(segments, segment), segment);
     if (segments->epoch_next <= segment->epoch)
@@ -255,5 +259,6 @@ static uint64_t ring_bytes(const struct segment_ring *ring)
 
 uint64_t segments_file_bytes(const struct segments *segments)
 {
-    return ring_bytes(&segments->in_use) + ring_bytes(&segments->spare) + ring_bytes(&segments->odd);
+    return ring_bytes(&segments->in_use) + ring_bytes(&segments->spare) +
+           ring_bytes(&segments->odd);
 }

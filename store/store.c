@@ -1,8 +1,10 @@
-/* store.c - the store as the rest of the program sees it: the open batch, handing over, opening and closing.
+/* store.c - the store as the rest of the program sees it: the open batch, handing over, opening and
+ * closing.
  *
  * Owner: the server, on the loop thread; the disk thread sees only the batch that was handed over.
- * Two batches: `open` is being filled; `flying`, if any, is the disk thread's until its number is durable.
- * Failure modes: opening and recovering tell; after that nothing here fails, the disk thread ends the process. */
+ * Two batches: `open` is being filled; `flying`, if any, is the disk thread's until its number is
+ * durable. Failure modes: opening and recovering tell; after that nothing here fails, the disk
+ * thread ends the process. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -43,16 +45,14 @@ struct store {
 
 /* Opening. */
 
+/* `parent` holds DIR_MAX bytes. */
 static void parent_of(const char *dir, char *parent)
 {
     const char *slash = strrchr(dir, '/');
-    size_t len = slash ? (size_t)(slash - dir) : 0;
     if (!slash)
-        strcpy(parent, ".");
-    else if (len == 0)
-        strcpy(parent, "/");
+        snprintf(parent, DIR_MAX, ".");
     else
-        memcpy(parent, dir, len), parent[len] = 0;
+        snprintf(parent, DIR_MAX, "%.*s", slash == dir ? 1 : (int)(slash - dir), dir);
 }
 
 /* Makes the directory and those above it that are missing. */
@@ -77,7 +77,8 @@ static int make_dirs(const struct io *io, const char *dir)
 static int who_locks(struct store *store, char *error, size_t error_size)
 {
     char pid[24] = "";
-    ssize_t got = store->options.io->pread(store->options.io->arg, store->lock_fd, pid, sizeof pid - 1, 0);
+    ssize_t got =
+        store->options.io->pread(store->options.io->arg, store->lock_fd, pid, sizeof pid - 1, 0);
     long holder = got > 0 ? strtol(pid, NULL, 10) : 0;
     if (holder > 0)
         snprintf(error, error_size, "%s: in use by the process with pid %ld", store->dir, holder);
@@ -120,20 +121,23 @@ static int open_dir(struct store *store, char *error, size_t error_size)
 {
     int failed = make_dirs(store->options.io, store->dir);
     if (failed) {
-        snprintf(error, error_size, "%s: cannot make the directory: %s", store->dir, strerror(-failed));
+        snprintf(error, error_size, "%s: cannot make the directory: %s", store->dir,
+                 strerror(-failed));
         return failed;
     }
     return take_lock(store, error, error_size);
 }
 
-int store_open(struct store **out, const struct store_options *options, char *error, size_t error_size)
+int store_open(struct store **out, const struct store_options *options, char *error,
+               size_t error_size)
 {
     size_t segment_bytes = options->segment_bytes ? options->segment_bytes : SEGMENT_BYTES_DEFAULT;
     size_t len = strlen(options->dir);
     assert(len > 0 && error_size > 0);
     *out = NULL;
     if (len >= DIR_MAX) {
-        snprintf(error, error_size, "the data directory's path is longer than %d bytes", DIR_MAX - 1);
+        snprintf(error, error_size, "the data directory's path is longer than %d bytes",
+                 DIR_MAX - 1);
         return -ENAMETOOLONG;
     }
     struct store *store = mem_zalloc(sizeof *store);
@@ -159,7 +163,8 @@ int store_open(struct store **out, const struct store_options *options, char *er
     return 0;
 }
 
-int store_recover(struct store *store, const struct recovery_sink *sink, char *error, size_t error_size)
+int store_recover(struct store *store, const struct recovery_sink *sink, char *error,
+                  size_t error_size)
 {
     assert(!store->recovered && !store->definitions.db);
     struct recover recover = {.options = &store->options,
@@ -169,7 +174,8 @@ int store_recover(struct store *store, const struct recovery_sink *sink, char *e
                               .pages = &store->pages,
                               .error = error,
                               .error_size = error_size};
-    int failed = definitions_open(&store->definitions, store->options.io, store->dir, error, error_size);
+    int failed =
+        definitions_open(&store->definitions, store->options.io, store->dir, error, error_size);
     if (!failed)
         failed = recover_run(&recover);
     if (!failed && !store->options.without_thread) {
@@ -268,7 +274,8 @@ void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uin
     store->open->acks[index].count = count;
 }
 
-void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence)
+void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
+                     uint64_t sequence)
 {
     struct batch *open = store->open;
     if (run->delivered_batch == open->number) {
@@ -307,23 +314,34 @@ static bool in_flight(struct store *store)
     return store->flying != NULL;
 }
 
+/* The open batch becomes the flying one; its bytes are the disk thread's from here on. */
 static void hand_over(struct store *store)
 {
     struct batch *batch = store->open;
-    struct batch *other = batch == &store->batches[0] ? &store->batches[1] : &store->batches[0];
     pages_fold(&store->pages, segments_dying(&store->segments));
     store->segments.needed = pages_needed_batch(&store->pages);
     store->flying_bytes = batch_pending_bytes(batch);
     batch->place.size = 0;
     if (batch_journal_bytes(batch))
         segments_place(&store->segments, batch, store_durable(store));
-    uint64_t next = batch->number + 1;
     store->flying = batch;
     store->idle_turns = 0;
     if (!store->options.without_thread)
         sync_post(&store->sync, batch);
-    store->open = store->pages.open = other;
-    store->open->number = next;
+}
+
+/* Begins to fill the batch that is not under way. */
+static void open_next(struct store *store, uint64_t number)
+{
+    store->open = store->open == &store->batches[0] ? &store->batches[1] : &store->batches[0];
+    assert(store->open != store->flying && batch_empty(store->open));
+    store->open->number = number;
+    store->pages.open = store->open;
+}
+
+uint64_t store_last_batch(const struct store *store)
+{
+    return batch_empty(store->open) ? store->open->number - 1 : store->open->number;
 }
 
 void store_commit(struct store *store)
@@ -333,7 +351,9 @@ void store_commit(struct store *store)
         return;
     pages_prepare(&store->pages);
     if (!batch_empty(store->open)) {
+        uint64_t next = store->open->number + 1;
         hand_over(store);
+        open_next(store, next);
     } else if (++store->idle_turns >= RELAX_TURNS) {
         store->idle_turns = 0;
         for (int i = 0; i < 2; i++)
@@ -389,7 +409,7 @@ static void finish(struct store *store)
         return;
     if (store->options.without_thread)
         store_sync_now(store);
-    /* With a thread there may be two batches in its mailbox now: nothing is filled any more. */
+    /* With a thread both batches may be its own from here on: nothing is filled any more. */
     if (!batch_empty(store->open) && !(store->options.without_thread && store->sync.failed))
         hand_over(store);
     if (store->options.without_thread)

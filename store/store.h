@@ -29,7 +29,8 @@ struct store_options {
     bool without_thread;       /* simulator, tests: store_sync_now does the disk thread's work */
     void (*wake)(void *arg);   /* from the disk thread: a batch became durable. May be NULL */
     void *wake_arg;
-    void (*note)(void *arg, enum store_note level, const char *text); /* from the caller's thread; may be NULL */
+    /* From the caller's thread; may be NULL. */
+    void (*note)(void *arg, enum store_note level, const char *text);
     void *note_arg;
 };
 
@@ -85,32 +86,32 @@ struct recovery_sink {
     /* Messages of the queue up to this sequence may have been delivered to a client: redelivered. Called
      * after all messages. */
     void (*delivered)(void *arg, uint64_t queue_id, uint64_t sequence);
-    /* A page of the queue that is still needed; before all messages, a queue's in their order. */
-    void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
     void *arg;
+    /* A page that is still needed; before all messages, a queue's in their order. NULL = they are dropped. */
+    void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
 };
 
-/* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged record
- * followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
+/* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged
+ * record followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
 int store_recover(struct store *store, const struct recovery_sink *sink, char *error,
                   size_t error_size) __attribute__((warn_unused_result));
 /* Higher than every id a queue ever had in this data directory, deleted ones too; after store_recover. */
 uint64_t store_queue_id_next(const struct store *store);
 
-/* Appends one record for all its targets to the open batch; returns the batch's number. All bytes are copied. */
+/* Appends one record for all its targets to the open batch; returns the batch's number. Bytes are copied. */
 uint64_t store_message(struct store *store, const struct stored_message *message);
+/* The second tier. */
 struct pages *store_pages(struct store *store);
-
-/* Few messages of the batches up to this one are still needed, but they hold on to much of the journal: whoever holds one
- * is to move it. 0 = all is well. */
+/* Of the batches up to this one little is still needed, but it holds on to much of the journal: whoever holds
+ * a message of them is to move it. 0 = all is well. */
 uint64_t store_sparse_batch(struct store *store);
-/* As store_message, for one target of a message that is in an older batch; that one is then to be released. */
+/* As store_message, for one target of a message of an older batch, which is then to be released. */
 uint64_t store_move(struct store *store, const struct stored_message *message);
-/* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may be
- * used again. Once per store_message or recovered message. */
+/* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may
+ * be used again. Once per store_message or recovered message. */
 void store_release(struct store *store, uint64_t batch);
 
-/* Where a queue's open runs of acks and deliveries are in the open batch; one in each queue, zero at first. */
+/* Where a queue's open runs of acks and deliveries are in the open batch; one per queue, zero at first. */
 struct store_run {
     uint64_t ack_batch, delivered_batch;
     uint32_t ack_index, delivered_index;
@@ -126,13 +127,16 @@ void store_delivered(struct store *store, struct store_run *run, uint64_t queue_
 
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);
-/* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on filling. */
+/* The last batch that holds anything: what to wait for. An open one that stays empty is never durable. */
+uint64_t store_last_batch(const struct store *store);
+/* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on
+ * filling. */
 void store_commit(struct store *store);
 /* The last batch that is on disk with all before it. */
 uint64_t store_durable(struct store *store);
 /* True when the open batch or one under way holds something. */
 bool store_busy(struct store *store);
-/* Bytes not yet durable: the publishers' flow control. */
+/* Bytes of records not yet durable: the publishers' flow control. */
 size_t store_pending_bytes(struct store *store);
 
 /* without_thread only: does what the disk thread would do with the batch that was handed over. */
@@ -143,8 +147,9 @@ int store_failed(const struct store *store);
 
 struct store_stats {
     uint64_t batches, syncs, bytes_written;
-    uint64_t journal_bytes, page_bytes, page_live_bytes; /* files on disk; of page files, in pages that are needed */
-    uint64_t live_messages; /* journalled and not released */
+    uint64_t journal_bytes, page_bytes; /* files on disk */
+    uint64_t page_live_bytes;           /* of these, in pages that are needed */
+    uint64_t live_messages;             /* journalled and not released */
     unsigned pages, segments, spare_segments;
 };
 

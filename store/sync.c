@@ -1,9 +1,10 @@
 /* sync.c - the disk thread.
  *
- * Owner: the store. The journal's files and, after recovery, the definitions' connection are used by this
- * thread only; a posted batch is its own until `durable` has reached the batch's number.
- * Failure modes: a failed commit, write or sync is never tried again, because nobody knows what the kernel
- * still holds: the process ends with one line that says so. Without a thread the failure is kept. */
+ * Owner: the store. The journal's files and, after recovery, the definitions' connection are used
+ * by this thread only; a posted batch is its own until `durable` has reached the batch's number.
+ * Failure modes: a failed commit, write or sync is never tried again, because nobody knows what the
+ * kernel still holds: the process ends with one line that says so. Without a thread the failure is
+ * kept. */
 #include "store/sync.h"
 
 #include <errno.h>
@@ -14,9 +15,11 @@
 
 #include "base/assert.h"
 
-void sync_init(struct sync *sync, const struct store_options *options, struct definitions *definitions)
+void sync_init(struct sync *sync, const struct store_options *options,
+               struct definitions *definitions)
 {
-    *sync = (struct sync){.definitions = definitions, .wake = options->wake, .wake_arg = options->wake_arg};
+    *sync = (struct sync){
+        .definitions = definitions, .wake = options->wake, .wake_arg = options->wake_arg};
     journal_init(&sync->journal, options->io, options->dir);
     page_disk_init(&sync->pages, options->io, options->dir);
     mailbox_init(&sync->box);
@@ -29,8 +32,9 @@ static void fail(struct sync *sync, int error, const char *path)
     sync->failed = error;
     if (!sync->running)
         return;
-    fprintf(stderr, "leveret: cannot write %s: %s; stopping. Nothing was confirmed that is not on disk.\n", path,
-            strerror(-error));
+    fprintf(stderr,
+            "leveret: cannot write %s: %s; stopping. Nothing was confirmed that is not on disk.\n",
+            path, strerror(-error));
     fflush(stderr);
     _exit(1);
 }

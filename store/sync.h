@@ -25,7 +25,8 @@ struct sync {
     _Atomic uint64_t durable, syncs, bytes_written;
 };
 
-void sync_init(struct sync *sync, const struct store_options *options, struct definitions *definitions);
+void sync_init(struct sync *sync, const struct store_options *options,
+               struct definitions *definitions);
 /* Starts the thread. 0 or -errno. */
 int sync_start(struct sync *sync) __attribute__((warn_unused_result));
 /* Hands a batch over; it is the disk thread's until `durable` reaches its number. */

@@ -1,8 +1,8 @@
 /* vfs.c - SQLite's files through the store's table of calls.
  *
- * Owner: the definitions. Only what SQLite needs for one connection with an exclusive lock and a write-ahead
- * log: no shared memory, no file locks, no temporary files, no extensions.
- * Failure modes: a failed call becomes SQLITE_IOERR or SQLITE_FULL and its -errno is kept in vfs->error. */
+ * Owner: the definitions. Only what SQLite needs for one connection with an exclusive lock and a
+ * write-ahead log: no shared memory, no file locks, no temporary files, no extensions. Failure
+ * modes: a failed call becomes SQLITE_IOERR or SQLITE_FULL and its -errno is kept in vfs->error. */
 #include "store/vfs.h"
 
 #include <errno.h>
@@ -155,7 +155,8 @@ static const sqlite3_io_methods file_methods = {
     .xDeviceCharacteristics = file_traits,
 };
 
-static int open_file(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags, int *out_flags)
+static int open_file(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags,
+                     int *out_flags)
 {
     struct vfs *vfs = vfs_of(base);
     struct vfs_file *file = file_of(out);

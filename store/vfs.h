@@ -1,5 +1,6 @@
-/* vfs.h - SQLite's files through the store's table of calls, so that a fake disk sees its writes and syncs.
- * Exclusive locking mode only: the data directory's lock file keeps other processes out. */
+/* vfs.h - SQLite's files through the store's table of calls, so that a fake disk sees its writes
+ * and syncs. Exclusive locking mode only: the data directory's lock file keeps other processes out.
+ */
 #ifndef STORE_VFS_H
 #define STORE_VFS_H
 
@@ -19,7 +20,8 @@ struct vfs {
 };
 
 /* Makes it known to SQLite under vfs->name. The struct may not move until vfs_free. 0 or -errno. */
-int vfs_init(struct vfs *vfs, const struct io *io, const char *dir) __attribute__((warn_unused_result));
+int vfs_init(struct vfs *vfs, const struct io *io, const char *dir)
+    __attribute__((warn_unused_result));
 void vfs_free(struct vfs *vfs);
 
 #endif

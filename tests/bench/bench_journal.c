@@ -1,5 +1,6 @@
-/* bench_journal.c - what the journal costs: nanoseconds on the loop thread, and confirmed messages a second on
- * a real disk with group commit. bench_journal [DIR] [SECONDS]: DIR is made, and emptied at the end. */
+/* bench_journal.c - what the journal costs: nanoseconds on the loop thread, and confirmed messages
+ * a second on a real disk with group commit. bench_journal [DIR] [SECONDS]: DIR is made, and
+ * emptied at the end. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,11 +114,12 @@ static void run_window(struct bench *b, unsigned window, double seconds)
     }
     double took = now() - begun;
     store_stats(b->store, &after);
-    printf("%5zu B, window %6u: %9.0f confirmed/s, %6.0f syncs/s, %6.1f MB/s, slowest turn %.1f ms, %u+%u segments\n",
+    printf("%5zu B, window %6u: %9.0f confirmed/s, %6.0f syncs/s, %6.1f MB/s, slowest turn %.1f "
+           "ms, %u+%u segments\n",
            b->body_size, window, (double)(b->published - first) / took,
            (double)(after.syncs - before.syncs) / took,
-           (double)(after.bytes_written - before.bytes_written) / took / 1e6, worst * 1e3, after.segments,
-           after.spare_segments);
+           (double)(after.bytes_written - before.bytes_written) / took / 1e6, worst * 1e3,
+           after.segments, after.spare_segments);
 }
 
 static void drain(struct bench *b)
@@ -129,7 +131,8 @@ static void drain(struct bench *b)
     while (store_busy(b->store));
 }
 
-/* The loop thread's share: batches of 2,000 messages, as a busy turn makes them, timed without the commit. */
+/* The loop thread's share: batches of 2,000 messages, as a busy turn makes them, timed without the
+ * commit. */
 static void run_loop_cost(struct bench *b)
 {
     double put = 0, acks = 0;
@@ -183,7 +186,8 @@ static void run_recovery(struct bench *b, const char *dir)
     store_close(&b->store);
     double begun = now();
     uint64_t messages = open_store(b, dir);
-    printf("recovery: %llu messages in %.0f ms\n", (unsigned long long)messages, (now() - begun) * 1e3);
+    printf("recovery: %llu messages in %.0f ms\n", (unsigned long long)messages,
+           (now() - begun) * 1e3);
 }
 
 int main(int argc, char **argv)
@@ -199,8 +203,10 @@ int main(int argc, char **argv)
     double begun = now();
     open_store(b, dir);
     printf("open and recover: %.1f ms\n", (now() - begun) * 1e3);
-    store_define(b->store, &(struct definition){
-                               .kind = DEFINITION_QUEUE, .id = 1, .vhost = SLICE("/"), .name = SLICE("bench")});
+    store_define(b->store, &(struct definition){.kind = DEFINITION_QUEUE,
+                                                .id = 1,
+                                                .vhost = SLICE("/"),
+                                                .name = SLICE("bench")});
     run_definitions(b);
     for (size_t s = 0; s < array_size(sizes); s++) {
         b->body_size = sizes[s];

@@ -41,7 +41,8 @@ def shake_hands(port):
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         s.sendall(b"AMQP\0\0\x09\x01")
         receive_frame(s)
-        s.sendall(method_frame(b"\0\x0a\0\x0b" b"\0\0\0\0" b"\x05PLAIN" b"\0\0\0\x0c\0guest\0guest" b"\x05en_US"))
+        s.sendall(method_frame(b"\0\x0a\0\x0b" b"\0\0\0\0" b"\x05PLAIN" b"\0\0\0\x0c\0guest\0guest"
+                               b"\x05en_US"))
         if receive_frame(s) != (10, 30):
             raise OSError("no connection.tune")
         s.sendall(method_frame(b"\0\x0a\0\x1f" + struct.pack(">HIH", 100, 131072, 0)) +
@@ -119,20 +120,22 @@ class Broker:
         self.start()
 
     def stop(self):
-        """Asks the process to end, then makes it; safe when it never started."""
+        """Asks the process to end, then makes it and its children; safe when it never started."""
         if not self.process:
             return
-        pid = self.pid or self.process.pid
-        for number, seconds in ((signal.SIGTERM, 30), (signal.SIGKILL, 10)):
-            if self.process.poll() is None:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
-                try:
-                    self.process.wait(seconds)
-                except subprocess.TimeoutExpired:
-                    pid = self.process.pid if number == signal.SIGKILL else pid
+        try:
+            os.kill(self.pid or self.find_pid(), signal.SIGTERM)
+        except (OSError, ValueError):  # gone, or not yet that far
+            self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # its own group: start_new_session
+        except ProcessLookupError:
+            pass
+        self.process.wait()
         self.process = self.pid = None
 
 

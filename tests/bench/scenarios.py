@@ -36,7 +36,8 @@ def received(result):
 
 
 def received_to_sent(result):
-    return result["received_per_second"] / result["sent_per_second"] if result.get("sent_per_second") else None
+    sent = result.get("sent_per_second")
+    return result["received_per_second"] / sent if sent else None
 
 
 def percentile(histogram, name):
@@ -81,7 +82,8 @@ def cpu(limit):
 
 
 def no_slower_than(name):
-    return lambda ours, theirs, reached: ours >= reached[(name, "rate")] if (name, "rate") in reached else None
+    key = (name, "rate")
+    return lambda ours, theirs, reached: ours >= reached[key] if key in reached else None
 
 
 ONE = "16 B transient auto-ack 1/1"
@@ -113,10 +115,12 @@ ALL = [
         Metric("memory each", lambda r: r.get("bytes_per_queue"), show_bytes, "<= 4 KB", at_most(4096)),
     ], mode=["queues"], timed=False, fresh=True, repeat=1),
     Scenario(ONE, [], [rate(">= 4 M/s", at_least(4e6)), cpu(0.25)]),
-    Scenario("16 B transient auto-ack 4/4 on 4 queues", FOUR, [rate("no slower than 1/1", no_slower_than(ONE))]),
+    Scenario("16 B transient auto-ack 4/4 on 4 queues", FOUR,
+             [rate("no slower than 1/1", no_slower_than(ONE))]),
     Scenario("1 KB transient auto-ack 1/1", ["-s", "1000"], [rate(">= 1.2 M/s", at_least(1.2e6)), cpu(0.9)]),
     Scenario("1 KB transient auto-ack 4/4", ["-s", "1000", *FOUR], [rate()]),
-    Scenario("100 KB transient auto-ack 1/1", ["-s", "100000"], [rate(">= 1.2 x RabbitMQ", times_theirs(1.2))]),
+    Scenario("100 KB transient auto-ack 1/1", ["-s", "100000"],
+             [rate(">= 1.2 x RabbitMQ", times_theirs(1.2))]),
     Scenario("100 KB transient auto-ack 4/4", ["-s", "100000", *FOUR],
              [rate(">= 1.2 x RabbitMQ", times_theirs(1.2))]),
     Scenario("16 B, prefetch 1000, ack every 100, 1/1", ACK_100, [rate(">= 2.5 M/s", at_least(2.5e6)), FLOW]),
@@ -127,7 +131,8 @@ ALL = [
              [rate(">= 400 k/s", at_least(4e5)), cpu(2.5), CONFIRM_P99]),
     Scenario("1 KB persistent, confirm window 1000, 4/4", [*SAFE, *FOUR], [rate(), CONFIRM_P99]),
     Scenario("1 KB persistent, confirm window 1, 1/1", WINDOW_1, [rate("> RabbitMQ", times_theirs(1))]),
-    Scenario("1 KB persistent, confirm window 1, 4/4", [*WINDOW_1, *FOUR], [rate("> RabbitMQ", times_theirs(1))]),
+    Scenario("1 KB persistent, confirm window 1, 4/4", [*WINDOW_1, *FOUR],
+             [rate("> RabbitMQ", times_theirs(1))]),
     Scenario("topic, 10,000 wildcard bindings, 1/1", TOPIC, [rate(">= 1 M/s", at_least(1e6))]),
     Scenario("topic, 10,000 wildcard bindings, 4/4", [*TOPIC, *FOUR], [rate()]),
     Scenario("fanout 1 to 10 queues, deliveries", ["--fanout", "10"], [rate(">= 4 M/s", at_least(4e6))]),

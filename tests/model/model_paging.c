@@ -276,7 +276,7 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
         if (!q)
             continue;
         msg->journal_refs++;
-        queue_restore(q, msg, stored->targets[i].sequence);
+        queue_restore(q, msg, stored->targets[i].sequence, false);
     }
     if (msg->journal_refs == 0)
         buf_append(&m->unwanted, &batch, sizeof batch);
@@ -297,14 +297,14 @@ static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 {
     struct queue *q = queue_of(arg, queue_id);
     if (q)
-        q->mark.safe = sequence; /* kept there until the end of the recovery */
+        q->marks.acked = sequence; /* kept there until the end of the recovery */
 }
 
 static int try_open(struct model *m)
 {
     struct store_options options = {
         .dir = "data", .io = fakedisk_io(m->disk), .segment_bytes = SEGMENT_BYTES, .without_thread = true};
-    struct recovery_sink sink = {on_definition, on_message, on_delivered, on_page, m};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, m, on_page};
     m->unwanted.len = 0;
     slab_pool_init(&m->pool);
     queue_home_init(&m->home, &m->pool, NULL);
@@ -361,9 +361,10 @@ static void rebuild(struct model *m, struct line *line, uint64_t durable)
         make_queue(m, line);
         return;
     }
-    uint64_t delivered = line->queue->mark.safe;
-    line->queue->mark.safe = 0;
-    queue_restored(line->queue, delivered);
+    uint64_t delivered = line->queue->marks.acked;
+    line->queue->marks.acked = 0;
+    queue_restore_delivered(line->queue, delivered);
+    queue_restored(line->queue);
     uint64_t floor = store_open_batch(m->store) << 20;
     if (line->queue->next_sequence < floor)
         line->queue->next_sequence = floor;

@@ -1,7 +1,7 @@
-/* model_store.c - the store against a naive vector: random messages, acks, deliveries, releases, definitions and
- * commits on a fake disk whose plug is pulled at random calls. After each crash the store must hold exactly what
- * was durable, or that and the whole of the batch under way.
- * SEED=n runs one round with that seed; otherwise ROUNDS (40) rounds from a random one. */
+/* model_store.c - the store against a naive vector: random messages, acks, deliveries, releases,
+ * definitions and commits on a fake disk whose plug is pulled at random calls. After each crash the
+ * store must hold exactly what was durable, or that and the whole of the batch under way. SEED=n
+ * runs one round with that seed; otherwise ROUNDS (40) rounds from a random one. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -89,17 +89,19 @@ static void print_message(const struct model *m, struct buf *lines, const struct
     if (message->batch > journal)
         return;
     for (unsigned i = 0; i < message->target_count; i++)
-        if (message->targets[i].acked > journal && defined_at(m, message->targets[i].at.queue_id, definitions))
+        if (message->targets[i].acked > journal &&
+            defined_at(m, message->targets[i].at.queue_id, definitions))
             alive[count++] = message->targets[i].at;
     if (count == 0)
         return;
     uint8_t *body = mem_alloc(message->body_size);
     memset(body, message->fill, message->body_size);
-    recovered_print_message(lines, &(struct stored_message){.targets = alive,
-                                                            .target_count = count,
-                                                            .exchange = slice_of(&message->fill, 1),
-                                                            .key = SLICE("key"),
-                                                            .body = slice_of(body, message->body_size)});
+    recovered_print_message(lines,
+                            &(struct stored_message){.targets = alive,
+                                                     .target_count = count,
+                                                     .exchange = slice_of(&message->fill, 1),
+                                                     .key = SLICE("key"),
+                                                     .body = slice_of(body, message->body_size)});
     mem_free(body);
 }
 
@@ -143,7 +145,8 @@ static uint64_t expected_mark(const struct model *m, uint64_t queue_id, uint64_t
 {
     uint64_t highest = 0;
     for (size_t i = 0; i < m->mark_count; i++)
-        if (m->marks[i].batch <= journal && m->marks[i].queue_id == queue_id && m->marks[i].sequence > highest)
+        if (m->marks[i].batch <= journal && m->marks[i].queue_id == queue_id &&
+            m->marks[i].sequence > highest)
             highest = m->marks[i].sequence;
     return highest;
 }
@@ -236,7 +239,8 @@ static void rebase(struct model *m, uint64_t journal, uint64_t definitions)
         struct message message = m->messages[i];
         unsigned alive = 0;
         for (unsigned t = 0; t < message.target_count; t++)
-            if (message.targets[t].acked > journal && defined_at(m, message.targets[t].at.queue_id, 0)) {
+            if (message.targets[t].acked > journal &&
+                defined_at(m, message.targets[t].at.queue_id, 0)) {
                 message.targets[alive] = message.targets[t];
                 message.targets[alive++].acked = NEVER;
             }
@@ -295,8 +299,8 @@ static void reopen(struct model *m, uint64_t durable, uint64_t handed)
     if (!same)
         printf("definitions:\n%s\nmessages:\n%s\n", recovered_text(&m->found.definitions),
                recovered_text(&m->found.messages));
-    assertf(same, "after crash %u the store holds neither batch %" PRIu64 " nor %" PRIu64, m->crashes, durable,
-            handed);
+    assertf(same, "after crash %u the store holds neither batch %" PRIu64 " nor %" PRIu64,
+            m->crashes, durable, handed);
     rebase(m, journal, definitions);
     restart_sequences(m);
     uint64_t id = store_queue_id_next(m->store);
@@ -322,7 +326,8 @@ static void release_if_dead(struct model *m, struct message *message)
 {
     uint64_t open = store_open_batch(m->store);
     for (unsigned t = 0; t < message->target_count; t++)
-        if (message->targets[t].acked == NEVER && defined_at(m, message->targets[t].at.queue_id, open))
+        if (message->targets[t].acked == NEVER &&
+            defined_at(m, message->targets[t].at.queue_id, open))
             return;
     assert(!message->released);
     message->released = true;
@@ -333,7 +338,8 @@ static struct queue *some_queue(struct model *m)
 {
     uint64_t open = store_open_batch(m->store);
     for (int tries = 0; tries < 20 && m->queue_count; tries++) {
-        struct queue *queue = &m->queues[m->queue_count - 1 - below(m, m->queue_count < 12 ? m->queue_count : 12)];
+        struct queue *queue =
+            &m->queues[m->queue_count - 1 - below(m, m->queue_count < 12 ? m->queue_count : 12)];
         if (defined_at(m, queue->id, open))
             return queue;
     }
@@ -342,7 +348,8 @@ static struct queue *some_queue(struct model *m)
 
 static void publish(struct model *m)
 {
-    struct message message = {.fill = (uint8_t)('a' + below(m, 26)), .body_size = 1 + (size_t)below(m, 200)};
+    struct message message = {.fill = (uint8_t)('a' + below(m, 26)),
+                              .body_size = 1 + (size_t)below(m, 200)};
     struct stored_target targets[TARGETS_MAX];
     unsigned wanted = 1 + (unsigned)below(m, TARGETS_MAX);
     if (below(m, 30) == 0)
@@ -357,11 +364,12 @@ static void publish(struct model *m)
     message.target_count = wanted;
     uint8_t *body = mem_alloc(message.body_size);
     memset(body, message.fill, message.body_size);
-    message.given = store_message(m->store, &(struct stored_message){.targets = targets,
-                                                                     .target_count = wanted,
-                                                                     .exchange = slice_of(&message.fill, 1),
-                                                                     .key = SLICE("key"),
-                                                                     .body = slice_of(body, message.body_size)});
+    message.given = store_message(
+        m->store, &(struct stored_message){.targets = targets,
+                                           .target_count = wanted,
+                                           .exchange = slice_of(&message.fill, 1),
+                                           .key = SLICE("key"),
+                                           .body = slice_of(body, message.body_size)});
     mem_free(body);
     message.batch = message.given;
     assert(message.batch == store_open_batch(m->store));
@@ -387,7 +395,8 @@ static void ack(struct model *m, struct message *message)
         struct target *target = &message->targets[t];
         if (target->acked != NEVER || !defined_at(m, target->at.queue_id, open) || below(m, 5) == 0)
             continue;
-        store_ack(m->store, &queue_of(m, target->at.queue_id)->run, target->at.queue_id, target->at.sequence);
+        store_ack(m->store, &queue_of(m, target->at.queue_id)->run, target->at.queue_id,
+                  target->at.sequence);
         target->acked = open;
     }
     release_if_dead(m, message);
@@ -447,7 +456,8 @@ static void undefine_queue(struct model *m)
 
 static void change_vhost(struct model *m)
 {
-    struct vhost_change change = {store_open_batch(m->store), (unsigned)below(m, VHOSTS), below(m, 2) == 0};
+    struct vhost_change change = {store_open_batch(m->store), (unsigned)below(m, VHOSTS),
+                                  below(m, 2) == 0};
     uint8_t name = (uint8_t)('a' + change.vhost);
     struct definition definition = {.kind = DEFINITION_VHOST, .name = slice_of(&name, 1)};
     if (change.defined)
@@ -496,7 +506,8 @@ static void check(struct model *m)
     store_stats(m->store, &stats);
     for (size_t i = 0; i < m->message_count; i++)
         live += !m->messages[i].released;
-    assertf(stats.live_messages == live, "%" PRIu64 " live, %" PRIu64 " expected", stats.live_messages, live);
+    assertf(stats.live_messages == live, "%" PRIu64 " live, %" PRIu64 " expected",
+            stats.live_messages, live);
     assert(stats.spare_segments <= 8 + 64);
 }
 
@@ -539,8 +550,8 @@ static void run(uint64_t seed)
     for (int i = 0; i < STEPS; i++)
         step(m);
     crash(m);
-    printf("%u crashes, %u of them kept the batch under way, %zu messages left\n", m->crashes, m->both,
-           m->message_count);
+    printf("%u crashes, %u of them kept the batch under way, %zu messages left\n", m->crashes,
+           m->both, m->message_count);
     store_close(&m->store);
     fakedisk_free(&m->disk);
     recovered_free(&m->found);

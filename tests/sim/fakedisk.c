@@ -1,7 +1,7 @@
 /* fakedisk.c - a disk in memory that forgets what was not synced.
  *
- * Owner: the test. A file is an inode with two contents: what programs see, and what is on the platter; names
- * likewise. One thread. Few files: names are walked. */
+ * Owner: the test. A file is an inode with two contents: what programs see, and what is on the
+ * platter; names likewise. One thread. Few files: names are walked. */
 #include "tests/sim/fakedisk.h"
 
 #include <errno.h>
@@ -203,6 +203,14 @@ static ssize_t read_at(void *arg, int fd, void *bytes, size_t size, uint64_t off
     return (ssize_t)size;
 }
 
+/* A write that is cut short ends on a sector's edge, as a disk's do: within a sector bytes are old or new together. */
+static size_t cut_short(struct fakedisk *disk, uint64_t offset, size_t size)
+{
+    uint64_t end = offset + rand_below(&disk->rand, size + 1);
+    end -= end % SECTOR;
+    return end > offset ? (size_t)(end - offset) : 0;
+}
+
 static ssize_t write_at(void *arg, int fd, const void *bytes, size_t size, uint64_t offset)
 {
     struct fakedisk *disk = arg;
@@ -210,10 +218,11 @@ static ssize_t write_at(void *arg, int fd, const void *bytes, size_t size, uint6
     if (!inode || size == 0)
         return inode ? 0 : -EBADF;
     int failed = change(disk);
-    if (failed)
-        size = (size_t)rand_below(&disk->rand, size + 1);
-    else if (disk->short_writes)
-        size = 1 + (size_t)rand_below(&disk->rand, size);
+    if (failed || disk->short_writes) {
+        size_t cut = cut_short(disk, offset, size);
+        if (failed || cut)
+            size = cut;
+    }
     size_t end = (size_t)offset + size, before = inode->now.len;
     if (size) {
         if (end > before)
@@ -315,7 +324,8 @@ static int sync_dir(void *arg, const char *path)
     return failed;
 }
 
-static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name), void *ctx)
+static int list_dir(void *arg, const char *path, void (*each)(void *ctx, const char *name),
+                    void *ctx)
 {
     struct fakedisk *disk = arg;
     if (!has_dir(disk, path, strlen(path)))
@@ -399,8 +409,9 @@ const struct io *fakedisk_io(struct fakedisk *disk)
 static void land_some(struct fakedisk *disk, struct inode *inode)
 {
     uint64_t manner = rand_below(&disk->rand, 4);
-    size_t prefix = manner == 0 ? 0 : manner == 1 ? inode->dirty_count
-                                                  : (size_t)rand_below(&disk->rand, inode->dirty_count + 1);
+    size_t prefix = manner == 0   ? 0
+                    : manner == 1 ? inode->dirty_count
+                                  : (size_t)rand_below(&disk->rand, inode->dirty_count + 1);
     if (inode->now.len != inode->platter.len && rand_below(&disk->rand, 2))
         set_size(&inode->platter, inode->now.len);
     for (size_t i = 0; i < inode->dirty_count; i++)
@@ -441,7 +452,8 @@ void fakedisk_crash(struct fakedisk *disk, enum fakedisk_loss loss)
 {
     for (size_t i = 0; i < disk->name_count; i++) {
         struct name *name = &disk->names[i];
-        bool landed = loss == FAKEDISK_LOSE_NONE || (loss == FAKEDISK_LOSE_SOME && rand_below(&disk->rand, 2));
+        bool landed = loss == FAKEDISK_LOSE_NONE ||
+                      (loss == FAKEDISK_LOSE_SOME && rand_below(&disk->rand, 2));
         if (landed)
             name->platter = name->now;
         name->now = name->platter;
@@ -475,7 +487,8 @@ struct slice fakedisk_get(const struct fakedisk *disk, const char *path)
     const struct name *name = find_name(disk, path);
     if (!name || !name->now)
         return (struct slice){0};
-    return slice_of(name->now->now.len ? name->now->now.at : (const uint8_t *)"", name->now->now.len);
+    return slice_of(name->now->now.len ? name->now->now.at : (const uint8_t *)"",
+                    name->now->now.len);
 }
 
 void fakedisk_put(struct fakedisk *disk, const char *path, struct slice bytes)

@@ -1,7 +1,7 @@
-/* fakedisk.h - a disk in memory behind the store's table of calls, which forgets what was not synced.
- * A write reaches the "platter" at the next fdatasync of its file, a new or deleted name at the next sync_dir
- * of its directory; a crash loses the rest, wholly or in part, in sectors of 512 bytes. Directories themselves
- * are durable at once. Everything random comes from the seed. */
+/* fakedisk.h - a disk in memory behind the store's table of calls, which forgets what was not
+ * synced. A write reaches the "platter" at the next fdatasync of its file, a new or deleted name at
+ * the next sync_dir of its directory; a crash loses the rest, wholly or in part, in sectors of 512
+ * bytes. Directories themselves are durable at once. Everything random comes from the seed. */
 #ifndef TESTS_SIM_FAKEDISK_H
 #define TESTS_SIM_FAKEDISK_H
 
@@ -18,7 +18,8 @@ const struct io *fakedisk_io(struct fakedisk *disk);
 
 enum fakedisk_loss {
     FAKEDISK_LOSE_ALL,  /* of what was not synced */
-    FAKEDISK_LOSE_SOME, /* each file and name as chance has it: none, all, a prefix, or single sectors */
+    FAKEDISK_LOSE_SOME, /* each file and name as chance has it: none, all, a prefix, or single
+                           sectors */
     FAKEDISK_LOSE_NONE, /* the process died, the machine did not */
 };
 
@@ -27,8 +28,9 @@ void fakedisk_crash(struct fakedisk *disk, enum fakedisk_loss loss);
 
 /* Calls so far that change or sync anything. */
 uint64_t fakedisk_changes(const struct fakedisk *disk);
-/* The call of that number (as fakedisk_changes counts, from 1) fails with -error; a failing write may have
- * written a part. `stays`: so do all changing calls after it, until a crash or until it is set anew. */
+/* The call of that number (as fakedisk_changes counts, from 1) fails with -error; a failing write
+ * may have written a part. `stays`: so do all changing calls after it, until a crash or until it is
+ * set anew. */
 void fakedisk_fail_at(struct fakedisk *disk, uint64_t change, int error, bool stays);
 /* Every write may be cut short. */
 void fakedisk_short_writes(struct fakedisk *disk, bool on);

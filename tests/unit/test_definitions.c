@@ -82,21 +82,40 @@ static void expect_wanted(void)
     wanted.len = 0;
 }
 
-#define VHOST(n) (struct definition){.kind = DEFINITION_VHOST, .name = SLICE(n)}
-#define USER(n, hash, t) \
-    (struct definition){.kind = DEFINITION_USER, .name = SLICE(n), .password_hash = SLICE(hash), .tags = SLICE(t)}
-#define PERMISSION(n, v, c, w, r)                                                                         \
-    (struct definition){.kind = DEFINITION_PERMISSION, .name = SLICE(n), .vhost = SLICE(v),               \
-                        .configure = SLICE(c), .write = SLICE(w), .read = SLICE(r)}
-#define EXCHANGE(v, n, t, a, i, x)                                                                        \
-    (struct definition){.kind = DEFINITION_EXCHANGE, .vhost = SLICE(v), .name = SLICE(n),                 \
-                        .type = SLICE(t), .auto_delete = a, .internal = i, .args = SLICE(x)}
-#define QUEUE(i, v, n, a, x)                                                                              \
-    (struct definition){.kind = DEFINITION_QUEUE, .id = i, .vhost = SLICE(v), .name = SLICE(n),           \
-                        .auto_delete = a, .args = SLICE(x)}
-#define BINDING(v, s, q, n, k, x)                                                                         \
-    (struct definition){.kind = DEFINITION_BINDING, .vhost = SLICE(v), .source = SLICE(s),                \
-                        .to_queue = q, .name = SLICE(n), .key = SLICE(k), .args = SLICE(x)}
+#define VHOST(n)                                                                                   \
+    (struct definition)                                                                            \
+    {                                                                                              \
+        .kind = DEFINITION_VHOST, .name = SLICE(n)                                                 \
+    }
+#define USER(n, hash, t)                                                                           \
+    (struct definition)                                                                            \
+    {                                                                                              \
+        .kind = DEFINITION_USER, .name = SLICE(n), .password_hash = SLICE(hash), .tags = SLICE(t)  \
+    }
+#define PERMISSION(n, v, c, w, r)                                                                  \
+    (struct definition)                                                                            \
+    {                                                                                              \
+        .kind = DEFINITION_PERMISSION, .name = SLICE(n), .vhost = SLICE(v), .configure = SLICE(c), \
+        .write = SLICE(w), .read = SLICE(r)                                                        \
+    }
+#define EXCHANGE(v, n, t, a, i, x)                                                                 \
+    (struct definition)                                                                            \
+    {                                                                                              \
+        .kind = DEFINITION_EXCHANGE, .vhost = SLICE(v), .name = SLICE(n), .type = SLICE(t),        \
+        .auto_delete = a, .internal = i, .args = SLICE(x)                                          \
+    }
+#define QUEUE(i, v, n, a, x)                                                                       \
+    (struct definition)                                                                            \
+    {                                                                                              \
+        .kind = DEFINITION_QUEUE, .id = i, .vhost = SLICE(v), .name = SLICE(n), .auto_delete = a,  \
+        .args = SLICE(x)                                                                           \
+    }
+#define BINDING(v, s, q, n, k, x)                                                                  \
+    (struct definition)                                                                            \
+    {                                                                                              \
+        .kind = DEFINITION_BINDING, .vhost = SLICE(v), .source = SLICE(s), .to_queue = q,          \
+        .name = SLICE(n), .key = SLICE(k), .args = SLICE(x)                                        \
+    }
 
 START_TEST(every_kind_comes_back_in_order)
 {
@@ -223,8 +242,9 @@ END_TEST
 START_TEST(damaged_file_is_named)
 {
     store_close(&store);
-    fakedisk_put(disk, DB, SLICE("this is not a database, but it is long enough to look like a file of one, "
-                                 "which has a header of one hundred bytes at least"));
+    fakedisk_put(disk, DB,
+                 SLICE("this is not a database, but it is long enough to look like a file of one, "
+                       "which has a header of one hundred bytes at least"));
     ck_assert_int_eq(try_start(), -EILSEQ);
     ck_assert_msg(strncmp(error, DB ": ", strlen(DB) + 2) == 0, "%s", error);
 }
@@ -247,8 +267,9 @@ END_TEST
 START_TEST(journal_without_definitions_is_refused)
 {
     const struct io *io = fakedisk_io(disk);
-    store_message(store, &(struct stored_message){
-                             .targets = &(struct stored_target){1, 1}, .target_count = 1, .body = SLICE("b")});
+    store_message(store, &(struct stored_message){.targets = &(struct stored_target){1, 1},
+                                                  .target_count = 1,
+                                                  .body = SLICE("b")});
     store_close(&store);
     ck_assert_int_eq(io->unlink(io->arg, DB), 0);
     ck_assert_int_eq(try_start(), -EILSEQ);
@@ -256,7 +277,8 @@ START_TEST(journal_without_definitions_is_refused)
 }
 END_TEST
 
-/* The plug is pulled at every call of the first start: the next start finds nothing or all of it. */
+/* The plug is pulled at every call of the first start: the next start finds nothing or all of it.
+ */
 START_TEST(first_start_may_be_interrupted_anywhere)
 {
     for (uint64_t at = 1;; at++) {

@@ -1,4 +1,5 @@
-/* test_journal.c - the journal's bytes: where they are, which damage is cut off, which is refused. */
+/* test_journal.c - the journal's bytes: where they are, which damage is cut off, which is refused.
+ */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -60,7 +61,8 @@ static void setup(void)
     start();
     for (uint64_t id = 1; id <= 2; id++) {
         char name[] = {'q', (char)('0' + id)};
-        store_define(store, &(struct definition){.kind = DEFINITION_QUEUE, .id = id, .name = slice_of(name, 2)});
+        store_define(store, &(struct definition){
+                                .kind = DEFINITION_QUEUE, .id = id, .name = slice_of(name, 2)});
     }
     store_commit(store);
     store_sync_now(store);
@@ -111,8 +113,10 @@ static void expect_refused(const char *path, uint64_t offset)
 {
     char wanted[128];
     ck_assert_msg(try_start() == -EILSEQ, "offset %llu: %s", (unsigned long long)offset, error);
-    snprintf(wanted, sizeof wanted, "%s: damaged at offset %llu: ", path, (unsigned long long)offset);
-    ck_assert_msg(strncmp(error, wanted, strlen(wanted)) == 0, "wanted '%s', got '%s'", wanted, error);
+    snprintf(wanted, sizeof wanted, "%s: damaged at offset %llu: ", path,
+             (unsigned long long)offset);
+    ck_assert_msg(strncmp(error, wanted, strlen(wanted)) == 0, "wanted '%s', got '%s'", wanted,
+                  error);
     stop();
 }
 
@@ -152,7 +156,8 @@ START_TEST(bytes_are_where_the_format_says)
     const uint8_t *m = b + 56;
     uint32_t size = format_u32(m);
     ck_assert_uint_eq(size, 24 + 16 + 2 + 3 + 3 + 5);
-    ck_assert_uint_eq(format_u32(m + 4), (uint32_t)XXH3_64bits_withSeed(m + 8, size - 8, seed + HEADER + 56));
+    ck_assert_uint_eq(format_u32(m + 4),
+                      (uint32_t)XXH3_64bits_withSeed(m + 8, size - 8, seed + HEADER + 56));
     ck_assert_uint_eq(m[8], 1);
     ck_assert_uint_eq(format_u16(m + 10), 2);
     ck_assert_uint_eq(format_u16(m + 12), 3);
@@ -198,7 +203,8 @@ static void three_batches(uint64_t *last, uint64_t *end)
 
 #define FIRST_TWO "1:1 ex|key|prp|first\n1:2 ex|key|prp|first\\20too\n1:3 ex|key|prp|second\n"
 
-/* Cuts the last batch at every byte: the file ends there, or zeros, or an earlier use's bytes follow. */
+/* Cuts the last batch at every byte: the file ends there, or zeros, or an earlier use's bytes
+ * follow. */
 static void check_torn(uint64_t at, uint64_t last, uint64_t end, int tail)
 {
     struct buf torn = {0};
@@ -216,7 +222,8 @@ static void check_torn(uint64_t at, uint64_t last, uint64_t end, int tail)
     ck_assert_msg(strcmp(recovered_text(&found.messages), FIRST_TWO) == 0, "cut at %llu, tail %d",
                   (unsigned long long)at, tail);
     if (at >= last + BATCH_HEADER_BYTES)
-        ck_assert_msg(strstr(recovered_text(&notes), FIRST ": cut off"), "cut at %llu", (unsigned long long)at);
+        ck_assert_msg(strstr(recovered_text(&notes), FIRST ": cut off"), "cut at %llu",
+                      (unsigned long long)at);
     /* What is written next takes the place of what was cut. */
     put(1, 4, "again");
     sync_all();
@@ -343,7 +350,8 @@ START_TEST(damage_before_the_last_segment_is_refused)
     fakedisk_put(disk, SECOND, buf_slice(&saved));
     expect_refused(SECOND, last + BATCH_HEADER_BYTES);
     saved.at[last + 100] ^= 1;
-    saved.at[last + 20] ^= 1; /* its header: nothing seems to be there, but the next segment knows better */
+    saved.at[last + 20] ^=
+        1; /* its header: nothing seems to be there, but the next segment knows better */
     fakedisk_put(disk, SECOND, buf_slice(&saved));
     expect_refused(SECOND, last);
 }
@@ -389,7 +397,8 @@ START_TEST(blank_and_foreign_files_are_no_harm)
 }
 END_TEST
 
-/* Bytes of an earlier use of the file lie behind every batch of the next one, and are never believed. */
+/* Bytes of an earlier use of the file lie behind every batch of the next one, and are never
+ * believed. */
 START_TEST(recycled_bytes_never_look_valid)
 {
     struct store_run run = {0};
@@ -449,8 +458,42 @@ START_TEST(body_that_looks_like_a_batch_is_a_body)
     saved.at[second + size] ^= 1; /* its own header is lost */
     fakedisk_put(disk, FIRST, buf_slice(&saved));
     start();
-    ck_assert_str_eq(recovered_text(&found.messages), "1:1 ex|key|prp|first\n1:2 ex|key|prp|copied\n");
+    ck_assert_str_eq(recovered_text(&found.messages),
+                     "1:1 ex|key|prp|first\n1:2 ex|key|prp|copied\n");
     buf_free(&forged);
+}
+END_TEST
+
+/* Writes a field of the batch's header and makes its checksum right again. */
+static void forge(uint64_t batch, unsigned field, uint64_t value)
+{
+    uint8_t *b = saved.at + batch;
+    format_put_u64(b + field, value);
+    uint64_t seed = format_u64(saved.at + 16) + format_u64(saved.at + 24) + batch;
+    format_put_u64(b + 8, XXH3_64bits_withSeed(b + 16, 40, seed));
+    fakedisk_put(disk, FIRST, buf_slice(&saved));
+}
+
+/* A write that the disk lost, or one that went to the wrong place, leaves batches valid in
+ * themselves. */
+START_TEST(batches_must_follow_each_other)
+{
+    uint64_t last, end, second;
+    three_batches(&last, &end);
+    second = HEADER + batch_size(saved.at, HEADER);
+    uint64_t previous = format_u64(saved.at + second + 24), size = batch_size(saved.at, second);
+    forge(second, 24, previous - 1);
+    expect_refused(FIRST, second);
+    forge(second, 24, previous);
+    forge(second, 32, size - 8);
+    expect_refused(FIRST, second + BATCH_HEADER_BYTES);
+    forge(second, 32, end); /* beyond the end of the file */
+    forge(second, 32, UINT64_MAX - 7);
+    expect_refused(FIRST, second);
+    forge(second, 32, size);
+    forge(last, 32, end - last + 8);
+    start(); /* the last one is taken for unfinished */
+    ck_assert_str_eq(recovered_text(&found.messages), FIRST_TWO);
 }
 END_TEST
 
@@ -482,6 +525,7 @@ int main(void)
     tcase_add_test(tcase, blank_and_foreign_files_are_no_harm);
     tcase_add_test(tcase, recycled_bytes_never_look_valid);
     tcase_add_test(tcase, body_that_looks_like_a_batch_is_a_body);
+    tcase_add_test(tcase, batches_must_follow_each_other);
     tcase_add_test(tcase, sequences_must_not_go_back);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -1,9 +1,11 @@
-/* test_store.c - the store through its header: batches, acks, recovery, recycling, lock, failures, the thread. */
+/* test_store.c - the store through its header: batches, acks, recovery, recycling, lock, failures,
+ * the thread. */
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -141,7 +143,8 @@ START_TEST(recovers_in_order_what_is_not_acked)
     define_queue(1), define_queue(2);
     struct stored_target both[] = {{1, 2}, {2, 1}};
     put(1, 1, "one");
-    store_message(store, &(struct stored_message){.targets = both, .target_count = 2, .body = SLICE("two")});
+    store_message(
+        store, &(struct stored_message){.targets = both, .target_count = 2, .body = SLICE("two")});
     put(1, 3, "three");
     put(2, 2, "four");
     sync_all();
@@ -224,7 +227,8 @@ START_TEST(targets_of_unknown_queues_are_dropped)
     start();
     define_queue(1), define_queue(2);
     struct stored_target both[] = {{1, 1}, {2, 1}};
-    store_message(store, &(struct stored_message){.targets = both, .target_count = 2, .body = SLICE("both")});
+    store_message(
+        store, &(struct stored_message){.targets = both, .target_count = 2, .body = SLICE("both")});
     put(2, 2, "only");
     sync_all();
     store_undefine(store, &(struct definition){.kind = DEFINITION_QUEUE, .id = 2});
@@ -234,7 +238,8 @@ START_TEST(targets_of_unknown_queues_are_dropped)
 }
 END_TEST
 
-/* A queue that was empty at a restart may begin its sequences again: old acks are not about them. */
+/* A queue that was empty at a restart may begin its sequences again: old acks are not about them.
+ */
 START_TEST(old_acks_spare_new_messages)
 {
     struct store_run run = {0};
@@ -289,9 +294,13 @@ START_TEST(segments_are_recycled)
             sync_all();
         if (i % 500 == 499) {
             sync_all();
+            store_stats(store, &stats);
+            unsigned files = stats.segments + stats.spare_segments;
             restart(FAKEDISK_LOSE_SOME);
             ck_assert_uint_eq(found.message_count, 64);
             run = (struct store_run){0};
+            store_stats(store, &stats);
+            ck_assert_uint_eq(stats.segments + stats.spare_segments, files);
         }
     }
     store_stats(store, &stats);
@@ -414,7 +423,8 @@ START_TEST(short_writes_are_completed)
 }
 END_TEST
 
-/* Whichever call fails: nothing after it is called durable, and what was durable before is there. */
+/* Whichever call fails: nothing after it is called durable, and what was durable before is there.
+ */
 START_TEST(failures_are_final)
 {
     for (uint64_t at = 1;; at++) {
@@ -531,6 +541,83 @@ START_TEST(thread_writes_real_files)
 }
 END_TEST
 
+/* Closing while one batch is under way and the next one is filled. */
+START_TEST(close_waits_for_both_batches)
+{
+    char dir[] = "/tmp/leveret-test-close-XXXXXX", command[160], body[1000];
+    memset(body, 'b', sizeof body - 1);
+    body[sizeof body - 1] = 0;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    for (uint64_t round = 0; round < 30; round++) {
+        start_threaded(dir);
+        ck_assert_uint_eq(found.message_count, round * 300);
+        define_queue(1);
+        for (uint64_t i = 0; i < 300; i++) {
+            put(1, round * 300 + i, body);
+            if (i == 200)
+                store_commit(store);
+        }
+        store_close(&store);
+    }
+    snprintf(command, sizeof command, "rm -r '%s'", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+static int failing_sync(void *arg, int fd)
+{
+    (void)arg, (void)fd;
+    return -EIO;
+}
+
+/* With a thread, a failed sync is the end of the process, which says so and confirms nothing. */
+static void write_on_failing_disk(const char *dir, const struct io *io)
+{
+    struct store_options options = {.dir = dir, .io = io, .wake = wake};
+    struct recovery_sink sink = recovered_sink(&found);
+    if (store_open(&store, &options, error, sizeof error) ||
+        store_recover(store, &sink, error, sizeof error))
+        _exit(3);
+    put(1, 1, "never durable");
+    store_commit(store);
+    wait_durable(1);
+    _exit(4);
+}
+
+START_TEST(failed_sync_ends_the_process)
+{
+    char dir[] = "/tmp/leveret-test-fail-XXXXXX", text[512], command[160];
+    struct io io = *io_system();
+    int ends[2], status;
+    io.fdatasync = failing_sync;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    start_threaded(dir);
+    store_close(&store); /* the definitions are made while the disk is well */
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        write_on_failing_disk(dir, &io);
+    }
+    close(ends[1]);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ssize_t got = read(ends[0], text, sizeof text - 1);
+    text[got > 0 ? got : 0] = 0;
+    close(ends[0]);
+    ck_assert(WIFEXITED(status));
+    ck_assert_msg(WEXITSTATUS(status) == 1, "%d", WEXITSTATUS(status));
+    ck_assert_msg(strstr(text,
+                         "journal-000001.seg: Input/output error; stopping. Nothing was confirmed "
+                         "that is not on disk.\n"),
+                  "%s", text);
+    start_threaded(dir);
+    ck_assert_uint_eq(found.message_count, 0);
+    snprintf(command, sizeof command, "rm -r '%s'", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store");
@@ -554,6 +641,8 @@ int main(void)
     tcase_add_test(tcase, failures_are_final);
     tcase_add_test(tcase, failures_at_start_are_told);
     tcase_add_test(tcase, thread_writes_real_files);
+    tcase_add_test(tcase, close_waits_for_both_batches);
+    tcase_add_test(tcase, failed_sync_ends_the_process);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

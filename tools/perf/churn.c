@@ -102,8 +102,9 @@ static void print_result(FILE *out, const struct churn *churn)
         histogram_add(life, &churn->churners[i].life);
     uint64_t p50 = histogram_percentile(life, 50), p99 = histogram_percentile(life, 99);
     fprintf(out, "\n%s, %s:%s\n", churn->admin.server, o->uri.host, o->uri.port);
-    fprintf(out, "churn      %" PRIu64 " connections in %.2f s, %.0f/s; a life: p50 %" PRIu64 " us, p99 %" PRIu64
-                 " us\n", count, churn->seconds, (double)count / churn->seconds, p50, p99);
+    fprintf(out, "churn      %" PRIu64 " connections in %.2f s, %.0f/s; a life: p50 %" PRIu64
+                 " us, p99 %" PRIu64 " us\n",
+            count, churn->seconds, (double)count / churn->seconds, p50, p99);
     if (o->run.json) {
         printf("{\"mode\":\"churn\",\"broker\":");
         report_json_string(stdout, churn->admin.server);

@@ -149,8 +149,10 @@ static bool take_frame(struct client *c, struct frame *frame)
 {
     struct fault f;
     size_t used = 0;
-    struct slice in = slice_of(c->in.at + c->in_at, c->in.len - c->in_at);
     *frame = (struct frame){0};
+    if (c->in_at == c->in.len)
+        return true;
+    struct slice in = slice_of(c->in.at + c->in_at, c->in.len - c->in_at);
     switch (frame_cut(in, c->frame_max, frame, &used, &f)) {
     case FRAME_COMPLETE:
         c->in_at += used;

@@ -44,7 +44,8 @@ static bool open_all(struct idle *idle, struct signals *signals)
         struct client *c = &idle->clients[idle->opened];
         client_init(c, (uint64_t)(idle->options->run.timeout * 1000));
         if (!client_open(c, &idle->options->uri) || !client_open_channel(c)) {
-            snprintf(idle->error, sizeof(idle->error), "connection %" PRIu64 ": %s", idle->opened + 1, c->error);
+            snprintf(idle->error, sizeof(idle->error), "connection %" PRIu64 ": %s", idle->opened + 1,
+                     c->error);
             client_drop(c);
             return false;
         }

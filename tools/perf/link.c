@@ -52,7 +52,8 @@ bool link_take_method(struct link *link, struct slice payload)
         return true;
     }
     if (m.id == METHOD_channel_flow) {
-        struct method ok = {.id = METHOD_channel_flow_ok, .channel_flow_ok = {.active = m.channel_flow.active}};
+        struct method ok = {.id = METHOD_channel_flow_ok,
+                            .channel_flow_ok = {.active = m.channel_flow.active}};
         client_put(&link->client, CLIENT_CHANNEL, &ok);
         return true;
     }
@@ -71,7 +72,8 @@ static bool scan_close_ok(struct link *link)
         case SCAN_BAD:
             return true;
         case SCAN_METHOD:
-            if (reader_of(e.payload).end - e.payload.at >= 4 && e.payload.at[1] == 10 && e.payload.at[3] >= 50)
+            if (e.payload.len >= 4 && load_u32(e.payload.at) >= METHOD_connection_close &&
+                load_u32(e.payload.at) <= METHOD_connection_close_ok)
                 return true;
             break;
         case SCAN_DELIVER:

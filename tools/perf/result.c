@@ -25,6 +25,7 @@ void result_measure(struct result *r, const struct snapshot *begin, const struct
     r->confirm = end->confirm;
     histogram_subtract(&r->confirm, &begin->confirm);
     r->own_cpu = end->own_cpu - begin->own_cpu;
+    r->has_broker = r->has_broker && end->broker.rss_bytes > 0; /* else it has ended meanwhile */
     r->broker.cpu_seconds = end->broker.cpu_seconds - begin->broker.cpu_seconds;
     r->broker.rss_bytes = end->broker.rss_bytes;
     if (end->broker.rss_bytes > r->broker.rss_peak_bytes)

@@ -89,7 +89,8 @@ static void watch(struct load *load, uint64_t until_ns)
         if (memcmp(now.counts, load->last.counts, sizeof(now.counts)) != 0)
             load->last = now;
         if (now.at_ns >= next_line) {
-            report_line(load->out, load->options, (double)(now.at_ns - load->control.start_ns) / 1e9, &shown, &now);
+            double elapsed = (double)(now.at_ns - load->control.start_ns) / 1e9;
+            report_line(load->out, load->options, elapsed, &shown, &now);
             shown = now;
             next_line += TICK_NS;
         }

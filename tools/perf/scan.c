@@ -113,7 +113,7 @@ static enum scan_status take_whole_frame(struct scan *s, uint32_t size, struct s
     s->at += size + FRAME_OVERHEAD;
     if (type == FRAME_METHOD && s->expects == EXPECT_METHOD)
         return take_method(s, payload, e);
-    if (type == FRAME_METHOD && load_u32(payload.at) >> 16 < 50) { /* a close amid content */
+    if (type == FRAME_METHOD && size >= 4 && load_u32(payload.at) >> 16 < 50) { /* a close amid content */
         e->payload = payload;
         return SCAN_METHOD;
     }

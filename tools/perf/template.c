@@ -58,6 +58,7 @@ static void put_body(struct templates *t, uint64_t size, uint32_t frame_max)
         t->body.len += part + FRAME_OVERHEAD;
         done += part;
     }
+    buf_reserve(&t->body, 1); /* an empty body has a place, too */
     t->stamp_at = FRAME_HEAD_SIZE;
     assert(payload_max >= STAMP_SIZE);
 }

@@ -249,7 +249,8 @@ bool topology_depth(struct topology *t, struct client *c, uint64_t *messages)
 {
     *messages = 0;
     for (uint64_t i = 0; i < t->queues; i++) {
-        struct method m = {.id = METHOD_queue_declare, .queue_declare = {.queue = t->names[i], .passive = true}};
+        struct method m = {.id = METHOD_queue_declare,
+                           .queue_declare = {.queue = t->names[i], .passive = true}};
         struct method reply;
         if (!client_call(c, &m, METHOD_queue_declare_ok, &reply))
             return false;

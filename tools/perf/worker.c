@@ -1,5 +1,6 @@
 /* worker.c - the loop of a thread that drives links.
- * A link is in worker.running while it has something to do, else it waits for its socket or in the schedule. */
+ * A link is in worker.running while it has something to do, else it waits for its socket or in the
+ * schedule. */
 #include "tools/perf/worker.h"
 
 #include <errno.h>

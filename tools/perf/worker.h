@@ -94,7 +94,8 @@ void control_notify(struct control *control);
 /* Keeps the first failure and ends the run. */
 void control_fail(struct control *control, const char *error);
 
-/* Reads once, at most `size` bytes, into the in-buffer and points the scan at all that is there; false: failed. */
+/* Reads once, at most `size` bytes, into the in-buffer and points the scan at all that is there; false:
+ * failed. */
 bool link_read(struct link *link, size_t size);
 /* Keeps what the scan did not use for the next link_read. */
 void link_keep_rest(struct link *link);

@@ -1,8 +1,8 @@
-/* toy_broker.c - the least that leveret-perf takes for a broker, to measure the tool itself and to see
+/* bench_toy_broker.c - the least that leveret-perf takes for a broker, to measure the tool itself and to see
  * that it notices a broker's faults: every message goes to the connection that consumed last, nothing is
  * kept. One thread a connection; bodies of up to a frame.
  *
- * toy_broker PORT [drop|repeat|swap|die|hang N]: with message number N (and every N-th after it) that happens.
+ * bench_toy_broker PORT [drop|repeat|swap|die|hang N]: that happens to every N-th message.
  * It prints "ready" when it listens and ends with its standard input. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -251,7 +251,7 @@ int main(int argc, char **argv)
                       .consumer_fd = -1};
     pthread_t thread;
     if (argc < 2 || toy.every == 0) {
-        fprintf(stderr, "usage: toy_broker PORT [drop|repeat|swap|die|hang N]\n");
+        fprintf(stderr, "usage: bench_toy_broker PORT [drop|repeat|swap|die|hang N]\n");
         return 2;
     }
     pthread_mutex_init(&toy.mutex, NULL);

@@ -1,0 +1,220 @@
+/* judge.c - the model's verdict on the server's memory: after a restart, and when all is quiet. */
+#include <stdlib.h>
+
+#include "broker/vhost.h"
+#include "tests/sim/model.h"
+
+/* Of one publisher in one queue, in the order of the queue. */
+enum { PUBLISHERS_MAX = 4096 };
+
+static void crash_cell(struct model_message *m, struct cell *cell, bool kept, uint64_t durable)
+{
+    bool on_disk = cell->batch <= durable;
+    if (cell->state == CELL_DROPPED || cell->state == CELL_GONE || !kept || !m->persistent)
+        cell->state = CELL_GONE;
+    else if (cell->state == CELL_SETTLED)
+        cell->state = on_disk ? CELL_GONE : CELL_MAYBE;
+    else if (cell->state == CELL_SETTLING || (cell->state == CELL_MUST && !on_disk))
+        cell->state = CELL_MAYBE;
+    cell->batch = 0;
+}
+
+static void crash_entity(struct entity *entity)
+{
+    assert(entity->adding == 0 && entity->removing == 0);
+    if (!entity->durable)
+        entity->known = ABSENT;
+}
+
+void model_crash(struct model *model, uint64_t durable)
+{
+    assert(model->flying_count == 0);
+    for (int q = 0; q < MODEL_QUEUES; q++) {
+        assert(model->queues[q].purging == 0 && model->queues[q].leaks == 0);
+        crash_entity(&model->queues[q].entity);
+    }
+    for (int x = 0; x < MODEL_EXCHANGES; x++) {
+        crash_entity(&model->exchanges[x].entity);
+        for (int dest = 0; dest < MODEL_DESTS; dest++)
+            for (int key = 0; key < MODEL_KEYS; key++)
+                crash_entity(&model->bindings[x][dest][key]);
+    }
+    for (uint32_t id = 1; id < model->message_count; id++)
+        for (int q = 0; q < MODEL_QUEUES; q++)
+            crash_cell(&model->messages[id], &model->messages[id].cells[q],
+                       model->queues[q].entity.durable, durable);
+}
+
+/* --- definitions --- */
+
+static void judge_entity(struct entity *entity, bool there, const char *what, const char *name)
+{
+    assertf(entity->adding == 0 && entity->removing == 0, "%s %s", what, name);
+    assertf(entity->known != PRESENT || there, "%s %s is not there", what, name);
+    assertf(entity->known != ABSENT || !there, "%s %s is there", what, name);
+    entity->known = there ? PRESENT : ABSENT;
+}
+
+static void judge_bindings(struct model *model, struct vhost *v, int source)
+{
+    struct exchange *x = vhost_find_exchange(v, slice_of_string(model->exchanges[source].name));
+    for (int dest = 0; dest < MODEL_DESTS; dest++) {
+        bool to_queue = dest < MODEL_QUEUES;
+        const char *name =
+            to_queue ? model->queues[dest].name : model->exchanges[dest - MODEL_QUEUES].name;
+        struct queue *q = to_queue ? vhost_find_queue(v, slice_of_string(name)) : NULL;
+        struct exchange *other = to_queue ? NULL : vhost_find_exchange(v, slice_of_string(name));
+        struct dest *d = q ? &q->dest : other ? &other->dest : NULL;
+        for (int key = 0; key < MODEL_KEYS; key++) {
+            struct buf args = {0};
+            model_binding_args(model, source, key, &args);
+            bool there = x && d &&
+                         exchange_find_binding(x, d, slice_of_string(model_binding_key(key)),
+                                               buf_slice(&args));
+            buf_free(&args);
+            judge_entity(&model->bindings[source][dest][key], there, "the binding to", name);
+        }
+    }
+}
+
+static void judge_definitions(struct model *model, struct vhost *v)
+{
+    for (int i = 0; i < MODEL_QUEUES; i++) {
+        struct model_queue *q = &model->queues[i];
+        judge_entity(&q->entity, vhost_find_queue(v, slice_of_string(q->name)), "queue", q->name);
+    }
+    for (int i = 1; i < MODEL_EXCHANGES; i++) {
+        struct model_exchange *x = &model->exchanges[i];
+        judge_entity(&x->entity, vhost_find_exchange(v, slice_of_string(x->name)), "exchange",
+                     x->name);
+        judge_bindings(model, v, i);
+    }
+}
+
+/* --- messages --- */
+
+struct judgement {
+    struct model *model;
+    int queue;
+    bool recovered;
+    uint32_t *last; /* by publisher: the last of its messages in this queue */
+};
+
+/* What a client has seen and could have acked comes back with the flag, after a crash, too: the
+ * mark of a delivery is on disk before the delivery leaves, or the message is not on disk either.
+ * The flag may be there for more than was seen. */
+static void judge_flag(struct judgement *j, struct cell *cell, uint32_t id, bool redelivered)
+{
+    const char *name = j->model->queues[j->queue].name;
+    assertf(redelivered || !(cell->seen || cell->marked),
+            "message %u in %s is not marked redelivered", id, name);
+    j->model->counts.flagged_unseen += redelivered && !cell->ever;
+    cell->marked |= redelivered;
+}
+
+static void judge_entry(void *arg, const struct entry *entry)
+{
+    struct judgement *j = arg;
+    struct model *model = j->model;
+    const char *name = model->queues[j->queue].name;
+    uint32_t id = model_read_body(model, message_body(entry->message));
+    struct model_message *m = &model->messages[id];
+    struct cell *cell = &m->cells[j->queue];
+    assertf(m->may >> j->queue & 1, "message %u is in %s, where it never went", id, name);
+    assertf(!cell->there, "message %u is in %s twice", id, name);
+    assertf(cell->state < CELL_SETTLING, "message %u is in %s, but is in state %u", id, name,
+            cell->state);
+    assertf(entry->message->persistent == m->persistent, "message %u in %s", id, name);
+    assert(m->publisher < PUBLISHERS_MAX);
+    assertf(j->last[m->publisher] < id, "in %s message %u comes after %u", name, id,
+            j->last[m->publisher]);
+    j->last[m->publisher] = id;
+    cell->there = true;
+    judge_flag(j, cell, id, entry->redelivered);
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+    const struct entry *one = a, *other = b;
+    return (one->sequence > other->sequence) - (one->sequence < other->sequence);
+}
+
+/* All waiting entries in the order in which they would go out. */
+static void each_entry(const struct queue *q, void (*each)(void *arg, const struct entry *entry),
+                       void *arg)
+{
+    size_t count = queue_ready(q), at = 0;
+    struct entry *all = mem_alloc((count + 1) * sizeof(*all));
+    for (size_t i = 0; i < q->order.fresh.size; i++)
+        all[at++] = *entry_ring_at(&q->order.fresh, i);
+    for (size_t i = 0; i < q->order.returned_size; i++)
+        all[at++] = q->order.returned[i];
+    assert(at == count && q->unacked == 0);
+    qsort(all, count, sizeof(*all), by_sequence);
+    for (size_t i = 0; i < count; i++)
+        each(arg, &all[i]);
+    mem_free(all);
+}
+
+static void judge_queue(struct judgement *j, struct vhost *v)
+{
+    struct model *model = j->model;
+    struct model_queue *mq = &model->queues[j->queue];
+    struct queue *q = vhost_find_queue(v, slice_of_string(mq->name));
+    memset(j->last, 0, PUBLISHERS_MAX * sizeof(*j->last));
+    for (uint32_t id = 1; id < model->message_count; id++)
+        model->messages[id].cells[j->queue].there = false;
+    if (q)
+        each_entry(q, judge_entry, j);
+    for (uint32_t id = 1; id < model->message_count; id++) {
+        struct cell *cell = &model->messages[id].cells[j->queue];
+        assertf(cell->there || cell->state != CELL_MUST, "message %u is not in %s", id, mq->name);
+        model->counts.musts += cell->state == CELL_MUST;
+        model->counts.checked++;
+        cell->state = cell->there ? CELL_MUST : CELL_GONE;
+        cell->batch = 0;
+        if (j->recovered)
+            cell->seen = false;
+    }
+}
+
+/* Nothing but the end of the server can have taken the message from the queue. */
+static bool is_witness(const struct model *model, const struct model_message *m, int queue)
+{
+    const struct model_queue *q = &model->queues[queue];
+    return m->persistent && q->entity.durable && (m->must >> queue & 1) && q->cleared < m->stamp &&
+           !m->cells[queue].ever;
+}
+
+/* A transaction is in all queues that it certainly reached, or in none. Its messages have
+ * consecutive ids, or nearly. */
+static void judge_groups(const struct model *model)
+{
+    uint32_t group = 0, there = 0, missing = 0;
+    for (uint32_t id = 1; id < model->message_count; id++) {
+        const struct model_message *m = &model->messages[id];
+        if (!m->group)
+            continue;
+        if (m->group != group)
+            group = m->group, there = missing = 0;
+        for (int q = 0; q < MODEL_QUEUES; q++) {
+            there += is_witness(model, m, q) && m->cells[q].there;
+            missing += is_witness(model, m, q) && !m->cells[q].there;
+        }
+        assertf(!there || !missing, "transaction %u is there in part: message %u", group, id);
+    }
+}
+
+void model_check_memory(struct model *model, bool recovered)
+{
+    struct vhost *v = server_find_vhost(&model->world->server, SLICE("/"));
+    assert(v && model->flying_count == 0);
+    struct judgement j = {.model = model, .recovered = recovered};
+    j.last = mem_alloc(PUBLISHERS_MAX * sizeof(*j.last));
+    judge_definitions(model, v);
+    for (j.queue = 0; j.queue < MODEL_QUEUES; j.queue++)
+        judge_queue(&j, v);
+    if (recovered)
+        judge_groups(model);
+    mem_free(j.last);
+}

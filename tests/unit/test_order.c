@@ -1,0 +1,166 @@
+/* test_order.c - the order of a queue's entries against a sorted array of sequences (SEED). */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rand.h"
+#include "queue/order.h"
+
+enum { STEPS = 200000, WAITING_MAX = 3000 };
+
+static struct rand seeded(void)
+{
+    const char *text = getenv("SEED");
+    struct rand secure = rand_secure();
+    uint64_t seed = text ? strtoull(text, NULL, 0) : rand_u64(&secure);
+    printf("SEED=%llu\n", (unsigned long long)seed);
+    fflush(stdout);
+    return rand_seeded(seed);
+}
+
+static struct entry numbered(uint64_t sequence)
+{
+    return (struct entry){.sequence = sequence};
+}
+
+/* What waits, ascending. */
+struct model {
+    uint64_t at[WAITING_MAX];
+    size_t size;
+};
+
+static void model_add(struct model *model, uint64_t sequence)
+{
+    size_t i = model->size++;
+    for (; i > 0 && model->at[i - 1] > sequence; i--)
+        model->at[i] = model->at[i - 1];
+    model->at[i] = sequence;
+}
+
+static uint64_t model_take(struct model *model)
+{
+    uint64_t first = model->at[0];
+    memmove(model->at, model->at + 1, --model->size * sizeof(*model->at));
+    return first;
+}
+
+static void compare(const struct order *order, const struct model *model)
+{
+    struct entry *first = order_first(order);
+    ck_assert_uint_eq(order_size(order), model->size);
+    if (model->size == 0)
+        ck_assert_ptr_null(first);
+    else
+        ck_assert_uint_eq(first->sequence, model->at[0]);
+}
+
+/* Pushes, takes and returns with changing weights: from empty to full, from few to mostly returned. */
+START_TEST(test_against_sorted_array)
+{
+    static struct model model;
+    static struct entry taken[WAITING_MAX];
+    size_t taken_size = 0;
+    uint64_t next = 1;
+    struct rand rand = seeded();
+    struct order order = {0};
+    uint64_t weights[3] = {1, 1, 1};
+    for (unsigned step = 0; step < STEPS; step++) {
+        if (step % 5000 == 0)
+            for (int i = 0; i < 3; i++)
+                weights[i] = 1 + rand_below(&rand, 8);
+        uint64_t choice = rand_below(&rand, weights[0] + weights[1] + weights[2]);
+        if (choice < weights[0] && model.size + taken_size < WAITING_MAX) {
+            model_add(&model, next);
+            order_push(&order, numbered(next++));
+        } else if (choice < weights[0] + weights[1] && model.size > 0) {
+            struct entry entry = order_take(&order);
+            ck_assert_uint_eq(entry.sequence, model_take(&model));
+            if (rand_below(&rand, 3))
+                taken[taken_size++] = entry;
+        } else if (taken_size > 0) {
+            size_t i = rand_below(&rand, taken_size);
+            model_add(&model, taken[i].sequence);
+            order_return(&order, taken[i]);
+            taken[i] = taken[--taken_size];
+        }
+        compare(&order, &model);
+    }
+    while (model.size) {
+        ck_assert_uint_eq(order_take(&order).sequence, model_take(&model));
+        compare(&order, &model);
+    }
+    order_free(&order);
+}
+END_TEST
+
+/* Entries are moved whole: the flags come back with them. */
+START_TEST(test_keeps_the_entry)
+{
+    struct order order = {0};
+    order_push(&order, (struct entry){.sequence = 1, .journalled = true});
+    order_push(&order, (struct entry){.sequence = 2});
+    struct entry first = order_take(&order);
+    ck_assert(first.journalled && !first.redelivered);
+    first.redelivered = true;
+    order_return(&order, first);
+    ck_assert_uint_eq(order_size(&order), 2);
+    struct entry again = order_take(&order), second = order_take(&order);
+    ck_assert(again.journalled && again.redelivered);
+    ck_assert_uint_eq(second.sequence, 2);
+    ck_assert(!second.journalled && !second.redelivered);
+    order_free(&order);
+}
+END_TEST
+
+/* A large requeue, in the worst order, and its memory afterwards. */
+START_TEST(test_returns_many_backwards)
+{
+    enum { MANY = 500000 };
+    struct order order = {0};
+    for (uint64_t i = 1; i <= MANY; i++)
+        order_push(&order, numbered(i));
+    for (uint64_t i = 1; i <= MANY; i++)
+        ck_assert_uint_eq(order_take(&order).sequence, i);
+    ck_assert_ptr_null(order.fresh.slots);
+    order_push(&order, numbered(MANY + 1));
+    for (uint64_t i = MANY; i > 0; i--)
+        order_return(&order, numbered(i));
+    for (uint64_t i = 1; i <= MANY + 1; i++)
+        ck_assert_uint_eq(order_take(&order).sequence, i);
+    ck_assert_ptr_null(order.returned);
+    ck_assert_uint_eq(order.returned_capacity, 0);
+    order_free(&order);
+}
+END_TEST
+
+START_TEST(test_take_from_empty)
+{
+    struct order order = {0};
+    order_take(&order);
+}
+END_TEST
+
+START_TEST(test_free_with_entries)
+{
+    struct order order = {0};
+    order_return(&order, numbered(1));
+    order_free(&order);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("order");
+    TCase *tcase = tcase_create("order");
+    tcase_add_test(tcase, test_against_sorted_array);
+    tcase_add_test(tcase, test_keeps_the_entry);
+    tcase_add_test(tcase, test_returns_many_backwards);
+    tcase_add_test_raise_signal(tcase, test_take_from_empty, 6);
+    tcase_add_test_raise_signal(tcase, test_free_with_entries, 6);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
