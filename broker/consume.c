@@ -140,8 +140,8 @@ void consume_credit(struct channel *ch, struct consumer *c)
     consume_grant(ch);
 }
 
-/* One consumer a free slot, so that an ack costs the same however many wait. Whether it takes the slot is known only
- * when its queue was served: what is left over then is offered to the next, by deliver_ready. */
+/* One consumer a free slot, so that an ack costs the same however many wait. Whether it takes the slot is
+ * known only when its queue was served: what is left over then is offered to the next, by deliver_ready. */
 void consume_grant(struct channel *ch)
 {
     uint32_t used = ch->consumer_unacked;

@@ -1,5 +1,5 @@
-/* submit.c - a complete message: may it be published, where does it go, and what becomes of it (semantics 1.3, 2.1).
- * It is journalled once, however many durable queues it reaches, and pushed to each. */
+/* submit.c - a complete message: may it be published, where does it go, and what becomes of it
+ * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
 #include "broker/submit.h"

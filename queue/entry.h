@@ -1,5 +1,5 @@
-/* entry.h - a message's place in one queue: 24 bytes, moved by value between its homes (invariant I1: a queue's
- * order, a channel's unacked, the graveyard: exactly one of them). */
+/* entry.h - a message's place in one queue: 24 bytes, moved by value between its homes (invariant I1: a
+ * queue's order, a channel's unacked, the graveyard: exactly one of them). */
 #ifndef QUEUE_ENTRY_H
 #define QUEUE_ENTRY_H
 

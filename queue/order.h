@@ -1,9 +1,9 @@
 /* order.h - the waiting entries of a queue, first in first out, with requeued ones back in their place.
  *
- * New entries go to the end of a ring. Requeued ones go to a heap by sequence; the next entry is the smaller
- * of the ring's first and the heap's first. So a requeue costs O(log requeued), wherever it belongs.
- * A long queue has a backlog: behind the ring come pages on disk, and behind these the newest entries in a ring of
- * their own. While it has none, nothing is different. */
+ * New entries go to the end of a ring. Requeued ones go to a heap by sequence; the next entry is the
+ * smaller of the ring's first and the heap's first. So a requeue costs O(log requeued), wherever it
+ * belongs. A long queue has a backlog: behind the ring come pages on disk, and behind these the newest
+ * entries in a ring of their own. While it has none, nothing is different. */
 #ifndef QUEUE_ORDER_H
 #define QUEUE_ORDER_H
 
@@ -39,6 +39,17 @@ static inline size_t order_size(const struct order *order)
     size_t size = order->fresh.size + order->returned_size;
     return order->backlog ? size + order->backlog->paged + order->backlog->tail.size : size;
 }
+
+/* When and how queues go to disk: see paging.h. */
+struct paging {
+    struct list resident;      /* order.resident of queues that hold more than a few messages in memory */
+    struct list wanting;       /* order.wanting of queues whose next page is to be read */
+    uint32_t resident_max;     /* messages that a queue keeps in memory */
+    uint32_t resident_min;     /* so few are left alone however little memory there is */
+    uint32_t page_bytes;       /* of a page, about */
+    uint64_t resident_bytes;   /* of bodies, that a queue keeps in memory */
+    uint64_t memory_max;       /* for messages of all queues */
+};
 
 /* The entry's sequence must be greater than all that came before. */
 static inline void order_push(struct order *order, struct entry entry)

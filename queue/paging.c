@@ -1,9 +1,10 @@
 /* paging.c - long queues go to disk, page by page.
  *
- * What is paged is a run of sequences without a hole, from the front of the tail: so a page is a range. A message leaves
- * memory, and the journal may forget it, as soon as its page is in the open batch: the store writes pages before the
- * journal's next words.
- * Failure modes: a page that cannot be read is named in the log by the store, and its messages are gone from the queue. */
+ * What is paged is a run of sequences without a hole, from the front of the tail: so a page is a range. A
+ * message leaves memory, and the journal may forget it, as soon as its page is in the open batch: the
+ * store writes pages before the journal's next words.
+ * Failure modes: a page that cannot be read is named in the log by the store, and its messages are gone
+ * from the queue. */
 #include "queue/paging.h"
 
 #include <errno.h>
@@ -64,9 +65,11 @@ void paging_drop(struct queue_home *home, struct entry *entry)
 static struct page_record record_of(const struct entry *entry)
 {
     const struct message *m = entry->message;
-    uint8_t flags = (uint8_t)((m->persistent ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
-                              (entry->redelivered ? PAGE_REDELIVERED : 0));
-    return (struct page_record){flags, message_exchange(m), message_key(m), message_props(m), message_body(m)};
+    uint8_t flags =
+        (uint8_t)((m->persistent ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
+                  (entry->redelivered ? PAGE_REDELIVERED : 0));
+    return (struct page_record){flags, message_exchange(m), message_key(m), message_props(m),
+                                message_body(m)};
 }
 
 /* How many entries at the front of the tail make the next page, and their size. */
@@ -124,7 +127,8 @@ static void split(struct queue *q, size_t kept_max)
         order_split(&q->order, kept);
 }
 
-/* What consumers are about to take is not written; with a drop-head limit, what they leave of it is dropped rather. */
+/* What consumers are about to take is not written; with a drop-head limit, what they leave of it is
+ * dropped rather. */
 static bool may_write(const struct queue *q)
 {
     bool to_be_dropped = q->limit.overflow == LIMIT_DROP_HEAD && list_linked(&q->ready_link);
@@ -184,7 +188,8 @@ void paging_squeeze(struct queue_home *home)
 {
     struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (memory_used(home->pool) <= home->paging.memory_max || store_pending_bytes(home->store) >= PENDING_MAX)
+        if (memory_used(home->pool) <= home->paging.memory_max ||
+            store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct queue *q = container_of(list_pop_front(resident), struct queue, order.resident);
         if (order_resident(&q->order) <= home->paging.resident_min)
@@ -205,7 +210,8 @@ static bool wants(const struct queue *q)
         return false;
     if (backlog->awaited)
         return true;
-    return !list_empty(&q->rotation) && q->order.fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
+    return !list_empty(&q->rotation) &&
+           q->order.fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
 }
 
 void paging_want(struct queue *q)
@@ -259,14 +265,15 @@ static uint64_t unpack(struct queue *q, struct page *page, struct slice bytes)
         bool persistent = record.flags & PAGE_PERSISTENT;
         if (page->recovered && (!persistent || page_is_acked(page, sequence)))
             continue;
-        struct message *m = message_new(q->home->pool, record.exchange, record.key, record.props, record.body.len);
+        struct message *m =
+            message_new(q->home->pool, record.exchange, record.key, record.props, record.body.len);
         if (record.body.len)
             memcpy(message_body_at(m), record.body.at, record.body.len);
         m->persistent = persistent;
         m->has_headers = record.flags & PAGE_HAS_HEADERS;
         bool redelivered = record.flags & PAGE_REDELIVERED || sequence <= delivered;
-        entry_ring_push_back(&q->order.fresh,
-                             (struct entry){m, sequence, redelivered, persistent && page->stored, page->slot});
+        entry_ring_push_back(&q->order.fresh, (struct entry){m, sequence, redelivered,
+                                                             persistent && page->stored, page->slot});
         body_bytes += record.body.len;
         live++;
     }

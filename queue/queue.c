@@ -243,7 +243,8 @@ static bool mark_covers(const struct delivery_mark *mark, const struct entry *en
     return entry->sequence <= mark->sequence && entry->message->batch <= mark->batch;
 }
 
-/* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries shall not wait. */
+/* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries
+ * shall not wait. */
 static bool mark_is_due(const struct queue *q, const struct entry *entry, uint64_t open_batch)
 {
     const struct delivery_marks *marks = &q->marks;

@@ -1,8 +1,9 @@
 /* unacked.h - what a channel was handed and has not settled, by delivery tag.
  *
- * Tags rise by one (invariant I7), so an item is found by arithmetic: chunks of 32 tags, a directory of chunk
- * pointers, and a list of the chunks that still hold something. Taking one item is O(1); taking all up to a
- * tag visits only chunks that hold items; one tag that is never acked pins one chunk and 8 bytes per 32 tags. */
+ * Tags rise by one (invariant I7), so an item is found by arithmetic: chunks of 32 tags, a directory of
+ * chunk pointers, and a list of the chunks that still hold something. Taking one item is O(1); taking all
+ * up to a tag visits only chunks that hold items; one tag that is never acked pins one chunk and 8 bytes
+ * per 32 tags. */
 #ifndef QUEUE_UNACKED_H
 #define QUEUE_UNACKED_H
 

@@ -86,7 +86,8 @@ void batch_message(struct batch *batch, const struct stored_message *m, bool mov
     assert(m->exchange.len <= UINT16_MAX && m->key.len <= UINT16_MAX && m->target_count > 0);
     uint8_t *record = room(batch, size), *at = record + MESSAGE_HEADER_BYTES;
     format_put_u32(record + RECORD_SIZE, (uint32_t)size);
-    format_put_u32(record + RECORD_TYPE, (moved ? RECORD_MOVED : RECORD_MESSAGE) | (uint32_t)m->exchange.len << 16);
+    format_put_u32(record + RECORD_TYPE,
+                   (moved ? RECORD_MOVED : RECORD_MESSAGE) | (uint32_t)m->exchange.len << 16);
     format_put_u32(record + MESSAGE_KEY_LEN, (uint32_t)m->key.len);
     format_put_u32(record + MESSAGE_PROPS_LEN, (uint32_t)m->props.len);
     format_put_u32(record + MESSAGE_TARGETS, (uint32_t)m->target_count);

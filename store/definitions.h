@@ -33,13 +33,14 @@ int definitions_load(struct definitions *definitions, const struct recovery_sink
                      size_t error_size) __attribute__((warn_unused_result));
 
 /* Calls `each` with every row of the directory of pages, by queue and sequence. */
-int definitions_load_pages(struct definitions *definitions, void (*each)(void *arg, const struct page_row *row),
-                           void *arg, char *error, size_t error_size) __attribute__((warn_unused_result));
+int definitions_load_pages(struct definitions *definitions,
+                           void (*each)(void *arg, const struct page_row *row), void *arg, char *error,
+                           size_t error_size) __attribute__((warn_unused_result));
 
 /* Appends a change; all bytes are copied. */
 void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine);
-/* Does the changes, and those of the directory of pages, in order in one transaction; on disk when it returns 0, else
- * -errno. */
+/* Does the changes, and those of the directory of pages, in order in one transaction; on disk when it
+ * returns 0, else -errno. */
 int definitions_apply(struct definitions *definitions, struct slice changes, struct slice pages)
     __attribute__((warn_unused_result));
 

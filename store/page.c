@@ -63,7 +63,8 @@ void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_
     format_put_u64(page + PAGE_CHECKSUM, checksum(page, draft->size, id));
 }
 
-/* True when the lengths in the records add up: a checksum that holds says only that they are what was written. */
+/* True when the lengths in the records add up: a checksum that holds says only that they are what was
+ * written. */
 static bool records_fit(struct slice bytes)
 {
     const uint8_t *at = bytes.at + PAGE_HEADER_BYTES;

@@ -1,8 +1,8 @@
 /* page_disk.c - page files as the disk thread sees them.
  *
  * Owner: the disk thread (the caller of store_sync_now when there is none).
- * Pages are appended; a file is written by one process only. What is moved is copied as it is, damaged or not: whoever
- * reads it tells.
+ * Pages are appended; a file is written by one process only. What is moved is copied as it is, damaged or
+ * not: whoever reads it tells.
  * Failure modes: every failed call is passed up; the caller ends the process. */
 #include "store/page_disk.h"
 

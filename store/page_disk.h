@@ -1,4 +1,5 @@
-/* page_disk.h - page files as the disk thread sees them: writes a batch's pages, moves others, makes them durable. */
+/* page_disk.h - page files as the disk thread sees them: writes a batch's pages, moves others, makes them
+ * durable. */
 #ifndef STORE_PAGE_DISK_H
 #define STORE_PAGE_DISK_H
 

@@ -1,7 +1,7 @@
 /* page_loader.c - the thread that reads pages back.
  *
- * Owner: the store's pages. A load is the thread's from page_loader_ask until page_loader_take; only its owner field
- * stays the loop's. Failure modes: are told in the load. */
+ * Owner: the store's pages. A load is the thread's from page_loader_ask until page_loader_take; only its
+ * owner field stays the loop's. Failure modes: are told in the load. */
 #include "store/page_loader.h"
 
 #include <errno.h>

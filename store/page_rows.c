@@ -76,8 +76,8 @@ static void bind(sqlite3_stmt *statement, int i, uint64_t number)
 
 static void bind_bitmap(sqlite3_stmt *statement, int i, const struct page_row *row)
 {
-    int code = sqlite3_bind_blob64(statement, i, row->acked_size ? row->acked : (const void *)"", row->acked_size,
-                                   SQLITE_STATIC);
+    int code = sqlite3_bind_blob64(statement, i, row->acked_size ? row->acked : (const void *)"",
+                                   row->acked_size, SQLITE_STATIC);
     assertf(code == SQLITE_OK, "SQLite code %d", code);
 }
 
@@ -89,8 +89,9 @@ static int run(sqlite3_stmt *statement)
 
 static int put(struct page_rows *rows, const struct page_row *row)
 {
-    int code = prepare(rows, &rows->put,
-                       "INSERT INTO page (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+    int code =
+        prepare(rows, &rows->put,
+                "INSERT INTO page (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
     if (code != SQLITE_OK)
         return code;
     const uint64_t numbers[] = {row->id,   row->queue_id, row->first, row->count,    row->persistent,

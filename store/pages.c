@@ -1,9 +1,10 @@
 /* pages.c - the second tier as the loop sees it.
  *
  * Owner: the store. Page files are appended to by one process only: a new one begins a new file.
- * Invariants: a file's live = the bytes of the pages that are in it or on their way into it; a page with a row is in
- * `dirty` exactly while something acked or delivered is told by the journal only.
- * Order within a batch: page files, rows, journal. So the journal may give up a message in the batch that pages it. */
+ * Invariants: a file's live = the bytes of the pages that are in it or on their way into it; a page with a
+ * row is in `dirty` exactly while something acked or delivered is told by the journal only.
+ * Order within a batch: page files, rows, journal. So the journal may give up a message in the batch that
+ * pages it. */
 #include "store/pages.h"
 
 #include <errno.h>
@@ -149,7 +150,8 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
     page_begin(draft, page_work_room(&pages->open->pages, size), size);
 }
 
-uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first, bool stored)
+uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
+                     bool stored)
 {
     struct page *page = mem_zalloc(sizeof *page);
     page->id = pages->id_next++;
@@ -268,11 +270,11 @@ static void tell_failure(struct pages *pages, const struct page_load *load)
         return;
     const struct page *page = pages_at(pages, load->slot);
     if (load->failed == -EILSEQ)
-        snprintf(text, sizeof text, "%s: damaged at offset %u: a page of %u messages is lost", path, load->offset,
-                 page->live);
+        snprintf(text, sizeof text, "%s: damaged at offset %u: a page of %u messages is lost", path,
+                 load->offset, page->live);
     else
-        snprintf(text, sizeof text, "%s: cannot read a page of %u messages at offset %u: %s", path, page->live,
-                 load->offset, strerror(-load->failed));
+        snprintf(text, sizeof text, "%s: cannot read a page of %u messages at offset %u: %s", path,
+                 page->live, load->offset, strerror(-load->failed));
     pages->options->note(pages->options->note_arg, STORE_NOTE_ERROR, text);
 }
 

@@ -1,8 +1,10 @@
-/* pages.h - the store's second tier: pages of queues' backlogs in page files, and how much of each is still needed.
- * The loop's view: pages are put into the open batch and are on disk when it is; they are read back by a thread.
+/* pages.h - the store's second tier: pages of queues' backlogs in page files, and how much of each is
+ * still needed. The loop's view: pages are put into the open batch and are on disk when it is; they are
+ * read back by a thread.
  *
- * The store does not know queues: a page is a run of (queue id, sequence), all of them there when it is written. Its
- * owner says which are acked; when none is left the page dies, and its file with its last page. */
+ * The store does not know queues: a page is a run of (queue id, sequence), all of them there when it is
+ * written. Its owner says which are acked; when none is left the page dies, and its file with its last
+ * page. */
 #ifndef STORE_PAGES_H
 #define STORE_PAGES_H
 
@@ -76,7 +78,8 @@ static inline struct page *pages_at(const struct pages *pages, uint32_t slot)
 void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_bytes);
 /* Puts the page into the open batch. `stored`: it must survive a restart. Returns its slot,
  * which stays until the page dies. */
-uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first, bool stored);
+uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
+                     bool stored);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
 void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled);
 /* Its messages up to this sequence may have been delivered, says the open batch. */
@@ -121,8 +124,8 @@ uint64_t pages_needed_batch(const struct pages *pages);
 /* The batch is on disk. */
 void pages_settled(struct pages *pages, struct batch *batch);
 
-/* Recovery: a file that was found in the directory, then a row as it was found, then what the journal says was acked and
- * delivered, then the end: what is dead goes with the first batch. */
+/* Recovery: a file that was found in the directory, then a row as it was found, then what the journal says
+ * was acked and delivered, then the end: what is dead goes with the first batch. */
 void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes);
 struct page *pages_restore(struct pages *pages, const struct page_row *row);
 void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last);

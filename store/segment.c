@@ -24,8 +24,11 @@ enum {
 void segments_init(struct segments *segments, size_t segment_bytes)
 {
     assert(segment_bytes >= 2 * FORMAT_BLOCK && segment_bytes % FORMAT_BLOCK == 0);
-    *segments = (struct segments){
-        .segment_bytes = segment_bytes, .epoch_next = 1, .slot_next = 1, .needed = UINT64_MAX, .rand = rand_secure()};
+    *segments = (struct segments){.segment_bytes = segment_bytes,
+                                  .epoch_next = 1,
+                                  .slot_next = 1,
+                                  .needed = UINT64_MAX,
+                                  .rand = rand_secure()};
 }
 
 static void free_ring(struct segment_ring *ring)

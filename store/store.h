@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "store/definition.h"
 #include "store/io.h"
 
 struct store;
@@ -38,27 +39,6 @@ struct store_options {
  * for the user (which file, which offset, who holds the lock) to `error`. Nothing is read yet. */
 int store_open(struct store **store, const struct store_options *options, char *error,
                size_t error_size) __attribute__((warn_unused_result));
-
-/* Definitions. One struct for all kinds; what identifies a row is named first. Slices are borrowed. */
-enum definition_kind {
-    DEFINITION_VHOST,      /* name */
-    DEFINITION_USER,       /* name; password_hash, tags */
-    DEFINITION_PERMISSION, /* name (user), vhost; configure, write, read */
-    DEFINITION_EXCHANGE,   /* vhost, name; type, auto_delete, internal, args */
-    DEFINITION_QUEUE,      /* id; vhost, name, auto_delete, args */
-    DEFINITION_BINDING,    /* vhost, source, to_queue, name (destination), key, args */
-};
-
-struct definition {
-    enum definition_kind kind;
-    struct slice vhost, name;
-    struct slice type, args; /* args: table fields as on the wire */
-    struct slice source, key;
-    struct slice password_hash, tags;
-    struct slice configure, write, read;
-    uint64_t id;
-    bool auto_delete, internal, to_queue;
-};
 
 /* Inserts or replaces. */
 void store_define(struct store *store, const struct definition *definition);

@@ -1,7 +1,8 @@
-/* model_paging.c - queues that go to disk, against a naive list: random pushes, gets, acks, requeues, purges and deletions
- * with tiny pages on a fake disk whose plug is pulled at random calls. What comes out of a queue must be what went in, in
- * order; after a crash nothing confirmed is missing and nothing acked on disk comes back.
- * SEED=n runs one round with that seed; otherwise ROUNDS (40) rounds from a random one. */
+/* model_paging.c - queues that go to disk, against a naive list: random pushes, gets, acks, requeues,
+ * purges and deletions with tiny pages on a fake disk whose plug is pulled at random calls. What comes out
+ * of a queue must be what went in, in order; after a crash nothing confirmed is missing and nothing acked
+ * on disk comes back. SEED=n runs one round with that seed; otherwise ROUNDS (40) rounds from a random
+ * one. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -53,7 +54,8 @@ struct model {
     size_t taken_count;
     struct rand rand;
     uint64_t id_next, handed;
-    struct buf unwanted; /* batches of messages of queues that were deleted, to be released after the recovery */
+    struct buf
+        unwanted; /* batches of messages of queues that were deleted, to be released after the recovery */
     unsigned crashes, paged, loaded, moved;
     char error[512];
 };
@@ -68,8 +70,10 @@ static uint64_t below(struct model *m, uint64_t bound)
 static struct definition definition_of(const struct line *line)
 {
     static const char *const names[QUEUES] = {"a", "b", "c", "d"};
-    return (struct definition){
-        .kind = DEFINITION_QUEUE, .id = line->id, .vhost = SLICE("/"), .name = slice_of_string(names[line->id % QUEUES])};
+    return (struct definition){.kind = DEFINITION_QUEUE,
+                               .id = line->id,
+                               .vhost = SLICE("/"),
+                               .name = slice_of_string(names[line->id % QUEUES])};
 }
 
 static void make_queue(struct model *m, struct line *line)
@@ -98,8 +102,8 @@ static struct item *find(struct line *line, uint64_t sequence)
         else
             high = middle;
     }
-    assertf(low < line->count && line->items[low].sequence == sequence, "no message %" PRIu64 " was published",
-            sequence);
+    assertf(low < line->count && line->items[low].sequence == sequence,
+            "no message %" PRIu64 " was published", sequence);
     return &line->items[low];
 }
 
@@ -113,7 +117,8 @@ static void fill(struct message *msg, uint64_t queue_id, uint64_t sequence)
 static void check_body(const struct message *msg, const struct line *line, const struct item *item)
 {
     struct slice body = message_body(msg);
-    assert(body.len == item->body_size && slice_is(message_key(msg), "key") && msg->persistent == item->persistent);
+    assert(body.len == item->body_size && slice_is(message_key(msg), "key") &&
+           msg->persistent == item->persistent);
     for (size_t i = 0; i < body.len; i++)
         assert(body.at[i] == (uint8_t)(line->id * 7 + item->sequence * 13 + i));
 }
@@ -131,8 +136,9 @@ static void push(struct model *m, struct line *line)
     item.published = store_open_batch(m->store);
     if (journalled) {
         struct stored_target target = {line->id, sequence};
-        msg->batch = store_message(m->store, &(struct stored_message){&target, 1, message_exchange(msg), message_key(msg),
-                                                                      message_props(msg), message_body(msg)});
+        msg->batch = store_message(m->store, &(struct stored_message){&target, 1, message_exchange(msg),
+                                                                      message_key(msg), message_props(msg),
+                                                                      message_body(msg)});
         msg->journal_refs = 1;
     }
     queue_push(q, msg, journalled);
@@ -163,15 +169,16 @@ static bool take(struct model *m, struct line *line, bool no_ack)
         return false;
     struct item *item = find(line, entry.sequence);
     for (size_t i = line->first; &line->items[i] < item; i++) {
-        assertf(line->items[i].state != READY, "message %" PRIu64 " came before %" PRIu64 " of queue %" PRIu64,
-                entry.sequence, line->items[i].sequence, line->id);
+        assertf(line->items[i].state != READY,
+                "message %" PRIu64 " came before %" PRIu64 " of queue %" PRIu64, entry.sequence,
+                line->items[i].sequence, line->id);
         if (line->items[i].state == MAYBE)
             line->items[i].state = GONE, line->items[i].settled = 0;
     }
     while (line->first < line->count && line->items[line->first].state == GONE)
         line->first++;
-    assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " came again: %d", entry.sequence,
-            (int)item->state);
+    assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " came again: %d",
+            entry.sequence, (int)item->state);
     check_body(entry.message, line, item);
     m->loaded += entry.page != 0;
     if (no_ack) {
@@ -241,7 +248,8 @@ static void check_counts(struct model *m, const struct line *line)
         maybe += line->items[i].state == MAYBE;
     }
     size_t found = queue_ready(line->queue);
-    assertf(found >= ready && found <= ready + maybe, "%zu wait, %zu to %zu should", found, ready, ready + maybe);
+    assertf(found >= ready && found <= ready + maybe, "%zu wait, %zu to %zu should", found, ready,
+            ready + maybe);
     queue_check(line->queue);
     (void)m;
 }
@@ -267,7 +275,8 @@ static struct queue *queue_of(struct model *m, uint64_t id)
 static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
 {
     struct model *m = arg;
-    struct message *msg = message_new(&m->pool, stored->exchange, stored->key, stored->props, stored->body.len);
+    struct message *msg =
+        message_new(&m->pool, stored->exchange, stored->key, stored->props, stored->body.len);
     memcpy(message_body_at(msg), stored->body.at, stored->body.len);
     msg->persistent = true;
     msg->batch = batch;
@@ -497,7 +506,8 @@ static void drain(struct model *m)
     struct store_stats stats;
     store_stats(m->store, &stats);
     assertf(stats.pages == 0 && stats.page_live_bytes == 0, "%u pages are left", stats.pages);
-    assertf(stats.page_bytes <= 4 * SEGMENT_BYTES, "%" PRIu64 " bytes of page files are left", stats.page_bytes);
+    assertf(stats.page_bytes <= 4 * SEGMENT_BYTES, "%" PRIu64 " bytes of page files are left",
+            stats.page_bytes);
 }
 
 static void run_round(uint64_t seed)
@@ -513,7 +523,8 @@ static void run_round(uint64_t seed)
     for (int i = 0; i < STEPS; i++)
         step(m);
     drain(m);
-    printf("seed %" PRIu64 ": %u crashes, %u messages read back, %u moves\n", seed, m->crashes, m->loaded, m->moved);
+    printf("seed %" PRIu64 ": %u crashes, %u messages read back, %u moves\n", seed, m->crashes, m->loaded,
+           m->moved);
     assert(m->paged > 0 && m->loaded > 0);
     m->home.store = NULL;
     store_close(&m->store);
