@@ -14,6 +14,7 @@ enum {
     HEAD_KEPT_PRESSED = 8,                  /* so when memory is short */
     RESIDENT_PAGES = 32,                    /* bodies that a queue keeps in memory, in pages */
     RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
+    SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     SQUEEZE_QUEUES = 2048, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
@@ -127,12 +128,18 @@ static void split(struct queue *q, size_t kept_max)
         order_split(&q->order, kept);
 }
 
-/* What consumers are about to take is not written; with a drop-head limit, what they leave of it is
- * dropped rather. */
+/* With a drop-head limit the oldest must be at hand: a short queue stays in memory, and what consumers are about
+ * to take is not written, for what they leave of it is dropped. */
+static bool sheds(const struct queue *q)
+{
+    return q->limit.overflow == LIMIT_DROP_HEAD &&
+           (q->limit.messages_max <= SHORT_MESSAGES || q->limit.bytes_max <= SHORT_BYTES ||
+            list_linked(&q->ready_link));
+}
+
 static bool may_write(const struct queue *q)
 {
-    bool to_be_dropped = q->limit.overflow == LIMIT_DROP_HEAD && list_linked(&q->ready_link);
-    return q->home->store && !to_be_dropped && store_pending_bytes(q->home->store) < PENDING_MAX;
+    return q->home->store && !sheds(q) && store_pending_bytes(q->home->store) < PENDING_MAX;
 }
 
 /* Writes pages until at most that much is left in the tail. */
@@ -210,8 +217,8 @@ static bool wants(const struct queue *q)
         return false;
     if (backlog->awaited)
         return true;
-    return !list_empty(&q->rotation) &&
-           q->order.fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
+    bool taken = !list_empty(&q->rotation) || q->limit.overflow == LIMIT_DROP_HEAD;
+    return taken && q->order.fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
 }
 
 void paging_want(struct queue *q)

@@ -284,6 +284,11 @@ uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
     if (!entry->journalled || !q->home->store)
         return 0;
     uint64_t durable = store_durable(q->home->store);
+    if (entry->page) {
+        const struct page *page = pages_at(store_pages(q->home->store), entry->page);
+        assert(page_delivered(page) >= entry->sequence);
+        return page->progress->marked <= durable ? 0 : page->progress->marked;
+    }
     for (size_t i = 0; i < array_size(q->marks.recent); i++) {
         const struct delivery_mark *mark = &q->marks.recent[i];
         if (mark_covers(mark, entry) &&

@@ -248,6 +248,7 @@ void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
     if (progress->delivered >= sequence)
         return;
     progress->delivered = sequence;
+    progress->marked = pages->open->number;
     if (page->stored)
         make_dirty(pages, progress, pages->open->number);
 }

@@ -21,6 +21,7 @@ struct page_progress {
     struct list dirty;    /* in pages.dirty while its row does not say all of it */
     uint64_t dirty_batch; /* the first batch that its row does not know */
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
+    uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
     struct page *page;
     uint8_t acked[]; /* bit i: message first + i */
 };
