@@ -291,8 +291,9 @@ uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
     }
     for (size_t i = 0; i < array_size(q->marks.recent); i++) {
         const struct delivery_mark *mark = &q->marks.recent[i];
-        if (mark_covers(mark, entry) &&
-            (mark->batch <= durable || entry->message->batch == mark->batch))
+        /* A moved message is still where it was, too. */
+        bool together = entry->message->batch == mark->batch && !entry->message->moved;
+        if (mark_covers(mark, entry) && (mark->batch <= durable || together))
             return 0;
     }
     assert(mark_covers(&q->marks.recent[0], entry));

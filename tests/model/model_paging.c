@@ -23,10 +23,12 @@ enum state {
 
 struct item {
     uint64_t sequence, published, settled; /* in which batches */
-    uint64_t delivered; /* its mark is on disk when this batch is; 0 = never handed out */
+    uint64_t leaves; /* when handed out to be acked: the batch it had to wait for */
     size_t body_size;
     enum state state;
     bool persistent;
+    bool out;  /* handed out in this run */
+    bool seen; /* a client saw it before a crash */
 };
 
 struct line {
@@ -180,6 +182,8 @@ static bool take(struct model *m, struct line *line, bool no_ack)
     assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " came again: %d",
             entry.sequence, (int)item->state);
     check_body(entry.message, line, item);
+    assertf(entry.redelivered || !(item->seen || item->out), "message %" PRIu64 " is not flagged redelivered: page %u seen %d out %d crashes %u",
+            entry.sequence, entry.page, item->seen, item->out, m->crashes);
     m->loaded += entry.page != 0;
     if (no_ack) {
         settled(m, item);
@@ -187,7 +191,8 @@ static bool take(struct model *m, struct line *line, bool no_ack)
         return true;
     }
     item->state = TAKEN;
-    item->delivered = store_open_batch(m->store);
+    item->out = true;
+    item->leaves = queue_delivery_batch(line->queue, &entry);
     m->taken[m->taken_count++] = (struct taken){entry, line, (size_t)(item - line->items)};
     return true;
 }
@@ -355,6 +360,8 @@ static void judge(struct item *item, bool line_durable, uint64_t durable)
     } else {
         item->state = READY;
     }
+    item->seen |= item->out && item->leaves <= durable;
+    item->out = false;
     /* What was not confirmed may go with a later crash, too. */
     item->published = item->published > durable ? UINT64_MAX : 0;
 }
