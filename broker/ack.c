@@ -5,6 +5,7 @@
 
 void ack_settle(struct channel *ch, struct unacked_item *item, enum settlement how)
 {
+    flow_settle(&ch->conn->flow, item->entry.message);
     if (how == SETTLE_REQUEUE)
         queue_requeue(item->queue, &item->entry, true);
     else

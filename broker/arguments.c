@@ -8,7 +8,8 @@
 
 #define TIME_MAX_MS 315360000000 /* ten years */
 
-/* A check returns NULL, or what is wrong in a few words. `args` are all arguments, for those that need another. */
+/* A check returns NULL, or what is wrong in a few words. `args` are all arguments, for those that
+ * need another. */
 typedef const char *argument_check(const struct field *field, struct slice args);
 
 static const char *in_range(const struct field *field, int64_t min, int64_t max)

@@ -1,7 +1,9 @@
 /* channel.h - a channel: what it consumes, what it was handed, what it is publishing, what it awaits.
  *
  *   OPEN --client's close--> gone
- *   OPEN --soft error: channel.close sent--> CLOSING (all but close and close-ok is dropped) --close-ok--> gone */
+ *   OPEN --soft error: channel.close sent--> CLOSING --close-ok--> gone
+ *
+ * A CLOSING channel drops all but close and close-ok. */
 #ifndef BROKER_CHANNEL_H
 #define BROKER_CHANNEL_H
 
@@ -78,8 +80,8 @@ struct subscription {
 };
 
 struct channel *channel_new(struct connection *conn, uint16_t number);
-/* Cancels consumers and requeues what is unacked; for a soft error (`fetched_too` false) what basic.get took stays
- * until close-ok (K36). */
+/* Cancels consumers and requeues what is unacked; for a soft error (`fetched_too` false) what
+ * basic.get took stays until close-ok (K36). */
 void channel_release(struct channel *ch, bool fetched_too);
 /* Releases all and frees. */
 void channel_free(struct channel **ch);

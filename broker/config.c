@@ -72,6 +72,36 @@ static bool set_number(const struct setting *s)
     return true;
 }
 
+static bool set_amount(const struct setting *s)
+{
+    uint64_t *field = key_field(s->config, s->key);
+    assert(s->key->size == sizeof(*field));
+    if (strcmp(s->value, "none") == 0)
+        *field = CONFIG_NONE;
+    else if (!value_amount(s->value, field))
+        return refuse(s, "expected bytes (KB, MB, GB, TB or KiB, MiB, GiB, TiB may follow the number) "
+                         "or none");
+    return true;
+}
+
+/* As in RabbitMQ an absolute limit counts more than a relative one; but not when it is only the default. */
+static bool set_fraction(const struct setting *s)
+{
+    uint64_t *field = key_field(s->config, s->key), ppm;
+    assert(s->key->size == sizeof(*field));
+    if (strcmp(s->value, "none") == 0) {
+        *field = CONFIG_NONE;
+        return true;
+    }
+    if (!value_fraction(s->value, &ppm) || ppm > s->key->max * 1000000)
+        return refuse(s, "expected a number from 0 to %" PRIu64 " such as 0.5, or none", s->key->max);
+    *field = ppm;
+    const struct key *absolute = key_absolute(s->key);
+    if (!(s->config->raw.given & key_bit(absolute)))
+        *(uint64_t *)key_field(s->config, absolute) = CONFIG_NONE;
+    return true;
+}
+
 static bool set_flag(const struct setting *s)
 {
     if (!value_flag(s->value, key_field(s->config, s->key)))
@@ -221,6 +251,7 @@ static bool set_value(const struct setting *s)
 {
     static bool (*const setters[])(const struct setting *s) = {
         [KEY_NUMBER] = set_number,       [KEY_SIZE] = set_number,
+        [KEY_AMOUNT] = set_amount,       [KEY_FRACTION] = set_fraction,
         [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
         [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
         [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,

@@ -28,6 +28,16 @@ struct config_raw {
     char log_dir[CONFIG_TEXT_MAX * 2], log_name[CONFIG_TEXT_MAX * 2];
 };
 
+/* What is not set: an amount or a fraction that was given as "none". */
+#define CONFIG_NONE UINT64_MAX
+
+/* When publishers are blocked (alarm.h). An absolute limit that is set counts, else the relative one. */
+struct config_alarms {
+    uint64_t memory_bytes, memory_ppm; /* of the memory there is */
+    uint64_t memory_total_bytes;       /* instead of what the machine says */
+    uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
+};
+
 struct config {
     struct listen_address listeners[CONFIG_LISTENERS_MAX];
     size_t listener_count;
@@ -42,6 +52,8 @@ struct config {
     uint64_t max_message_size;         /* 16 MiB, at most 512 MiB */
     uint32_t handshake_timeout_ms;     /* 10000 */
     uint32_t consumer_max_per_channel; /* 0 = no limit */
+    uint64_t connection_unacked_max;   /* bytes; 0 = no limit */
+    struct config_alarms alarms;
     char default_user[CONFIG_TEXT_MAX], default_pass[CONFIG_TEXT_MAX],
         default_vhost[CONFIG_TEXT_MAX];
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */

@@ -155,6 +155,20 @@ static void print_listeners(const struct config *config, FILE *out)
     }
 }
 
+static void print_amount(const struct key *key, uint64_t amount, FILE *out)
+{
+    uint64_t part = amount % 1000000;
+    int digits = 6;
+    for (; digits > 1 && part % 10 == 0; digits--)
+        part /= 10;
+    if (amount == CONFIG_NONE)
+        fputs("none", out);
+    else if (key->kind == KEY_AMOUNT)
+        fprintf(out, "%" PRIu64, amount);
+    else
+        fprintf(out, "%" PRIu64 ".%0*" PRIu64, amount / 1000000, digits, part);
+}
+
 static void print_scalar(const struct key *key, const void *field, FILE *out)
 {
     static const char *const levels[] = {"debug", "info",     "notice", "warning",
@@ -166,6 +180,10 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
         fprintf(out, "%" PRIu64,
                 key->size == sizeof(uint32_t) ? *(const uint32_t *)field
                                               : *(const uint64_t *)field);
+        break;
+    case KEY_AMOUNT:
+    case KEY_FRACTION:
+        print_amount(key, *(const uint64_t *)field, out);
         break;
     case KEY_FLAG:
         fputs(*(const bool *)field ? "true" : "false", out);

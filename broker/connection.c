@@ -1,8 +1,9 @@
 /* connection.c - one AMQP connection: frames in, methods out, faults, and its end.
  *
- * Input is cut in place. A body frame that is not complete yet is taken in pieces (body_left), so that a large
- * body is copied once, into its message. Nothing is freed here while a frame may still name it: the connection and
- * its channels go at the end of the turn or when the client cannot name them any more. */
+ * Input is cut in place. A body frame that is not complete yet is taken in pieces (body_left), so
+ * that a large body is copied once, into its message. Nothing is freed here while a frame may still
+ * name it: the connection and its channels go at the end of the turn or when the client cannot name
+ * them any more. */
 #include "broker/connection.h"
 
 #include <stdio.h>
@@ -45,6 +46,7 @@ struct connection *connection_new(struct server *s, const struct transport *tran
     buf_printf(&name, "%s:%u -> %s:%u", peer->peer_host, peer->peer_port, peer->host, peer->port);
     conn->name = mem_copy(name.at, name.len);
     buf_free(&name);
+    flow_init(&conn->flow);
     list_init(&conn->parked);
     list_init(&conn->exclusive_queues);
     list_push_back(&s->connections, &conn->link);
@@ -61,11 +63,11 @@ void connection_free(struct connection **connection)
     struct connection *conn = *connection;
     *connection = NULL;
     assert(conn->state == CONNECTION_CLOSED && conn->channels.size == 0);
+    assert(conn->flow.held == 0 && conn->flow.unacked == 0 && !list_linked(&conn->flow.publishing));
     stream_free(&conn->stream);
     timer_clear(&conn->server->timers, &conn->timer);
     list_remove(&conn->link);
     list_unlink(&conn->barred);
-    list_unlink(&conn->throttled);
     list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
     barrier_ring_free(&conn->barriers);
@@ -101,7 +103,8 @@ void connection_release(struct connection *conn)
     while (!list_empty(&conn->exclusive_queues))
         vhost_delete_queue(conn->vhost,
                            list_first(&conn->exclusive_queues, struct queue, of_owner));
-    assert(list_empty(&conn->parked));
+    assert(list_empty(&conn->parked) && list_empty(&conn->flow.parked));
+    flow_end(conn);
 }
 
 static void on_closed(struct stream *stream, int error)
@@ -150,6 +153,7 @@ void connection_send(struct connection *conn, uint16_t channel, const struct met
     frame_write_head(at, FRAME_METHOD, channel, (uint32_t)size);
     *w.at = FRAME_END;
     stream_commit(&conn->stream, size + FRAME_OVERHEAD);
+    flow_replied(conn, size + FRAME_OVERHEAD);
 }
 
 static void send_close(struct connection *conn, const struct fault *f)
@@ -219,10 +223,10 @@ void connection_lift_barriers(struct server *s, uint64_t durable)
 void connection_throttle(struct connection *conn)
 {
     if (store_pending_bytes(conn->server->store) < JOURNAL_HIGH_WATER ||
-        list_linked(&conn->throttled))
+        list_linked(&conn->flow.throttled))
         return;
-    stream_pause(&conn->stream);
-    list_push_back(&conn->server->throttled, &conn->throttled);
+    flow_pause(conn, FLOW_JOURNAL);
+    list_push_back(&conn->server->throttled, &conn->flow.throttled);
 }
 
 void connection_unthrottle_all(struct server *s)
@@ -230,12 +234,13 @@ void connection_unthrottle_all(struct server *s)
     if (store_pending_bytes(s->store) >= JOURNAL_HIGH_WATER / 2)
         return;
     for (struct list *node; (node = list_pop_front(&s->throttled));)
-        stream_resume(&container_of(node, struct connection, throttled)->stream);
+        flow_resume(container_of(node, struct connection, flow.throttled), FLOW_JOURNAL);
 }
 
 static void on_drained(struct stream *stream)
 {
     struct connection *conn = connection_of_stream(stream);
+    flow_drained(conn);
     while (!list_empty(&conn->parked))
         consumer_unpark(list_first(&conn->parked, struct consumer, place));
 }
@@ -514,8 +519,10 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     size_t used = 0;
     if (conn->state == CONNECTION_HEADER)
         used = connection_protocol_header(conn, in);
+    if (conn->stream.output.pending < STREAM_LOW_WATER)
+        flow_drained(conn);
     while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT &&
-           !list_linked(&conn->get.link)) {
+           !(conn->flow.paused & FLOW_AT_ONCE)) {
         size_t taken = step(conn, slice_of(in.at + used, in.len - used));
         if (taken == 0)
             break;

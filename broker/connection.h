@@ -1,12 +1,16 @@
 /* connection.h - one AMQP connection: frames in, methods out, its channels and its end.
  *
  *   HEADER -> STARTED -> TUNED -> OPENING -> OPEN -> CLOSED
- *                 \________\________\_________\-> CLOSING (we sent close, wait for close-ok) -> CLOSED
- *                  \-> SILENT (bad login, client without the capability: say nothing, then hang up) -> CLOSED */
+ *                 \________\________\_________\-> CLOSING -> CLOSED
+ *                  \-> SILENT -> CLOSED
+ *
+ * CLOSING: we sent close and wait for close-ok. SILENT: a bad login of a client without the
+ * capability; say nothing, then hang up. */
 #ifndef BROKER_CONNECTION_H
 #define BROKER_CONNECTION_H
 
 #include "base/ring.h"
+#include "broker/flow.h"
 #include "broker/server.h"
 #include "net/stream.h"
 #include "protocol/frame.h"
@@ -67,7 +71,8 @@ struct pending_get {
 struct connection {
     struct stream stream;
     struct server *server;
-    struct list link, doomed, barred, throttled;
+    struct list link, doomed, barred;
+    struct flow flow;
     struct barrier_ring barriers;
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;

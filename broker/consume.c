@@ -140,8 +140,9 @@ void consume_credit(struct channel *ch, struct consumer *c)
     consume_grant(ch);
 }
 
-/* One consumer a free slot, so that an ack costs the same however many wait. Whether it takes the slot is
- * known only when its queue was served: what is left over then is offered to the next, by deliver_ready. */
+/* One consumer a free slot, so that an ack costs the same however many wait. Whether it takes the
+ * slot is known only when its queue was served: what is left over then is offered to the next, by
+ * deliver_ready. */
 void consume_grant(struct channel *ch)
 {
     uint32_t used = ch->consumer_unacked;
@@ -166,10 +167,12 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
     ok.basic_get_ok.message_count = (uint32_t)queue_ready(q);
     if (deliver_content(ch, &ok, entry->message)) {
         ch->delivery_tag++;
-        if (no_ack)
+        if (no_ack) {
             queue_settle(q, entry, false);
-        else
+        } else {
+            flow_hand_out(&ch->conn->flow, entry->message);
             unacked_put(&ch->unacked, ch->delivery_tag, &(struct unacked_item){*entry, q, NULL});
+        }
         return true;
     }
     uint32_t size = entry->message->props_size;
@@ -190,7 +193,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
     paging_await(q);
-    stream_pause(&ch->conn->stream);
+    flow_pause(ch->conn, FLOW_GET);
 }
 
 static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct fault *f)
@@ -216,15 +219,12 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
     if (!channel_queue_name(ch, m->basic_get.queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
+    if (!m->basic_get.no_ack && flow_is_full(ch->conn))
+        return fault(f, PRECONDITION_FAILED,
+                     "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",
+                     (unsigned long long)ch->conn->flow.unacked,
+                     (unsigned long long)channel_server(ch)->config->connection_unacked_max);
     return answer_get(ch, q, m->basic_get.no_ack, f);
-}
-
-/* What the connection sent meanwhile is offered again, unless it is kept back for another reason too. */
-static void take_input(struct connection *conn)
-{
-    stream_pause(&conn->stream); /* somebody else may have resumed it */
-    if (!list_linked(&conn->throttled) && !list_linked(&conn->pace.link))
-        stream_resume(&conn->stream);
 }
 
 void consume_resume_gets(struct server *s)
@@ -241,7 +241,7 @@ void consume_resume_gets(struct server *s)
         if (ch && ch->state == CHANNEL_OPEN && !answer_get(ch, conn->get.queue, conn->get.no_ack, &f))
             channel_fail(ch, &f);
         if (!list_linked(&conn->get.link))
-            take_input(conn);
+            flow_resume(conn, FLOW_GET);
     }
 }
 
@@ -255,6 +255,6 @@ void consume_empty_gets(struct server *s, const struct queue *q)
         list_remove(node);
         if (ch && ch->state == CHANNEL_OPEN)
             channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
-        take_input(conn);
+        flow_resume(conn, FLOW_GET);
     }
 }

@@ -19,8 +19,8 @@ void consume_empty_gets(struct server *s, const struct queue *q);
 void consume_queue_deleted(struct consumer *c);
 /* Drops the subscription; its queue may be auto-deleted by that. */
 void consume_stop(struct subscription *sub);
-/* One of the channel's deliveries was settled: its consumer (NULL for one that basic.get took) and the
- * channel have credit again. */
+/* One of the channel's deliveries was settled: its consumer (NULL for one that basic.get took) and
+ * the channel have credit again. */
 void consume_credit(struct channel *ch, struct consumer *c);
 /* Gives the channel's free slots (basic.qos global) to as many of the consumers that wait for one. */
 void consume_grant(struct channel *ch);

@@ -102,6 +102,7 @@ bool deliver_content(struct channel *ch, const struct method *m, struct message 
 {
     if (!header_fits(ch, message))
         return false;
+    uint64_t before = stream_queued(&ch->conn->stream);
     uint8_t *start = reserve(ch, message);
     struct writer w = writer_of(start + FRAME_HEAD_SIZE, METHOD_ROOM - FRAME_OVERHEAD);
     method_encode(&w, m);
@@ -109,6 +110,7 @@ bool deliver_content(struct channel *ch, const struct method *m, struct message 
     frame_write_head(start, FRAME_METHOD, ch->number, (uint32_t)(w.at - start) - FRAME_HEAD_SIZE);
     *w.at = FRAME_END;
     write_content(ch, message, start, w.at + 1);
+    flow_replied(ch->conn, stream_queued(&ch->conn->stream) - before);
     return true;
 }
 
@@ -181,6 +183,7 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
         queue_settle(q, &entry, false);
     } else {
         ch->consumer_unacked++;
+        flow_hand_out(&ch->conn->flow, entry.message);
         unacked_put(&ch->unacked, ch->delivery_tag,
                     &(struct unacked_item){entry, q, &sub->consumer});
     }
@@ -188,11 +191,15 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
 }
 
 /* True when the consumer's connection or channel cannot take more now: it is set aside. */
-static bool set_aside(struct subscription *sub)
+static inline bool set_aside(struct subscription *sub)
 {
     struct channel *ch = sub->channel;
     if (stream_is_high(&ch->conn->stream)) {
         consumer_park(&sub->consumer, &ch->conn->parked);
+        return true;
+    }
+    if (!sub->consumer.no_ack && flow_is_full(ch->conn)) {
+        consumer_park(&sub->consumer, &ch->conn->flow.parked);
         return true;
     }
     if (ch->global_prefetch && !sub->consumer.no_ack &&
@@ -201,19 +208,6 @@ static bool set_aside(struct subscription *sub)
         return true;
     }
     return false;
-}
-
-void deliver_to_make_room(struct queue *q, uint64_t body_size)
-{
-    size_t bytes = 0;
-    while (list_linked(&q->ready_link) && queue_refuses(q, body_size)) {
-        struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
-        if (set_aside(sub))
-            continue;
-        if (!header_fits(sub->channel, order_first(&q->order)->message))
-            break; /* that ends a channel: not in the midst of a publish */
-        deliver_one(q, sub, &bytes);
-    }
 }
 
 /* Up to `max` messages of one queue; returns how many. */
@@ -246,6 +240,19 @@ static bool grant_slack(struct server *s)
             consume_grant(ch);
     }
     return any;
+}
+
+void deliver_to_make_room(struct queue *q, uint64_t body_size)
+{
+    size_t bytes = 0;
+    while (list_linked(&q->ready_link) && queue_refuses(q, body_size)) {
+        struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
+        if (set_aside(sub))
+            continue;
+        if (!header_fits(sub->channel, order_first(&q->order)->message))
+            break; /* that ends a channel: not in the midst of a publish */
+        deliver_queue(q, 1, &bytes);
+    }
 }
 
 void deliver_ready(struct server *s)

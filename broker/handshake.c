@@ -1,7 +1,6 @@
 /* handshake.c - from the protocol header to connection.open-ok (semantics 1.1), and what class connection
  * allows later. */
 #include <stdio.h>
-#include <unistd.h>
 
 #include "broker/connection.h"
 #include "broker/vhost.h"
@@ -17,11 +16,11 @@ static void send_start(struct connection *conn)
 {
     static const char *const capabilities[] = {
         "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
-        "authentication_failure_close", "per_consumer_qos",
+        "connection.blocked", "authentication_failure_close", "per_consumer_qos",
     };
     struct buf granted = {0}, properties = {0};
-    char cluster[128] = "leveret@";
-    gethostname(cluster + 8, sizeof(cluster) - 9);
+    char cluster[SERVER_NODE_SIZE];
+    server_node(cluster);
     for (size_t i = 0; i < array_size(capabilities); i++)
         table_put_bool(&granted, capabilities[i], true);
     table_put_table(&properties, "capabilities", buf_slice(&granted));

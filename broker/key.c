@@ -64,6 +64,18 @@ const struct key *key_none(const struct key *family)
     return NULL;
 }
 
+const struct key *key_absolute(const struct key *relative)
+{
+    char name[KEY_NAME_MAX + 1];
+    const char *dot = strrchr(relative->name, '.');
+    assertf(dot && strcmp(dot, ".relative") == 0, "%s has no absolute counterpart", relative->name);
+    snprintf(name, sizeof(name), "%.*s.absolute", (int)(dot - relative->name), relative->name);
+    for (const struct key *key = keys; key < keys + array_size(keys); key++)
+        if (strcmp(key->name, name) == 0)
+            return key;
+    panic("no key %s", name);
+}
+
 /* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf. */
 static bool read_name(const char *text, char *name)
 {

@@ -8,6 +8,8 @@
 enum key_kind {
     KEY_NUMBER,
     KEY_SIZE,
+    KEY_AMOUNT,   /* of memory or disk: other units; "none" is CONFIG_NONE */
+    KEY_FRACTION, /* in millionths; "none" is CONFIG_NONE */
     KEY_FLAG,
     KEY_TEXT,
     KEY_SECRET, /* a text that is never shown */
@@ -48,6 +50,8 @@ unsigned key_nearest(const char *written, char *nearest, size_t size);
 bool key_is_family(const struct key *key);
 /* Length of the part before a family's "*"; 0 for a key that is none. */
 size_t key_prefix(const struct key *key);
+/* The key "x.absolute" beside a key "x.relative". */
+const struct key *key_absolute(const struct key *relative);
 /* The key that empties this family with "none", NULL when it has none. */
 const struct key *key_none(const struct key *family);
 /* The key's bit in config_raw.given. */

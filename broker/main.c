@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "broker/config.h"
+#include "broker/offline.h"
 #include "broker/server.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, ERROR_SIZE = 2048 };
@@ -37,6 +38,8 @@ static void print_help(void)
         "leveret " LEVERET_VERSION " - a message broker that speaks AMQP 0-9-1 as RabbitMQ does\n"
         "\n"
         "Usage: leveret [OPTION]...\n"
+        "       leveret store check DIR\n"
+        "       leveret store dump DIR\n"
         "\n"
         "Without options it listens on port 5672 of all addresses, keeps what is durable in\n"
         "./data and lets the user guest, password guest, log in from this machine. Ctrl-C or\n"
@@ -48,6 +51,10 @@ static void print_help(void)
         "  --check-config    print the effective configuration, or what is wrong with it, and end\n"
         "  --version         print the version and end\n"
         "  --help            print this and end\n"
+        "\n"
+        "  store check DIR   verify a data directory that no server has open; change nothing.\n"
+        "                    Exit status: 0 clean, 1 damaged, 2 it cannot be read or is in use\n"
+        "  store dump DIR    print what is in it: definitions, messages, acks; statuses as above\n"
         "\n"
         "Keys, in brackets what holds when nothing is said:");
     config_help(stdout);
@@ -144,6 +151,8 @@ int main(int argc, char **argv)
 {
     struct config config;
     char error[ERROR_SIZE] = "";
+    if (argc > 1 && strcmp(argv[1], "store") == 0)
+        return offline_run(argc - 2, argv + 2);
     struct request request = read_request(argc, argv);
     if (request.status >= 0)
         return request.status;

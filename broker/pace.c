@@ -1,8 +1,9 @@
 /* pace.c - a publisher does not outrun its consumers silently.
  *
- * A connection that published to a queue with consumers and a long backlog is not read again until the queue has caught up,
- * or for a few milliseconds: fast consumers get the turns they need and stay level with their publishers, slow ones
- * cannot stop a publisher, whose messages then wait in the queue as they should. */
+ * A connection that published to a queue with consumers and a long backlog is not read again until
+ * the queue has caught up, or for a few milliseconds: fast consumers get the turns they need and
+ * stay level with their publishers, slow ones cannot stop a publisher, whose messages then wait in
+ * the queue as they should. */
 #include "broker/channel.h"
 
 enum { PACE_MS = 4 };
@@ -28,14 +29,14 @@ void pace_start(struct connection *conn)
     struct pace *pace = &conn->pace;
     struct server *s = conn->server;
     assert(pace->behind && !pace->waits);
-    if (conn->state != CONNECTION_OPEN || list_linked(&conn->throttled)) {
+    if (conn->state != CONNECTION_OPEN) {
         pace_stop(conn);
         return;
     }
     pace->waits = true;
     pace->timer.fire = resume;
     timer_set(&s->timers, &pace->timer, server_now_ms(s) + PACE_MS);
-    stream_pause(&conn->stream);
+    flow_pause(conn, FLOW_PACE);
 }
 
 void pace_stop(struct connection *conn)
@@ -49,7 +50,7 @@ void pace_stop(struct connection *conn)
         return;
     pace->waits = false;
     timer_clear(&conn->server->timers, &pace->timer);
-    stream_resume(&conn->stream);
+    flow_resume(conn, FLOW_PACE);
 }
 
 void pace_release(struct queue *q)

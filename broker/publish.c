@@ -1,7 +1,7 @@
 /* publish.c - basic.publish: method, header and body become one message (semantics 1.2).
  *
- * The message's block is made when the header comes; a large one grows as bytes arrive, so that a client that only
- * announces a size takes no memory. What becomes of the whole message is in submit.c. */
+ * The message's block is made when the header comes; a large one grows as bytes arrive, so that a client
+ * that only announces a size takes no memory. What becomes of the whole message is in submit.c. */
 #include "broker/publish.h"
 #include "broker/submit.h"
 #include "protocol/props.h"
@@ -12,11 +12,28 @@ enum { BODY_AT_ONCE = 128 * 1024 };
 /* RabbitMQ's hard cap, above any configuration (K24). */
 #define BODY_MAX ((uint64_t)512 * 1024 * 1024)
 
+/* A block up to this size is not counted among what the connection holds: it is soon complete as a rule, and
+ * one in each channel is little. */
+enum { UNCOUNTED_MAX = 4096 };
+
+static bool count_block(struct channel *ch, uint64_t size, struct fault *f)
+{
+    return size <= UNCOUNTED_MAX || flow_hold(&ch->conn->flow, size, f);
+}
+
+static void uncount_block(struct channel *ch, const struct message *m)
+{
+    if (message_size(m) > UNCOUNTED_MAX)
+        flow_release(&ch->conn->flow, message_size(m));
+}
+
 void publish_abandon(struct channel *ch)
 {
     struct assembly *a = &ch->assembly;
-    if (a->message)
+    if (a->message) {
+        uncount_block(ch, a->message);
         message_unref(&channel_server(ch)->messages, &a->message);
+    }
     a->state = ASSEMBLY_IDLE;
 }
 
@@ -57,8 +74,8 @@ static bool check_header(struct channel *ch, const struct content_header *header
     return true;
 }
 
-/* Reads what publishing needs of the properties and checks the rest: none, or a delivery mode alone, is what most
- * messages carry. */
+/* Reads what publishing needs of the properties and checks the rest: none, or a delivery mode alone, is
+ * what most messages carry. */
 static bool read_props(struct slice bytes, uint16_t *flags, bool *persistent, struct fault *f)
 {
     struct props props;
@@ -90,6 +107,8 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
         return false;
     struct slice names = buf_slice(&a->names);
     uint64_t room = header.body_size < BODY_AT_ONCE ? header.body_size : BODY_AT_ONCE;
+    if (!count_block(ch, sizeof(*a->message) + names.len + header.props.len + room, f))
+        return false;
     a->message = message_new(&channel_server(ch)->messages, slice_of(names.at, a->exchange_size),
                              slice_of(names.at + a->exchange_size, a->key_size), header.props, room);
     a->message->persistent = persistent;
@@ -100,20 +119,24 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
 }
 
 /* Doubles the block until `size` bytes of body fit. */
-static void make_room(struct channel *ch, uint64_t size)
+static bool make_room(struct channel *ch, uint64_t size, struct fault *f)
 {
     struct assembly *a = &ch->assembly;
     uint64_t room = a->message->body_size;
     if (size <= room)
-        return;
+        return true;
     while (room < size)
         room *= 2;
     if (room > a->total)
         room = a->total;
     size_t old_size = message_size(a->message);
+    static_assert((int)BODY_AT_ONCE > (int)UNCOUNTED_MAX, "a block that grows is counted already");
+    if (!flow_hold(&ch->conn->flow, room - a->message->body_size, f))
+        return false;
     a->message = slab_grow(&channel_server(ch)->messages, a->message, old_size,
                            old_size + (room - a->message->body_size));
     a->message->body_size = room;
+    return true;
 }
 
 bool publish_body(struct channel *ch, struct slice piece, struct fault *f)
@@ -123,7 +146,8 @@ bool publish_body(struct channel *ch, struct slice piece, struct fault *f)
         return fault(f, UNEXPECTED_FRAME, "unexpected content body");
     if (piece.len > a->total - a->filled)
         return fault(f, FRAME_ERROR, "content body frame exceeds remaining content size");
-    make_room(ch, a->filled + piece.len);
+    if (!make_room(ch, a->filled + piece.len, f))
+        return false;
     memcpy(message_body_at(a->message) + a->filled, piece.at, piece.len);
     a->filled += piece.len;
     return true;
@@ -139,5 +163,8 @@ bool publish_body_end(struct channel *ch, struct fault *f)
     assert(m->body_size == a->total);
     a->message = NULL;
     a->state = ASSEMBLY_IDLE;
+    uncount_block(ch, m);
+    if (!list_linked(&ch->conn->flow.publishing))
+        alarm_publishes(ch->conn);
     return submit_message(ch, &m, f);
 }

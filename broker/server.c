@@ -96,6 +96,7 @@ bool server_open(struct server *s, const struct server_options *options)
                             &s->slack,       &s->getting};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
+    alarm_init(&s->alarms);
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
@@ -110,7 +111,12 @@ bool server_open(struct server *s, const struct server_options *options)
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
-    return recovery_run(s);
+    if (!recovery_run(s))
+        return false;
+    struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
+    if (options->probe || !options->simulated)
+        alarm_start(s, &probe);
+    return true;
 }
 
 /* Nothing that memory drops from here on is an ack: the store is closed already. */
@@ -185,6 +191,12 @@ static void on_accept(void *arg, const struct transport *transport, void *io,
     tcp_attach(io, &conn->stream);
 }
 
+static void on_accept_pause(void *arg, int error)
+{
+    struct server *s = arg;
+    log_line(&s->log, LOG_WARNING, 0, "not accepting clients for now: %s", strerror(-error));
+}
+
 bool server_listen(struct server *s)
 {
     const struct config *config = s->config;
@@ -197,10 +209,19 @@ bool server_listen(struct server *s)
             log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.tcp.default, listeners.tcp.1)", error);
             return false;
         }
+        listener_on_pause(s->listeners[i], on_accept_pause);
         log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
                  address->host[0] ? address->host : "[::]", listener_port(s->listeners[i]));
     }
     return true;
+}
+
+void server_node(char name[SERVER_NODE_SIZE])
+{
+    static const char prefix[] = "leveret@";
+    memset(name, 0, SERVER_NODE_SIZE); /* a host name that does not fit may come without its end */
+    memcpy(name, prefix, sizeof(prefix) - 1);
+    gethostname(name + sizeof(prefix) - 1, SERVER_NODE_SIZE - sizeof(prefix));
 }
 
 struct vhost *server_find_vhost(const struct server *s, struct slice name)
@@ -273,6 +294,7 @@ void server_act(struct server *s)
     timers_run(&s->timers, server_now_ms(s));
     paging_arrive(&s->home);
     consume_resume_gets(s);
+    alarm_watch(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);

@@ -10,6 +10,7 @@
 #include "base/rand.h"
 #include "base/slab.h"
 #include "base/timer.h"
+#include "broker/alarm.h"
 #include "broker/config.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -43,7 +44,7 @@ struct server {
     struct list connections;      /* connection.link */
     struct list doomed;           /* connection.doomed: freed at the end of the turn */
     struct list barred;           /* connection.barred: output waits for the disk */
-    struct list throttled;        /* connection.throttled: not read until the journal has caught up */
+    struct list throttled;        /* flow.throttled: not read until the journal has caught up */
     struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
     struct list getting;          /* connection.get.link: basic.get that waits for a page */
@@ -54,6 +55,7 @@ struct server {
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
     struct server_counters counters;
+    struct alarms alarms;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };
@@ -64,6 +66,7 @@ struct server_options {
     struct clock clock;
     struct rand rand;
     const struct io *io;      /* NULL = the operating system's */
+    const struct probe *probe; /* NULL = the system's; when simulated, none: no alarm goes off */
     FILE *console;            /* NULL = no log there */
     bool simulated;           /* no loop, no listeners, no disk thread */
     size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
@@ -93,6 +96,10 @@ struct connection *server_accept(struct server *s, const struct transport *trans
 
 /* Starts the orderly end: no new connections, 320 to all clients. */
 void server_stop(struct server *s);
+
+/* "leveret@" and the name of the host, as it is known to clients and in the log. */
+enum { SERVER_NODE_SIZE = 128 };
+void server_node(char name[SERVER_NODE_SIZE]);
 
 struct vhost *server_find_vhost(const struct server *s, struct slice name);
 

@@ -118,14 +118,17 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
     return copy;
 }
 
+static __attribute__((cold, noinline)) bool refuses_still(struct queue *q, const struct message *m)
+{
+    deliver_to_make_room(q, m->body_size);
+    return queue_refuses(q, m->body_size);
+}
+
 /* True when the queue is full and refuses the message, also after its consumers have taken what they can. The
  * answer stays until something is pushed to the queue. */
 static bool refuses(struct queue *q, const struct message *m)
 {
-    if (!queue_refuses(q, m->body_size))
-        return false;
-    deliver_to_make_room(q, m->body_size);
-    return queue_refuses(q, m->body_size);
+    return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
 /* One record for all durable queues, then a push to each queue; but for those that are full and refuse. */
@@ -247,10 +250,8 @@ bool submit_message(struct channel *ch, struct message **message, struct fault *
         return false;
     }
     s->counters.published++;
-    if (ch->mode == CHANNEL_TX) {
-        tx_publish(ch, message, ch->assembly.mandatory);
-        return true;
-    }
+    if (ch->mode == CHANNEL_TX)
+        return tx_publish(ch, message, ch->assembly.mandatory, f);
     struct submission done = submit_route(ch, x, message, ch->assembly.mandatory);
     if (ch->mode == CHANNEL_CONFIRM)
         confirm_publish(ch, done);

@@ -1,6 +1,7 @@
 /* tx.c - transactions on a channel (semantics 1.5; K101-K105): publishes and settlements wait until
  * tx.commit, which routes the publishes, then applies the settlements, and answers when all of it is on
- * disk. When a full queue refused a message, the rest is done all the same, and the channel learns that it was not all (406).
+ * disk. When a full queue refused a message, the rest is done all the same, and the channel learns
+ * that it was not all (406).
  *
  * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them
  * back. */
@@ -26,10 +27,22 @@ struct tx {
     struct tx_settlement_ring settlements;
 };
 
-void tx_publish(struct channel *ch, struct message **m, bool mandatory)
+bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct fault *f)
 {
+    if (!flow_hold(&ch->conn->flow, message_size(*m), f)) {
+        message_unref(&channel_server(ch)->messages, m);
+        return false;
+    }
     tx_publish_ring_push_back(&ch->tx->publishes, (struct tx_publish){*m, mandatory});
     *m = NULL;
+    return true;
+}
+
+static struct tx_publish take_publish(struct channel *ch)
+{
+    struct tx_publish publish = tx_publish_ring_pop_front(&ch->tx->publishes);
+    flow_release(&ch->conn->flow, message_size(publish.message));
+    return publish;
 }
 
 void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item,
@@ -44,7 +57,7 @@ static bool commit_publishes(struct channel *ch)
     struct tx *tx = ch->tx;
     bool refused = false;
     while (tx->publishes.size) {
-        struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
+        struct tx_publish publish = take_publish(ch);
         /* It was there when the message came; if it was deleted since, the message goes nowhere. */
         struct exchange *x =
             vhost_find_exchange(ch->conn->vhost, message_exchange(publish.message));
@@ -65,7 +78,8 @@ static void commit_settlements(struct channel *ch)
     }
 }
 
-/* The answer waits for the last batch that holds anything: what the transaction recorded is in it, or before. */
+/* The answer waits for the last batch that holds anything: what the transaction recorded is in it,
+ * or before. */
 static bool commit(struct channel *ch, struct fault *f)
 {
     struct store *store = channel_server(ch)->store;
@@ -81,7 +95,7 @@ static void rollback(struct channel *ch)
 {
     struct tx *tx = ch->tx;
     while (tx->publishes.size) {
-        struct tx_publish publish = tx_publish_ring_pop_front(&tx->publishes);
+        struct tx_publish publish = take_publish(ch);
         message_unref(&channel_server(ch)->messages, &publish.message);
     }
     while (tx->settlements.size) {

@@ -5,8 +5,8 @@
 #include "broker/ack.h"
 
 bool tx_method(struct channel *ch, const struct method *m, struct fault *f);
-/* Keeps a checked message for the commit; takes over the reference. */
-void tx_publish(struct channel *ch, struct message **m, bool mandatory);
+/* Keeps a checked message for the commit; takes over the reference. 506 when there are too many. */
+bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct fault *f);
 /* Keeps a settlement for the commit; the item was taken out of unacked. */
 void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item,
                enum settlement how);

@@ -58,6 +58,57 @@ bool value_size(const char *text, uint64_t *bytes)
     return false;
 }
 
+bool value_amount(const char *text, uint64_t *bytes)
+{
+    static const struct {
+        const char *name;
+        uint64_t factor;
+    } units[] = {
+        {"", 1},
+        {"KB", 1000},
+        {"MB", 1000000},
+        {"GB", 1000000000},
+        {"TB", 1000000000000},
+        {"KiB", UINT64_C(1) << 10},
+        {"MiB", UINT64_C(1) << 20},
+        {"GiB", UINT64_C(1) << 30},
+        {"TiB", UINT64_C(1) << 40},
+    };
+    const char *unit;
+    uint64_t n;
+    if (!read_digits(text, &n, &unit))
+        return false;
+    for (size_t i = 0; i < array_size(units); i++)
+        if (strcasecmp(unit, units[i].name) == 0) {
+            if (n > UINT64_MAX / units[i].factor)
+                return false;
+            *bytes = n * units[i].factor;
+            return true;
+        }
+    return false;
+}
+
+bool value_fraction(const char *text, uint64_t *millionths)
+{
+    enum { ONE = 1000000 };
+    uint64_t whole, part = 0;
+    const char *point, *end;
+    if (!read_digits(text, &whole, &point) || whole > UINT64_MAX / ONE - 1)
+        return false;
+    end = point;
+    if (*point == '.') {
+        if (!read_digits(point + 1, &part, &end) || end - point > 7)
+            return false;
+        for (const char *at = end; at - point <= 6; at++)
+            part *= 10;
+    }
+    if (*end)
+        return false;
+    assert(part < ONE);
+    *millionths = whole * ONE + part;
+    return true;
+}
+
 bool value_flag(const char *text, bool *flag)
 {
     bool yes = strcmp(text, "true") == 0;

@@ -13,6 +13,11 @@ bool value_number(const char *text, uint64_t *number);
 /* A number that KB, MB or GB (or KiB, MiB, GiB) may follow, in any case: powers of 1024, as
  * RabbitMQ counts these. */
 bool value_size(const char *text, uint64_t *bytes);
+/* A number that KB, MB, GB or TB (powers of 1000) or KiB, MiB, GiB or TiB (powers of 1024) may follow,
+ * in any case: RabbitMQ counts memory and disk so, unlike the sizes above. */
+bool value_amount(const char *text, uint64_t *bytes);
+/* A decimal number such as 0.4, in millionths; at most six digits behind the point. */
+bool value_fraction(const char *text, uint64_t *millionths);
 /* true or false */
 bool value_flag(const char *text, bool *flag);
 /* port or address:port; IPv6 as [::1]:5672 or ::1:5672. `host` becomes "" without an address. */

@@ -40,8 +40,8 @@ void output_seal(struct output *output);
  * what is not needed any more. Adds to *sent. 0 or -errno. */
 int output_write(struct output *output, struct net *net, const struct transport *transport,
                  void *io, size_t share, uint64_t *sent) __attribute__((warn_unused_result));
-/* The first `share` bytes, or as many as fit `max` iovecs, for a writev elsewhere; returns how many iovecs. They lie still
- * until they are consumed, whatever is added meanwhile. */
+/* The first `share` bytes, or as many as fit `max` iovecs, for a writev elsewhere; returns how many
+ * iovecs. They lie still until they are consumed, whatever is added meanwhile. */
 int output_gather(struct output *output, struct iovec *iovecs, int max, size_t share, size_t *size);
 /* Takes `size` written bytes off the front. */
 void output_consume(struct output *output, struct net *net, size_t size);

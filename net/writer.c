@@ -1,7 +1,8 @@
 /* writer.c - threads that write for streams with much to say.
  *
- * Owner: the net. A job belongs to a thread from writer_start until it lies in `done`; all else belongs to the loop.
- * The sockets are non-blocking, so a job never takes longer than the kernel's copying. */
+ * Owner: the net. A job belongs to a thread from writer_start until it lies in `done`; all else
+ * belongs to the loop. The sockets are non-blocking, so a job never takes longer than the kernel's
+ * copying. */
 #include "net/writer.h"
 
 #include <pthread.h>

@@ -1,7 +1,9 @@
-/* writer.h - threads that write for streams with much to say, so that the loop does not stand in the kernel copying.
+/* writer.h - threads that write for streams with much to say, so that the loop does not stand in
+ * the kernel copying.
  *
- * A job is one writev of bytes that lie still until it is done: the loop goes on appending behind them, and takes the
- * job back in loop_poll. A stream has at most one job; small writes stay with the loop. */
+ * A job is one writev of bytes that lie still until it is done: the loop goes on appending behind
+ * them, and takes the job back in loop_poll. A stream has at most one job; small writes stay with
+ * the loop. */
 #ifndef NET_WRITER_H
 #define NET_WRITER_H
 

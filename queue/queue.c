@@ -34,8 +34,8 @@ void queue_home_free(struct queue_home *home)
     assert(list_empty(&home->ready));
 }
 
-/* Drops the oldest waiting entries beyond the limit. */
-static void shed(struct queue *q)
+/* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it. */
+static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     while (order_loaded(&q->order) && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
         struct entry entry = order_take(&q->order);
@@ -47,7 +47,7 @@ static void shed(struct queue *q)
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
-static void update_ready(struct queue *q)
+static inline void update_ready(struct queue *q)
 {
     bool ready = order_loaded(&q->order) && !list_empty(&q->rotation);
     if (q->order.backlog)

@@ -210,6 +210,8 @@ static void checksum_records(struct batch *batch, uint64_t seed)
 size_t batch_seal(struct batch *batch)
 {
     const struct place *place = &batch->place;
+    if (batch->sealed)
+        return batch->sealed;
     uint64_t seed = format_seed(place->epoch, place->salt, place->offset);
     append_marks(batch);
     checksum_records(batch, seed);
@@ -229,6 +231,7 @@ size_t batch_seal(struct batch *batch)
     format_put_u32(header + BATCH_RECORDS, batch->records);
     format_put_u32(header + BATCH_RESERVED, 0);
     format_put_u64(header + BATCH_CHECKSUM, format_batch_checksum(header, seed));
+    batch->sealed = padded;
     return padded;
 }
 
@@ -261,7 +264,7 @@ void batch_reset(struct batch *batch)
     batch->used = BATCH_HEADER_BYTES;
     batch->records = batch->ack_count = batch->delivered_count = 0;
     batch->definitions.len = 0;
-    batch->live = 0;
+    batch->live = batch->sealed = 0;
 }
 
 void batch_relax(struct batch *batch)

@@ -50,6 +50,7 @@ struct batch {
     struct page_work pages;
     uint64_t live; /* messages in it that nobody has released */
     struct place place;
+    size_t sealed;      /* bytes to write at place.offset; 0 = not sealed yet */
     struct list letter; /* in the disk thread's mailbox */
     bool stop;          /* a letter that says: end */
 };

@@ -31,7 +31,7 @@ static int prepare(struct definitions *d, const char *sql, sqlite3_stmt **statem
 
 static int open_tables(struct definitions *d, char *error, size_t error_size)
 {
-    int64_t version = 0, id = 0;
+    int64_t version = 0, id = 0, epoch = 0;
     int code = schema_run(d, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     if (code == SQLITE_OK)
         code = schema_number(d, "PRAGMA user_version", &version);
@@ -51,8 +51,13 @@ static int open_tables(struct definitions *d, char *error, size_t error_size)
         code = prepare(d, "COMMIT", &d->commit);
     if (code == SQLITE_OK)
         code = prepare(d, "UPDATE meta SET value = ? WHERE key = 'queue_id_max'", &d->keep_id);
+    if (code == SQLITE_OK)
+        code = schema_number(d, "SELECT value FROM meta WHERE key = 'journal_epoch'", &epoch);
+    if (code == SQLITE_OK)
+        code = prepare(d, "INSERT OR REPLACE INTO meta VALUES ('journal_epoch', ?)", &d->keep_epoch);
     d->queue_id_max = (uint64_t)id;
     d->pages.db = d->db;
+    d->journal_epoch = (uint64_t)epoch;
     return code == SQLITE_OK ? 0 : schema_tell(d, code, error, error_size);
 }
 
@@ -86,6 +91,7 @@ void definitions_close(struct definitions *d, bool crash)
     sqlite3_finalize(d->commit);
     sqlite3_finalize(d->keep_id);
     page_rows_close(&d->pages);
+    sqlite3_finalize(d->keep_epoch);
     if (d->db && crash) {
         d->vfs.dead = true;
         sqlite3_db_config(d->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -161,6 +167,21 @@ int definitions_load_pages(struct definitions *d, void (*each)(void *arg, const 
 {
     int code = page_rows_load(d->db, each, arg);
     return code == SQLITE_OK ? 0 : schema_tell(d, code, error, error_size);
+}
+
+int definitions_verify(struct definitions *d, void (*damage)(void *arg, const char *what), void *arg)
+{
+    sqlite3_stmt *statement;
+    int code = sqlite3_prepare_v2(d->db, "PRAGMA integrity_check", -1, &statement, NULL);
+    if (code != SQLITE_OK)
+        return schema_error(d, code);
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *what = (const char *)sqlite3_column_text(statement, 0);
+        if (what && strcmp(what, "ok") != 0)
+            damage(arg, what);
+    }
+    sqlite3_finalize(statement);
+    return code == SQLITE_DONE ? 0 : schema_error(d, code);
 }
 
 void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine)
@@ -249,10 +270,23 @@ static int step(sqlite3_stmt *statement)
     return sqlite3_reset(statement);
 }
 
+/* What became of a transaction; a failed one leaves nothing behind. */
+static int finish(struct definitions *d, int code)
+{
+    int failed = code == SQLITE_OK ? 0 : schema_error(d, code);
+    /* SQLite keeps silent about a checkpoint that failed, even when it was the sync. */
+    if (d->vfs.sync_failed)
+        return io_is_full(d->vfs.error) || !d->vfs.error ? -EIO : d->vfs.error;
+    if (failed && !sqlite3_get_autocommit(d->db))
+        code = schema_run(d, "ROLLBACK");
+    return failed;
+}
+
 int definitions_apply(struct definitions *d, struct slice changes, struct slice pages)
 {
     uint64_t id_max = d->queue_id_max;
-    assert(changes.len + pages.len > 0);
+    assert(changes.len + pages.len > 0 && !d->vfs.sync_failed);
+    d->vfs.error = 0;
     int code = step(d->begin);
     while (code == SQLITE_OK && changes.len) {
         struct definition definition;
@@ -266,11 +300,24 @@ int definitions_apply(struct definitions *d, struct slice changes, struct slice 
         code = sqlite3_bind_int64(d->keep_id, 1, (int64_t)id_max);
         if (code == SQLITE_OK)
             code = step(d->keep_id);
-        d->queue_id_max = id_max;
     }
     if (code == SQLITE_OK)
         code = page_rows_apply(&d->pages, pages);
     if (code == SQLITE_OK)
         code = step(d->commit);
-    return code == SQLITE_OK ? 0 : schema_error(d, code);
+    if (code == SQLITE_OK)
+        d->queue_id_max = id_max;
+    return finish(d, code);
+}
+
+int definitions_keep_epoch(struct definitions *d, uint64_t epoch)
+{
+    assert(epoch > d->journal_epoch && !d->vfs.sync_failed);
+    d->vfs.error = 0;
+    int code = sqlite3_bind_int64(d->keep_epoch, 1, (int64_t)epoch);
+    if (code == SQLITE_OK)
+        code = step(d->keep_epoch);
+    if (code == SQLITE_OK)
+        d->journal_epoch = epoch;
+    return finish(d, code);
 }

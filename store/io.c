@@ -157,6 +157,11 @@ const struct io *io_system(void)
     return &system;
 }
 
+bool io_is_full(int failed)
+{
+    return failed == -ENOSPC || failed == -EDQUOT;
+}
+
 int io_write(const struct io *io, int fd, const void *bytes, size_t size, uint64_t offset)
 {
     const uint8_t *at = bytes;

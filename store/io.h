@@ -30,6 +30,9 @@ struct io {
 /* The operating system's. Interrupted calls are repeated; short reads and writes are the caller's. */
 const struct io *io_system(void);
 
+/* True for the errors that mean: there is no space. Writing may succeed later. */
+bool io_is_full(int failed);
+
 /* Writes all `size` bytes, however short the single writes are. 0 or -errno. */
 int io_write(const struct io *io, int fd, const void *bytes, size_t size, uint64_t offset)
     __attribute__((warn_unused_result));

@@ -56,10 +56,17 @@ static int write_at(struct journal *journal, const void *bytes, size_t size, uin
     return io_write(journal->io, journal->fd, bytes, size, offset);
 }
 
+/* A failed sync is final whatever its reason: not even a lack of space may look as if it could be
+ * tried again. */
+static int final(int failed)
+{
+    return io_is_full(failed) ? -EIO : failed;
+}
+
 static int sync_segment(struct journal *journal)
 {
     journal->syncs++;
-    return journal->io->fdatasync(journal->io->arg, journal->fd);
+    return final(journal->io->fdatasync(journal->io->arg, journal->fd));
 }
 
 /* Opens the segment's file; a new one is on disk in its directory before anything is written to it.
@@ -75,8 +82,8 @@ static int open_segment(struct journal *journal, const struct place *place)
     if (fd < 0)
         return fd;
     journal->fd = fd;
-    journal->slot = place->slot;
-    return fresh ? io->sync_dir(io->arg, journal->dir) : 0;
+    journal->epoch = place->epoch;
+    return fresh ? final(io->sync_dir(io->arg, journal->dir)) : 0;
 }
 
 static int write_header(struct journal *journal, struct place *place)
@@ -95,10 +102,13 @@ static int write_header(struct journal *journal, struct place *place)
         return failed;
     if (place->file_bytes < SEGMENT_HEADER_BYTES)
         place->file_bytes = SEGMENT_HEADER_BYTES;
-    return sync_segment(journal);
+    failed = sync_segment(journal);
+    place->begins = failed;
+    return failed;
 }
 
-/* Writes zeros behind a small batch that reached the file's end. */
+/* Writes zeros behind a small batch that reached the file's end, as far as there is space: they only
+ * make later syncs cheaper. */
 static int write_ahead(struct journal *journal, struct place *place, uint64_t end)
 {
     static const uint8_t zeros[ZEROS_BYTES];
@@ -109,10 +119,10 @@ static int write_ahead(struct journal *journal, struct place *place, uint64_t en
         size_t part = until - at < ZEROS_BYTES ? (size_t)(until - at) : ZEROS_BYTES;
         int failed = write_at(journal, zeros, part, at);
         if (failed)
-            return failed;
+            return io_is_full(failed) ? 0 : failed;
         at += part;
+        place->file_bytes = at;
     }
-    place->file_bytes = until > end ? until : end;
     return 0;
 }
 
@@ -135,7 +145,7 @@ int journal_write(struct journal *journal, struct batch *batch)
     struct place *place = &batch->place;
     int failed = 0;
     assert(place->size > 0);
-    if (place->begins || journal->fd < 0 || journal->slot != place->slot)
+    if (journal->fd < 0 || journal->epoch != place->epoch)
         failed = open_segment(journal, place);
     if (!failed && place->begins)
         failed = write_header(journal, place);

@@ -12,7 +12,7 @@ struct journal {
     const struct io *io;
     const char *dir;
     int fd; /* of the segment being written; -1 = none */
-    unsigned slot;
+    uint64_t epoch; /* of that segment */
     uint64_t syncs, bytes_written;
     char path[JOURNAL_PATH_MAX]; /* of that segment: for error texts */
 };
@@ -27,7 +27,8 @@ bool journal_path(const char *dir, unsigned slot, char *path, size_t size);
 unsigned journal_slot(const char *name);
 
 /* Seals the batch, writes it where its place says and returns when it is on disk; then unlinks the
- * files its place names. 0 or -errno; after a failure nothing more may be written. */
+ * files its place names. 0 or -errno. When there was no space (io_is_full) it may be called
+ * again with the same batch; after any other failure nothing more may be written. */
 int journal_write(struct journal *journal, struct batch *batch) __attribute__((warn_unused_result));
 
 #endif

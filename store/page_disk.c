@@ -57,7 +57,8 @@ static int sync_file(struct page_disk *disk)
         return 0;
     disk->unsynced = false;
     disk->syncs++;
-    return disk->io->fdatasync(disk->io->arg, disk->fd);
+    int failed = disk->io->fdatasync(disk->io->arg, disk->fd);
+    return io_is_full(failed) ? -EIO : failed; /* lack of space is met by writing; a sync is never tried again */
 }
 
 /* Goes over to that file, which is made when it is new. */

@@ -71,6 +71,7 @@ void page_work_reset(struct page_work *work)
 {
     work->count = 0;
     work->used = work->moving = 0;
+    work->written = false;
     if (work->room > ROOM_KEPT)
         resize(work, 0);
     work->rows.len = 0;

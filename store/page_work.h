@@ -38,6 +38,7 @@ struct page_work {
     uint8_t *bytes;  /* pages to be written, one behind the other */
     size_t used, room;
     size_t moving;   /* bytes of pages to be moved */
+    bool written;    /* the jobs are done: what is left waits for space */
     struct buf rows; /* changes of the directory, in order */
 };
 

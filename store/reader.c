@@ -96,6 +96,7 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
     int failed = load(reader, 0, SEGMENT_FIELDS_END, &header);
     if (failed)
         return failed;
+    reader->version = format_u32(header + SEGMENT_VERSION);
     segment->epoch = format_u64(header + SEGMENT_EPOCH);
     segment->salt = format_u64(header + SEGMENT_SALT);
     segment->bytes = format_u64(header + SEGMENT_BYTES);
@@ -104,7 +105,7 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
     segment->first_batch = segment->last_batch + 1;
     bool whole = memcmp(header + SEGMENT_MAGIC, FORMAT_SEGMENT_MAGIC, 8) == 0 &&
                  format_segment_checksum(header) == format_u64(header + SEGMENT_CHECKSUM);
-    if (whole && format_u32(header + SEGMENT_VERSION) != FORMAT_VERSION)
+    if (whole && reader->version != FORMAT_VERSION)
         *verdict = READER_HEADER_NEWER;
     else if (whole && format_u32(header + SEGMENT_HEADER_SIZE) == SEGMENT_HEADER_BYTES &&
              segment->epoch > 0 && segment->first_batch > 0 &&

@@ -14,6 +14,7 @@ struct reader {
     uint8_t *window;
     size_t capacity, len;
     uint64_t start, file_bytes; /* the window's place in the file */
+    uint32_t version;           /* in the last header that was read */
 };
 
 enum reader_verdict {

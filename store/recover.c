@@ -107,7 +107,8 @@ static int read_header(struct work *w, struct segment *segment, enum reader_head
     if (failed)
         return call_failed(w, failed, "read it");
     if (*verdict == READER_HEADER_NEWER)
-        return sentence(w, -ENOTSUP, "%s: made by a newer version of this program", w->path);
+        return sentence(w, -ENOTSUP, "%s: its format has version %u, this program knows version %d",
+                        w->path, w->reader.version, FORMAT_VERSION);
     return *verdict == READER_HEADER_DAMAGED ? damaged(w, 0, "the segment's header is not valid")
                                              : 0;
 }
@@ -245,6 +246,19 @@ static int drop_dead(struct work *w, uint64_t oldest)
     return 0;
 }
 
+/* The definitions know of a later segment than the newest that was found. */
+static int miss_newest(struct work *w)
+{
+    uint64_t known = w->r->definitions->journal_epoch, newest = 0;
+    if (w->found.size)
+        newest = (*segment_ring_at(&w->found, w->found.size - 1))->epoch;
+    if (newest >= known)
+        return 0;
+    return sentence(w, -EILSEQ, "%s: the journal's segment of epoch %llu is missing (%s)",
+                    w->r->options->dir, (unsigned long long)known,
+                    newest ? "there are older ones" : "there is none");
+}
+
 /* First reading. */
 
 static int learn_batch(struct work *w, struct segment *segment, const struct read_batch *batch)
@@ -367,7 +381,9 @@ static int recover_journal(struct work *w)
 {
     struct segments *segments = w->r->segments;
     uint64_t oldest = 0;
-    int failed = w->found.size ? find_oldest(w, &oldest) : 0;
+    int failed = miss_newest(w);
+    if (!failed && w->found.size)
+        failed = find_oldest(w, &oldest);
     if (!failed && w->found.size)
         failed = drop_dead(w, oldest);
     if (!failed)

@@ -39,7 +39,7 @@ struct store {
     size_t flying_bytes; /* as they were when it was handed over */
     unsigned idle_turns;
     int lock_fd;
-    bool recovered;
+    bool recovered, full;
     char dir[DIR_MAX];
 };
 
@@ -104,8 +104,12 @@ static int take_lock(struct store *store, char *error, size_t error_size)
     if (!failed) {
         int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
         failed = io_write(io, store->lock_fd, pid, (size_t)len, 0);
+        if (io_is_full(failed))
+            failed = 0; /* the number is a courtesy; a broker must start on a full disk, to be drained */
     }
-    if (failed)
+    if (failed == -ENOTDIR)
+        snprintf(error, error_size, "%s: not a directory", store->dir);
+    else if (failed)
         snprintf(error, error_size, "%s: cannot lock it: %s", path, strerror(-failed));
     return failed;
 }
@@ -344,9 +348,30 @@ uint64_t store_last_batch(const struct store *store)
     return batch_empty(store->open) ? store->open->number - 1 : store->open->number;
 }
 
+bool store_full(const struct store *store)
+{
+    return atomic_load_explicit(&store->sync.full, memory_order_relaxed) != 0;
+}
+
+/* Says once that there is no space, and once that there is again. */
+static void note_space(struct store *store)
+{
+    char text[DIR_MAX + 160];
+    if (store_full(store) == store->full)
+        return;
+    store->full = !store->full;
+    snprintf(text, sizeof text, "%s: %s", store->dir,
+             store->full ? "no space left: nothing is confirmed until there is some again"
+                         : "there is space again");
+    if (store->options.note)
+        store->options.note(store->options.note_arg,
+                            store->full ? STORE_NOTE_ERROR : STORE_NOTE_INFO, text);
+}
+
 void store_commit(struct store *store)
 {
     assert(store->recovered);
+    note_space(store);
     if (in_flight(store))
         return;
     pages_prepare(&store->pages);
@@ -410,7 +435,8 @@ static void finish(struct store *store)
     if (store->options.without_thread)
         store_sync_now(store);
     /* With a thread both batches may be its own from here on: nothing is filled any more. */
-    if (!batch_empty(store->open) && !(store->options.without_thread && store->sync.failed))
+    bool stuck = store->options.without_thread && in_flight(store);
+    if (!batch_empty(store->open) && !stuck)
         hand_over(store);
     if (store->options.without_thread)
         store_sync_now(store);

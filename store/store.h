@@ -2,10 +2,9 @@
  * together in numbered batches.
  *
  * The loop thread fills the open batch (all functions below); store_commit hands it to the disk thread,
- * which commits the batch's definitions to SQLite, writes its records to the journal, calls
- * fdatasync, and only then makes the batch's number durable. One number orders everything: what was put
- * into batch n is on disk when store_durable() >= n. A failed write or sync ends the process.
- *
+ * which commits the batch's definitions to SQLite, writes its records to the journal, calls fdatasync, and
+ * only then makes its number durable. One number orders everything: what was put into batch n is on disk when
+ * store_durable() >= n. A failed write or sync ends the process; lack of space is waited out.
  * The store knows records, not queues: a message is four byte strings and a list of (queue id, sequence). */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -109,13 +108,14 @@ void store_delivered(struct store *store, struct store_run *run, uint64_t queue_
 uint64_t store_open_batch(const struct store *store);
 /* The last batch that holds anything: what to wait for. An open one that stays empty is never durable. */
 uint64_t store_last_batch(const struct store *store);
-/* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on
- * filling. */
+/* Hands the open batch to the disk thread if it holds anything and the thread is free; else it goes on. */
 void store_commit(struct store *store);
 /* The last batch that is on disk with all before it. */
 uint64_t store_durable(struct store *store);
 /* True when the open batch or one under way holds something. */
 bool store_busy(struct store *store);
+/* True while the disk thread waits for space and nothing becomes durable; begin and end are noted. */
+bool store_full(const struct store *store);
 /* Bytes of records not yet durable: the publishers' flow control. */
 size_t store_pending_bytes(struct store *store);
 

@@ -4,16 +4,20 @@
  * by this thread only; a posted batch is its own until `durable` has reached the batch's number.
  * Failure modes: a failed commit, write or sync is never tried again, because nobody knows what the
  * kernel still holds: the process ends with one line that says so. Without a thread the failure is
- * kept. */
+ * kept. Only lack of space before the sync is waited out: nothing becomes durable meanwhile. */
 #include "store/sync.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
+
+/* How often it looks whether there is space: once a second, in steps short enough for a stop. */
+enum { FULL_TICKS = 20, FULL_TICK_NS = 50 * 1000 * 1000 };
 
 void sync_init(struct sync *sync, const struct store_options *options,
                struct definitions *definitions)
@@ -32,6 +36,9 @@ static void fail(struct sync *sync, int error, const char *path)
     sync->failed = error;
     if (!sync->running)
         return;
+    /* For good: this is the last line, whatever the loop still has to log. */
+    flockfile(stdout);
+    flockfile(stderr);
     fprintf(stderr,
             "leveret: cannot write %s: %s; stopping. Nothing was confirmed that is not on disk.\n",
             path, strerror(-error));
@@ -39,25 +46,50 @@ static void fail(struct sync *sync, int error, const char *path)
     _exit(1);
 }
 
+static void set_full(struct sync *sync, int error)
+{
+    if (atomic_exchange_explicit(&sync->full, error, memory_order_relaxed) == error)
+        return;
+    if (sync->wake)
+        sync->wake(sync->wake_arg);
+}
+
+/* Lack of space is no failure: nothing was synced yet, and the same bytes can be written again. Who is
+ * to end cannot wait for it, though. */
 static int write_batch(struct sync *sync, struct batch *batch)
 {
     const char *path = sync->pages.path;
     /* Pages before the rows that name them; both before the journal, which gives up what they hold. */
-    int failed = page_disk_write(&sync->pages, &batch->pages);
+    int failed = batch->pages.written ? 0 : page_disk_write(&sync->pages, &batch->pages);
+    batch->pages.written = !failed;
     if (!failed && (batch->definitions.len || batch->pages.rows.len)) {
         path = sync->definitions->path;
         failed = definitions_apply(sync->definitions, buf_slice(&batch->definitions),
                                    buf_slice(&batch->pages.rows));
     }
+    if (!failed)
+        batch->definitions.len = batch->pages.rows.len = 0;
     if (!failed && batch->place.size) {
         path = sync->journal.path;
         failed = journal_write(&sync->journal, batch);
     }
-    if (failed)
+    if (io_is_full(failed) && !atomic_load_explicit(&sync->stopping, memory_order_relaxed))
+        set_full(sync, failed);
+    else if (failed)
         fail(sync, failed, path);
     else
+        set_full(sync, 0);
+    if (!failed)
         page_disk_unlink(&sync->pages, &batch->pages);
     return failed;
+}
+
+/* Nobody waits for this: a segment that is not noted yet only cannot be missed. */
+static void keep_epoch(struct sync *sync, uint64_t epoch)
+{
+    int failed = definitions_keep_epoch(sync->definitions, epoch);
+    if (failed && !io_is_full(failed))
+        fail(sync, failed, sync->definitions->path);
 }
 
 void sync_batch(struct sync *sync, struct batch *batch)
@@ -66,6 +98,8 @@ void sync_batch(struct sync *sync, struct batch *batch)
     assert(number > atomic_load_explicit(&sync->durable, memory_order_relaxed));
     if (sync->failed || write_batch(sync, batch))
         return;
+    bool journalled = batch->place.size > 0;
+    uint64_t epoch = batch->place.epoch;
     batch_reset(batch);
     atomic_store_explicit(&sync->syncs, sync->journal.syncs + sync->pages.syncs, memory_order_relaxed);
     atomic_store_explicit(&sync->bytes_written, sync->journal.bytes_written + sync->pages.bytes_written,
@@ -74,6 +108,17 @@ void sync_batch(struct sync *sync, struct batch *batch)
     atomic_store_explicit(&sync->durable, number, memory_order_release);
     if (sync->wake)
         sync->wake(sync->wake_arg);
+    if (journalled && epoch > sync->definitions->journal_epoch)
+        keep_epoch(sync, epoch);
+}
+
+/* Waits until it is time to look for space again, or to stop. */
+static void wait_for_space(struct sync *sync)
+{
+    const struct timespec tick = {0, FULL_TICK_NS};
+    for (int i = 0; i < FULL_TICKS; i++)
+        if (!atomic_load_explicit(&sync->stopping, memory_order_relaxed))
+            nanosleep(&tick, NULL);
 }
 
 static void *run(void *arg)
@@ -83,7 +128,12 @@ static void *run(void *arg)
         struct batch *batch = container_of(mailbox_take(&sync->box), struct batch, letter);
         if (batch->stop)
             return NULL;
+        uint64_t number = batch->number;
         sync_batch(sync, batch);
+        while (atomic_load_explicit(&sync->durable, memory_order_relaxed) < number) {
+            wait_for_space(sync);
+            sync_batch(sync, batch);
+        }
     }
 }
 
@@ -112,6 +162,7 @@ void sync_stop(struct sync *sync)
 {
     if (!sync->running)
         return;
+    atomic_store(&sync->stopping, true);
     mailbox_post(&sync->box, &sync->stop.letter);
     int failed = pthread_join(sync->thread, NULL);
     assertf(failed == 0, "error %d", failed);

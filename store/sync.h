@@ -22,6 +22,8 @@ struct sync {
     pthread_t thread;
     bool running;
     int failed; /* without a thread: the first failure's -errno */
+    _Atomic int full; /* -errno while there is no space for the batch under way */
+    _Atomic bool stopping;
     _Atomic uint64_t durable, syncs, bytes_written;
 };
 
@@ -33,7 +35,8 @@ int sync_start(struct sync *sync) __attribute__((warn_unused_result));
 void sync_post(struct sync *sync, struct batch *batch);
 /* Waits until all that was posted is durable and ends the thread, if there is one. */
 void sync_stop(struct sync *sync);
-/* Does what the thread does, here and now: definitions, journal, sync, publish. */
+/* Does what the thread does, here and now: definitions, journal, sync, publish. When there is no space
+ * the batch stays as it is, and this is to be called again. */
 void sync_batch(struct sync *sync, struct batch *batch);
 void sync_free(struct sync *sync);
 

@@ -35,7 +35,7 @@ static int fail(struct vfs *vfs, int error, int code)
 {
     assert(error < 0);
     vfs->error = error;
-    return error == -ENOSPC || error == -EDQUOT ? SQLITE_FULL : code;
+    return io_is_full(error) && code != SQLITE_IOERR_FSYNC ? SQLITE_FULL : code;
 }
 
 static int file_close(sqlite3_file *base)
@@ -95,8 +95,10 @@ static int file_sync(sqlite3_file *base, int flags)
     int failed = io->fdatasync(io->arg, file->fd);
     if (!failed && file->fresh)
         failed = io->sync_dir(io->arg, file->vfs->dir);
-    if (failed)
+    if (failed) {
+        file->vfs->sync_failed = true;
         return fail(file->vfs, failed, SQLITE_IOERR_FSYNC);
+    }
     file->fresh = false;
     return SQLITE_OK;
 }

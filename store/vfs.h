@@ -16,6 +16,7 @@ struct vfs {
     const char *dir;
     char name[32];
     int error; /* the last failed call's -errno */
+    bool sync_failed; /* nothing may be written any more */
     bool dead; /* nothing is written any more: the simulator's crash */
 };
 

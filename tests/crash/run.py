@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """run.py - kill -9 at random moments under load, over and over, and count what was promised.
 
-Publishers with confirms feed durable queues through a fanout exchange; consumers ack some, requeue some and keep
-some. The broker is killed, started again on the same data, and loaded again; at the end everything is drained.
+Publishers with confirms feed durable queues through a fanout exchange; consumers ack some, requeue some and
+keep some. The broker is killed, started again on the same data, and loaded again; at the end everything is
+drained.
 What must hold, checked at each delivery and at the end:
   1. every confirmed message was delivered on every queue it was routed to;
   2. a message that was seen before comes again only with the redelivered flag;
@@ -116,9 +117,11 @@ class Publisher(Worker):
     def burst(self, count):
         frames = b""
         for _ in range(count):
-            body = b"%d:%d:" % (self.name_of_publisher, self.next) + b"x" * self.random.choice((0, 10, 300, 5000))
+            padding = b"x" * self.random.choice((0, 10, 300, 5000))
+            body = b"%d:%d:" % (self.name_of_publisher, self.next) + padding
             frames += amqp.publish_frames(1, {"exchange": EXCHANGE, "routing_key": b""},
-                                          amqp.write_properties({"delivery_mode": 2}), body, self.link.frame_max)
+                                          amqp.write_properties({"delivery_mode": 2}), body,
+                                          self.link.frame_max)
             self.open.add(self.next)
             self.next += 1
         self.link.send(frames)
@@ -183,22 +186,36 @@ def declare(address):
     link.close()
 
 
-def one_life(broker, ledger, dice, first):
-    """Loads the broker and kills it at a random moment; returns the publishers' next numbers."""
-    ledger.life += 1
-    publishers = [Publisher(broker.address, ledger, dice.random(), p, first[p]) for p in range(len(first))]
-    consumers = [Consumer(broker.address, ledger, dice.random(), queue, True) for queue in QUEUES for _ in range(2)]
-    for worker in publishers + consumers:
-        worker.start()
+def kill(broker, dice):
+    """The end of a life: kill -9, at a random moment."""
     time.sleep(dice.uniform(0.05, 1.2))  # the moment of the crash is what varies
     broker.process.send_signal(signal.SIGKILL)
     broker.process.wait()
-    for worker in publishers + consumers:
+
+
+def one_life(broker, ledger, dice, first, crash=kill):
+    """Loads the broker until it crashes and starts it again; returns the publishers' next numbers."""
+    ledger.life += 1
+    makers = [lambda p=p: Publisher(broker.address, ledger, dice.random(), p, first[p])
+              for p in range(len(first))]
+    makers += [lambda q=q: Consumer(broker.address, ledger, dice.random(), q, True)
+               for q in QUEUES for _ in range(2)]
+    workers, following = [], list(first)
+    try:
+        for make in makers:
+            workers.append(make())
+            workers[-1].start()
+    except (links.Failure, OSError):
+        broker.process.wait(WAIT_SECONDS)  # no harm if it crashed already
+    crash(broker, dice)
+    for worker in workers:
         worker.join(WAIT_SECONDS)
         if worker.error:
             ledger.wrong.append(worker.error)
+        if isinstance(worker, Publisher):
+            following[worker.name_of_publisher] = worker.next
     broker.start()
-    return [publisher.next for publisher in publishers]
+    return following
 
 
 def drain(broker, ledger):
@@ -207,8 +224,8 @@ def drain(broker, ledger):
     for consumer in consumers:
         consumer.start()
     probe = connect(broker.address)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
+    idle = 0
+    while idle < WAIT_SECONDS:
         ready = sum(probe.call(1, "queue.declare", queue=queue, durable=1).fields["message_count"]
                     for queue in QUEUES)
         idle = min(time.monotonic() - consumer.idle_since for consumer in consumers)

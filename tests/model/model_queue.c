@@ -1,8 +1,9 @@
-/* model_queue.c - two queues with consumers and limits against plain arrays: random pushes (also of one message to
- * both), deliveries, gets, settlements, requeues, purges, comings, goings and parkings of consumers, and deletions.
- * After each step the queues say the same as the arrays and pass queue_check; in the end every reference is gone.
- * With a store, what it recovers is exactly what the queues hold, and after a crash no message that a client may
- * have seen is taken for a fresh one. SEED=n runs that seed alone. */
+/* model_queue.c - two queues with consumers and limits against plain arrays: random pushes (also of
+ * one message to both), deliveries, gets, settlements, requeues, purges, comings, goings and
+ * parkings of consumers, and deletions. After each step the queues say the same as the arrays and
+ * pass queue_check; in the end every reference is gone. With a store, what it recovers is exactly
+ * what the queues hold, and after a crash no message that a client may have seen is taken for a
+ * fresh one. SEED=n runs that seed alone. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

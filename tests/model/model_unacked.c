@@ -1,4 +1,5 @@
-/* model_unacked.c - random deliveries, settlements and rollbacks of a channel against a plain array (SEED). */
+/* model_unacked.c - random deliveries, settlements and rollbacks of a channel against a plain array
+ * (SEED). */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -203,7 +203,8 @@ static ssize_t read_at(void *arg, int fd, void *bytes, size_t size, uint64_t off
     return (ssize_t)size;
 }
 
-/* A write that is cut short ends on a sector's edge, as a disk's do: within a sector bytes are old or new together. */
+/* A write that is cut short ends on a sector's edge, as a disk's do: within a sector bytes are old
+ * or new together. */
 static size_t cut_short(struct fakedisk *disk, uint64_t offset, size_t size)
 {
     uint64_t end = offset + rand_below(&disk->rand, size + 1);

@@ -165,6 +165,10 @@ static void disturb(struct simulation *sim)
         crash(sim); /* the process would have ended itself */
         return;
     }
+    if (store_full(world->server.store) && world_chance(world, 40)) {
+        trace_line(&world->trace, "the disk has space again");
+        fakedisk_fail_at(world->disk, 0, 0, false);
+    }
     switch (world_pick(world, 400)) {
     case 0:
         crash(sim);

@@ -27,6 +27,12 @@ CASES = [
     (["--nonsense"], 2, "", "--help lists the options"),
     (["nonsense"], 2, "", "'nonsense' is no option"),
     (["--config"], 2, "", "requires an argument"),
+    (["--help"], 0, "store check DIR", ""),
+    (["store"], 2, "", "expected: store check DIR"),
+    (["store", "check"], 2, "", "expected: store check DIR"),
+    (["store", "mend", "NONE"], 2, "", "expected: store check DIR"),
+    (["store", "check", "NONE"], 2, "NONE: cannot be read: No such file or directory\n", ""),
+    (["store", "dump", "CONF"], 2, "CONF: cannot be read: Not a directory\n", ""),
 ]
 
 
@@ -38,10 +44,10 @@ def run_case(leveret, folder, options, status, out, err):
     if result.returncode != status:
         return f"exit status {result.returncode}: {result.stderr}"
     for name, path in files.items():
-        err = err.replace(name, path)
+        out, err = out.replace(name, path), err.replace(name, path)
     if out not in result.stdout or err not in result.stderr:
         return f"said '{result.stdout}' and '{result.stderr}'"
-    if (status == 0) != (not result.stderr):
+    if (status == 0 or bool(out)) != (not result.stderr):
         return f"standard error has '{result.stderr}'"
     return None
 

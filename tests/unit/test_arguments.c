@@ -44,8 +44,8 @@ static void expect_bad(const char *name, const char *reason)
 {
     char text[200];
     ck_assert(!arguments_check_queue(buf_slice(&args), &what, &f));
-    snprintf(text, sizeof(text), "PRECONDITION_FAILED - invalid arg '%s' for queue 'q' in vhost '/': %s", name,
-             reason);
+    snprintf(text, sizeof(text),
+             "PRECONDITION_FAILED - invalid arg '%s' for queue 'q' in vhost '/': %s", name, reason);
     ck_assert_int_eq((int)f.code, PRECONDITION_FAILED);
     ck_assert_str_eq(f.text, text);
     args.len = 0;
@@ -129,15 +129,15 @@ START_TEST(test_compare)
     ck_assert(arguments_compare_queue(buf_slice(&args), buf_slice(&other), &what, &f));
     table_put_string(&args, "x-overflow", SLICE("reject-publish"));
     ck_assert(!arguments_compare_queue(buf_slice(&args), buf_slice(&other), &what, &f));
-    ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' in vhost '/': "
-                             "received the value 'reject-publish' of type 'longstr' but current is none");
+    ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' "
+                             "in vhost '/': received the value 'reject-publish' of type 'longstr' but current is none");
     ck_assert(!arguments_compare_queue(buf_slice(&other), buf_slice(&args), &what, &f));
-    ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' in vhost '/': "
-                             "received none but current is the value 'reject-publish' of type 'longstr'");
+    ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' "
+                             "in vhost '/': received none but current is the value 'reject-publish' of type 'longstr'");
     table_put_string(&other, "x-overflow", SLICE("drop-head"));
     ck_assert(!arguments_compare_queue(buf_slice(&args), buf_slice(&other), &what, &f));
-    ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' in vhost '/': "
-                             "received 'reject-publish' but current is 'drop-head'");
+    ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' "
+                             "in vhost '/': received 'reject-publish' but current is 'drop-head'");
 }
 END_TEST
 

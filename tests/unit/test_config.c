@@ -76,6 +76,12 @@ START_TEST(defaults)
     ck_assert_uint_eq(config.max_message_size, 16 * 1024 * 1024);
     ck_assert_uint_eq(config.handshake_timeout_ms, 10000);
     ck_assert_uint_eq(config.consumer_max_per_channel, 0);
+    ck_assert_uint_eq(config.connection_unacked_max, 256 * 1024 * 1024);
+    ck_assert_uint_eq(config.alarms.memory_ppm, 600000);
+    ck_assert_uint_eq(config.alarms.memory_bytes, CONFIG_NONE);
+    ck_assert_uint_eq(config.alarms.memory_total_bytes, CONFIG_NONE);
+    ck_assert_uint_eq(config.alarms.disk_ppm, CONFIG_NONE);
+    ck_assert_uint_eq(config.alarms.disk_bytes, 50000000);
     ck_assert_str_eq(config.default_user, "guest");
     ck_assert_str_eq(config.default_pass, "guest");
     ck_assert_str_eq(config.default_vhost, "/");
@@ -102,6 +108,12 @@ START_TEST(every_key)
                             "channel_max = 128\n"
                             "consumer_max_per_channel = 10\n"
                             "max_message_size = 512MiB\n"
+                            "connection_unacked_max = 1GB\n"
+                            "vm_memory_high_watermark.relative = 0.4\n"
+                            "vm_memory_high_watermark.absolute = 2GiB\n"
+                            "total_memory_available_override_value = 8GB\n"
+                            "disk_free_limit.relative = 1.5\n"
+                            "disk_free_limit.absolute = 1TB\n"
                             "auth_mechanisms.1 = AMQPLAIN\n"
                             "loopback_users.guest = false\n"
                             "default_user = hare\n"
@@ -127,6 +139,12 @@ START_TEST(every_key)
     ck_assert_uint_eq(config.channel_max, 128);
     ck_assert_uint_eq(config.consumer_max_per_channel, 10);
     ck_assert_uint_eq(config.max_message_size, 536870912);
+    ck_assert_uint_eq(config.connection_unacked_max, 1073741824);
+    ck_assert_uint_eq(config.alarms.memory_ppm, 400000);
+    ck_assert_uint_eq(config.alarms.memory_bytes, 2147483648);
+    ck_assert_uint_eq(config.alarms.memory_total_bytes, 8000000000);
+    ck_assert_uint_eq(config.alarms.disk_ppm, 1500000);
+    ck_assert_uint_eq(config.alarms.disk_bytes, 1000000000000);
     ck_assert(!config.mechanism_plain && config.mechanism_amqplain);
     ck_assert_str_eq(config.loopback_users, "");
     ck_assert_str_eq(config.default_user, "hare");
@@ -251,9 +269,8 @@ END_TEST
 START_TEST(rabbitmq_keys)
 {
     const char *const some[] = {
-        "vm_memory_high_watermark.relative",
-        "vm_memory_high_watermark.absolute",
-        "disk_free_limit.absolute",
+        "vm_memory_high_watermark_paging_ratio",
+        "vm_memory_calculation_strategy",
         "listeners.ssl.default",
         "listeners.ssl",
         "ssl_options.cacertfile",

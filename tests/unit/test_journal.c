@@ -320,7 +320,7 @@ START_TEST(newer_format_is_refused)
     format_put_u64(saved.at + SEGMENT_CHECKSUM, format_segment_checksum(saved.at));
     fakedisk_put(disk, FIRST, buf_slice(&saved));
     ck_assert_int_eq(try_start(), -ENOTSUP);
-    ck_assert_str_eq(error, FIRST ": made by a newer version of this program");
+    ck_assert_str_eq(error, FIRST ": its format has version 2, this program knows version 1");
 }
 END_TEST
 

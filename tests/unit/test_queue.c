@@ -1,4 +1,5 @@
-/* test_queue.c - a queue: rotation and credit, requeue, purge and deletion, limits, and what recovery puts in. */
+/* test_queue.c - a queue: rotation and credit, requeue, purge and deletion, limits, and what
+ * recovery puts in. */
 #include <check.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* test_unacked.c - what a channel has not settled: taking by tag, rollbacks, and memory with one tag pinned. */
+/* test_unacked.c - what a channel has not settled: taking by tag, rollbacks, and memory with one
+ * tag pinned. */
 #include <check.h>
 #include <stdlib.h>
 

@@ -1,0 +1,260 @@
+/* survey.c - all of a journal, damaged or not.
+ *
+ * Owner: the offline tool, on a directory that no broker has open.
+ * Behind a damaged place it goes on with the next batch whose checksum is right: checksums are
+ * seeded with the use of the file and the place in it, so nothing else can look like one. Failure
+ * modes: a call that fails is reported as damage of its file. */
+#include "store/survey.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "store/format.h"
+#include "store/journal.h"
+
+struct survey {
+    const struct io *io;
+    const char *dir;
+    const struct survey_sink *sink;
+    struct reader reader;
+    struct segment_ring found; /* with a valid header; oldest first once sorted */
+    struct segment_ring other;
+    uint64_t oldest; /* epoch that still counts */
+    char path[JOURNAL_PATH_MAX];
+};
+
+static void damage(struct survey *s, uint64_t offset, const char *why)
+{
+    s->sink->damage(s->sink->arg, s->path, offset, why);
+}
+
+static void call_failed(struct survey *s, uint64_t offset, int failed)
+{
+    char why[128];
+    snprintf(why, sizeof why, "it cannot be read: %s", strerror(-failed));
+    damage(s, offset, why);
+}
+
+static int open_segment(struct survey *s, const struct segment *segment)
+{
+    bool fits = journal_path(s->dir, segment->slot, s->path, sizeof s->path);
+    return fits ? reader_open(&s->reader, s->path, O_RDONLY) : -ENAMETOOLONG;
+}
+
+static void collect(void *ctx, const char *name)
+{
+    struct survey *s = ctx;
+    unsigned slot = journal_slot(name);
+    if (!slot)
+        return;
+    struct segment *segment = mem_zalloc(sizeof *segment);
+    segment->slot = slot;
+    segment_ring_push_back(&s->other, segment);
+}
+
+static int by_epoch(const void *a, const void *b)
+{
+    const struct segment *one = *(struct segment *const *)a, *other = *(struct segment *const *)b;
+    return (one->epoch > other->epoch) - (one->epoch < other->epoch);
+}
+
+/* Tells what a file without a usable header is. */
+static void tell_unusable(struct survey *s, const struct segment *segment, int failed,
+                          enum reader_header verdict)
+{
+    bool blank = !failed && verdict == READER_HEADER_BLANK;
+    char why[96];
+    s->sink->segment(s->sink->arg, s->path, segment, blank ? SURVEY_BLANK : SURVEY_UNREADABLE);
+    if (failed)
+        call_failed(s, 0, failed);
+    else if (verdict == READER_HEADER_DAMAGED)
+        damage(s, 0, "the segment's header is not valid");
+    else if (verdict == READER_HEADER_NEWER) {
+        snprintf(why, sizeof why, "its format has version %u, this program knows version %d",
+                 s->reader.version, FORMAT_VERSION);
+        damage(s, SEGMENT_VERSION, why);
+    }
+}
+
+static void read_headers(struct survey *s)
+{
+    struct segment **sorted = mem_alloc((s->other.size + 1) * sizeof *sorted);
+    size_t count = 0;
+    while (s->other.size) {
+        struct segment *segment = segment_ring_pop_front(&s->other);
+        enum reader_header verdict = READER_HEADER_DAMAGED;
+        int failed = open_segment(s, segment);
+        if (!failed)
+            failed = reader_header(&s->reader, segment, &verdict);
+        if (!failed && verdict == READER_HEADER_VALID) {
+            sorted[count++] = segment;
+            continue;
+        }
+        tell_unusable(s, segment, failed, verdict);
+        mem_free(segment);
+    }
+    qsort(sorted, count, sizeof *sorted, by_epoch);
+    for (size_t i = 0; i < count; i++)
+        segment_ring_push_back(&s->found, sorted[i]);
+    mem_free(sorted);
+}
+
+/* One step through a segment. */
+struct step {
+    struct read_batch batch;
+    enum reader_verdict verdict;
+    uint64_t behind; /* no valid batch at `used`: where the next one is, 0 = nowhere */
+};
+
+/* Reads at segment->used; where that is no whole batch, looks for the next one. */
+static int take_step(struct survey *s, const struct segment *segment, struct step *step)
+{
+    *step = (struct step){0};
+    int failed =
+        reader_batch(&s->reader, segment, segment->used, true, &step->batch, &step->verdict);
+    if (failed || step->verdict == READER_VALID)
+        return failed;
+    bool headed = step->verdict == READER_DAMAGED && step->batch.number > segment->last_batch;
+    return reader_scan(&s->reader, segment, segment->used,
+                       headed ? step->batch.number : segment->last_batch, &step->behind);
+}
+
+/* Without a word: the newest segment's last valid batch says which epochs count. */
+static void find_oldest(struct survey *s)
+{
+    for (size_t i = s->found.size; i-- && s->oldest == 0;) {
+        struct segment probe = **segment_ring_at(&s->found, i);
+        struct step step;
+        int failed = open_segment(s, &probe);
+        while (!failed) {
+            failed = take_step(s, &probe, &step);
+            if (failed || (step.verdict != READER_VALID && step.behind == 0))
+                break;
+            if (step.verdict != READER_VALID) {
+                probe.used = step.behind;
+                continue;
+            }
+            probe.used += step.batch.size;
+            probe.last_batch = step.batch.number;
+            s->oldest = step.batch.oldest;
+        }
+    }
+}
+
+/* True when the end of the segment's batches was reached. */
+static bool judge_bad_step(struct survey *s, struct segment *segment, const struct step *step,
+                           bool newest)
+{
+    char why[160];
+    uint64_t at = step->verdict == READER_DAMAGED ? step->batch.damage : segment->used;
+    const char *what = step->verdict == READER_DAMAGED ? "record" : "batch";
+    if (step->behind) {
+        snprintf(why, sizeof why, "the %s is not valid, but a later batch at offset %llu is", what,
+                 (unsigned long long)step->behind);
+        damage(s, at, why);
+        /* A batch whose header is right says where the next one begins. */
+        bool sized = step->verdict == READER_DAMAGED && step->batch.bytes;
+        segment->used = sized ? segment->used + step->batch.size : step->behind;
+        if (sized)
+            segment->last_batch = step->batch.number;
+        return false;
+    }
+    if (!newest && step->verdict == READER_DAMAGED)
+        damage(s, at, "the record is not valid, but there are later segments");
+    bool torn = false;
+    int failed =
+        newest ? reader_torn(&s->reader, segment, segment->used, segment->last_batch, &torn) : 0;
+    if (failed)
+        call_failed(s, segment->used, failed);
+    if (torn)
+        s->sink->torn(s->sink->arg, s->path, segment->used);
+    return true;
+}
+
+static void visit_batches(struct survey *s, struct segment *segment, bool newest)
+{
+    bool gap = false;
+    for (;;) {
+        struct step step;
+        int failed = take_step(s, segment, &step);
+        if (failed) {
+            call_failed(s, segment->used, failed);
+            return;
+        }
+        if (step.verdict != READER_VALID) {
+            if (judge_bad_step(s, segment, &step, newest))
+                return;
+            gap = true;
+            continue;
+        }
+        if (!gap && step.batch.previous != segment->last_batch)
+            damage(s, segment->used, "the batch does not follow the one before it");
+        gap = false;
+        s->sink->batch(s->sink->arg, segment, &step.batch);
+        segment->last_batch = step.batch.number;
+        segment->used += step.batch.size;
+    }
+}
+
+static void visit_segment(struct survey *s, struct segment *segment, const struct segment *next)
+{
+    int failed = open_segment(s, segment);
+    bool counts = segment->epoch >= s->oldest || !next;
+    s->sink->segment(s->sink->arg, s->path, segment, counts ? SURVEY_IN_USE : SURVEY_FREE);
+    if (failed)
+        call_failed(s, 0, failed);
+    if (failed || !counts)
+        return;
+    /* The header says what is the last batch before this segment. */
+    uint64_t promised = next ? next->last_batch : 0;
+    visit_batches(s, segment, !next);
+    if (next && next->epoch == segment->epoch + 1 && segment->last_batch != promised)
+        damage(s, segment->used, "batches are missing, for later segments build on them");
+}
+
+static void tell_missing(struct survey *s, uint64_t epoch, const struct segment *next)
+{
+    char why[160];
+    snprintf(s->path, sizeof s->path, "%s", s->dir);
+    snprintf(why, sizeof why,
+             "the journal's segment of epoch %llu is missing (the next is journal-%06u.seg of "
+             "epoch %llu)",
+             (unsigned long long)epoch, next->slot, (unsigned long long)next->epoch);
+    damage(s, 0, why);
+}
+
+int survey_run(const struct io *io, const char *dir, const struct survey_sink *sink)
+{
+    struct survey *s = mem_zalloc(sizeof *s);
+    s->io = io, s->dir = dir, s->sink = sink;
+    reader_init(&s->reader, io);
+    int failed = io->list(io->arg, dir, collect, s);
+    if (!failed) {
+        read_headers(s);
+        find_oldest(s);
+    }
+    uint64_t expected = s->oldest;
+    for (size_t i = 0; i < s->found.size; i++) {
+        struct segment *segment = *segment_ring_at(&s->found, i);
+        if (expected && segment->epoch > expected)
+            tell_missing(s, expected, segment);
+        if (segment->epoch >= s->oldest)
+            expected = segment->epoch + 1;
+        visit_segment(s, segment,
+                      i + 1 < s->found.size ? *segment_ring_at(&s->found, i + 1) : NULL);
+    }
+    while (s->found.size)
+        mem_free(segment_ring_pop_front(&s->found));
+    while (s->other.size)
+        mem_free(segment_ring_pop_front(&s->other));
+    segment_ring_free(&s->found);
+    segment_ring_free(&s->other);
+    reader_free(&s->reader);
+    mem_free(s);
+    return failed;
+}

@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+"""hostile.py - clients that want too much of the server: hostile.py --leveret PATH [scenario...]
+
+Each scenario has a broker of its own. What is checked: the process's memory stays below what is allowed, and
+others are served meanwhile. Memory is what the process has resident, so this is no test for sanitizers.
+"""
+import argparse
+import select
+import sys
+import time
+
+import amqp
+from broker import BrokerFailed, Leveret
+from link import Failure, Link
+
+TIMEOUT = 30
+MB = 1 << 20
+# A process that has nothing to do, the buffers that it keeps, and what the allocator wastes.
+BASE = 40 * MB
+REPLIES_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 256 * MB, 131072
+WATERMARK = 128 * MB
+
+
+def resident(broker):
+    with open(f"/proc/{broker.process.pid}/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+def check(true, what):
+    if not true:
+        raise Failure(what)
+
+
+def check_memory(broker, most):
+    now = resident(broker)
+    check(now <= most, f"{now // MB} MB are resident, {most // MB} MB are allowed")
+
+
+def connect(broker):
+    link = Link(broker.address, TIMEOUT)
+    link.start(b"guest", b"guest")
+    link.tune()
+    link.open()
+    link.call(1, "channel.open")
+    return link
+
+
+def publish(body, key=b"hostile", **flags):
+    fields = {"exchange": b"", "routing_key": key, **flags}
+    return amqp.publish_frames(1, fields, amqp.write_properties({}), body, FRAME_MAX)
+
+
+def method(channel, name, **fields):
+    return amqp.write_frame(amqp.METHOD, channel, amqp.write_method(name, fields))
+
+
+def check_bystander(broker):
+    """Somebody else publishes and gets."""
+    link = connect(broker)
+    link.call(1, "queue.declare", queue=b"bystander", auto_delete=1)
+    link.call(1, "confirm.select")
+    for i in range(20):
+        link.send(publish(b"%d" % i, key=b"bystander"))
+        check(link.next_event(1).name == "basic.ack", "the bystander's message was not confirmed")
+        link.send_method(1, "basic.get", queue=b"bystander", no_ack=1)
+        check(link.next_event(1).body == b"%d" % i, "the bystander's message is not there")
+    link.close()
+
+
+def send_until_stalled(link, data, most):
+    """Sends `data` over and over until the server reads no more; returns how many bytes went out."""
+    link.socket.setblocking(False)
+    sent, stalled = 0, 0
+    while sent < most and stalled < 100:
+        try:
+            sent += link.socket.send(data[sent % len(data):])
+            stalled = 0
+        except BlockingIOError:
+            # Nothing for a second, with all buffers full, is a server that does not read.
+            stalled += 1
+            time.sleep(0.01)
+    check(sent < most, f"the server took all {most // MB} MB")
+    return sent
+
+
+def send_some(link, data):
+    """What is left of `data` after sending what fits."""
+    link.socket.setblocking(False)
+    try:
+        return data[link.socket.send(data):] if data else data
+    except BlockingIOError:
+        return data
+
+
+def answers_not_read(broker, request, answer, count):
+    """Asks and never reads; then reads after all, and gets every answer: `count` for a request."""
+    link = connect(broker)
+    link.call(1, "queue.declare", queue=b"q" * 255)
+    check_memory(broker, BASE)
+    sent = send_until_stalled(link, request, 256 * MB)
+    check_memory(broker, BASE + 2 * REPLIES_MAX)
+    check_bystander(broker)
+    started = sent % len(request)
+    rest, left = request[started:] if started else b"", -(-sent // len(request)) * count
+    while left:
+        rest = send_some(link, rest)
+        link.receive(time.monotonic() + TIMEOUT)
+        check(not link.ended, "the connection was closed")
+        link.cut_frames()
+        while link.events[1]:
+            event = link.events[1].popleft()
+            check(event.name == answer, f"got {event}")
+            left -= 1
+    check_memory(broker, BASE + 2 * REPLIES_MAX)
+    link.close()
+
+
+def replies_not_read(broker):
+    """queue.declare over and over: half a kilobyte of question and answer."""
+    one = method(1, "queue.declare", queue=b"q" * 255, passive=1)
+    answers_not_read(broker, one * 100, "queue.declare-ok", 100)
+
+
+def returns_not_read(broker):
+    """Mandatory messages that go nowhere come back."""
+    one = publish(b"x" * 20000, key=b"nowhere", mandatory=1)
+    answers_not_read(broker, one * 10, "basic.return", 10)
+
+
+def expect_506(link):
+    while link.receive(time.monotonic() + TIMEOUT):
+        link.cut_frames()
+        if link.events[0] and link.events[0][0].name == "connection.close":
+            break
+    check(link.events[0] and link.events[0][0].fields["reply_code"] == 506, "not refused with 506")
+    link.send_method(0, "connection.close-ok")
+
+
+def send_all(link, chunks):
+    """Until the server closes."""
+    try:
+        for chunk in chunks:
+            link.socket.sendall(chunk)
+    except OSError:
+        pass
+
+
+def back_to_normal(broker):
+    """What was held is free again, and the system has it back."""
+    deadline = time.monotonic() + TIMEOUT
+    while resident(broker) > BASE + 24 * MB:
+        check(time.monotonic() < deadline, f"{resident(broker) // MB} MB are still resident")
+        time.sleep(0.05)
+
+
+def many_bodies_begun(broker):
+    """2,047 channels, each with a body of 16 MB on its way that never ends."""
+    link = connect(broker)
+    for channel in range(2, 2048):
+        link.call(channel, "channel.open")
+    piece, header = b"x" * 130000, amqp.write_header(16 * MB, amqp.write_properties({}))
+
+    def bodies():
+        for channel in range(1, 2048):
+            yield method(channel, "basic.publish", routing_key=b"nowhere")
+            yield amqp.write_frame(amqp.HEADER, channel, header)
+        for _ in range(8):
+            for channel in range(1, 2048):
+                yield amqp.write_frame(amqp.BODY, channel, piece)
+    send_all(link, bodies())
+    check_memory(broker, BASE + HELD_MAX)
+    expect_506(link)
+    check_bystander(broker)
+    back_to_normal(broker)
+
+
+def transaction_without_end(broker):
+    link = connect(broker)
+    link.call(1, "tx.select")
+    one = publish(b"x" * MB)
+    send_all(link, (one for _ in range(400)))
+    check_memory(broker, BASE + HELD_MAX + 16 * MB)
+    expect_506(link)
+    check_bystander(broker)
+    back_to_normal(broker)
+
+
+def send_until_blocked(link, data):
+    """Sends `data` over and over until the server says that it reads no more."""
+    sent, deadline = 0, time.monotonic() + TIMEOUT
+    link.socket.setblocking(False)
+    while not link.events[0]:
+        check(time.monotonic() < deadline, f"not blocked after {sent // MB} MB")
+        readable, writable, _ = select.select([link.socket], [link.socket], [], TIMEOUT)
+        if readable:
+            link.receive(deadline)
+            link.cut_frames()
+            link.socket.setblocking(False)
+        elif writable:
+            sent += link.socket.send(data[sent % len(data):])
+    check(link.next_event(0).name == "connection.blocked", "expected connection.blocked")
+
+
+def purge_until_unblocked(helper, link):
+    """Again and again: what the socket still held may fill the queue anew."""
+    deadline = time.monotonic() + TIMEOUT
+    while not link.events[0]:
+        check(time.monotonic() < deadline, "the alarm does not clear")
+        helper.call(1, "queue.purge", queue=b"hostile")
+        try:
+            link.receive(time.monotonic() + 0.2)
+        except Failure:
+            continue
+        link.cut_frames()
+    check(link.next_event(0).name == "connection.unblocked", "expected connection.unblocked")
+
+
+def fill_and_purge(broker, body):
+    """The memory alarm for real: fills a queue until it is blocked; after a purge it may go on."""
+    helper = connect(broker)
+    helper.call(1, "queue.declare", queue=b"hostile")
+    batch = publish(body) * max(1, 64 * 1024 // len(body))
+    for _ in range(2):
+        link = connect(broker)
+        send_until_blocked(link, batch)
+        check_memory(broker, WATERMARK + 64 * MB)
+        for _ in range(20):
+            state = helper.call(1, "queue.declare", queue=b"hostile", passive=1)
+            check(state.fields["message_count"] > 0, "the queue is empty")
+        purge_until_unblocked(helper, link)
+        link.drop()
+
+
+def memory_filled_with_small(broker):
+    fill_and_purge(broker, b"x" * 20)
+
+
+def memory_filled_with_large(broker):
+    fill_and_purge(broker, b"x" * 50000)
+
+
+LIMITED = [f"vm_memory_high_watermark.absolute={WATERMARK}"]
+SCENARIOS = {
+    "replies_not_read": (replies_not_read, []),
+    "returns_not_read": (returns_not_read, []),
+    "many_bodies_begun": (many_bodies_begun, []),
+    "transaction_without_end": (transaction_without_end, []),
+    "memory_filled_with_small": (memory_filled_with_small, LIMITED),
+    "memory_filled_with_large": (memory_filled_with_large, LIMITED),
+}
+
+
+def run(name, path):
+    scenario, settings = SCENARIOS[name]
+    broker = Leveret(path, settings)
+    try:
+        broker.start()
+        scenario(broker)
+        broker.stop()
+    except (Failure, BrokerFailed, OSError) as failure:
+        print(f"FAIL {name}: {failure}", flush=True)
+        print(broker.log_tail() if (broker.directory / "log").exists() else "")
+        if broker.process and broker.process.poll() is None:
+            broker.process.kill()
+            broker.process.wait()
+        return False
+    print(f"ok {name}", flush=True)
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Clients that want too much of a broker.")
+    parser.add_argument("--leveret", metavar="PATH", required=True)
+    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="without any, all of them")
+    options = parser.parse_args()
+    results = [run(name, options.leveret) for name in options.scenarios or SCENARIOS]
+    print(f"hostile: {results.count(True)} passed, {results.count(False)} failed")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
