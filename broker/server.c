@@ -11,6 +11,7 @@
 #include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
+#include "broker/tx.h"
 #include "net/writer.h"
 #include "queue/paging.h"
 
@@ -272,9 +273,13 @@ static void compact_journal(struct server *s)
     }
     list_each(node, &s->connections) {
         struct connection *conn = container_of(node, struct connection, link);
-        for (size_t i = 0; i < conn->channels.capacity; i++)
-            if (conn->channels.slots[i])
-                unacked_walk(&conn->channels.slots[i]->unacked, move_unacked, &limit);
+        for (size_t i = 0; i < conn->channels.capacity; i++) {
+            struct channel *ch = conn->channels.slots[i];
+            if (!ch)
+                continue;
+            unacked_walk(&ch->unacked, move_unacked, &limit);
+            tx_walk(ch, move_unacked, &limit);
+        }
     }
 }
 
