@@ -166,6 +166,8 @@ void server_close(struct server *s)
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
         store_close(&s->store);
+        if (s->stopping)
+            log_line(&s->log, LOG_INFO, 0, "stopped: everything is on disk");
     }
     free_state(s);
 }
@@ -338,8 +340,6 @@ int server_run(const struct config *config)
         loop_poll(s->loop, server_patience_ms(s));
         server_act(s);
     }
-    if (started)
-        log_line(&s->log, LOG_INFO, 0, "stopped: everything is on disk");
     server_close(s);
     mem_free(s);
     return started ? 0 : 1;

@@ -117,7 +117,7 @@ class Round:
         if self.kind in ("write", "sync"):
             if status != 1 or "Input/output error" not in line:
                 raise brokers.BrokerFailed(f"after a failed {self.kind}: status {status}, last line '{line}'")
-            if "cannot write" in line and not line.endswith(LAST_LINE):
+            if line.startswith("leveret: ") and not line.endswith(LAST_LINE):
                 raise brokers.BrokerFailed(f"the last line is '{line}'")
         elif self.kind == "term":
             if status != 1 or "No space left on device" + LAST_LINE not in line:

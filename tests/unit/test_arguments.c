@@ -130,14 +130,17 @@ START_TEST(test_compare)
     table_put_string(&args, "x-overflow", SLICE("reject-publish"));
     ck_assert(!arguments_compare_queue(buf_slice(&args), buf_slice(&other), &what, &f));
     ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' "
-                             "in vhost '/': received the value 'reject-publish' of type 'longstr' but current is none");
+                             "in vhost '/': "
+                             "received the value 'reject-publish' of type 'longstr' but current is none");
     ck_assert(!arguments_compare_queue(buf_slice(&other), buf_slice(&args), &what, &f));
     ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' "
-                             "in vhost '/': received none but current is the value 'reject-publish' of type 'longstr'");
+                             "in vhost '/': "
+                             "received none but current is the value 'reject-publish' of type 'longstr'");
     table_put_string(&other, "x-overflow", SLICE("drop-head"));
     ck_assert(!arguments_compare_queue(buf_slice(&args), buf_slice(&other), &what, &f));
     ck_assert_str_eq(f.text, "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' "
-                             "in vhost '/': received 'reject-publish' but current is 'drop-head'");
+                             "in vhost '/': "
+                             "received 'reject-publish' but current is 'drop-head'");
 }
 END_TEST
 
