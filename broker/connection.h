@@ -60,7 +60,8 @@ struct pace {
     struct timer timer;
 };
 
-/* A basic.get whose message is being read from disk: nothing more is taken from the connection until it is answered. */
+/* A basic.get whose message is being read from disk: nothing more is taken from the connection until it is
+ * answered. */
 struct pending_get {
     struct list link;    /* in server.getting while it waits */
     struct queue *queue;

@@ -1,7 +1,7 @@
 /* flow.h - when a connection is not read, and how many bytes it may make the server hold.
  *
- * Reasons overlap: reading goes on when the last of them is gone. With FLOW_ALARM, FLOW_OUTPUT and FLOW_GET it
- * stops at the end of the frame in hand, with the others at the end of what was read already. */
+ * Reasons overlap: reading goes on when the last of them is gone. With FLOW_ALARM, FLOW_OUTPUT and FLOW_GET
+ * it stops at the end of the frame in hand, with the others at the end of what was read already. */
 #ifndef BROKER_FLOW_H
 #define BROKER_FLOW_H
 

@@ -1,13 +1,13 @@
 /* recovery.c - from the store to memory.
  *
- * What the store hands over was written by this program and passed its checksums; a row that makes no sense (an exchange
- * of a vhost that is not there) is logged and left out. */
+ * What the store hands over was written by this program and passed its checksums; a row that makes no sense
+ * (an exchange of a vhost that is not there) is logged and left out. */
 #include "broker/recovery.h"
 
 #include "broker/vhost.h"
 
-/* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than the
- * number of the first new batch shifted by this: a batch never carries more messages of one queue. */
+/* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than
+ * the number of the first new batch shifted by this: a batch never carries more messages of one queue. */
 enum { SEQUENCES_PER_BATCH_BITS = 24 };
 
 /* A queue on its way back, by id. */

@@ -262,7 +262,8 @@ static void move_unacked(void *arg, struct unacked_item *item)
     paging_move(item->queue, &item->entry, *(const uint64_t *)arg, true);
 }
 
-/* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than that. */
+/* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
+ * that. */
 static void compact_journal(struct server *s)
 {
     uint64_t limit = store_sparse_batch(s->store);
@@ -294,8 +295,8 @@ static void reap(struct server *s)
 }
 
 /* Input was taken by loop_poll: its handlers only changed state and marked. Now act once. The order is the
- * durability argument: what this turn recorded goes to the disk thread before anything is confirmed, only what is on
- * disk is confirmed, and nothing is freed while a frame may still name it. */
+ * durability argument: what this turn recorded goes to the disk thread before anything is confirmed, only
+ * what is on disk is confirmed, and nothing is freed while a frame may still name it. */
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));

@@ -159,8 +159,8 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     exchange_free(&x);
 }
 
-/* Deletes auto-delete exchanges that lost their last binding, and those that lose theirs by that: a list, not a
- * recursion, however long the chain. One that is listed has no binding left, so it is listed once. */
+/* Deletes auto-delete exchanges that lost their last binding, and those that lose theirs by that: a list,
+ * not a recursion, however long the chain. One that is listed has no binding left, so it is listed once. */
 static void drop_orphans(struct vhost *v, struct buf *orphans)
 {
     while (orphans->len) {

@@ -128,8 +128,8 @@ static void split(struct queue *q, size_t kept_max)
         order_split(&q->order, kept);
 }
 
-/* With a drop-head limit the oldest must be at hand: a short queue stays in memory, and what consumers are about
- * to take is not written, for what they leave of it is dropped. */
+/* With a drop-head limit the oldest must be at hand: a short queue stays in memory, and what consumers are
+ * about to take is not written, for what they leave of it is dropped. */
 static bool sheds(const struct queue *q)
 {
     return q->limit.overflow == LIMIT_DROP_HEAD &&

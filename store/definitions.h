@@ -46,7 +46,7 @@ int definitions_load_pages(struct definitions *definitions,
 /* Appends a change; all bytes are copied. */
 void definitions_encode(struct buf *changes, const struct definition *definition, bool undefine);
 /* Does the changes, and those of the directory of pages, in order in one transaction; on disk when it
- * returns 0, else -errno. When there was no space (io_is_full) nothing was done, and it may be tried again. */
+ * returns 0, else -errno. When there was no space (io_is_full) nothing was done; it may be tried again. */
 int definitions_apply(struct definitions *definitions, struct slice changes, struct slice pages)
     __attribute__((warn_unused_result));
 /* A journal segment of that epoch is on disk: if it is missing one day, that will be noticed. */

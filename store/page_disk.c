@@ -58,7 +58,8 @@ static int sync_file(struct page_disk *disk)
     disk->unsynced = false;
     disk->syncs++;
     int failed = disk->io->fdatasync(disk->io->arg, disk->fd);
-    return io_is_full(failed) ? -EIO : failed; /* lack of space is met by writing; a sync is never tried again */
+    return io_is_full(failed) ? -EIO
+                              : failed; /* lack of space is met by writing; a sync is never tried again */
 }
 
 /* Goes over to that file, which is made when it is new. */

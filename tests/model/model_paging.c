@@ -182,7 +182,8 @@ static bool take(struct model *m, struct line *line, bool no_ack)
     assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " came again: %d",
             entry.sequence, (int)item->state);
     check_body(entry.message, line, item);
-    assertf(entry.redelivered || !(item->seen || item->out), "message %" PRIu64 " is not flagged redelivered: page %u seen %d out %d crashes %u",
+    assertf(entry.redelivered || !(item->seen || item->out),
+            "message %" PRIu64 " is not flagged redelivered: page %u seen %d out %d crashes %u",
             entry.sequence, entry.page, item->seen, item->out, m->crashes);
     m->loaded += entry.page != 0;
     if (no_ack) {
