@@ -41,6 +41,9 @@ struct config_alarms {
 struct config {
     struct listen_address listeners[CONFIG_LISTENERS_MAX];
     size_t listener_count;
+    uint32_t queue_resident_messages;  /* 16384: the rest of a queue is on disk */
+    uint32_t queue_page_size;          /* 256 KB */
+    uint64_t resident_memory;          /* 48 MB: for messages that wait */
     char data_dir[CONFIG_TEXT_MAX * 4];
     uint32_t heartbeat_s;              /* heartbeat, 60 */
     uint32_t frame_max;                /* 131072 */

@@ -68,6 +68,7 @@ void connection_free(struct connection **connection)
     timer_clear(&conn->server->timers, &conn->timer);
     list_remove(&conn->link);
     list_unlink(&conn->barred);
+    list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
     barrier_ring_free(&conn->barriers);
     mem_free(conn->channels.slots);
@@ -79,6 +80,7 @@ void connection_free(struct connection **connection)
 void connection_release(struct connection *conn)
 {
     pace_stop(conn);
+    list_unlink(&conn->get.link);
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         struct channel *ch = conn->channels.slots[i];
         if (ch)

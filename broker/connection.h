@@ -60,6 +60,15 @@ struct pace {
     struct timer timer;
 };
 
+/* A basic.get whose message is being read from disk: nothing more is taken from the connection until it is
+ * answered. */
+struct pending_get {
+    struct list link;    /* in server.getting while it waits */
+    struct queue *queue;
+    uint16_t channel;
+    bool no_ack;
+};
+
 struct connection {
     struct stream stream;
     struct server *server;
@@ -69,6 +78,7 @@ struct connection {
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;
     struct pace pace;
+    struct pending_get get;
     struct list parked;          /* consumers waiting for the output to drain */
     struct list exclusive_queues; /* queue.of_owner */
     struct channel_table channels;

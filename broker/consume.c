@@ -2,6 +2,7 @@
 #include "broker/consume.h"
 #include "broker/deliver.h"
 #include "protocol/table.h"
+#include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 {
@@ -183,11 +184,38 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
                  ch->conn->frame_max);
 }
 
+/* The next message is on disk: it is asked for, and the connection waits. */
+static void await_page(struct channel *ch, struct queue *q, bool no_ack)
+{
+    struct pending_get *get = &ch->conn->get;
+    get->queue = q;
+    get->channel = ch->number;
+    get->no_ack = no_ack;
+    list_push_back(&channel_server(ch)->getting, &get->link);
+    paging_await(q);
+    flow_pause(ch->conn, FLOW_GET);
+}
+
+static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct fault *f)
+{
+    struct entry entry;
+    if (queue_get(q, no_ack, &entry)) {
+        uint64_t batch = no_ack ? 0 : queue_delivery_batch(q, &entry);
+        if (batch)
+            connection_bar(ch->conn, batch);
+        return send_got(ch, q, &entry, no_ack, f);
+    }
+    if (queue_ready(q) > 0)
+        await_page(ch, q, no_ack);
+    else
+        channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
+    return true;
+}
+
 bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
 {
     struct slice name;
     struct queue *q;
-    struct entry entry;
     if (!channel_queue_name(ch, m->basic_get.queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
@@ -196,12 +224,37 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
                      "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",
                      (unsigned long long)ch->conn->flow.unacked,
                      (unsigned long long)channel_server(ch)->config->connection_unacked_max);
-    if (queue_get(q, m->basic_get.no_ack, &entry)) {
-        uint64_t batch = m->basic_get.no_ack ? 0 : queue_delivery_batch(q, &entry);
-        if (batch)
-            connection_bar(ch->conn, batch);
-        return send_got(ch, q, &entry, m->basic_get.no_ack, f);
+    return answer_get(ch, q, m->basic_get.no_ack, f);
+}
+
+void consume_resume_gets(struct server *s)
+{
+    struct list waiting;
+    list_init(&waiting);
+    list_splice_back(&waiting, &s->getting);
+    for (struct list *node; (node = list_pop_front(&waiting));) {
+        struct connection *conn = container_of(node, struct connection, get.link);
+        struct channel *ch = connection_channel(conn, conn->get.channel);
+        struct fault f;
+        fault_init(&f);
+        f.class_id = METHOD_basic_get >> 16, f.method_id = (uint16_t)METHOD_basic_get;
+        if (ch && ch->state == CHANNEL_OPEN && !answer_get(ch, conn->get.queue, conn->get.no_ack, &f))
+            channel_fail(ch, &f);
+        if (!list_linked(&conn->get.link))
+            flow_resume(conn, FLOW_GET);
     }
-    channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
-    return true;
+}
+
+void consume_empty_gets(struct server *s, const struct queue *q)
+{
+    list_each_safe(node, &s->getting) {
+        struct connection *conn = container_of(node, struct connection, get.link);
+        struct channel *ch = connection_channel(conn, conn->get.channel);
+        if (conn->get.queue != q)
+            continue;
+        list_remove(node);
+        if (ch && ch->state == CHANNEL_OPEN)
+            channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
+        flow_resume(conn, FLOW_GET);
+    }
 }

@@ -10,6 +10,11 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f);
 bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f);
 bool consume_get(struct channel *ch, const struct method *m, struct fault *f);
 
+/* Answers the basic.gets whose page has been read. */
+void consume_resume_gets(struct server *s);
+/* The queue goes: who waits for a message of it gets none. */
+void consume_empty_gets(struct server *s, const struct queue *q);
+
 /* The queue goes: tells the client if it can take it, and drops the subscription. */
 void consume_queue_deleted(struct consumer *c);
 /* Drops the subscription; its queue may be auto-deleted by that. */

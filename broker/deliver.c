@@ -1,7 +1,8 @@
 /* deliver.c - the dispatcher: pulls entries from queues that are ready and writes them to consumers.
  *
- * Pushes, acks and new consumers only mark a queue ready; this drains the marked queues once a turn, a bounded number
- * of messages from each before the next has its turn, and a bounded number in all, so that input is not starved. */
+ * Pushes, acks and new consumers only mark a queue ready; this drains the marked queues once a turn, a
+ * bounded number of messages from each before the next has its turn, and a bounded number in all, so that
+ * input is not starved. */
 #include "broker/deliver.h"
 
 #include "broker/consume.h"
@@ -114,8 +115,8 @@ bool deliver_content(struct channel *ch, const struct method *m, struct message 
     return true;
 }
 
-/* The basic.deliver frame, byte for byte what method_encode makes of it (a test says so), without the detour: this
- * is the one method that is written once a message. */
+/* The basic.deliver frame, byte for byte what method_encode makes of it (a test says so), without the
+ * detour: this is the one method that is written once a message. */
 uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint64_t tag,
                               const struct entry *entry)
 {

@@ -1,13 +1,13 @@
 /* recovery.c - from the store to memory.
  *
- * What the store hands over was written by this program and passed its checksums; a row that makes no sense (an exchange
- * of a vhost that is not there) is logged and left out. */
+ * What the store hands over was written by this program and passed its checksums; a row that makes no sense
+ * (an exchange of a vhost that is not there) is logged and left out. */
 #include "broker/recovery.h"
 
 #include "broker/vhost.h"
 
-/* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than the
- * number of the first new batch shifted by this: a batch never carries more messages of one queue. */
+/* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than
+ * the number of the first new batch shifted by this: a batch never carries more messages of one queue. */
 enum { SEQUENCES_PER_BATCH_BITS = 24 };
 
 /* A queue on its way back, by id. */
@@ -123,6 +123,15 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
     r->messages++;
 }
 
+static void on_page(void *arg, uint64_t queue_id, uint32_t slot)
+{
+    struct recovery *r = arg;
+    struct returning *returning = find_returning(r, queue_id);
+    assertf(returning, "the store knows no page of a queue that is not defined");
+    queue_restore_page(returning->queue, slot);
+    r->messages += pages_at(store_pages(r->server->store), slot)->live;
+}
+
 static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 {
     struct returning *returning = find_returning(arg, queue_id);
@@ -133,14 +142,10 @@ static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 static void finish_queue(struct recovery *r, struct returning *returning)
 {
     struct queue *q = returning->queue;
-    struct entry_ring *ring = &q->order.fresh;
-    for (size_t i = 0; i < ring->size; i++) {
-        struct entry *entry = entry_ring_at(ring, i);
-        entry->redelivered = entry->sequence <= returning->delivered;
-    }
     uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
     if (q->next_sequence < floor)
         q->next_sequence = floor;
+    queue_restore_delivered(q, returning->delivered);
     queue_restored(q);
 }
 
@@ -193,7 +198,7 @@ static void apply_loopback_users(struct server *s)
 bool recovery_run(struct server *s)
 {
     struct recovery r = {.server = s};
-    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page};
     char error[512];
     map_init(&r.queues, rand_u64(&s->rand));
     int status = store_recover(s->store, &sink, error, sizeof(error));

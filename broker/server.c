@@ -8,9 +8,12 @@
 
 #include "broker/channel.h"
 #include "broker/confirm.h"
+#include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
+#include "broker/tx.h"
 #include "net/writer.h"
+#include "queue/paging.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
@@ -91,7 +94,7 @@ bool server_open(struct server *s, const struct server_options *options)
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
                             &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack};
+                            &s->slack,       &s->getting};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
@@ -106,6 +109,9 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
+    const struct config *config = options->config;
+    paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
+                     config->resident_memory);
     if (!recovery_run(s))
         return false;
     struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
@@ -251,6 +257,35 @@ void server_stop(struct server *s)
 
 /* --- the turn --- */
 
+static void move_unacked(void *arg, struct unacked_item *item)
+{
+    paging_move(item->queue, &item->entry, *(const uint64_t *)arg, true);
+}
+
+/* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
+ * that. */
+static void compact_journal(struct server *s)
+{
+    uint64_t limit = store_sparse_batch(s->store);
+    if (limit == 0)
+        return;
+    map_each(&s->vhosts, i) {
+        const struct vhost *v = s->vhosts.slots[i].value;
+        map_each(&v->queues, j)
+            paging_move_ready(v->queues.slots[j].value, limit);
+    }
+    list_each(node, &s->connections) {
+        struct connection *conn = container_of(node, struct connection, link);
+        for (size_t i = 0; i < conn->channels.capacity; i++) {
+            struct channel *ch = conn->channels.slots[i];
+            if (!ch)
+                continue;
+            unacked_walk(&ch->unacked, move_unacked, &limit);
+            tx_walk(ch, move_unacked, &limit);
+        }
+    }
+}
+
 static void reap(struct server *s)
 {
     for (struct list *node; (node = list_pop_front(&s->doomed));) {
@@ -260,14 +295,19 @@ static void reap(struct server *s)
 }
 
 /* Input was taken by loop_poll: its handlers only changed state and marked. Now act once. The order is the
- * durability argument: what this turn recorded goes to the disk thread before anything is confirmed, only what is on
- * disk is confirmed, and nothing is freed while a frame may still name it. */
+ * durability argument: what this turn recorded goes to the disk thread before anything is confirmed, only
+ * what is on disk is confirmed, and nothing is freed while a frame may still name it. */
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
+    paging_arrive(&s->home);
+    consume_resume_gets(s);
     alarm_watch(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
+    paging_squeeze(&s->home);
+    paging_fetch(&s->home);
+    compact_journal(s);
     store_commit(s->store);
     confirm_durable(s);
     net_flush_all(&s->net);
@@ -277,7 +317,8 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->doomed))
+        !list_empty(&s->slack) || !list_empty(&s->doomed) ||
+        pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
     if (next == UINT64_MAX)

@@ -1,5 +1,5 @@
-/* submit.c - a complete message: may it be published, where does it go, and what becomes of it (semantics 1.3, 2.1).
- * It is journalled once, however many durable queues it reaches, and pushed to each. */
+/* submit.c - a complete message: may it be published, where does it go, and what becomes of it
+ * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
 #include "broker/submit.h"
@@ -163,6 +163,8 @@ static struct submission enqueue(struct connection *conn, const struct route_set
         queue_push(q, m, journalled);
         if (queue_is_behind(q))
             pace_note(conn, q);
+        if (q->order.backlog)
+            connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;

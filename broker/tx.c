@@ -155,3 +155,9 @@ void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, con
     for (size_t i = 0; tx && i < tx->publishes.size; i++)
         message(arg, tx_publish_ring_at(&tx->publishes, i)->message);
 }
+
+void tx_walk(struct channel *ch, void (*each)(void *arg, struct unacked_item *item), void *arg)
+{
+    for (size_t i = 0; ch->tx && i < ch->tx->settlements.size; i++)
+        each(arg, &tx_settlement_ring_at(&ch->tx->settlements, i)->item);
+}

@@ -16,4 +16,7 @@ void tx_free(struct channel *ch);
 void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
              void (*message)(void *arg, struct message *m), void *arg);
 
+/* Calls `each` for what was settled and waits for tx.commit; it may change the entries. */
+void tx_walk(struct channel *ch, void (*each)(void *arg, struct unacked_item *item), void *arg);
+
 #endif

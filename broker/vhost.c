@@ -159,8 +159,8 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     exchange_free(&x);
 }
 
-/* Deletes auto-delete exchanges that lost their last binding, and those that lose theirs by that: a list, not a
- * recursion, however long the chain. One that is listed has no binding left, so it is listed once. */
+/* Deletes auto-delete exchanges that lost their last binding, and those that lose theirs by that: a list,
+ * not a recursion, however long the chain. One that is listed has no binding left, so it is listed once. */
 static void drop_orphans(struct vhost *v, struct buf *orphans)
 {
     while (orphans->len) {
@@ -213,6 +213,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
     while (!list_empty(&q->consumers))
         consume_queue_deleted(list_first(&q->consumers, struct consumer, of_queue));
     pace_release(q);
+    consume_empty_gets(v->server, q);
     struct buf orphans = {0};
     drop_bindings_to(v, &q->dest, &orphans);
     drop_orphans(v, &orphans);

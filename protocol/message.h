@@ -17,8 +17,9 @@ struct message {
     uint64_t batch;        /* journal batch of its record; 0 = not in the journal */
     uint32_t journal_refs; /* queues that still hold the journalled message (store accounting) */
     uint8_t exchange_size, key_size;
-    bool persistent;       /* delivery-mode 2 */
-    bool has_headers;      /* the headers property is there: routing must look */
+    bool persistent : 1;   /* delivery-mode 2 */
+    bool has_headers : 1;  /* the headers property is there: routing must look */
+    bool moved : 1;        /* its record was written again, to let an old part of the journal go */
     uint8_t bytes[];
 };
 

@@ -1,5 +1,5 @@
-/* entry.h - a message's place in one queue: 24 bytes, moved by value between its homes (invariant I1: a queue's
- * order, a channel's unacked, the graveyard: exactly one of them). */
+/* entry.h - a message's place in one queue: 24 bytes, moved by value between its homes (invariant I1: a
+ * queue's order, a channel's unacked, the graveyard: exactly one of them). */
 #ifndef QUEUE_ENTRY_H
 #define QUEUE_ENTRY_H
 
@@ -12,7 +12,8 @@ struct entry {
     struct message *message; /* one reference */
     uint64_t sequence;       /* rises with every push to the queue; requeue goes back to this place */
     bool redelivered;        /* was handed out before */
-    bool journalled;         /* the store has it for this queue */
+    bool journalled;         /* the store has it for this queue, in the journal or in a page */
+    uint32_t page;           /* slot of the page that it was read from; 0 = it is no page's */
 };
 
 _Static_assert(sizeof(struct entry) <= 24, "an entry is the memory of a waiting message");

@@ -34,13 +34,18 @@ void order_return(struct order *order, struct entry entry)
     sift_up(order->returned, order->returned_size++, entry);
 }
 
+/* The sequence of what comes next from the ring or, when that is empty, from the first page. */
+static uint64_t fresh_sequence(const struct order *order)
+{
+    if (order->fresh.size)
+        return entry_ring_at(&order->fresh, 0)->sequence;
+    return order->backlog && order->backlog->pages.size ? order->backlog->first : UINT64_MAX;
+}
+
 /* True when the next entry is a requeued one. */
 static bool returned_first(const struct order *order)
 {
-    if (order->returned_size == 0)
-        return false;
-    return order->fresh.size == 0 ||
-           order->returned[0].sequence < entry_ring_at(&order->fresh, 0)->sequence;
+    return order->returned_size > 0 && order->returned[0].sequence < fresh_sequence(order);
 }
 
 struct entry *order_first(const struct order *order)
@@ -66,8 +71,58 @@ static struct entry take_returned(struct order *order)
 
 struct entry order_take(struct order *order)
 {
-    assert(order_size(order) > 0);
-    return returned_first(order) ? take_returned(order) : entry_ring_pop_front(&order->fresh);
+    if (returned_first(order))
+        return take_returned(order);
+    struct entry entry = entry_ring_pop_front(&order->fresh);
+    if (order->backlog && order->fresh.size == 0)
+        order_join(order);
+    return entry;
+}
+
+void order_split(struct order *order, size_t kept)
+{
+    assert(!order->backlog);
+    struct backlog *backlog = order->backlog = mem_zalloc(sizeof *backlog);
+    size_t moved = order->fresh.size > kept ? order->fresh.size - kept : 0;
+    /* The larger part stays where it is. */
+    struct entry_ring head = {0};
+    for (; kept > 0 && moved > 0; kept--)
+        entry_ring_push_back(&head, entry_ring_pop_front(&order->fresh));
+    if (moved > 0) {
+        backlog->tail = order->fresh;
+        order->fresh = head;
+    }
+    for (size_t i = 0; i < backlog->tail.size; i++)
+        backlog->tail_bytes += entry_ring_at(&backlog->tail, i)->message->body_size;
+}
+
+void order_add_page(struct order *order, uint32_t slot, const struct page *page)
+{
+    if (!order->backlog)
+        order_split(order, order->fresh.size);
+    struct backlog *backlog = order->backlog;
+    if (backlog->pages.size == 0)
+        backlog->first = page->first;
+    page_slot_ring_push_back(&backlog->pages, slot);
+    backlog->paged += page->live;
+    backlog->page_bytes += page->body_bytes;
+}
+
+void order_join(struct order *order)
+{
+    struct backlog *backlog = order->backlog;
+    if (backlog->pages.size > 0 || (order->fresh.size > 0 && backlog->tail.size > 0))
+        return;
+    assert(backlog->paged == 0 && !backlog->loading);
+    if (backlog->tail.size > 0) {
+        entry_ring_free(&order->fresh);
+        order->fresh = backlog->tail;
+    } else {
+        entry_ring_free(&backlog->tail);
+    }
+    page_slot_ring_free(&backlog->pages);
+    mem_free(backlog);
+    order->backlog = NULL;
 }
 
 void order_free(struct order *order)

@@ -1,39 +1,93 @@
 /* order.h - the waiting entries of a queue, first in first out, with requeued ones back in their place.
  *
- * New entries go to the end of a ring. Requeued ones go to a heap by sequence; the next entry is the smaller
- * of the ring's first and the heap's first. So a requeue costs O(log requeued), wherever it belongs. */
+ * New entries go to the end of a ring. Requeued ones go to a heap by sequence; the next entry is the
+ * smaller of the ring's first and the heap's first. So a requeue costs O(log requeued), wherever it
+ * belongs. A long queue has a backlog: behind the ring come pages on disk, and behind these the newest
+ * entries in a ring of their own. While it has none, nothing is different. */
 #ifndef QUEUE_ORDER_H
 #define QUEUE_ORDER_H
 
+#include "base/list.h"
 #include "base/ring.h"
 #include "queue/entry.h"
+#include "store/pages.h"
 
 RING(entry_ring, struct entry);
+
+struct backlog {
+    struct page_slot_ring pages; /* on disk, oldest first */
+    uint64_t first;              /* sequence of the first message in the first of them */
+    bool loading;                /* the first of them is being read */
+    bool awaited;                /* somebody waits for it, though no consumer rotates */
+    size_t paged;                /* messages in pages */
+    uint64_t page_bytes;         /* of their bodies */
+    struct entry_ring tail;      /* newer than all of these */
+    uint64_t tail_bytes;         /* of its bodies */
+};
 
 struct order {
     struct entry_ring fresh;
     struct entry *returned; /* binary min-heap by sequence */
     size_t returned_size, returned_capacity;
+    struct backlog *backlog; /* NULL = all of it is in memory */
+    struct list resident;    /* its queue's place in home.resident */
+    struct list wanting;     /* in home.wanting */
 };
 
 static inline size_t order_size(const struct order *order)
 {
-    return order->fresh.size + order->returned_size;
+    size_t size = order->fresh.size + order->returned_size;
+    return order->backlog ? size + order->backlog->paged + order->backlog->tail.size : size;
 }
+
+/* When and how queues go to disk: see paging.h. */
+struct paging {
+    struct list resident;      /* order.resident of queues that hold more than a few messages in memory */
+    struct list wanting;       /* order.wanting of queues whose next page is to be read */
+    uint32_t resident_max;     /* messages that a queue keeps in memory */
+    uint32_t resident_min;     /* so few are left alone however little memory there is */
+    uint32_t page_bytes;       /* of a page, about */
+    uint64_t resident_bytes;   /* of bodies, that a queue keeps in memory */
+    uint64_t memory_max;       /* for messages of all queues */
+};
 
 /* The entry's sequence must be greater than all that came before. */
 static inline void order_push(struct order *order, struct entry entry)
 {
-    entry_ring_push_back(&order->fresh, entry);
+    if (order->backlog) {
+        order->backlog->tail_bytes += entry.message->body_size;
+        entry_ring_push_back(&order->backlog->tail, entry);
+    } else {
+        entry_ring_push_back(&order->fresh, entry);
+    }
 }
 
 /* Puts an entry that was taken back into its place. */
 void order_return(struct order *order, struct entry entry);
-/* The next entry, still owned by the order; NULL when there is none. */
+/* The next entry, still owned by the order; NULL when there is none, or it is on disk. */
 struct entry *order_first(const struct order *order);
 /* Takes it out; there must be one. */
 struct entry order_take(struct order *order);
 /* Drops the memory; must be empty. */
 void order_free(struct order *order);
+
+/* Entries in memory that were not requeued. */
+static inline size_t order_resident(const struct order *order)
+{
+    return order->fresh.size + (order->backlog ? order->backlog->tail.size : 0);
+}
+
+/* Adds a page behind all others, and before the tail. */
+void order_add_page(struct order *order, uint32_t slot, const struct page *page);
+/* Makes the order one with a backlog: all but the first `kept` entries of the ring become the tail. */
+void order_split(struct order *order, size_t kept);
+/* The pages have changed: lets the tail follow when there are none left. */
+void order_join(struct order *order);
+
+/* True when order_take has something to take. */
+static inline bool order_loaded(const struct order *order)
+{
+    return order->backlog ? order_first(order) != NULL : order->fresh.size + order->returned_size > 0;
+}
 
 #endif

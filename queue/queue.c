@@ -8,6 +8,8 @@
  *    are about to take is not dropped, so that a burst which they could take loses nothing. */
 #include "queue/queue.h"
 
+#include "queue/paging.h"
+
 /* Entries of a purged or deleted queue on their way out. */
 struct grave {
     struct list link;
@@ -22,6 +24,7 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     *home = (struct queue_home){.pool = pool, .store = store};
     list_init(&home->ready);
     list_init(&home->graveyard);
+    paging_init(&home->paging);
 }
 
 void queue_home_free(struct queue_home *home)
@@ -34,17 +37,21 @@ void queue_home_free(struct queue_home *home)
 /* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it. */
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
-    while (queue_ready(q) > 0 && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
+    while (order_loaded(&q->order) && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
         struct entry entry = order_take(&q->order);
         q->ready_bytes -= entry.message->body_size;
         queue_settle(q, &entry, false);
     }
+    if (q->order.backlog && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes))
+        paging_await(q); /* what goes must be read before: it may have somewhere to go to */
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static inline void update_ready(struct queue *q)
 {
-    bool ready = queue_ready(q) > 0 && !list_empty(&q->rotation);
+    bool ready = order_loaded(&q->order) && !list_empty(&q->rotation);
+    if (q->order.backlog)
+        paging_want(q);
     if (ready != list_linked(&q->ready_link)) {
         if (ready)
             list_push_back(&q->home->ready, &q->ready_link);
@@ -86,6 +93,7 @@ static void free_queue(struct queue *q)
 static size_t dig_grave(struct queue *q, bool forget)
 {
     size_t count = queue_ready(q);
+    paging_leave(q);
     if (count == 0)
         return 0;
     struct grave *grave = mem_zalloc(sizeof(*grave));
@@ -113,23 +121,27 @@ void queue_delete(struct queue **queue)
         free_queue(q);
 }
 
-static void drop_message(struct queue_home *home, struct entry *entry)
+/* `told`: its ack is in the journal. */
+static void drop_message(struct queue_home *home, struct entry *entry, bool told)
 {
-    if (entry->journalled) {
-        assert(entry->message->journal_refs > 0);
-        if (--entry->message->journal_refs == 0 && home->store)
-            store_release(home->store, entry->message->batch);
-    }
-    message_unref(home->pool, &entry->message);
+    if (entry->page && home->store)
+        pages_ack(store_pages(home->store), entry->page, entry->sequence, told);
+    if (entry->page)
+        message_unref(home->pool, &entry->message);
+    else
+        paging_drop(home, entry);
 }
 
 static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
 {
+    if (grave->order.backlog)
+        budget = paging_bury(home, &grave->order, grave->forget ? 0 : grave->queue_id, budget);
     while (budget > 0 && order_size(&grave->order) > 0) {
         struct entry entry = order_take(&grave->order);
-        if (entry.journalled && !grave->forget && home->store)
+        bool told = entry.journalled && !grave->forget && home->store;
+        if (told)
             store_ack(home->store, &grave->run, grave->queue_id, entry.sequence);
-        drop_message(home, &entry);
+        drop_message(home, &entry, told);
         budget--;
     }
     return budget;
@@ -156,24 +168,69 @@ static void add(struct queue *q, struct entry entry)
     order_push(&q->order, entry);
 }
 
+/* True when there may be something to page out, or the queue is to be known as one that has. */
+static bool holds_much(const struct queue *q)
+{
+    const struct paging *paging = &q->home->paging;
+    return q->order.backlog || q->ready_bytes > paging->resident_bytes ||
+           q->order.fresh.size > paging->resident_max ||
+           (q->order.fresh.size > paging->resident_min && !list_linked(&q->order.resident));
+}
+
 void queue_push(struct queue *q, struct message *m, bool journalled)
 {
     assert(!q->deleted);
     q->counters.published++;
-    add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled});
+    add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled, 0});
     if (!list_linked(&q->ready_link))
         update_ready(q);
+    if (holds_much(q))
+        paging_check(q);
 }
 
 void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered)
 {
-    assertf(sequence >= q->next_sequence, "sequence %llu after %llu",
-            (unsigned long long)sequence, (unsigned long long)q->next_sequence);
+    struct entry entry = {message_ref(m), sequence, redelivered, true, 0};
+    assertf(sequence + 1 != q->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
     assert(list_empty(&q->consumers));
-    add(q, (struct entry){message_ref(m), sequence, redelivered, true});
+    if (sequence >= q->next_sequence) {
+        add(q, entry);
+    } else { /* between pages, or it was moved within the journal */
+        q->ready_bytes += m->body_size;
+        order_return(&q->order, entry);
+    }
+}
+
+void queue_restore_page(struct queue *q, uint32_t slot)
+{
+    const struct page *page = pages_at(store_pages(q->home->store), slot);
+    assert(page->first >= q->next_sequence && list_empty(&q->consumers));
+    order_add_page(&q->order, slot, page);
+    q->next_sequence = page_last(page) + 1;
+    q->ready_bytes += page->body_bytes;
+}
+
+static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
+{
+    for (size_t i = 0; i < ring->size; i++)
+        entry_ring_at(ring, i)->redelivered |= entry_ring_at(ring, i)->sequence <= delivered;
+}
+
+void queue_restore_delivered(struct queue *q, uint64_t delivered)
+{
+    flag_redelivered(&q->order.fresh, delivered);
+    for (size_t i = 0; i < q->order.returned_size; i++)
+        q->order.returned[i].redelivered |= q->order.returned[i].sequence <= delivered;
+    if (q->order.backlog)
+        flag_redelivered(&q->order.backlog->tail, delivered);
 }
 
 void queue_restored(struct queue *q)
+{
+    update_ready(q);
+}
+
+void queue_refresh(struct queue *q)
 {
     update_ready(q);
 }
@@ -186,7 +243,8 @@ static bool mark_covers(const struct delivery_mark *mark, const struct entry *en
     return entry->sequence <= mark->sequence && entry->message->batch <= mark->batch;
 }
 
-/* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries shall not wait. */
+/* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries
+ * shall not wait. */
 static bool mark_is_due(const struct queue *q, const struct entry *entry, uint64_t open_batch)
 {
     const struct delivery_marks *marks = &q->marks;
@@ -200,11 +258,17 @@ static void mark_delivered(struct queue *q, const struct entry *entry)
 {
     struct delivery_marks *marks = &q->marks;
     struct delivery_mark *newest = &marks->recent[0];
-    uint64_t open_batch = store_open_batch(q->home->store);
-    if (!mark_is_due(q, entry, open_batch))
+    struct store *store = q->home->store;
+    uint64_t open_batch = store_open_batch(store);
+    const struct page *page = entry->page ? pages_at(store_pages(store), entry->page) : NULL;
+    if (page ? entry->sequence <= page_delivered(page) : !mark_is_due(q, entry, open_batch))
         return;
     uint64_t ahead = 2 * (q->counters.acked - marks->acked);
     uint64_t sequence = entry->sequence + (ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX);
+    if (page) { /* it keeps a mark of its own, for the time when the journal's is gone */
+        sequence = sequence < page_last(page) ? sequence : page_last(page);
+        pages_delivered(store_pages(store), entry->page, sequence);
+    }
     if (newest->batch != open_batch)
         memmove(&marks->recent[1], newest, sizeof(*newest) * (array_size(marks->recent) - 1));
     newest->batch = open_batch;
@@ -212,7 +276,7 @@ static void mark_delivered(struct queue *q, const struct entry *entry)
         newest->sequence = sequence;
     marks->acked = q->counters.acked;
     marks->ahead = ahead > 0;
-    store_delivered(q->home->store, &q->run, q->id, newest->sequence);
+    store_delivered(store, &q->run, q->id, newest->sequence);
 }
 
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
@@ -220,10 +284,16 @@ uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
     if (!entry->journalled || !q->home->store)
         return 0;
     uint64_t durable = store_durable(q->home->store);
+    if (entry->page) {
+        const struct page *page = pages_at(store_pages(q->home->store), entry->page);
+        assert(page_delivered(page) >= entry->sequence);
+        return page->progress->marked <= durable ? 0 : page->progress->marked;
+    }
     for (size_t i = 0; i < array_size(q->marks.recent); i++) {
         const struct delivery_mark *mark = &q->marks.recent[i];
-        if (mark_covers(mark, entry) &&
-            (mark->batch <= durable || entry->message->batch == mark->batch))
+        /* A moved message is still where it was, too. */
+        bool together = entry->message->batch == mark->batch && !entry->message->moved;
+        if (mark_covers(mark, entry) && (mark->batch <= durable || together))
             return 0;
     }
     assert(mark_covers(&q->marks.recent[0], entry));
@@ -247,7 +317,7 @@ static struct entry take(struct queue *q, bool no_ack)
 
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry)
 {
-    if (queue_ready(q) == 0)
+    if (!order_loaded(&q->order))
         return false;
     *entry = take(q, no_ack);
     update_ready(q);
@@ -276,9 +346,10 @@ struct entry queue_next(struct queue *q, struct consumer *c)
 
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
 {
-    if (entry->journalled && !q->deleted && q->home->store)
+    bool told = entry->journalled && !q->deleted && q->home->store;
+    if (told)
         store_ack(q->home->store, &q->run, q->id, entry->sequence);
-    drop_message(q->home, entry);
+    drop_message(q->home, entry, told);
     if (!was_unacked)
         return;
     assert(q->unacked > 0);
@@ -383,7 +454,7 @@ void queue_check(const struct queue *q)
         consumers++;
     }
     assert(consumers == q->consumer_count);
-    assert(list_linked(&q->ready_link) == (queue_ready(q) > 0 && rotating > 0));
+    assert(list_linked(&q->ready_link) == (order_loaded(&q->order) && rotating > 0));
     uint64_t bytes = 0;
     for (size_t i = 0; i < q->order.fresh.size; i++) {
         struct entry *entry = entry_ring_at(&q->order.fresh, i);
@@ -393,10 +464,14 @@ void queue_check(const struct queue *q)
     }
     for (size_t i = 0; i < q->order.returned_size; i++)
         bytes += q->order.returned[i].message->body_size;
+    if (q->order.backlog) {
+        bytes += q->order.backlog->tail_bytes + q->order.backlog->page_bytes;
+        assert(q->order.backlog->pages.size > 0 || q->order.fresh.size > 0);
+    }
     assertf(bytes == q->ready_bytes, "%llu of %llu", (unsigned long long)bytes,
             (unsigned long long)q->ready_bytes);
     assert(q->limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
-           !limit_is_exceeded(&q->limit, queue_ready(q), bytes));
+           q->order.backlog || !limit_is_exceeded(&q->limit, queue_ready(q), bytes));
 }
 
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),

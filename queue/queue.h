@@ -3,13 +3,15 @@
  * The queue never pushes: broker/deliver pulls with queue_next. It never routes, never touches a socket.
  * It is on its home's ready list iff it has a waiting entry and a rotating consumer (invariant I5).
  *
- * Owner: the vhost, until queue_delete; then it lives on, nameless, until its last unacked entry is settled. */
+ * Owner: the vhost, until queue_delete; then it lives on, nameless, until its last unacked entry is
+ * settled. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
 #include "exchange/dest.h"
 #include "queue/consumer.h"
 #include "queue/limit.h"
+#include "queue/mark.h"
 #include "queue/order.h"
 #include "store/store.h"
 
@@ -20,28 +22,11 @@ struct queue_home {
     struct slab_pool *pool;  /* of messages */
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
+    struct paging paging;
 };
 
 struct queue_counters {
     uint64_t published, delivered, redelivered, acked;
-};
-
-/* All messages up to `sequence` that were journalled in `batch` or before are marked by it. */
-struct delivery_mark {
-    uint64_t sequence, batch;
-};
-
-/* Which messages the journal calls "may have been delivered", so that a restart flags them redelivered.
- *
- * A delivery that must be acked leaves the server only when its mark is on disk, or will be there whenever the
- * message is (they are in one batch). So that a steady flow does not wait for the disk at each step, a mark runs
- * ahead by as many messages as were acked lately; a queue whose consumers ack nothing is marked exactly.
- * A mark speaks only of messages that are not younger than itself: it may go when its segment of the journal goes.
- * At most one batch is open and one under way, so of three marks one is on disk. */
-struct delivery_marks {
-    struct delivery_mark recent[3]; /* newest first, each covers what the next one covers */
-    uint64_t acked;                 /* counters.acked when the newest was set */
-    bool ahead;                     /* the newest ran ahead of the delivery that set it */
 };
 
 struct queue {
@@ -76,8 +61,8 @@ void queue_home_free(struct queue_home *home);
 
 /* Copies name and args. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
-/* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready entries and
- * frees the queue when nothing is unacked any more. NULLs the pointer. */
+/* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready
+ * entries and frees the queue when nothing is unacked any more. NULLs the pointer. */
 void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
@@ -85,8 +70,8 @@ static inline size_t queue_ready(const struct queue *q)
     return order_size(&q->order);
 }
 
-/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A queue without
- * consumers only stores, and never holds anybody up. */
+/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A
+ * queue without consumers only stores, and never holds anybody up. */
 enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static inline bool queue_is_behind(const struct queue *q)
@@ -101,21 +86,28 @@ static inline bool queue_has_caught_up(const struct queue *q)
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
-/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish). What
- * consumers could take at once counts as well: deliver first, then refuse. */
+/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish).
+ * What consumers could take at once counts as well: deliver first, then refuse. */
 static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 {
     return q->limit.overflow == LIMIT_REJECT &&
            limit_is_exceeded(&q->limit, queue_ready(q) + 1, q->ready_bytes + body_size);
 }
 
-/* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue under
- * queue_next_sequence(). With a drop-head limit the oldest entries, or this one, may be dropped by it. */
+/* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue
+ * under queue_next_sequence(). With a drop-head limit the oldest entries, or this one, may be dropped by
+ * it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
-/* As found by recovery: its sequence must be greater than all before. No limit counts before queue_restored. */
+/* As found by recovery, in any order. No limit counts before queue_restored. */
 void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
+/* A page of its messages, the next by sequence; before all messages. */
+void queue_restore_page(struct queue *q, uint32_t slot);
+/* Messages up to that sequence may have been delivered before. */
+void queue_restore_delivered(struct queue *q, uint64_t sequence);
 /* Recovery is over, and the store may be written: what is beyond the limit is dropped. */
 void queue_restored(struct queue *q);
+/* Puts it on the ready list or takes it off, after the order has changed. */
+void queue_refresh(struct queue *q);
 
 /* The sequence that the next push will have. */
 static inline uint64_t queue_next_sequence(const struct queue *q)
@@ -123,11 +115,13 @@ static inline uint64_t queue_next_sequence(const struct queue *q)
     return q->next_sequence;
 }
 
-/* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 = none. */
+/* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 =
+ * none. */
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry);
 
-/* Takes the next entry for basic.get; false when empty. With `no_ack` it is settled by the caller with queue_settle
- * at once, else it counts as unacked. */
+/* Takes the next entry for basic.get; false when empty, or when the next is on disk: ask queue_ready, then
+ * paging_await. With `no_ack` it is settled by the caller with queue_settle at once, else it counts as
+ * unacked. */
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
 
 /* The consumer whose turn it is, NULL when none rotates. */

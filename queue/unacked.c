@@ -1,8 +1,8 @@
 /* unacked.c - what a channel was handed and has not settled.
  *
- * Invariants: directory[i] is the chunk with number first_chunk + i, or NULL; a chunk that exists has a live item,
- * but for the newest, which is kept so that a prefetch of one does not allocate per message; the directory's
- * first slot is never NULL. */
+ * Invariants: directory[i] is the chunk with number first_chunk + i, or NULL; a chunk that exists has a
+ * live item, but for the newest, which is kept so that a prefetch of one does not allocate per message;
+ * the directory's first slot is never NULL. */
 #include "queue/unacked.h"
 
 enum { CHUNK_TAGS = 32 };
@@ -41,9 +41,9 @@ static struct unacked_chunk **reach(struct unacked *u, uint64_t number)
     return chunk_ring_at(&u->directory, number - u->first_chunk);
 }
 
-/* What a chunk of that number, older than the newest, belongs before. Its neighbours are looked for on both sides
- * in step: a search costs as much as the smaller part of the gap that it splits, so that a rollback of n chunks
- * in any order costs O(n log n) and not their square. */
+/* What a chunk of that number, older than the newest, belongs before. Its neighbours are looked for on
+ * both sides in step: a search costs as much as the smaller part of the gap that it splits, so that a
+ * rollback of n chunks in any order costs O(n log n) and not their square. */
 static struct list *next_of(const struct unacked *u, uint64_t number)
 {
     for (uint64_t distance = 1;; distance++) {
@@ -175,4 +175,13 @@ void unacked_each(const struct unacked *u,
         }
     }
     assertf(count == u->size, "%zu of %zu", count, u->size);
+}
+
+void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg)
+{
+    list_each(node, &u->chunks) {
+        struct unacked_chunk *chunk = container_of(node, struct unacked_chunk, link);
+        for (uint32_t live = chunk->live; live; live &= live - 1)
+            each(arg, &chunk->items[__builtin_ctz(live)]);
+    }
 }

@@ -1,8 +1,9 @@
 /* unacked.h - what a channel was handed and has not settled, by delivery tag.
  *
- * Tags rise by one (invariant I7), so an item is found by arithmetic: chunks of 32 tags, a directory of chunk
- * pointers, and a list of the chunks that still hold something. Taking one item is O(1); taking all up to a
- * tag visits only chunks that hold items; one tag that is never acked pins one chunk and 8 bytes per 32 tags. */
+ * Tags rise by one (invariant I7), so an item is found by arithmetic: chunks of 32 tags, a directory of
+ * chunk pointers, and a list of the chunks that still hold something. Taking one item is O(1); taking all
+ * up to a tag visits only chunks that hold items; one tag that is never acked pins one chunk and 8 bytes
+ * per 32 tags. */
 #ifndef QUEUE_UNACKED_H
 #define QUEUE_UNACKED_H
 
@@ -35,6 +36,8 @@ bool unacked_take(struct unacked *u, uint64_t tag, struct unacked_item *item);
 /* The item with the smallest tag, if that is <= `up_to`. */
 bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
                         struct unacked_item *item);
+/* Calls `each` for all items; it may change their entries. */
+void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg);
 bool unacked_has(const struct unacked *u, uint64_t tag);
 /* Tests: calls `each` for all items, smallest tag first. */
 void unacked_each(const struct unacked *u,

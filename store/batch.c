@@ -49,6 +49,7 @@ void batch_free(struct batch *batch)
     mem_free(batch->acks);
     mem_free(batch->delivered);
     buf_free(&batch->definitions);
+    page_work_free(&batch->pages);
     batch_init(batch);
 }
 
@@ -77,7 +78,7 @@ static inline uint8_t *put_bytes(uint8_t *at, struct slice s)
     return at + s.len;
 }
 
-void batch_message(struct batch *batch, const struct stored_message *m)
+void batch_message(struct batch *batch, const struct stored_message *m, bool moved)
 {
     size_t size = MESSAGE_HEADER_BYTES + m->target_count * TARGET_BYTES + m->exchange.len +
                   m->key.len + m->props.len + m->body.len;
@@ -85,7 +86,8 @@ void batch_message(struct batch *batch, const struct stored_message *m)
     assert(m->exchange.len <= UINT16_MAX && m->key.len <= UINT16_MAX && m->target_count > 0);
     uint8_t *record = room(batch, size), *at = record + MESSAGE_HEADER_BYTES;
     format_put_u32(record + RECORD_SIZE, (uint32_t)size);
-    format_put_u32(record + RECORD_TYPE, RECORD_MESSAGE | (uint32_t)m->exchange.len << 16);
+    format_put_u32(record + RECORD_TYPE,
+                   (moved ? RECORD_MOVED : RECORD_MESSAGE) | (uint32_t)m->exchange.len << 16);
     format_put_u32(record + MESSAGE_KEY_LEN, (uint32_t)m->key.len);
     format_put_u32(record + MESSAGE_PROPS_LEN, (uint32_t)m->props.len);
     format_put_u32(record + MESSAGE_TARGETS, (uint32_t)m->target_count);
@@ -142,7 +144,7 @@ static size_t delivered_bytes(const struct batch *batch)
 bool batch_empty(const struct batch *batch)
 {
     return batch->records == 0 && batch->ack_count == 0 && batch->delivered_count == 0 &&
-           batch->definitions.len == 0;
+           batch->definitions.len == 0 && page_work_empty(&batch->pages);
 }
 
 uint64_t batch_journal_bytes(const struct batch *batch)
@@ -154,7 +156,7 @@ uint64_t batch_journal_bytes(const struct batch *batch)
 size_t batch_pending_bytes(const struct batch *batch)
 {
     return batch->used - BATCH_HEADER_BYTES + ack_bytes(batch) + delivered_bytes(batch) +
-           batch->definitions.len;
+           batch->definitions.len + batch->pages.used + batch->pages.moving + batch->pages.rows.len;
 }
 
 /* Starts a record of acks or marks; returns where they go. */

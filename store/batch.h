@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "store/page_work.h"
 #include "store/store.h"
 
 struct ack_range {
@@ -46,6 +47,7 @@ struct batch {
     struct ack_range *acks;
     struct delivered_mark *delivered;
     struct buf definitions;
+    struct page_work pages;
     uint64_t live; /* messages in it that nobody has released */
     struct place place;
     size_t sealed;      /* bytes to write at place.offset; 0 = not sealed yet */
@@ -56,8 +58,8 @@ struct batch {
 void batch_init(struct batch *batch);
 void batch_free(struct batch *batch);
 
-/* Appends a message's record; all bytes are copied. */
-void batch_message(struct batch *batch, const struct stored_message *message);
+/* Appends a message's record; all bytes are copied. `moved`: it was in an older batch. */
+void batch_message(struct batch *batch, const struct stored_message *message, bool moved);
 /* Appends a new range or mark; returns its index. */
 uint32_t batch_ack(struct batch *batch, uint64_t queue_id, uint64_t sequence);
 uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequence);

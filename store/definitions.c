@@ -35,6 +35,8 @@ static int open_tables(struct definitions *d, char *error, size_t error_size)
     int code = schema_run(d, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     if (code == SQLITE_OK)
         code = schema_number(d, "PRAGMA user_version", &version);
+    if (code == SQLITE_OK)
+        code = schema_upgrade(d, &version);
     if (code == SQLITE_OK && version != SCHEMA_VERSION) {
         snprintf(error, error_size,
                  "%s: its schema has version %lld, this program knows version %d", d->path,
@@ -54,6 +56,7 @@ static int open_tables(struct definitions *d, char *error, size_t error_size)
     if (code == SQLITE_OK)
         code = prepare(d, "INSERT OR REPLACE INTO meta VALUES ('journal_epoch', ?)", &d->keep_epoch);
     d->queue_id_max = (uint64_t)id;
+    d->pages.db = d->db;
     d->journal_epoch = (uint64_t)epoch;
     return code == SQLITE_OK ? 0 : schema_tell(d, code, error, error_size);
 }
@@ -87,6 +90,7 @@ void definitions_close(struct definitions *d, bool crash)
     sqlite3_finalize(d->begin);
     sqlite3_finalize(d->commit);
     sqlite3_finalize(d->keep_id);
+    page_rows_close(&d->pages);
     sqlite3_finalize(d->keep_epoch);
     if (d->db && crash) {
         d->vfs.dead = true;
@@ -155,6 +159,13 @@ int definitions_load(struct definitions *d, const struct recovery_sink *sink, ch
     int code = SQLITE_OK;
     for (unsigned kind = 0; code == SQLITE_OK && kind < DEFINITION_KINDS; kind++)
         code = load_kind(d, (enum definition_kind)kind, sink);
+    return code == SQLITE_OK ? 0 : schema_tell(d, code, error, error_size);
+}
+
+int definitions_load_pages(struct definitions *d, void (*each)(void *arg, const struct page_row *row),
+                           void *arg, char *error, size_t error_size)
+{
+    int code = page_rows_load(d->db, each, arg);
     return code == SQLITE_OK ? 0 : schema_tell(d, code, error, error_size);
 }
 
@@ -271,10 +282,10 @@ static int finish(struct definitions *d, int code)
     return failed;
 }
 
-int definitions_apply(struct definitions *d, struct slice changes)
+int definitions_apply(struct definitions *d, struct slice changes, struct slice pages)
 {
     uint64_t id_max = d->queue_id_max;
-    assert(changes.len > 0 && !d->vfs.sync_failed);
+    assert(changes.len + pages.len > 0 && !d->vfs.sync_failed);
     d->vfs.error = 0;
     int code = step(d->begin);
     while (code == SQLITE_OK && changes.len) {
@@ -290,6 +301,8 @@ int definitions_apply(struct definitions *d, struct slice changes)
         if (code == SQLITE_OK)
             code = step(d->keep_id);
     }
+    if (code == SQLITE_OK)
+        code = page_rows_apply(&d->pages, pages);
     if (code == SQLITE_OK)
         code = step(d->commit);
     if (code == SQLITE_OK)

@@ -46,13 +46,13 @@ enum format_batch {
     BATCH_ALIGN = 8
 };
 
-enum format_record_type { RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3 };
+enum format_record_type { RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4 };
 
 enum format_record {
     RECORD_SIZE = 0,     /* u32: all of the record */
     RECORD_CHECKSUM = 4, /* u32 of bytes 8 … size */
     RECORD_TYPE = 8,     /* u8, then u8 0 */
-    /* A message: then the targets, exchange, key, props, body. */
+    /* A message, or one that was moved: then the targets, exchange, key, props, body. */
     MESSAGE_EXCHANGE_LEN = 10, /* u16 */
     MESSAGE_KEY_LEN = 12,      /* u16, then u16 0 */
     MESSAGE_PROPS_LEN = 16,    /* u32 */

@@ -152,6 +152,7 @@ static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
         return false;
     switch (record[RECORD_TYPE]) {
     case RECORD_MESSAGE:
+    case RECORD_MOVED:
         return size >= MESSAGE_HEADER_BYTES && message_fits(record, size);
     case RECORD_ACKS:
         return acks_fit(record, size);

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "store/format.h"
 #include "store/journal.h"
+#include "store/page_disk.h"
 #include "store/reader.h"
 #include "store/replay.h"
 
@@ -27,6 +28,7 @@ struct work {
     struct replay replay;
     struct segment_ring found; /* with a valid header; oldest first once sorted */
     struct segment_ring blank;
+    struct page_slot_ring page_files;
     char path[JOURNAL_PATH_MAX];
 };
 
@@ -69,9 +71,25 @@ static int open_segment(struct work *w, const struct segment *segment, int flags
 
 /* Finding the segments. */
 
+/* A size that cannot be had is 0: reading a page of the file tells why. */
+static void collect_pages(struct work *w, uint32_t file)
+{
+    int64_t size = 0;
+    if (!page_disk_path(w->r->options->dir, file, w->path, sizeof w->path))
+        return;
+    int fd = w->io->open(w->io->arg, w->path, O_RDONLY, 0);
+    if (fd >= 0) {
+        size = w->io->size(w->io->arg, fd);
+        w->io->close(w->io->arg, fd);
+    }
+    pages_restore_file(w->r->pages, file, size > 0 ? (uint64_t)size : 0);
+}
+
 static void collect(void *ctx, const char *name)
 {
     struct work *w = ctx;
+    if (page_disk_number(name))
+        page_slot_ring_push_back(&w->page_files, page_disk_number(name));
     unsigned slot = journal_slot(name);
     if (!slot)
         return;
@@ -119,6 +137,8 @@ static int find_segments(struct work *w)
     int failed = w->io->list(w->io->arg, w->r->options->dir, collect, w);
     if (failed)
         return call_failed(w, failed, "list it");
+    while (w->page_files.size)
+        collect_pages(w, page_slot_ring_pop_front(&w->page_files));
     for (size_t left = w->found.size; left; left--) {
         struct segment *segment = segment_ring_pop_front(&w->found);
         enum reader_header verdict = READER_HEADER_BLANK;
@@ -243,7 +263,7 @@ static int miss_newest(struct work *w)
 
 static int learn_batch(struct work *w, struct segment *segment, const struct read_batch *batch)
 {
-    (void)segment;
+    segment->messages += format_u32(batch->bytes + BATCH_RECORDS);
     uint64_t backwards = replay_learn(&w->replay, batch);
     return backwards ? damaged(w, backwards, "a queue's sequence goes back") : 0;
 }
@@ -331,23 +351,50 @@ static void learn_definition(void *arg, const struct definition *definition)
     w->r->sink->definition(w->r->sink->arg, definition);
 }
 
+/* The directory of pages comes before the journal, which says what of them is acked. */
+
+static void learn_page(void *arg, const struct page_row *row)
+{
+    struct work *w = arg;
+    struct page *page = pages_restore(w->r->pages, row);
+    if (!replay_page(&w->replay, page))
+        pages_drop(w->r->pages, page->slot);
+}
+
+static void report_pages(struct work *w)
+{
+    const struct recovery_sink *sink = w->r->sink;
+    for (size_t i = 0; i < w->replay.queues.size; i++) {
+        struct replay_queue *queue = *replay_queues_at(&w->replay.queues, i);
+        for (size_t j = 0; j < queue->pages.size; j++) {
+            struct page *page = *page_ring_at(&queue->pages, j);
+            if (page->live == 0 || !sink->page)
+                pages_drop(w->r->pages, page->slot);
+            else
+                sink->page(sink->arg, queue->id, page->slot);
+        }
+    }
+    pages_restored(w->r->pages);
+}
+
 static int recover_journal(struct work *w)
 {
     struct segments *segments = w->r->segments;
     uint64_t oldest = 0;
     int failed = miss_newest(w);
-    if (failed || w->found.size == 0)
-        return failed;
-    failed = find_oldest(w, &oldest);
-    if (!failed)
+    if (!failed && w->found.size)
+        failed = find_oldest(w, &oldest);
+    if (!failed && w->found.size)
         failed = drop_dead(w, oldest);
     if (!failed)
         failed = learn(w);
-    if (!failed)
-        failed = report(w);
     if (failed)
         return failed;
+    report_pages(w);
+    failed = report(w);
     w->r->queue_id_max = w->replay.queue_id_max;
+    if (failed || w->found.size == 0)
+        return failed;
     while (w->found.size)
         segments_adopt(segments, segment_ring_pop_front(&w->found));
     segments->previous =
@@ -376,6 +423,7 @@ static void free_work(struct work *w)
         mem_free(segment_ring_pop_front(&w->blank));
     segment_ring_free(&w->found);
     segment_ring_free(&w->blank);
+    page_slot_ring_free(&w->page_files);
 }
 
 int recover_run(struct recover *r)
@@ -385,14 +433,17 @@ int recover_run(struct recover *r)
     w->r = r;
     w->io = r->options->io;
     reader_init(&w->reader, w->io);
-    replay_init(&w->replay);
+    replay_init(&w->replay, r->pages);
     int failed = definitions_load(r->definitions, &learner, r->error, r->error_size);
     if (!failed)
         failed = find_segments(w);
     if (!failed)
+        failed = definitions_load_pages(r->definitions, learn_page, w, r->error, r->error_size);
+    if (!failed)
         failed = recover_journal(w);
     if (!failed) {
         adopt_blank(w);
+        r->segments->needed = pages_needed_batch(r->pages);
         segments_retire(r->segments);
     }
     free_work(w);

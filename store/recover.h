@@ -10,6 +10,7 @@ struct recover {
     const struct store_options *options; /* io and dir set */
     const struct recovery_sink *sink;
     struct definitions *definitions; /* open */
+    struct pages *pages;             /* the same */
     struct segments *segments;       /* empty; filled with what is found */
     char *error;
     size_t error_size;

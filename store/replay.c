@@ -4,13 +4,15 @@
  * not. */
 #include "store/replay.h"
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/format.h"
 
-void replay_init(struct replay *replay)
+void replay_init(struct replay *replay, struct pages *pages)
 {
-    *replay = (struct replay){0};
+    *replay = (struct replay){.pages = pages};
     map_init(&replay->by_id, 0);
 }
 
@@ -20,6 +22,7 @@ void replay_free(struct replay *replay)
     while (replay->queues.size) {
         struct replay_queue *queue = replay_queues_pop_front(&replay->queues);
         mem_free(queue->entries);
+        page_ring_free(&queue->pages);
         mem_free(queue);
     }
     replay_queues_free(&replay->queues);
@@ -46,6 +49,43 @@ void replay_define(struct replay *replay, uint64_t queue_id)
     replay_queues_push_back(&replay->queues, queue);
 }
 
+bool replay_page(struct replay *replay, struct page *page)
+{
+    struct replay_queue *queue = find(replay, page->queue_id);
+    if (page->queue_id > replay->queue_id_max)
+        replay->queue_id_max = page->queue_id;
+    if (!queue)
+        return false;
+    size_t size = queue->pages.size;
+    assert(size == 0 || page_last(*page_ring_at(&queue->pages, size - 1)) < page->first);
+    page_ring_push_back(&queue->pages, page);
+    if (queue->delivered < page_delivered(page))
+        queue->delivered = page_delivered(page);
+    return true;
+}
+
+/* Index of the first page that ends at that sequence or behind it. */
+static size_t page_bound(const struct replay_queue *queue, uint64_t sequence)
+{
+    size_t low = 0, high = queue->pages.size;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (page_last(*page_ring_at(&queue->pages, middle)) < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_paged(const struct replay_queue *queue, uint64_t sequence)
+{
+    if (queue->pages.size == 0)
+        return false;
+    size_t at = page_bound(queue, sequence);
+    return at < queue->pages.size && (*page_ring_at(&queue->pages, at))->first <= sequence;
+}
+
 static void append(struct replay_queue *queue, uint64_t sequence, uint64_t batch)
 {
     if (queue->count == queue->capacity) {
@@ -60,7 +100,7 @@ static bool add(struct replay *replay, uint64_t queue_id, uint64_t sequence, uin
 {
     struct replay_queue *queue = find(replay, queue_id);
     assert(batch > 0);
-    if (!queue)
+    if (!queue || is_paged(queue, sequence))
         return true;
     /* A queue that began again: what is above has been acked before. */
     while (queue->count && queue->entries[queue->count - 1].sequence >= sequence) {
@@ -88,6 +128,22 @@ static size_t lower_bound(const struct replay_queue *queue, uint64_t sequence)
     return low;
 }
 
+/* A message that was seen before, unless that part of the journal is gone. */
+static void move(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
+{
+    struct replay_queue *queue = find(replay, queue_id);
+    assert(batch > 0);
+    if (!queue || is_paged(queue, sequence))
+        return;
+    size_t at = lower_bound(queue, sequence);
+    if (at == queue->count || queue->entries[at].sequence != sequence) {
+        append(queue, 0, 0);
+        memmove(&queue->entries[at + 1], &queue->entries[at],
+                (queue->count - 1 - at) * sizeof *queue->entries);
+    }
+    queue->entries[at] = (struct replay_entry){sequence, batch};
+}
+
 static void ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t count)
 {
     struct replay_queue *queue = find(replay, queue_id);
@@ -98,13 +154,27 @@ static void ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64
     for (size_t i = lower_bound(queue, first);
          i < queue->count && queue->entries[i].sequence <= last; i++)
         queue->entries[i].batch = 0;
+    for (size_t i = page_bound(queue, first); i < queue->pages.size; i++) {
+        struct page *page = *page_ring_at(&queue->pages, i);
+        if (page->first > last)
+            break;
+        pages_restore_acks(replay->pages, page, first, last);
+    }
 }
 
 static void mark_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence)
 {
     struct replay_queue *queue = find(replay, queue_id);
-    if (queue && sequence > queue->delivered)
-        queue->delivered = sequence;
+    if (!queue || sequence <= queue->delivered)
+        return;
+    size_t pages = queue->pages.size;
+    for (size_t i = pages ? page_bound(queue, queue->delivered) : 0; i < pages; i++) {
+        struct page *page = *page_ring_at(&queue->pages, i);
+        if (page->first > sequence)
+            break;
+        pages_restore_delivered(replay->pages, page, sequence);
+    }
+    queue->delivered = sequence;
 }
 
 static bool is_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
@@ -123,6 +193,11 @@ static bool is_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence
            queue->entries[at].batch == batch;
 }
 
+static bool is_message(const uint8_t *record)
+{
+    return record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED;
+}
+
 static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t batch)
 {
     uint32_t count = format_u32(record + MESSAGE_TARGETS);
@@ -131,7 +206,9 @@ static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t
         uint64_t queue_id = format_u64(at);
         if (queue_id > replay->queue_id_max)
             replay->queue_id_max = queue_id;
-        if (!add(replay, queue_id, format_u64(at + 8), batch))
+        if (record[RECORD_TYPE] == RECORD_MOVED)
+            move(replay, queue_id, format_u64(at + 8), batch);
+        else if (!add(replay, queue_id, format_u64(at + 8), batch))
             return false;
     }
     return true;
@@ -155,7 +232,7 @@ uint64_t replay_learn(struct replay *replay, const struct read_batch *batch)
     uint64_t at = BATCH_HEADER_BYTES;
     for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
         const uint8_t *record = batch->bytes + at;
-        if (record[RECORD_TYPE] != RECORD_MESSAGE)
+        if (!is_message(record))
             learn_marks(replay, record);
         else if (!learn_message(replay, record, batch->number))
             return batch->offset + at;
@@ -203,7 +280,7 @@ uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
     uint64_t at = BATCH_HEADER_BYTES, reported = 0;
     for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
         const uint8_t *record = batch->bytes + at;
-        if (record[RECORD_TYPE] == RECORD_MESSAGE)
+        if (is_message(record))
             reported += report_message(replay, record, batch->number, sink);
         at += format_u32(record + RECORD_SIZE);
     }

@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "base/ring.h"
+#include "store/pages.h"
 #include "store/reader.h"
 #include "store/store.h"
 
@@ -14,17 +15,21 @@ struct replay_entry {
     uint64_t batch; /* 0 = acked */
 };
 
+RING(page_ring, struct page *);
+
 struct replay_queue {
     uint64_t id;
     struct replay_entry *entries; /* by sequence */
     size_t count, capacity;
     size_t cursor; /* where the last question was answered */
     uint64_t delivered;
+    struct page_ring pages; /* by sequence: what is in them is not the journal's */
 };
 
 RING(replay_queues, struct replay_queue *);
 
 struct replay {
+    struct pages *pages;
     struct map by_id;
     struct replay_queues queues;   /* in the order they were defined */
     struct replay_queue *last;     /* asked for last */
@@ -33,11 +38,14 @@ struct replay {
     size_t target_capacity;
 };
 
-void replay_init(struct replay *replay);
+void replay_init(struct replay *replay, struct pages *pages);
 void replay_free(struct replay *replay);
 
 /* Messages, acks and marks of queues that are not defined are passed over. */
 void replay_define(struct replay *replay, uint64_t queue_id);
+
+/* A page, by queue and sequence; false when its queue is not defined. */
+bool replay_page(struct replay *replay, struct page *page);
 
 /* First reading: takes in a verified batch. Returns 0, or the offset of a message whose sequence is
  * not above those its queue holds. */

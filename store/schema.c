@@ -11,7 +11,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "store/journal.h"
+#include "store/page_disk.h"
 
 #define COLUMN(type, member)                                                                       \
     {                                                                                              \
@@ -120,10 +120,26 @@ static int create_schema(struct definitions *d)
     for (unsigned kind = 0; code == SQLITE_OK && kind < DEFINITION_KINDS; kind++)
         code = create_table(d, &schema_tables[kind]);
     if (code == SQLITE_OK)
+        code = schema_run(d, page_rows_schema());
+    if (code == SQLITE_OK)
         code = schema_run(
             d, "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
                "INSERT INTO meta VALUES ('queue_id_max', 0);"
-               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 1; COMMIT");
+               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 2; COMMIT");
+    return code;
+}
+
+/* Version 1 had no pages. */
+int schema_upgrade(struct definitions *d, int64_t *version)
+{
+    if (*version != 1)
+        return SQLITE_OK;
+    int code = schema_run(d, "BEGIN IMMEDIATE");
+    if (code == SQLITE_OK)
+        code = schema_run(d, page_rows_schema());
+    if (code == SQLITE_OK)
+        code = schema_run(d, "PRAGMA user_version = 2; COMMIT");
+    *version = SCHEMA_VERSION;
     return code;
 }
 
@@ -200,7 +216,7 @@ static int create(struct definitions *d, char *error, size_t error_size)
 
 static void see_journal(void *ctx, const char *name)
 {
-    if (journal_slot(name))
+    if (journal_slot(name) || page_disk_number(name))
         *(bool *)ctx = true;
 }
 

@@ -4,7 +4,7 @@
 
 #include "store/definitions.h"
 
-enum { SCHEMA_VERSION = 1, SCHEMA_COLUMNS_MAX = 7 };
+enum { SCHEMA_VERSION = 2, SCHEMA_COLUMNS_MAX = 7 };
 
 enum schema_type { COLUMN_TEXT, COLUMN_BLOB, COLUMN_BOOL, COLUMN_ID };
 
@@ -33,6 +33,8 @@ int schema_told(const char *path, int failed, char *error, size_t error_size);
 int schema_run(struct definitions *definitions, const char *sql);
 int schema_number(struct definitions *definitions, const char *sql, int64_t *number);
 int schema_open(struct definitions *definitions, const char *path);
+/* Brings the tables of an older version up to this one. */
+int schema_upgrade(struct definitions *definitions, int64_t *version);
 
 /* Creates the file when it is missing. A journal without definitions would lose all its messages:
  * refused. */

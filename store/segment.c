@@ -10,7 +10,13 @@
 #include "base/mem.h"
 #include "store/format.h"
 
-enum { SPARES_KEPT = 8 };
+enum {
+    SPARES_KEPT = 8,
+    SPARSE_MIN = 4,            /* segments in use from which the oldest may be asked to go */
+    SPARSE_KEPT = 2,           /* newest segments that are left alone */
+    SPARSE_SHARE = 8,          /* sparse = less than one in so many messages is live */
+    SPARSE_LIVE_MAX = 256 * 1024 /* messages moved at a time */
+};
 
 /* freed_by of a segment that no batch has declared dead yet. */
 #define PENDING UINT64_MAX
@@ -18,8 +24,11 @@ enum { SPARES_KEPT = 8 };
 void segments_init(struct segments *segments, size_t segment_bytes)
 {
     assert(segment_bytes >= 2 * FORMAT_BLOCK && segment_bytes % FORMAT_BLOCK == 0);
-    *segments = (struct segments){
-        .segment_bytes = segment_bytes, .epoch_next = 1, .slot_next = 1, .rand = rand_secure()};
+    *segments = (struct segments){.segment_bytes = segment_bytes,
+                                  .epoch_next = 1,
+                                  .slot_next = 1,
+                                  .needed = UINT64_MAX,
+                                  .rand = rand_secure()};
 }
 
 static void free_ring(struct segment_ring *ring)
@@ -111,6 +120,7 @@ void segments_place(struct segments *segments, struct batch *batch, uint64_t dur
         segment = begin(segments, batch, durable);
     segment->last_batch = batch->number;
     segment->live += batch->live;
+    segment->messages += batch->records;
     segments->live += batch->live;
     segments_retire(segments);
     stamp(&segments->spare, batch->number);
@@ -166,15 +176,49 @@ static struct segment_ring *idle_ring(struct segments *segments, const struct se
     return segment->bytes == segments->segment_bytes ? &segments->spare : &segments->odd;
 }
 
+uint64_t segments_dying(const struct segments *segments)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i + 1 < segments->in_use.size; i++) {
+        const struct segment *segment = *segment_ring_at(&segments->in_use, i);
+        if (segment->live > 0)
+            break;
+        last = segment->last_batch;
+    }
+    return last;
+}
+
 void segments_retire(struct segments *segments)
 {
-    while (segments->in_use.size > 1 && (*segment_ring_at(&segments->in_use, 0))->live == 0) {
-        struct segment *segment = segment_ring_pop_front(&segments->in_use);
+    while (segments->in_use.size > 1) {
+        struct segment *segment = *segment_ring_at(&segments->in_use, 0);
+        if (segment->live > 0 || segment->last_batch >= segments->needed)
+            return;
+        segment_ring_pop_front(&segments->in_use);
         if (segments->hit == segment)
             segments->hit = NULL;
         segment->freed_by = PENDING;
         segment_ring_push_back(idle_ring(segments, segment), segment);
     }
+}
+
+uint64_t segments_sparse(struct segments *segments)
+{
+    uint64_t live = 0, messages = 0, last = 0;
+    size_t size = segments->in_use.size;
+    if (size < SPARSE_MIN || segments->asked == newest(segments)->epoch)
+        return 0;
+    for (size_t i = 0; i + SPARSE_KEPT < size; i++) {
+        const struct segment *segment = *segment_ring_at(&segments->in_use, i);
+        live += segment->live, messages += segment->messages;
+        if (live > SPARSE_LIVE_MAX)
+            break;
+        if (live > 0 && live * SPARSE_SHARE < messages)
+            last = segment->last_batch;
+    }
+    if (last)
+        segments->asked = newest(segments)->epoch;
+    return last;
 }
 
 void segments_adopt(struct segments *segments, struct segment *segment)

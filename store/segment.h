@@ -13,7 +13,7 @@ struct segment {
     uint64_t used;                    /* where the next batch goes */
     uint64_t file_bytes;              /* written in this or an earlier use */
     uint64_t first_batch, last_batch; /* first > last when it has none */
-    uint64_t live;                    /* messages not released */
+    uint64_t live, messages;          /* not released; all */
     uint64_t freed_by; /* retired: the batch that says on disk that this use is dead */
     unsigned slot;     /* number in the file's name */
 };
@@ -29,6 +29,8 @@ struct segments {
     uint64_t epoch_next;
     uint64_t previous; /* last batch in the journal */
     uint64_t live;     /* in all segments */
+    uint64_t needed;   /* acks from this batch on are told by the journal only; UINT64_MAX = none */
+    uint64_t asked;    /* newest epoch when segments_sparse was last answered */
     unsigned slot_next;
     struct rand rand;
 };
@@ -41,8 +43,14 @@ void segments_free(struct segments *segments);
 void segments_place(struct segments *segments, struct batch *batch, uint64_t durable);
 /* One message of the batch, which has been placed, is no longer needed. */
 void segments_release(struct segments *segments, uint64_t batch);
-/* Retires the oldest segments that hold nothing live; the last one always stays. */
+/* The last batch of the oldest segments that hold nothing live; 0 = none: they may go when nothing up to it
+ * is needed. */
+uint64_t segments_dying(const struct segments *segments);
+/* Retires the oldest segments that hold nothing live or needed; the last one always stays. */
 void segments_retire(struct segments *segments);
+/* The last batch of the oldest segments when they are many and hold little that is live; 0 = none. Such an
+ * answer is given once a new segment. */
+uint64_t segments_sparse(struct segments *segments);
 
 /* Recovery: takes over a segment found on disk; in_use ones come oldest first. */
 void segments_adopt(struct segments *segments, struct segment *segment);

@@ -17,6 +17,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/format.h"
+#include "store/pages.h"
 #include "store/recover.h"
 #include "store/sync.h"
 
@@ -30,6 +31,7 @@ struct store {
     struct batch batches[2];
     struct batch *open, *flying;
     struct segments segments;
+    struct pages pages;
     struct definitions definitions;
     struct sync sync;
     struct store_options options; /* io and dir set */
@@ -159,7 +161,8 @@ int store_open(struct store **out, const struct store_options *options, char *er
     sync_init(&store->sync, &store->options, &store->definitions);
     batch_init(&store->batches[0]);
     batch_init(&store->batches[1]);
-    store->open = &store->batches[0];
+    pages_init(&store->pages, &store->options);
+    store->open = store->pages.open = &store->batches[0];
     *out = store;
     return 0;
 }
@@ -172,6 +175,7 @@ int store_recover(struct store *store, const struct recovery_sink *sink, char *e
                               .sink = sink,
                               .definitions = &store->definitions,
                               .segments = &store->segments,
+                              .pages = &store->pages,
                               .error = error,
                               .error_size = error_size};
     int failed =
@@ -182,6 +186,11 @@ int store_recover(struct store *store, const struct recovery_sink *sink, char *e
         failed = sync_start(&store->sync);
         if (failed)
             snprintf(error, error_size, "cannot start the disk thread: %s", strerror(-failed));
+    }
+    if (!failed) {
+        failed = page_loader_start(&store->pages.loader);
+        if (failed)
+            snprintf(error, error_size, "cannot start the thread that reads pages: %s", strerror(-failed));
     }
     if (failed)
         return failed;
@@ -213,10 +222,27 @@ void store_undefine(struct store *store, const struct definition *definition)
     definitions_encode(&store->open->definitions, definition, true);
 }
 
+struct pages *store_pages(struct store *store)
+{
+    return &store->pages;
+}
+
 uint64_t store_message(struct store *store, const struct stored_message *message)
 {
     assert(store->recovered);
-    batch_message(store->open, message);
+    batch_message(store->open, message, false);
+    return store->open->number;
+}
+
+uint64_t store_sparse_batch(struct store *store)
+{
+    return segments_sparse(&store->segments);
+}
+
+uint64_t store_move(struct store *store, const struct stored_message *message)
+{
+    assert(store->recovered && message->target_count == 1);
+    batch_message(store->open, message, true);
     return store->open->number;
 }
 
@@ -243,6 +269,13 @@ void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, ui
     assert(store->recovered);
     run->ack_batch = open->number;
     run->ack_index = batch_ack(open, queue_id, sequence);
+}
+
+void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count)
+{
+    assert(store->recovered && count > 0);
+    uint32_t index = batch_ack(store->open, queue_id, first);
+    store->open->acks[index].count = count;
 }
 
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
@@ -278,6 +311,7 @@ static bool in_flight(struct store *store)
     if (store->flying && store_durable(store) >= store->flying->number) {
         if (store->flying->place.size)
             segments_written(&store->segments, &store->flying->place);
+        pages_settled(&store->pages, store->flying);
         store->flying = NULL;
         store->batch_count++;
     }
@@ -288,6 +322,8 @@ static bool in_flight(struct store *store)
 static void hand_over(struct store *store)
 {
     struct batch *batch = store->open;
+    pages_fold(&store->pages, segments_dying(&store->segments));
+    store->segments.needed = pages_needed_batch(&store->pages);
     store->flying_bytes = batch_pending_bytes(batch);
     batch->place.size = 0;
     if (batch_journal_bytes(batch))
@@ -304,6 +340,7 @@ static void open_next(struct store *store, uint64_t number)
     store->open = store->open == &store->batches[0] ? &store->batches[1] : &store->batches[0];
     assert(store->open != store->flying && batch_empty(store->open));
     store->open->number = number;
+    store->pages.open = store->open;
 }
 
 uint64_t store_last_batch(const struct store *store)
@@ -337,6 +374,7 @@ void store_commit(struct store *store)
     note_space(store);
     if (in_flight(store))
         return;
+    pages_prepare(&store->pages);
     if (!batch_empty(store->open)) {
         uint64_t next = store->open->number + 1;
         hand_over(store);
@@ -380,6 +418,9 @@ void store_stats(struct store *store, struct store_stats *stats)
         .bytes_written = atomic_load_explicit(&store->sync.bytes_written, memory_order_relaxed),
         .journal_bytes = segments_file_bytes(&store->segments),
         .live_messages = store->segments.live + store->open->live,
+        .page_bytes = store->pages.bytes,
+        .page_live_bytes = store->pages.live_bytes,
+        .pages = store->pages.count,
         .segments = (unsigned)store->segments.in_use.size,
         .spare_segments = (unsigned)(store->segments.spare.size + store->segments.odd.size),
     };
@@ -405,6 +446,7 @@ static void tear_down(struct store **store_at, bool crash)
 {
     struct store *store = *store_at;
     sync_stop(&store->sync);
+    pages_free(&store->pages);
     definitions_close(&store->definitions, crash || store->sync.failed);
     sync_free(&store->sync);
     segments_free(&store->segments);

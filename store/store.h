@@ -14,9 +14,11 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "store/definition.h"
 #include "store/io.h"
 
 struct store;
+struct pages; /* pages.h */
 
 enum store_note { STORE_NOTE_INFO, STORE_NOTE_WARNING, STORE_NOTE_ERROR };
 
@@ -36,27 +38,6 @@ struct store_options {
  * for the user (which file, which offset, who holds the lock) to `error`. Nothing is read yet. */
 int store_open(struct store **store, const struct store_options *options, char *error,
                size_t error_size) __attribute__((warn_unused_result));
-
-/* Definitions. One struct for all kinds; what identifies a row is named first. Slices are borrowed. */
-enum definition_kind {
-    DEFINITION_VHOST,      /* name */
-    DEFINITION_USER,       /* name; password_hash, tags */
-    DEFINITION_PERMISSION, /* name (user), vhost; configure, write, read */
-    DEFINITION_EXCHANGE,   /* vhost, name; type, auto_delete, internal, args */
-    DEFINITION_QUEUE,      /* id; vhost, name, auto_delete, args */
-    DEFINITION_BINDING,    /* vhost, source, to_queue, name (destination), key, args */
-};
-
-struct definition {
-    enum definition_kind kind;
-    struct slice vhost, name;
-    struct slice type, args; /* args: table fields as on the wire */
-    struct slice source, key;
-    struct slice password_hash, tags;
-    struct slice configure, write, read;
-    uint64_t id;
-    bool auto_delete, internal, to_queue;
-};
 
 /* Inserts or replaces. */
 void store_define(struct store *store, const struct definition *definition);
@@ -85,6 +66,8 @@ struct recovery_sink {
      * after all messages. */
     void (*delivered)(void *arg, uint64_t queue_id, uint64_t sequence);
     void *arg;
+    /* A page that is still needed; before all messages, a queue's in their order. NULL = they are dropped. */
+    void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
 };
 
 /* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged
@@ -96,6 +79,13 @@ uint64_t store_queue_id_next(const struct store *store);
 
 /* Appends one record for all its targets to the open batch; returns the batch's number. Bytes are copied. */
 uint64_t store_message(struct store *store, const struct stored_message *message);
+/* The second tier. */
+struct pages *store_pages(struct store *store);
+/* Of the batches up to this one little is still needed, but it holds on to much of the journal: whoever holds
+ * a message of them is to move it. 0 = all is well. */
+uint64_t store_sparse_batch(struct store *store);
+/* As store_message, for one target of a message of an older batch, which is then to be released. */
+uint64_t store_move(struct store *store, const struct stored_message *message);
 /* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may
  * be used again. Once per store_message or recovered message. */
 void store_release(struct store *store, uint64_t batch);
@@ -108,6 +98,8 @@ struct store_run {
 
 /* The queue no longer holds the message (acked, dropped, purged). Consecutive sequences become one range. */
 void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
+/* So with `count` messages from `first` on. */
+void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count);
 /* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
                      uint64_t sequence);
@@ -135,9 +127,10 @@ int store_failed(const struct store *store);
 
 struct store_stats {
     uint64_t batches, syncs, bytes_written;
-    uint64_t journal_bytes; /* files on disk */
-    uint64_t live_messages; /* journalled and not released */
-    unsigned segments, spare_segments;
+    uint64_t journal_bytes, page_bytes; /* files on disk */
+    uint64_t page_live_bytes;           /* of these, in pages that are needed */
+    uint64_t live_messages;             /* journalled and not released */
+    unsigned pages, segments, spare_segments;
 };
 
 void store_stats(struct store *store, struct store_stats *stats);

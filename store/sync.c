@@ -25,6 +25,7 @@ void sync_init(struct sync *sync, const struct store_options *options,
     *sync = (struct sync){
         .definitions = definitions, .wake = options->wake, .wake_arg = options->wake_arg};
     journal_init(&sync->journal, options->io, options->dir);
+    page_disk_init(&sync->pages, options->io, options->dir);
     mailbox_init(&sync->box);
     sync->stop.stop = true;
 }
@@ -57,12 +58,17 @@ static void set_full(struct sync *sync, int error)
  * to end cannot wait for it, though. */
 static int write_batch(struct sync *sync, struct batch *batch)
 {
-    const char *path = sync->definitions->path;
-    int failed = 0;
-    if (batch->definitions.len)
-        failed = definitions_apply(sync->definitions, buf_slice(&batch->definitions));
+    const char *path = sync->pages.path;
+    /* Pages before the rows that name them; both before the journal, which gives up what they hold. */
+    int failed = batch->pages.written ? 0 : page_disk_write(&sync->pages, &batch->pages);
+    batch->pages.written = !failed;
+    if (!failed && (batch->definitions.len || batch->pages.rows.len)) {
+        path = sync->definitions->path;
+        failed = definitions_apply(sync->definitions, buf_slice(&batch->definitions),
+                                   buf_slice(&batch->pages.rows));
+    }
     if (!failed)
-        batch->definitions.len = 0;
+        batch->definitions.len = batch->pages.rows.len = 0;
     if (!failed && batch->place.size) {
         path = sync->journal.path;
         failed = journal_write(&sync->journal, batch);
@@ -73,6 +79,8 @@ static int write_batch(struct sync *sync, struct batch *batch)
         fail(sync, failed, path);
     else
         set_full(sync, 0);
+    if (!failed)
+        page_disk_unlink(&sync->pages, &batch->pages);
     return failed;
 }
 
@@ -93,8 +101,9 @@ void sync_batch(struct sync *sync, struct batch *batch)
     bool journalled = batch->place.size > 0;
     uint64_t epoch = batch->place.epoch;
     batch_reset(batch);
-    atomic_store_explicit(&sync->syncs, sync->journal.syncs, memory_order_relaxed);
-    atomic_store_explicit(&sync->bytes_written, sync->journal.bytes_written, memory_order_relaxed);
+    atomic_store_explicit(&sync->syncs, sync->journal.syncs + sync->pages.syncs, memory_order_relaxed);
+    atomic_store_explicit(&sync->bytes_written, sync->journal.bytes_written + sync->pages.bytes_written,
+                          memory_order_relaxed);
     /* From here on the batch is the loop's again. */
     atomic_store_explicit(&sync->durable, number, memory_order_release);
     if (sync->wake)
@@ -164,5 +173,6 @@ void sync_free(struct sync *sync)
 {
     assert(!sync->running);
     journal_close(&sync->journal);
+    page_disk_close(&sync->pages);
     mailbox_free(&sync->box);
 }

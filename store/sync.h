@@ -9,9 +9,11 @@
 #include "store/batch.h"
 #include "store/definitions.h"
 #include "store/journal.h"
+#include "store/page_disk.h"
 
 struct sync {
     struct journal journal;
+    struct page_disk pages;
     struct definitions *definitions;
     void (*wake)(void *arg);
     void *wake_arg;

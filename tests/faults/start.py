@@ -157,7 +157,7 @@ def newer_definitions(bench):
     database.commit()
     database.close()
     before = path.read_bytes()
-    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 1")
+    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 2")
     expect(path.read_bytes() == before, "it changed the file")
 
 

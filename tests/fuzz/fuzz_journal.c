@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "store/format.h"
+#include "store/pages.h"
 #include "store/recover.h"
 #include "store/store.h"
 #include "tests/fuzz/fuzz.h"
@@ -155,19 +156,23 @@ static int recover(struct fakedisk *disk, uint64_t *sum)
 {
     char error[512] = "";
     struct segments segments;
+    struct pages pages;
     struct store_options options = {.dir = "data", .io = fakedisk_io(disk)};
     struct recovery_sink sink = sink_to(sum);
     struct recover r = {.options = &options,
                         .sink = &sink,
                         .definitions = open_definitions(),
                         .segments = &segments,
+                        .pages = &pages,
                         .error = error,
                         .error_size = sizeof error};
     segments_init(&segments, SEGMENT_SIZE);
+    pages_init(&pages, &options);
     int failed = recover_run(&r);
     check_error(failed, error);
     assert(failed || segments.live == reported);
     segments_free(&segments);
+    pages_free(&pages);
     return failed;
 }
 

@@ -1,5 +1,6 @@
 /* test_alarm.c - memory and disk alarms: their limits, and who is blocked when one goes off. */
 #include "broker/value.h"
+#include "queue/paging.h"
 #include "tests/unit/server_world.h"
 
 /* --- limits --- */
@@ -279,6 +280,8 @@ END_TEST
 START_TEST(growth_is_seen_at_once)
 {
     struct client client;
+    /* Else they would go to disk. */
+    paging_configure(&server.home.paging, 1 << 24, 1 << 24, UINT64_MAX);
     connect_client(&client, true, 0);
     declare(&client, "q");
     hear(&client);

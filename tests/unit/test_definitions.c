@@ -255,12 +255,12 @@ START_TEST(newer_schema_is_refused)
     struct buf copy = {0};
     store_close(&store);
     buf_append_slice(&copy, fakedisk_get(disk, DB));
-    ck_assert_uint_eq(copy.at[63], 1); /* user_version in SQLite's header */
-    copy.at[63] = 2;
+    ck_assert_uint_eq(copy.at[63], 2); /* user_version in SQLite's header */
+    copy.at[63] = 3;
     fakedisk_put(disk, DB, buf_slice(&copy));
     buf_free(&copy);
     ck_assert_int_eq(try_start(), -ENOTSUP);
-    ck_assert_str_eq(error, DB ": its schema has version 2, this program knows version 1");
+    ck_assert_str_eq(error, DB ": its schema has version 3, this program knows version 2");
 }
 END_TEST
 

@@ -1,0 +1,47 @@
+/* paging.h - long queues go to disk, page by page, and come back before their consumers need them.
+ *
+ * The newest messages that nobody has been handed are written out when a queue holds more than its share
+ * of memory, or all of them together more than theirs; the oldest stay, so that a consumer never waits for
+ * a page just written. One page is read ahead of the consumers at a time; the loop never waits for the
+ * disk. */
+#ifndef QUEUE_PAGING_H
+#define QUEUE_PAGING_H
+
+#include "queue/queue.h"
+
+/* The defaults of the configuration: see docs/configuration.md. */
+enum { PAGING_RESIDENT_MAX = 16384, PAGING_PAGE_BYTES = 256 * 1024, PAGING_MEMORY_MAX = 48 * 1024 * 1024 };
+
+void paging_init(struct paging *paging);
+/* Messages that a queue keeps in memory, bytes of a page, bytes of memory for messages. */
+void paging_configure(struct paging *paging, uint32_t resident_max, uint32_t page_bytes, uint64_t memory_max);
+
+/* After a push: writes pages when the queue holds too much. */
+void paging_check(struct queue *q);
+/* Once a turn: writes pages of some queues when all hold too much together. */
+void paging_squeeze(struct queue_home *home);
+
+/* Sees to it that the next page is read when consumers will soon need it. */
+void paging_want(struct queue *q);
+/* The next message is on disk, and somebody waits for it. */
+void paging_await(struct queue *q);
+/* Takes what was read. */
+void paging_arrive(struct queue_home *home);
+/* Asks for the pages that queues want, as far as that can be now. */
+void paging_fetch(struct queue_home *home);
+
+/* Writes a journalled message of a batch up to `limit` anew, so that the old part of the journal can go.
+ * All entries that share the message must be seen within one turn. `seen`: it may have been delivered. */
+void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen);
+/* So with all that waits in the queue. */
+void paging_move_ready(struct queue *q, uint64_t limit);
+
+/* The order leaves the queue: it is in no list any more, and nobody waits for its pages. */
+void paging_leave(struct queue *q);
+/* Drops pages of such an order; queue_id 0 = their acks need not be journalled. Returns what is left of
+ * the budget. */
+size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_id, size_t budget);
+/* Drops the entry's reference, and the journal's, without an ack. */
+void paging_drop(struct queue_home *home, struct entry *entry);
+
+#endif

@@ -1,0 +1,32 @@
+/* definition.h - what is defined rather than published: vhosts, users, permissions, exchanges, queues,
+ * bindings. */
+#ifndef STORE_DEFINITION_H
+#define STORE_DEFINITION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+/* One struct for all kinds; what identifies a row is named first. Slices are borrowed. */
+enum definition_kind {
+    DEFINITION_VHOST,      /* name */
+    DEFINITION_USER,       /* name; password_hash, tags */
+    DEFINITION_PERMISSION, /* name (user), vhost; configure, write, read */
+    DEFINITION_EXCHANGE,   /* vhost, name; type, auto_delete, internal, args */
+    DEFINITION_QUEUE,      /* id; vhost, name, auto_delete, args */
+    DEFINITION_BINDING,    /* vhost, source, to_queue, name (destination), key, args */
+};
+
+struct definition {
+    enum definition_kind kind;
+    struct slice vhost, name;
+    struct slice type, args; /* args: table fields as on the wire */
+    struct slice source, key;
+    struct slice password_hash, tags;
+    struct slice configure, write, read;
+    uint64_t id;
+    bool auto_delete, internal, to_queue;
+};
+
+#endif

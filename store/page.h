@@ -1,0 +1,67 @@
+/* page.h - a page: a run of a queue's messages as bytes in a page file, 64 bytes of header and a record each.
+ * docs/format.md says the same in prose; the two change together. Integers are little-endian. */
+#ifndef STORE_PAGE_H
+#define STORE_PAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+enum format_page {
+    PAGE_MAGIC = 0,
+    PAGE_CHECKSUM = 8,    /* u64 of bytes 16 … size, seeded with the id */
+    PAGE_ID = 16,         /* u64 */
+    PAGE_QUEUE = 24,      /* u64 */
+    PAGE_FIRST = 32,      /* u64: sequence of the first message; the others follow by one */
+    PAGE_SIZE = 40,       /* u32: all of it */
+    PAGE_COUNT = 44,      /* u32: messages */
+    PAGE_BODY_BYTES = 48, /* u64: of all bodies, then u64 0 */
+    PAGE_HEADER_BYTES = 64,
+    /* A record: then exchange, key, props, body. */
+    PAGE_RECORD_FLAGS = 0,        /* u8 */
+    PAGE_RECORD_EXCHANGE_LEN = 1, /* u8 */
+    PAGE_RECORD_KEY_LEN = 2,      /* u8, then u8 0 */
+    PAGE_RECORD_PROPS_LEN = 4,    /* u32 */
+    PAGE_RECORD_BODY_LEN = 8,     /* u32 */
+    PAGE_RECORD_HEADER_BYTES = 12
+};
+
+enum page_flag { PAGE_PERSISTENT = 1, PAGE_HAS_HEADERS = 2, PAGE_REDELIVERED = 4 };
+
+enum { PAGE_MESSAGES_MAX = 4096 };
+
+struct page_record {
+    uint8_t flags; /* enum page_flag */
+    struct slice exchange, key, props, body;
+};
+
+/* A page being filled, where it was given room (page_work_room). */
+struct page_draft {
+    uint8_t *bytes;
+    size_t used, size;
+    uint32_t count, persistent;
+    uint32_t body_bytes;
+};
+
+static inline size_t page_record_size(const struct page_record *record)
+{
+    return PAGE_RECORD_HEADER_BYTES + record->exchange.len + record->key.len + record->props.len +
+           record->body.len;
+}
+
+/* Begins a page of `size` bytes: the header, and the records' page_record_size together. */
+void page_begin(struct page_draft *draft, uint8_t *bytes, size_t size);
+void page_add(struct page_draft *draft, const struct page_record *record);
+/* Writes the header of a page whose records are all there. */
+void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_t first);
+
+/* True when the bytes are that page, whole and as they were written. */
+bool page_check(struct slice bytes, uint64_t id);
+/* The number of messages, and the first record, of a page that was checked. */
+uint32_t page_open(struct slice bytes, struct slice *rest);
+/* Cuts the next record off. */
+void page_next(struct slice *rest, struct page_record *record);
+
+#endif

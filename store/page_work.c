@@ -1,0 +1,94 @@
+/* page_work.c - what a batch does to page files and their directory.
+ *
+ * Owner: the batch; the loop's while it fills and again when it is durable, the disk thread's in between. */
+#include "store/page_work.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+
+enum { JOBS_KEPT = 256, ROWS_KEPT = 64 * 1024, ROOM_MIN = 64 * 1024, ROOM_KEPT = 1024 * 1024 };
+
+/* Pages of memory of its own: it grows without being copied, and leaves no holes. */
+static void resize(struct page_work *work, size_t room)
+{
+    void *bytes = NULL;
+    if (work->bytes && room == 0)
+        munmap(work->bytes, work->room);
+    else if (work->bytes)
+        bytes = mremap(work->bytes, work->room, room, MREMAP_MAYMOVE);
+    else if (room)
+        bytes = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assertf(bytes != MAP_FAILED, "no memory for pages of %zu bytes: %s", room, strerror(errno));
+    work->bytes = bytes;
+    work->room = room;
+}
+
+uint8_t *page_work_room(struct page_work *work, size_t size)
+{
+    size_t room = work->room ? work->room : ROOM_MIN;
+    while (room < work->used + size)
+        room *= 2;
+    if (room > work->room)
+        resize(work, room);
+    work->used += size;
+    return work->bytes + (work->used - size);
+}
+
+struct page_job *page_work_add(struct page_work *work, enum page_job_kind kind)
+{
+    if (work->count == work->capacity) {
+        assert(work->capacity <= UINT32_MAX / 2);
+        work->capacity = work->capacity ? work->capacity * 2 : 16;
+        work->jobs = mem_realloc(work->jobs, work->capacity * sizeof *work->jobs);
+    }
+    struct page_job *job = &work->jobs[work->count++];
+    *job = (struct page_job){.kind = kind};
+    return job;
+}
+
+void page_work_row(struct page_work *work, const struct page_row *row)
+{
+    assert(row->id > 0);
+    buf_append(&work->rows, row, sizeof *row);
+    buf_append(&work->rows, row->acked, row->acked_size);
+}
+
+struct slice page_work_next_row(struct slice rows, struct page_row *row)
+{
+    assert(rows.len >= sizeof *row);
+    memcpy(row, rows.at, sizeof *row);
+    size_t used = sizeof *row + row->acked_size;
+    assert(used <= rows.len);
+    row->acked = rows.at + sizeof *row;
+    return slice_of(rows.at + used, rows.len - used);
+}
+
+void page_work_reset(struct page_work *work)
+{
+    work->count = 0;
+    work->used = work->moving = 0;
+    work->written = false;
+    if (work->room > ROOM_KEPT)
+        resize(work, 0);
+    work->rows.len = 0;
+    if (work->capacity > JOBS_KEPT) {
+        mem_free(work->jobs);
+        work->jobs = NULL;
+        work->capacity = 0;
+    }
+    if (work->rows.capacity > ROWS_KEPT)
+        buf_free(&work->rows);
+}
+
+void page_work_free(struct page_work *work)
+{
+    page_work_reset(work);
+    resize(work, 0);
+    mem_free(work->jobs);
+    buf_free(&work->rows);
+    *work = (struct page_work){0};
+}

@@ -1,0 +1,550 @@
+/* pages.c - the second tier as the loop sees it.
+ *
+ * Owner: the store. Page files are appended to by one process only: a new one begins a new file.
+ * Invariants: a file's live = the bytes of the pages that are in it or on their way into it; a page with a
+ * row is in `dirty` exactly while something acked or delivered is told by the journal only.
+ * Order within a batch: page files, rows, journal. So the journal may give up a message in the batch that
+ * pages it. */
+#include "store/pages.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "store/page_disk.h"
+
+enum {
+    FILE_BYTES_MAX = 64 * 1024 * 1024,
+    MOVE_BYTES_MAX = 8 * 1024 * 1024,  /* in one batch */
+    LOAD_BYTES_MAX = 16 * 1024 * 1024, /* under way */
+    PREPARE_FILES_MAX = 16             /* let go in one batch */
+};
+
+void pages_init(struct pages *pages, const struct store_options *options)
+{
+    *pages = (struct pages){.options = options, .id_next = 1, .file_next = 1, .slot_count = 1};
+    pages->file_bytes_max = FILE_BYTES_MAX;
+    if (options->segment_bytes && options->segment_bytes < FILE_BYTES_MAX / 4)
+        pages->file_bytes_max = 4 * options->segment_bytes;
+    list_init(&pages->files);
+    list_init(&pages->sparse);
+    list_init(&pages->dirty);
+    page_loader_init(&pages->loader, options);
+}
+
+/* --- pages and files --- */
+
+static uint32_t give_slot(struct pages *pages, struct page *page)
+{
+    uint32_t slot;
+    if (pages->free_slots.size) {
+        slot = page_slot_ring_pop_front(&pages->free_slots);
+    } else {
+        if (pages->slot_count >= pages->slot_capacity) {
+            assert(pages->slot_capacity <= UINT32_MAX / 2);
+            pages->slot_capacity = pages->slot_capacity ? pages->slot_capacity * 2 : 64;
+            pages->slots = mem_realloc(pages->slots, pages->slot_capacity * sizeof(struct page *));
+        }
+        slot = pages->slot_count++;
+    }
+    pages->slots[slot] = page;
+    pages->count++;
+    return page->slot = slot;
+}
+
+static struct page_file *new_file(struct pages *pages, uint32_t number)
+{
+    struct page_file *file = mem_zalloc(sizeof *file);
+    file->number = number;
+    list_init(&file->pages);
+    list_push_back(&pages->files, &file->link);
+    if (pages->file_next <= number)
+        pages->file_next = number + 1;
+    return file;
+}
+
+static void free_file(struct pages *pages, struct page_file *file)
+{
+    assert(list_empty(&file->pages) && file->live == 0 && file != pages->current);
+    list_remove(&file->link);
+    list_unlink(&file->sparse);
+    pages->bytes -= file->bytes;
+    mem_free(file);
+}
+
+/* Files of which little is needed are looked at when the next batch goes. */
+static void note_sparse(struct pages *pages, struct page_file *file)
+{
+    if (file->finished && file->live * 2 < file->bytes + (file->bytes == 0) && !list_linked(&file->sparse))
+        list_push_back(&pages->sparse, &file->sparse);
+}
+
+static void add_live(struct pages *pages, struct page_file *file, uint32_t bytes)
+{
+    file->live += bytes;
+    pages->live_bytes += bytes;
+}
+
+static void take_live(struct pages *pages, struct page_file *file, uint32_t bytes)
+{
+    assert(file->live >= bytes && pages->live_bytes >= bytes);
+    file->live -= bytes;
+    pages->live_bytes -= bytes;
+    note_sparse(pages, file);
+}
+
+/* Room at the end of the current file. */
+static struct page_file *reserve(struct pages *pages, uint32_t bytes, uint32_t *offset)
+{
+    struct page_file *file = pages->current;
+    if (file && file->bytes > 0 && file->bytes + bytes > pages->file_bytes_max) {
+        file->finished = true;
+        note_sparse(pages, file);
+        file = NULL;
+    }
+    if (!file)
+        file = pages->current = new_file(pages, pages->file_next);
+    *offset = (uint32_t)file->bytes;
+    file->bytes += bytes;
+    pages->bytes += bytes;
+    add_live(pages, file, bytes);
+    return file;
+}
+
+static size_t bitmap_bytes(const struct page *page)
+{
+    return (page->count + 7) / 8;
+}
+
+static struct page_row row_of(const struct page *page, enum page_row_kind kind)
+{
+    struct page_row row = {.kind = kind,
+                           .id = page->id,
+                           .queue_id = page->queue_id,
+                           .first = page->first,
+                           .count = page->count,
+                           .persistent = page->persistent,
+                           .body_bytes = page->body_bytes,
+                           .file = page->file->number,
+                           .offset = page->offset,
+                           .bytes = page->bytes,
+                           .delivered = page_delivered(page)};
+    if (page->progress) {
+        row.acked = page->progress->acked;
+        row.acked_size = (uint32_t)bitmap_bytes(page);
+    }
+    return row;
+}
+
+static void put_row(struct pages *pages, const struct page *page, enum page_row_kind kind)
+{
+    struct page_row row = row_of(page, kind);
+    page_work_row(&pages->open->pages, &row);
+}
+
+void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_bytes)
+{
+    size_t size = PAGE_HEADER_BYTES + record_bytes;
+    page_begin(draft, page_work_room(&pages->open->pages, size), size);
+}
+
+uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
+                     bool stored)
+{
+    struct page *page = mem_zalloc(sizeof *page);
+    page->id = pages->id_next++;
+    page->queue_id = queue_id;
+    page->first = first;
+    page->batch = pages->open->number;
+    page->body_bytes = draft->body_bytes;
+    page->bytes = (uint32_t)draft->size;
+    page->count = page->live = draft->count;
+    page->persistent = draft->persistent;
+    page->stored = stored && draft->persistent > 0;
+    page->file = reserve(pages, page->bytes, &page->offset);
+    list_push_back(&page->file->pages, &page->of_file);
+    page_seal(draft, page->id, queue_id, first);
+    uint32_t slot = give_slot(pages, page);
+
+    struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_WRITE);
+    job->slot = slot, job->id = page->id;
+    job->at = (size_t)(draft->bytes - pages->open->pages.bytes), job->size = page->bytes;
+    job->file = page->file->number, job->offset = page->offset;
+    job->stored = page->stored;
+    *draft = (struct page_draft){0};
+    if (page->stored)
+        put_row(pages, page, PAGE_ROW_PUT);
+    return slot;
+}
+
+/* --- what is needed of a page --- */
+
+static struct page_progress *progress_of(struct page *page)
+{
+    if (!page->progress) {
+        page->progress = mem_zalloc(sizeof *page->progress + bitmap_bytes(page));
+        page->progress->page = page;
+    }
+    return page->progress;
+}
+
+static void make_dirty(struct pages *pages, struct page_progress *progress, uint64_t batch)
+{
+    if (list_linked(&progress->dirty))
+        return;
+    progress->dirty_batch = batch;
+    list_push_back(&pages->dirty, &progress->dirty);
+}
+
+static void free_page(struct pages *pages, uint32_t slot)
+{
+    struct page *page = pages->slots[slot];
+    if (page->progress) {
+        list_unlink(&page->progress->dirty);
+        mem_free(page->progress);
+    }
+    if (page->load)
+        page->load->owner = NULL;
+    list_remove(&page->of_file);
+    mem_free(page);
+    pages->slots[slot] = NULL;
+    pages->count--;
+    page_slot_ring_push_back(&pages->free_slots, slot);
+}
+
+void pages_drop(struct pages *pages, uint32_t slot)
+{
+    struct page *page = pages_at(pages, slot);
+    if (page->stored)
+        put_row(pages, page, PAGE_ROW_DROP);
+    take_live(pages, page->file, page->bytes);
+    free_page(pages, slot);
+}
+
+void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled)
+{
+    struct page *page = pages_at(pages, slot);
+    assert(page->live > 0 && sequence >= page->first && sequence - page->first < page->count);
+    if (--page->live == 0) {
+        pages_drop(pages, slot);
+        return;
+    }
+    if (!journalled || !page->stored)
+        return;
+    struct page_progress *progress = progress_of(page);
+    uint64_t i = sequence - page->first;
+    assert(!page_is_acked(page, sequence));
+    progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
+    make_dirty(pages, progress, pages->open->number);
+}
+
+void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
+{
+    struct page *page = pages_at(pages, slot);
+    struct page_progress *progress = progress_of(page);
+    assert(sequence >= page->first && sequence <= page_last(page));
+    if (progress->delivered >= sequence)
+        return;
+    progress->delivered = sequence;
+    progress->marked = pages->open->number;
+    if (page->stored)
+        make_dirty(pages, progress, pages->open->number);
+}
+
+void pages_give_up(struct pages *pages, uint32_t slot)
+{
+    struct page *page = pages_at(pages, slot);
+    if (page->stored)
+        free_page(pages, slot); /* its file's live bytes still count it */
+    else
+        pages_drop(pages, slot);
+}
+
+/* --- reading back --- */
+
+static void tell_failure(struct pages *pages, const struct page_load *load)
+{
+    char path[JOURNAL_PATH_MAX], text[JOURNAL_PATH_MAX + 160];
+    if (!pages->options->note || !page_disk_path(pages->options->dir, load->file, path, sizeof path))
+        return;
+    const struct page *page = pages_at(pages, load->slot);
+    if (load->failed == -EILSEQ)
+        snprintf(text, sizeof text, "%s: damaged at offset %u: a page of %u messages is lost", path,
+                 load->offset, page->live);
+    else
+        snprintf(text, sizeof text, "%s: cannot read a page of %u messages at offset %u: %s", path,
+                 page->live, load->offset, strerror(-load->failed));
+    pages->options->note(pages->options->note_arg, STORE_NOTE_ERROR, text);
+}
+
+bool pages_load(struct pages *pages, uint32_t slot, void *owner)
+{
+    struct page *page = pages_at(pages, slot);
+    assert(!page->load && owner);
+    if (pages->loader.bytes > 0 && pages->loader.bytes + page->bytes > LOAD_BYTES_MAX)
+        return false;
+    struct page_load *load = mem_zalloc(sizeof *load);
+    load->owner = owner;
+    load->slot = slot, load->id = page->id;
+    load->file = page->file->number, load->offset = page->offset, load->size = page->bytes;
+    page->load = load;
+    page_loader_ask(&pages->loader, load);
+    return true;
+}
+
+/* It was moved, and its old file went, while it was being read. */
+static bool read_again(struct pages *pages, struct page_load *load)
+{
+    struct page *page = pages_at(pages, load->slot);
+    if (!load->failed || (load->file == page->file->number && load->offset == page->offset))
+        return false;
+    mem_free(load->bytes);
+    load->bytes = NULL;
+    load->failed = 0;
+    load->file = page->file->number, load->offset = page->offset;
+    page_loader_ask(&pages->loader, load);
+    return true;
+}
+
+struct page_load *pages_loaded(struct pages *pages)
+{
+    for (struct page_load *load; (load = page_loader_take(&pages->loader));) {
+        if (!load->owner) {
+            page_load_free(&load);
+            continue;
+        }
+        if (read_again(pages, load))
+            continue;
+        pages_at(pages, load->slot)->load = NULL;
+        if (load->failed)
+            tell_failure(pages, load);
+        return load;
+    }
+    return NULL;
+}
+
+bool pages_have_loaded(const struct pages *pages)
+{
+    return pages->options->without_thread && pages->loader.under_way > 0;
+}
+
+/* --- batches --- */
+
+static void move_page(struct pages *pages, struct page *page)
+{
+    uint32_t offset;
+    struct page_file *from = page->file, *to = reserve(pages, page->bytes, &offset);
+    struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_MOVE);
+    assert(to != from);
+    job->slot = page->slot, job->id = page->id;
+    job->size = page->bytes;
+    job->from_file = from->number, job->from_offset = page->offset;
+    job->file = to->number, job->offset = offset;
+    job->stored = page->stored;
+    pages->open->pages.moving += page->bytes;
+    page->moving = true;
+    if (page->stored) {
+        struct page_row row = row_of(page, PAGE_ROW_MOVE);
+        row.file = to->number, row.offset = offset;
+        page_work_row(&pages->open->pages, &row);
+    }
+}
+
+/* Moves the pages of a file that is mostly dead; false when the batch is full. */
+static bool empty_file(struct pages *pages, struct page_file *file)
+{
+    list_each(node, &file->pages) {
+        struct page *page = container_of(node, struct page, of_file);
+        if (page->moving || page->batch >= pages->open->number)
+            continue;
+        if (pages->open->pages.moving >= MOVE_BYTES_MAX)
+            return false;
+        move_page(pages, page);
+    }
+    return true;
+}
+
+static void let_go(struct pages *pages, struct page_file *file)
+{
+    struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_UNLINK);
+    job->file = file->number;
+    free_file(pages, file);
+}
+
+/* The file being written is left when most of it is dead. */
+static void leave_current(struct pages *pages)
+{
+    struct page_file *file = pages->current;
+    if (!file || file->bytes < pages->file_bytes_max / 8 || file->live * 2 >= file->bytes)
+        return;
+    pages->current = NULL;
+    file->finished = true;
+    note_sparse(pages, file);
+}
+
+void pages_prepare(struct pages *pages)
+{
+    leave_current(pages);
+    for (int files = 0; files < PREPARE_FILES_MAX && !list_empty(&pages->sparse); files++) {
+        struct page_file *file = list_first(&pages->sparse, struct page_file, sparse);
+        if (file->live == 0)
+            let_go(pages, file);
+        else if (empty_file(pages, file))
+            list_remove(&file->sparse); /* it comes back when it is empty */
+        else
+            return;
+    }
+}
+
+void pages_fold(struct pages *pages, uint64_t batch)
+{
+    while (!list_empty(&pages->dirty)) {
+        struct page_progress *progress = list_first(&pages->dirty, struct page_progress, dirty);
+        if (progress->dirty_batch > batch)
+            return;
+        list_remove(&progress->dirty);
+        put_row(pages, progress->page, PAGE_ROW_PROGRESS);
+    }
+}
+
+uint64_t pages_needed_batch(const struct pages *pages)
+{
+    if (list_empty(&pages->dirty))
+        return UINT64_MAX;
+    return list_first(&pages->dirty, struct page_progress, dirty)->dirty_batch;
+}
+
+/* Files are in order of their numbers; those that are written to are the last. */
+static struct page_file *find_file(struct pages *pages, uint32_t number)
+{
+    for (struct list *node = pages->files.prev; node != &pages->files; node = node->prev) {
+        struct page_file *file = container_of(node, struct page_file, link);
+        if (file->number <= number)
+            return file->number == number ? file : NULL;
+    }
+    return NULL;
+}
+
+/* The page is where it was moved to, unless it died meanwhile. */
+static void moved(struct pages *pages, const struct page_job *job)
+{
+    struct page_file *to = find_file(pages, job->file);
+    struct page *page = pages->slots[job->slot];
+    assertf(to, "page file %u", job->file);
+    if (!page || page->id != job->id) {
+        take_live(pages, to, job->size);
+        return;
+    }
+    struct page_file *from = page->file;
+    list_remove(&page->of_file);
+    list_push_back(&to->pages, &page->of_file);
+    page->file = to;
+    page->offset = job->offset;
+    page->moving = false;
+    take_live(pages, from, job->size);
+}
+
+void pages_settled(struct pages *pages, struct batch *batch)
+{
+    for (uint32_t i = 0; i < batch->pages.count; i++)
+        if (batch->pages.jobs[i].kind == PAGE_JOB_MOVE)
+            moved(pages, &batch->pages.jobs[i]);
+    page_work_reset(&batch->pages);
+}
+
+/* --- recovery --- */
+
+void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes)
+{
+    struct list *at = pages->files.prev;
+    while (at != &pages->files && container_of(at, struct page_file, link)->number > number)
+        at = at->prev;
+    struct page_file *file = new_file(pages, number);
+    list_remove(&file->link); /* from the end to its place */
+    list_insert_before(at->next, &file->link);
+    file->bytes = bytes;
+    file->finished = true;
+    pages->bytes += bytes;
+}
+
+struct page *pages_restore(struct pages *pages, const struct page_row *row)
+{
+    struct page_file *file = find_file(pages, row->file);
+    if (!file) { /* reading the page will tell */
+        pages_restore_file(pages, row->file, 0);
+        file = find_file(pages, row->file);
+    }
+    struct page *page = mem_zalloc(sizeof *page);
+    page->file = file;
+    page->id = row->id, page->queue_id = row->queue_id, page->first = row->first;
+    page->body_bytes = (uint32_t)row->body_bytes;
+    page->offset = row->offset, page->bytes = row->bytes;
+    page->count = row->count, page->persistent = page->live = row->persistent;
+    page->stored = page->recovered = true;
+    list_push_back(&file->pages, &page->of_file);
+    add_live(pages, file, page->bytes);
+    give_slot(pages, page);
+    if (pages->id_next <= page->id)
+        pages->id_next = page->id + 1;
+    if (row->acked_size || row->delivered) {
+        struct page_progress *progress = progress_of(page);
+        size_t size = bitmap_bytes(page);
+        progress->delivered = row->delivered;
+        if (row->acked_size)
+            memcpy(progress->acked, row->acked, row->acked_size < size ? row->acked_size : size);
+        for (size_t i = 0; i < size; i++)
+            page->live -= (uint32_t)__builtin_popcount(progress->acked[i]);
+    }
+    return page;
+}
+
+void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last)
+{
+    struct page_progress *progress = progress_of(page);
+    first = first < page->first ? page->first : first;
+    last = last > page_last(page) ? page_last(page) : last;
+    for (uint64_t i = first - page->first; i <= last - page->first; i++) {
+        uint8_t bit = (uint8_t)(1u << i % 8);
+        page->live -= page->live > 0 && !(progress->acked[i / 8] & bit);
+        progress->acked[i / 8] |= bit;
+    }
+    make_dirty(pages, progress, 1);
+}
+
+void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t sequence)
+{
+    struct page_progress *progress = progress_of(page);
+    sequence = sequence > page_last(page) ? page_last(page) : sequence;
+    if (sequence < page->first || progress->delivered >= sequence)
+        return;
+    progress->delivered = sequence;
+    make_dirty(pages, progress, 1);
+}
+
+void pages_restored(struct pages *pages)
+{
+    list_each(node, &pages->files)
+        note_sparse(pages, container_of(node, struct page_file, link));
+}
+
+void pages_free(struct pages *pages)
+{
+    page_loader_free(&pages->loader);
+    pages->current = NULL;
+    for (uint32_t slot = 1; slot < pages->slot_count; slot++) {
+        if (!pages->slots[slot])
+            continue;
+        pages->slots[slot]->load = NULL; /* the loader has dropped it */
+        take_live(pages, pages->slots[slot]->file, pages->slots[slot]->bytes);
+        free_page(pages, slot);
+    }
+    while (!list_empty(&pages->files)) {
+        struct page_file *file = list_first(&pages->files, struct page_file, link);
+        file->live = 0; /* where pages were to be moved to */
+        free_file(pages, file);
+    }
+    page_slot_ring_free(&pages->free_slots);
+    mem_free(pages->slots);
+}

@@ -1,0 +1,136 @@
+/* pages.h - the store's second tier: pages of queues' backlogs in page files, and how much of each is
+ * still needed. The loop's view: pages are put into the open batch and are on disk when it is; they are
+ * read back by a thread.
+ *
+ * The store does not know queues: a page is a run of (queue id, sequence), all of them there when it is
+ * written. Its owner says which are acked; when none is left the page dies, and its file with its last
+ * page. */
+#ifndef STORE_PAGES_H
+#define STORE_PAGES_H
+
+#include "base/list.h"
+#include "base/ring.h"
+#include "store/batch.h"
+#include "store/page.h"
+#include "store/page_loader.h"
+
+struct page;
+
+/* What was acked and delivered of a page, as far as anything was. */
+struct page_progress {
+    struct list dirty;    /* in pages.dirty while its row does not say all of it */
+    uint64_t dirty_batch; /* the first batch that its row does not know */
+    uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
+    uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
+    struct page *page;
+    uint8_t acked[]; /* bit i: message first + i */
+};
+
+struct page_file {
+    struct list link;   /* in pages.files, by number */
+    struct list sparse; /* in pages.sparse: less than half of it is needed */
+    struct list pages;  /* page.of_file */
+    uint64_t bytes, live;
+    uint32_t number;
+    bool finished; /* nothing is appended any more */
+};
+
+struct page {
+    struct list of_file;
+    struct page_file *file;
+    struct page_progress *progress; /* NULL = nothing acked or delivered yet */
+    struct page_load *load;         /* under way */
+    uint64_t id, queue_id, first;
+    uint64_t batch;                 /* on disk when this batch is */
+    uint32_t body_bytes, slot, offset, bytes, count, persistent;
+    uint32_t live;                  /* not acked */
+    bool stored;    /* has a row: survives a restart */
+    bool recovered; /* written by an earlier process: what is not persistent in it is dead */
+    bool moving;
+};
+
+RING(page_slot_ring, uint32_t);
+
+struct pages {
+    struct page **slots; /* 0 is none */
+    uint32_t slot_count, slot_capacity;
+    struct page_slot_ring free_slots;
+    struct list files, sparse, dirty;
+    struct page_file *current;
+    struct batch *open; /* the store's */
+    struct page_loader loader;
+    const struct store_options *options;
+    uint64_t id_next, file_bytes_max;
+    uint64_t bytes, live_bytes; /* in files */
+    uint32_t file_next;
+    uint32_t count;
+};
+
+void pages_init(struct pages *pages, const struct store_options *options);
+void pages_free(struct pages *pages);
+
+static inline struct page *pages_at(const struct pages *pages, uint32_t slot)
+{
+    assert(slot > 0 && slot < pages->slot_count && pages->slots[slot]);
+    return pages->slots[slot];
+}
+
+/* Begins a page with records of that many bytes (page_record_size); the next call is pages_write. */
+void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_bytes);
+/* Puts the page into the open batch. `stored`: it must survive a restart. Returns its slot,
+ * which stays until the page dies. */
+uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
+                     bool stored);
+/* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
+void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled);
+/* Its messages up to this sequence may have been delivered, says the open batch. */
+void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
+/* None of its messages is needed any more. */
+void pages_drop(struct pages *pages, uint32_t slot);
+
+/* True when that message of the page was acked. */
+static inline bool page_is_acked(const struct page *page, uint64_t sequence)
+{
+    uint64_t i = sequence - page->first;
+    return page->progress && page->progress->acked[i / 8] >> i % 8 & 1;
+}
+
+static inline uint64_t page_delivered(const struct page *page)
+{
+    return page->progress ? page->progress->delivered : 0;
+}
+
+static inline uint64_t page_last(const struct page *page)
+{
+    return page->first + (page->count - 1);
+}
+
+/* It cannot be read now: nobody asks for it any more, but it stays on disk for the next start. */
+void pages_give_up(struct pages *pages, uint32_t slot);
+
+/* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
+bool pages_load(struct pages *pages, uint32_t slot, void *owner);
+/* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
+struct page_load *pages_loaded(struct pages *pages);
+/* True when pages_loaded may have one without anything happening before (no thread). */
+bool pages_have_loaded(const struct pages *pages);
+
+/* The store's: */
+/* Before the batch goes: moves what lies in sparse files, lets empty ones go. */
+void pages_prepare(struct pages *pages);
+/* Puts what the batches up to that one say about pages into the rows; the open batch carries them. */
+void pages_fold(struct pages *pages, uint64_t batch);
+/* The first batch whose acks are not in the rows; UINT64_MAX = none. */
+uint64_t pages_needed_batch(const struct pages *pages);
+/* The batch is on disk. */
+void pages_settled(struct pages *pages, struct batch *batch);
+
+/* Recovery: a file that was found in the directory, then a row as it was found, then what the journal says
+ * was acked and delivered, then the end: what is dead goes with the first batch. */
+void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes);
+struct page *pages_restore(struct pages *pages, const struct page_row *row);
+void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last);
+void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t sequence);
+void pages_restored(struct pages *pages);
+
+#endif

@@ -1,0 +1,562 @@
+/* model_paging.c - queues that go to disk, against a naive list: random pushes, gets, acks, requeues,
+ * purges and deletions with tiny pages on a fake disk whose plug is pulled at random calls. What comes out
+ * of a queue must be what went in, in order; after a crash nothing confirmed is missing and nothing acked
+ * on disk comes back. SEED=n runs one round with that seed; otherwise ROUNDS (40) rounds from a random
+ * one. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rand.h"
+#include "queue/paging.h"
+#include "tests/sim/fakedisk.h"
+
+enum { STEPS = 4000, QUEUES = 4, TAKEN_MAX = 200, SEGMENT_BYTES = 24 * 1024 };
+
+enum state {
+    READY,
+    MAYBE, /* a crash may or may not have taken it, or brought it back */
+    TAKEN, /* handed out, not settled */
+    GONE,
+};
+
+struct item {
+    uint64_t sequence, published, settled; /* in which batches */
+    uint64_t leaves; /* when handed out to be acked: the batch it had to wait for */
+    size_t body_size;
+    enum state state;
+    bool persistent;
+    bool out;  /* handed out in this run */
+    bool seen; /* a client saw it before a crash */
+};
+
+struct line {
+    struct queue *queue; /* NULL = there is none */
+    uint64_t id;
+    uint64_t undefined; /* the batch in which it was deleted */
+    struct item *items;
+    size_t count, capacity, first; /* all before `first` are gone */
+    bool durable;
+};
+
+struct taken {
+    struct entry entry;
+    struct line *line;
+    size_t index; /* of its item */
+};
+
+struct model {
+    struct fakedisk *disk;
+    struct store *store;
+    struct slab_pool pool;
+    struct queue_home home;
+    struct line lines[QUEUES];
+    struct taken taken[TAKEN_MAX];
+    size_t taken_count;
+    struct rand rand;
+    uint64_t id_next, handed;
+    struct buf
+        unwanted; /* batches of messages of queues that were deleted, to be released after the recovery */
+    unsigned crashes, paged, loaded, moved;
+    char error[512];
+};
+
+static uint64_t below(struct model *m, uint64_t bound)
+{
+    return rand_below(&m->rand, bound);
+}
+
+/* --- queues --- */
+
+static struct definition definition_of(const struct line *line)
+{
+    static const char *const names[QUEUES] = {"a", "b", "c", "d"};
+    return (struct definition){.kind = DEFINITION_QUEUE,
+                               .id = line->id,
+                               .vhost = SLICE("/"),
+                               .name = slice_of_string(names[line->id % QUEUES])};
+}
+
+static void make_queue(struct model *m, struct line *line)
+{
+    size_t at = (size_t)(line - m->lines);
+    line->id = m->id_next++ * QUEUES + at;
+    line->durable = at != 3;
+    line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
+    line->queue->durable = line->durable;
+    line->count = line->first = 0;
+    line->undefined = 0;
+    if (line->durable) {
+        struct definition definition = definition_of(line);
+        store_define(m->store, &definition);
+    }
+}
+
+/* The line's item with that sequence. */
+static struct item *find(struct line *line, uint64_t sequence)
+{
+    size_t low = 0, high = line->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (line->items[middle].sequence < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    assertf(low < line->count && line->items[low].sequence == sequence,
+            "no message %" PRIu64 " was published", sequence);
+    return &line->items[low];
+}
+
+static void fill(struct message *msg, uint64_t queue_id, uint64_t sequence)
+{
+    uint8_t *body = message_body_at(msg);
+    for (size_t i = 0; i < msg->body_size; i++)
+        body[i] = (uint8_t)(queue_id * 7 + sequence * 13 + i);
+}
+
+static void check_body(const struct message *msg, const struct line *line, const struct item *item)
+{
+    struct slice body = message_body(msg);
+    assert(body.len == item->body_size && slice_is(message_key(msg), "key") &&
+           msg->persistent == item->persistent);
+    for (size_t i = 0; i < body.len; i++)
+        assert(body.at[i] == (uint8_t)(line->id * 7 + item->sequence * 13 + i));
+}
+
+static void push(struct model *m, struct line *line)
+{
+    struct queue *q = line->queue;
+    uint64_t sequence = queue_next_sequence(q);
+    struct item item = {.sequence = sequence, .body_size = (size_t)below(m, below(m, 40) ? 120 : 5000)};
+    item.persistent = below(m, 5) > 0;
+    struct message *msg = message_new(&m->pool, SLICE(""), SLICE("key"), SLICE(""), item.body_size);
+    msg->persistent = item.persistent;
+    fill(msg, line->id, sequence);
+    bool journalled = item.persistent && line->durable;
+    item.published = store_open_batch(m->store);
+    if (journalled) {
+        struct stored_target target = {line->id, sequence};
+        msg->batch = store_message(m->store, &(struct stored_message){&target, 1, message_exchange(msg),
+                                                                      message_key(msg), message_props(msg),
+                                                                      message_body(msg)});
+        msg->journal_refs = 1;
+    }
+    queue_push(q, msg, journalled);
+    message_unref(&m->pool, &msg);
+    /* A sequence that only a lost batch used comes again. */
+    for (; line->count > 0 && line->items[line->count - 1].sequence >= sequence; line->count--)
+        assert(line->items[line->count - 1].state == MAYBE || line->items[line->count - 1].state == GONE);
+    if (line->first > line->count)
+        line->first = line->count;
+    if (line->count == line->capacity) {
+        line->capacity = line->capacity ? line->capacity * 2 : 64;
+        line->items = mem_realloc(line->items, line->capacity * sizeof *line->items);
+    }
+    line->items[line->count++] = item;
+}
+
+static void settled(struct model *m, struct item *item)
+{
+    item->state = GONE;
+    item->settled = store_open_batch(m->store);
+}
+
+/* Takes what comes next and makes sure that nothing was passed over. */
+static bool take(struct model *m, struct line *line, bool no_ack)
+{
+    struct entry entry;
+    if (m->taken_count == TAKEN_MAX || !queue_get(line->queue, no_ack, &entry))
+        return false;
+    struct item *item = find(line, entry.sequence);
+    for (size_t i = line->first; &line->items[i] < item; i++) {
+        assertf(line->items[i].state != READY,
+                "message %" PRIu64 " came before %" PRIu64 " of queue %" PRIu64, entry.sequence,
+                line->items[i].sequence, line->id);
+        if (line->items[i].state == MAYBE)
+            line->items[i].state = GONE, line->items[i].settled = 0;
+    }
+    while (line->first < line->count && line->items[line->first].state == GONE)
+        line->first++;
+    assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " came again: %d",
+            entry.sequence, (int)item->state);
+    check_body(entry.message, line, item);
+    assertf(entry.redelivered || !(item->seen || item->out),
+            "message %" PRIu64 " is not flagged redelivered: page %u seen %d out %d crashes %u",
+            entry.sequence, entry.page, item->seen, item->out, m->crashes);
+    m->loaded += entry.page != 0;
+    if (no_ack) {
+        settled(m, item);
+        queue_settle(line->queue, &entry, false);
+        return true;
+    }
+    item->state = TAKEN;
+    item->out = true;
+    item->leaves = queue_delivery_batch(line->queue, &entry);
+    m->taken[m->taken_count++] = (struct taken){entry, line, (size_t)(item - line->items)};
+    return true;
+}
+
+static void give_back(struct model *m, size_t at)
+{
+    struct taken taken = m->taken[at];
+    struct line *line = taken.line;
+    struct item *item = &line->items[taken.index];
+    m->taken[at] = m->taken[--m->taken_count];
+    if (below(m, 3) == 0) {
+        item->state = READY;
+        if (line->first > taken.index)
+            line->first = taken.index;
+        queue_requeue(line->queue, &taken.entry, true);
+    } else {
+        settled(m, item);
+        queue_settle(line->queue, &taken.entry, true);
+    }
+}
+
+static void give_back_all(struct model *m, const struct line *line)
+{
+    for (size_t i = m->taken_count; i--;)
+        if (m->taken[i].line == line)
+            give_back(m, i);
+}
+
+static void purge(struct model *m, struct line *line)
+{
+    queue_purge(line->queue);
+    while (queue_home_bury(&m->home, 1 + below(m, 50)))
+        ;
+    for (size_t i = line->first; i < line->count; i++)
+        if (line->items[i].state <= MAYBE)
+            settled(m, &line->items[i]);
+}
+
+static void delete_queue(struct model *m, struct line *line)
+{
+    if (line->durable) {
+        struct definition definition = definition_of(line);
+        store_undefine(m->store, &definition);
+        line->undefined = store_open_batch(m->store);
+    }
+    give_back_all(m, line);
+    queue_delete(&line->queue);
+    while (below(m, 3) && queue_home_bury(&m->home, 1 + below(m, 50)))
+        ;
+    make_queue(m, line);
+}
+
+static void check_counts(struct model *m, const struct line *line)
+{
+    size_t ready = 0, maybe = 0;
+    for (size_t i = line->first; i < line->count; i++) {
+        ready += line->items[i].state == READY;
+        maybe += line->items[i].state == MAYBE;
+    }
+    size_t found = queue_ready(line->queue);
+    assertf(found >= ready && found <= ready + maybe, "%zu wait, %zu to %zu should", found, ready,
+            ready + maybe);
+    queue_check(line->queue);
+    (void)m;
+}
+
+/* --- the disk --- */
+
+static void on_definition(void *arg, const struct definition *definition)
+{
+    struct model *m = arg;
+    struct line *line = &m->lines[definition->id % QUEUES];
+    if (line->id != definition->id)
+        return; /* deleted in a batch that did not make it, or not made before the crash: judged below */
+    line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
+    line->queue->durable = true;
+}
+
+static struct queue *queue_of(struct model *m, uint64_t id)
+{
+    struct line *line = &m->lines[id % QUEUES];
+    return line->id == id ? line->queue : NULL;
+}
+
+static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
+{
+    struct model *m = arg;
+    struct message *msg =
+        message_new(&m->pool, stored->exchange, stored->key, stored->props, stored->body.len);
+    memcpy(message_body_at(msg), stored->body.at, stored->body.len);
+    msg->persistent = true;
+    msg->batch = batch;
+    for (size_t i = 0; i < stored->target_count; i++) {
+        struct queue *q = queue_of(m, stored->targets[i].queue_id);
+        if (!q)
+            continue;
+        msg->journal_refs++;
+        queue_restore(q, msg, stored->targets[i].sequence, false);
+    }
+    if (msg->journal_refs == 0)
+        buf_append(&m->unwanted, &batch, sizeof batch);
+    message_unref(&m->pool, &msg);
+}
+
+static void on_page(void *arg, uint64_t queue_id, uint32_t slot)
+{
+    struct model *m = arg;
+    struct queue *q = queue_of(m, queue_id);
+    if (q)
+        queue_restore_page(q, slot);
+    else
+        pages_drop(store_pages(m->store), slot);
+}
+
+static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
+{
+    struct queue *q = queue_of(arg, queue_id);
+    if (q)
+        q->marks.acked = sequence; /* kept there until the end of the recovery */
+}
+
+static int try_open(struct model *m)
+{
+    struct store_options options = {
+        .dir = "data", .io = fakedisk_io(m->disk), .segment_bytes = SEGMENT_BYTES, .without_thread = true};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, m, on_page};
+    m->unwanted.len = 0;
+    slab_pool_init(&m->pool);
+    queue_home_init(&m->home, &m->pool, NULL);
+    paging_configure(&m->home.paging, 1 + (uint32_t)below(m, 40), 256 + (uint32_t)below(m, 2000),
+                     below(m, 2) ? 1 : 100000000);
+    for (size_t i = 0; i < QUEUES; i++)
+        m->lines[i].queue = NULL;
+    int failed = store_open(&m->store, &options, m->error, sizeof m->error);
+    m->home.store = m->store;
+    return failed ? failed : store_recover(m->store, &sink, m->error, sizeof m->error);
+}
+
+/* Memory is gone, the disk stays. */
+static void forget(struct model *m)
+{
+    m->home.store = NULL;
+    store_abandon(&m->store);
+    while (m->taken_count) {
+        struct taken *taken = &m->taken[--m->taken_count];
+        queue_settle(taken->line->queue, &taken->entry, true);
+    }
+    for (size_t i = 0; i < QUEUES; i++)
+        if (m->lines[i].queue)
+            queue_delete(&m->lines[i].queue);
+    queue_home_free(&m->home);
+    slab_pool_free(&m->pool);
+}
+
+/* What a crash after batch `durable` makes of a message. */
+static void judge(struct item *item, bool line_durable, uint64_t durable)
+{
+    if (!item->persistent || !line_durable) {
+        item->state = GONE;
+    } else if (item->state == GONE) {
+        if (item->settled > durable)
+            item->state = MAYBE;
+    } else if (item->published > durable || item->state == MAYBE) {
+        item->state = MAYBE;
+    } else {
+        item->state = READY;
+    }
+    item->seen |= item->out && item->leaves <= durable;
+    item->out = false;
+    /* What was not confirmed may go with a later crash, too. */
+    item->published = item->published > durable ? UINT64_MAX : 0;
+}
+
+static void rebuild(struct model *m, struct line *line, uint64_t durable)
+{
+    for (size_t i = 0; i < line->count; i++)
+        judge(&line->items[i], line->durable, durable);
+    line->first = 0;
+    if (!line->queue) {
+        for (size_t i = 0; i < line->count; i++)
+            assertf(line->items[i].state != READY, "queue %" PRIu64 " is missing", line->id);
+        make_queue(m, line);
+        return;
+    }
+    uint64_t delivered = line->queue->marks.acked;
+    line->queue->marks.acked = 0;
+    queue_restore_delivered(line->queue, delivered);
+    queue_restored(line->queue);
+    uint64_t floor = store_open_batch(m->store) << 20;
+    if (line->queue->next_sequence < floor)
+        line->queue->next_sequence = floor;
+    check_counts(m, line);
+}
+
+static void crash(struct model *m)
+{
+    uint64_t durable = store_durable(m->store);
+    forget(m);
+    fakedisk_crash(m->disk, (enum fakedisk_loss)below(m, 3));
+    m->crashes++;
+    while (below(m, 4) == 0) { /* the plug is pulled while it recovers, too */
+        fakedisk_fail_at(m->disk, fakedisk_changes(m->disk) + 1 + below(m, 12), EIO, true);
+        int failed = try_open(m);
+        assertf(failed == 0 || failed == -EIO, "%s", m->error);
+        forget(m);
+        fakedisk_crash(m->disk, (enum fakedisk_loss)below(m, 3));
+    }
+    int failed = try_open(m);
+    assertf(failed == 0, "%s", m->error);
+    for (size_t at = 0; at < m->unwanted.len; at += sizeof(uint64_t)) {
+        uint64_t batch;
+        memcpy(&batch, m->unwanted.at + at, sizeof batch);
+        store_release(m->store, batch);
+    }
+    m->id_next = store_queue_id_next(m->store) / QUEUES + 1;
+    for (size_t i = 0; i < QUEUES; i++)
+        rebuild(m, &m->lines[i], durable);
+}
+
+/* Everything batched is on disk; the plug is pulled now and then. */
+static void sync_now(struct model *m)
+{
+    bool pulled = below(m, 12) == 0;
+    if (pulled)
+        fakedisk_fail_at(m->disk, fakedisk_changes(m->disk) + 1 + below(m, 14), EIO, true);
+    store_sync_now(m->store);
+    if (store_failed(m->store)) {
+        assert(pulled && store_failed(m->store) == -EIO);
+        crash(m);
+    }
+    fakedisk_fail_at(m->disk, 0, 0, false);
+}
+
+static void move_old(struct model *m)
+{
+    uint64_t limit = store_sparse_batch(m->store);
+    if (!limit)
+        return;
+    m->moved++;
+    for (size_t i = 0; i < QUEUES; i++)
+        paging_move_ready(m->lines[i].queue, limit);
+    for (size_t i = 0; i < m->taken_count; i++)
+        paging_move(m->taken[i].line->queue, &m->taken[i].entry, limit, true);
+}
+
+static void turn(struct model *m)
+{
+    paging_arrive(&m->home);
+    queue_home_bury(&m->home, 20);
+    paging_squeeze(&m->home);
+    paging_fetch(&m->home);
+    move_old(m);
+    store_commit(m->store);
+    struct store_stats stats;
+    store_stats(m->store, &stats);
+    m->paged += stats.pages > 0;
+}
+
+static void step(struct model *m)
+{
+    struct line *line = &m->lines[below(m, QUEUES)];
+    switch (below(m, 16)) {
+    case 0: case 1: case 2:
+        for (uint64_t i = below(m, 60); i--;)
+            push(m, line);
+        break;
+    case 3: case 4: case 5:
+        for (uint64_t i = below(m, 60); i-- && take(m, line, below(m, 4) == 0);)
+            ;
+        if (line->queue->order.backlog && queue_ready(line->queue) > 0)
+            paging_await(line->queue);
+        break;
+    case 6: case 7: case 8:
+        for (uint64_t i = below(m, 40); i-- && m->taken_count;)
+            give_back(m, (size_t)below(m, below(m, 2) ? m->taken_count : 1));
+        break;
+    case 9:
+        if (below(m, 12) == 0)
+            purge(m, line);
+        else if (below(m, 12) == 0)
+            delete_queue(m, line);
+        break;
+    case 10: case 11: case 12:
+        turn(m);
+        break;
+    case 13: case 14:
+        sync_now(m);
+        break;
+    default:
+        check_counts(m, line);
+        if (below(m, 30) == 0)
+            crash(m);
+    }
+}
+
+/* All that is left comes out, and nothing else. */
+static void drain(struct model *m)
+{
+    while (m->taken_count)
+        give_back(m, 0);
+    for (size_t i = 0; i < QUEUES; i++) {
+        struct line *line = &m->lines[i];
+        for (int idle = 0; queue_ready(line->queue) > 0; idle++) {
+            assertf(idle < 100000, "%zu messages do not come", queue_ready(line->queue));
+            if (take(m, line, true))
+                continue;
+            paging_await(line->queue);
+            turn(m);
+            store_sync_now(m->store);
+        }
+        for (size_t j = line->first; j < line->count; j++)
+            assertf(line->items[j].state != READY, "message %" PRIu64 " is lost", line->items[j].sequence);
+    }
+    for (int i = 0; i < 20; i++) {
+        turn(m);
+        store_sync_now(m->store);
+    }
+    struct store_stats stats;
+    store_stats(m->store, &stats);
+    assertf(stats.pages == 0 && stats.page_live_bytes == 0, "%u pages are left", stats.pages);
+    assertf(stats.page_bytes <= 4 * SEGMENT_BYTES, "%" PRIu64 " bytes of page files are left",
+            stats.page_bytes);
+}
+
+static void run_round(uint64_t seed)
+{
+    struct model *m = mem_zalloc(sizeof *m);
+    m->rand = rand_seeded(seed);
+    m->disk = fakedisk_new(seed);
+    m->id_next = 1;
+    int failed = try_open(m);
+    assertf(failed == 0, "%s", m->error);
+    for (size_t i = 0; i < QUEUES; i++)
+        make_queue(m, &m->lines[i]);
+    for (int i = 0; i < STEPS; i++)
+        step(m);
+    drain(m);
+    printf("seed %" PRIu64 ": %u crashes, %u messages read back, %u moves\n", seed, m->crashes, m->loaded,
+           m->moved);
+    assert(m->paged > 0 && m->loaded > 0);
+    m->home.store = NULL;
+    store_close(&m->store);
+    for (size_t i = 0; i < QUEUES; i++) {
+        queue_delete(&m->lines[i].queue);
+        mem_free(m->lines[i].items);
+    }
+    queue_home_free(&m->home);
+    slab_pool_free(&m->pool);
+    fakedisk_free(&m->disk);
+    buf_free(&m->unwanted);
+    mem_free(m);
+}
+
+int main(void)
+{
+    const char *seed = getenv("SEED"), *rounds = getenv("ROUNDS");
+    struct rand rand = rand_secure();
+    uint64_t first = seed ? strtoull(seed, NULL, 10) : rand_u64(&rand) >> 32;
+    int count = seed ? 1 : rounds ? atoi(rounds) : 40;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 0; i < count; i++) {
+        printf("SEED=%" PRIu64 "\n", first + (uint64_t)i);
+        run_round(first + (uint64_t)i);
+    }
+    return 0;
+}
