@@ -14,11 +14,13 @@
 #include "store/definitions.h"
 #include "store/format.h"
 #include "store/journal.h"
+#include "store/pages.h"
 #include "store/schema.h"
 #include "store/survey.h"
 #include "store/view.h"
 
 struct check {
+    struct store *store; /* of the trial start */
     FILE *out;
     const char *dir;
     unsigned damages;
@@ -175,7 +177,7 @@ static void on_batch(void *arg, const struct segment *segment, const struct read
     assert(c->open && segment->epoch == c->segment.epoch);
     for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
         const uint8_t *record = batch->bytes + at;
-        if (record[RECORD_TYPE] == RECORD_MESSAGE)
+        if (record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED)
             c->messages++;
         else if (record[RECORD_TYPE] == RECORD_ACKS)
             c->acks += format_u32(record + MARKS_COUNT);
@@ -220,6 +222,13 @@ static void count_message(void *arg, const struct stored_message *message, uint6
     c->recovered++;
 }
 
+static void count_page(void *arg, uint64_t queue_id, uint32_t slot)
+{
+    struct check *c = arg;
+    assert(queue_id > 0);
+    c->recovered += pages_at(store_pages(c->store), slot)->live;
+}
+
 static void skip_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 {
     (void)arg, (void)queue_id, (void)sequence;
@@ -228,11 +237,12 @@ static void skip_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 /* Tells what a start would do, and with it the verdict on the whole. */
 static void try_start(struct check *c, const struct io *io)
 {
-    struct recovery_sink sink = {skip_definition, count_message, skip_delivered, c};
+    struct recovery_sink sink = {skip_definition, count_message, skip_delivered, c, count_page};
     struct store_options options = {.dir = c->dir, .io = io, .without_thread = true};
     struct store *store;
     char error[JOURNAL_PATH_MAX + 512] = "";
     int failed = store_open(&store, &options, error, sizeof error);
+    c->store = store;
     if (!failed)
         failed = store_recover(store, &sink, error, sizeof error);
     store_abandon(&store);

@@ -174,7 +174,7 @@ static void on_batch(void *arg, const struct segment *segment, const struct read
         uint32_t size = format_u32(record + RECORD_SIZE);
         assert(size <= batch->size - at);
         fprintf(dump->out, "  %llu+%u ", (unsigned long long)(batch->offset + at), size);
-        if (record[RECORD_TYPE] == RECORD_MESSAGE)
+        if (record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED)
             print_message(dump->out, record);
         else
             print_marks(dump->out, record);
