@@ -6,7 +6,7 @@
  * the queue as they should. */
 #include "broker/channel.h"
 
-enum { PACE_MS = 4 };
+enum { PACE_MS = 4, PACE_MAX_MS = 100 };
 
 /* Linked at once: the queue may go before this input is through. */
 void pace_note(struct connection *conn, struct queue *q)
@@ -24,6 +24,19 @@ static void resume(struct timer *timer)
     pace_stop(container_of(pace, struct connection, pace));
 }
 
+/* One after the other: many publishers together bring no more than one would. */
+static uint64_t due_ms(struct connection *conn)
+{
+    uint64_t now = server_now_ms(conn->server), due = now + PACE_MS;
+    struct list *before = conn->pace.link.prev;
+    if (before != &conn->pace.behind->paced) {
+        const struct pace *other = container_of(before, struct pace, link);
+        if (other->waits && other->timer.node.key + PACE_MS > due)
+            due = other->timer.node.key + PACE_MS;
+    }
+    return due < now + PACE_MAX_MS ? due : now + PACE_MAX_MS;
+}
+
 void pace_start(struct connection *conn)
 {
     struct pace *pace = &conn->pace;
@@ -35,7 +48,7 @@ void pace_start(struct connection *conn)
     }
     pace->waits = true;
     pace->timer.fire = resume;
-    timer_set(&s->timers, &pace->timer, server_now_ms(s) + PACE_MS);
+    timer_set(&s->timers, &pace->timer, due_ms(conn));
     flow_pause(conn, FLOW_PACE);
 }
 
