@@ -24,17 +24,16 @@ static void resume(struct timer *timer)
     pace_stop(container_of(pace, struct connection, pace));
 }
 
-/* One after the other: many publishers together bring no more than one would. */
-static uint64_t due_ms(struct connection *conn)
+/* One after the other: all paced publishers together bring no more than one would. */
+static uint64_t due_ms(struct server *s)
 {
-    uint64_t now = server_now_ms(conn->server), due = now + PACE_MS;
-    struct list *before = conn->pace.link.prev;
-    if (before != &conn->pace.behind->paced) {
-        const struct pace *other = container_of(before, struct pace, link);
-        if (other->waits && other->timer.node.key + PACE_MS > due)
-            due = other->timer.node.key + PACE_MS;
-    }
-    return due < now + PACE_MAX_MS ? due : now + PACE_MAX_MS;
+    uint64_t now = server_now_ms(s), due = now + PACE_MS;
+    if (due < s->pace_due_ms + PACE_MS)
+        due = s->pace_due_ms + PACE_MS;
+    if (due > now + PACE_MAX_MS)
+        due = now + PACE_MAX_MS;
+    s->pace_due_ms = due;
+    return due;
 }
 
 void pace_start(struct connection *conn)
@@ -48,7 +47,7 @@ void pace_start(struct connection *conn)
     }
     pace->waits = true;
     pace->timer.fire = resume;
-    timer_set(&s->timers, &pace->timer, due_ms(conn));
+    timer_set(&s->timers, &pace->timer, due_ms(s));
     flow_pause(conn, FLOW_PACE);
 }
 
