@@ -1,9 +1,9 @@
 /* pace.c - a publisher does not outrun its consumers silently.
  *
  * A connection that published to a queue with consumers and a long backlog is not read again until
- * the queue has caught up, or for a few milliseconds: fast consumers get the turns they need and
- * stay level with their publishers, slow ones cannot stop a publisher, whose messages then wait in
- * the queue as they should. */
+ * the queue has caught up or its turn has come, a tenth of a second at most: fast consumers get the
+ * turns they need and stay level with their publishers, slow ones cannot stop a publisher, whose
+ * messages then wait in the queue as they should. */
 #include "broker/channel.h"
 
 enum { PACE_MS = 4, PACE_MAX_MS = 100 };

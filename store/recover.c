@@ -279,7 +279,7 @@ static int settle_newest(struct work *w, const struct segment *segment, bool tor
     if (torn) {
         char text[JOURNAL_PATH_MAX + 128];
         snprintf(text, sizeof text,
-                 "%s: cut off an unfinished batch at offset %llu (nothing in it was confirmed)",
+                 "%s: cut off an unfinished batch at offset %llu (a write that did not end)",
                  w->path, (unsigned long long)segment->used);
         note(w, STORE_NOTE_WARNING, text);
         failed = io_write(w->io, w->reader.fd, zeros, sizeof zeros, segment->used);
