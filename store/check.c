@@ -107,8 +107,9 @@ static void definitions_damage(void *arg, const char *what)
 
 static void tell_definitions(const struct check *c)
 {
-    static const char *const kinds[DEFINITION_KINDS] = {"vhosts",    "users",  "permissions",
-                                                        "exchanges", "queues", "bindings"};
+    static const char *const kinds[DEFINITION_KINDS] = {
+        "vhosts", "users", "permissions", "topic_permissions", "parameters",
+        "exchanges", "queues", "bindings"};
     fprintf(c->out, "%s/definitions.db: ok:", c->dir);
     for (unsigned kind = 0; kind < DEFINITION_KINDS; kind++)
         fprintf(c->out, "%s %s %llu", kind ? "," : "", kinds[kind],

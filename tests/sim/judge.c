@@ -144,7 +144,8 @@ static int by_sequence(const void *a, const void *b)
 }
 
 /* What is in a page that is on disk, as its queue will see it; the messages are the caller's. */
-static size_t read_page(const struct model *model, const struct queue *q, uint32_t slot, struct entry *entries)
+static size_t read_page(const struct model *model, const struct queue *q, uint32_t slot,
+                        struct entry *entries)
 {
     const struct page *page = pages_at(store_pages(q->home->store), slot);
     uint64_t delivered = page->recovered ? page_delivered(page) : 0;
