@@ -33,8 +33,8 @@ struct finding {
     struct buf slots;
     struct store *store;
     uint64_t last_batch;
-    unsigned errors, warnings;
-    char note[512];
+    unsigned errors;
+    char note[512], cut[512]; /* the last one; that of an unfinished write */
 };
 
 /* The disk with one bit turned over. */
@@ -150,7 +150,8 @@ static void on_note(void *arg, enum store_note level, const char *text)
 {
     struct finding *f = arg;
     f->errors += level == STORE_NOTE_ERROR;
-    f->warnings += level == STORE_NOTE_WARNING;
+    if (level == STORE_NOTE_WARNING)
+        snprintf(f->cut, sizeof f->cut, "%s", text);
     snprintf(f->note, sizeof f->note, "%s", text);
 }
 
@@ -267,7 +268,7 @@ static void compare(const struct finding *whole, const struct finding *rest, con
                     struct damage_counts *counts)
 {
     const struct spot *first = NULL;
-    bool cut = rest->warnings > whole->warnings;
+    bool cut = strcmp(rest->cut, whole->cut) != 0;
     uint64_t lost = 0;
     for (size_t at = 0; at < whole->all.len; at += sizeof first) {
         struct spot *place, *there;
