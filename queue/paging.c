@@ -9,11 +9,13 @@
 
 #include <errno.h>
 
+#include "queue/merge.h"
+
 enum {
     HEAD_KEPT = 256,                        /* messages that stay in memory in front of the pages */
-    HEAD_KEPT_PRESSED = 8,                  /* so when memory is short */
+    HEAD_KEPT_PRESSED = 4,                  /* so when memory is short */
     RESIDENT_PAGES = 32,                    /* bodies that a queue keeps in memory, in pages */
-    RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
+    RESIDENT_MIN = 16,                      /* a queue with so few in memory is left alone */
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
@@ -40,6 +42,7 @@ void paging_init(struct paging *paging)
 {
     list_init(&paging->resident);
     list_init(&paging->wanting);
+    list_init(&paging->merges);
     paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
 }
 
@@ -111,6 +114,7 @@ static void write_page(struct queue *q)
     order_add_page(&q->order, slot, pages_at(pages, slot));
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
+    merge_consider(q);
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
@@ -240,6 +244,7 @@ static bool fetch(struct queue *q)
 {
     struct store *store = q->home->store;
     uint32_t slot = *page_slot_ring_at(&q->order.backlog->pages, 0);
+    merge_cancel(q, slot);
     if (pages_at(store_pages(store), slot)->batch > store_durable(store) ||
         !pages_load(store_pages(store), slot, q))
         return false;
@@ -258,6 +263,7 @@ void paging_fetch(struct queue_home *home)
             list_push_back(&waiting, node);
     }
     list_splice_back(&home->paging.wanting, &waiting);
+    merge_begin(home);
 }
 
 /* Makes entries of a page's messages; returns the bytes of their bodies. */
@@ -318,9 +324,11 @@ void paging_arrive(struct queue_home *home)
     struct page_load *load;
     int count = 0;
     while (count < ARRIVE_PAGES && (load = pages_loaded(pages))) {
+        count++;
+        if (merge_takes(load->owner, load))
+            continue;
         arrive(load->owner, pages, load);
         page_load_free(&load);
-        count++;
     }
 }
 
@@ -383,14 +391,13 @@ void paging_leave(struct queue *q)
     struct backlog *backlog = q->order.backlog;
     list_unlink(&q->order.resident);
     list_unlink(&q->order.wanting);
+    if (backlog)
+        merge_cancel(q, 0);
     if (!backlog || !backlog->loading)
         return;
     backlog->loading = false;
-    if (!q->home->store)
-        return;
-    struct page *page = pages_at(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
-    page->load->owner = NULL;
-    page->load = NULL;
+    if (q->home->store)
+        pages_forget_load(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
 }
 
 size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_id, size_t budget)

@@ -43,6 +43,18 @@ void page_add(struct page_draft *draft, const struct page_record *record)
     draft->body_bytes += (uint32_t)record->body.len;
 }
 
+void page_append(struct page_draft *draft, struct slice page, uint32_t persistent)
+{
+    size_t size = page.len - PAGE_HEADER_BYTES;
+    assert(page.len > PAGE_HEADER_BYTES && size <= draft->size - draft->used);
+    memcpy(draft->bytes + draft->used, page.at + PAGE_HEADER_BYTES, size);
+    draft->used += size;
+    draft->count += format_u32(page.at + PAGE_COUNT);
+    draft->persistent += persistent;
+    draft->body_bytes += (uint32_t)format_u64(page.at + PAGE_BODY_BYTES);
+    assert(draft->count <= PAGE_MESSAGES_MAX && persistent <= draft->count);
+}
+
 static uint64_t checksum(const uint8_t *page, size_t size, uint64_t id)
 {
     return XXH3_64bits_withSeed(page + PAGE_ID, size - PAGE_ID, id);

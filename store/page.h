@@ -54,6 +54,8 @@ static inline size_t page_record_size(const struct page_record *record)
 /* Begins a page of `size` bytes: the header, and the records' page_record_size together. */
 void page_begin(struct page_draft *draft, uint8_t *bytes, size_t size);
 void page_add(struct page_draft *draft, const struct page_record *record);
+/* Adds all records of a page that was checked, so many of which are persistent. */
+void page_append(struct page_draft *draft, struct slice page, uint32_t persistent);
 /* Writes the header of a page whose records are all there. */
 void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_t first);
 

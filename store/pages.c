@@ -294,6 +294,14 @@ bool pages_load(struct pages *pages, uint32_t slot, void *owner)
     return true;
 }
 
+void pages_forget_load(struct pages *pages, uint32_t slot)
+{
+    struct page *page = pages_at(pages, slot);
+    assert(page->load && page->load->owner);
+    page->load->owner = NULL;
+    page->load = NULL;
+}
+
 /* It was moved, and its old file went, while it was being read. */
 static bool read_again(struct pages *pages, struct page_load *load)
 {

@@ -47,6 +47,7 @@ struct page {
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving;
+    bool alone;     /* could not be read: not to be merged with others */
 };
 
 RING(page_slot_ring, uint32_t);
@@ -110,6 +111,8 @@ void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
+/* The page that was asked for is not wanted any more. */
+void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);
 /* True when pages_loaded may have one without anything happening before (no thread). */
