@@ -134,6 +134,8 @@ void order_join(struct order *order)
         order->fresh = backlog->tail;
     } else {
         entry_ring_free(&backlog->tail);
+        if (order->fresh.size == 0) /* there may be many such queues */
+            entry_ring_free(&order->fresh);
     }
     page_slot_ring_free(&backlog->pages);
     mem_free(backlog);

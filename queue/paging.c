@@ -19,7 +19,10 @@ enum {
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
+    PENDING_MAX_PRESSED = 8 * 1024 * 1024,  /* so when memory is short */
     SQUEEZE_QUEUES = 2048, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    FETCH_QUEUES_PRESSED = 8,
+    QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
     SLAB_BYTES = 64 * 1024
 };
 
@@ -175,9 +178,11 @@ void paging_check(struct queue *q)
     order_join(order);
 }
 
-static uint64_t memory_used(const struct slab_pool *pool)
+static bool memory_is_short(const struct queue_home *home)
 {
-    return pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
+    const struct slab_pool *pool = home->pool;
+    uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
+    return used + home->queue_count * QUEUE_BYTES > home->paging.memory_max;
 }
 
 /* Writes out nearly all that the queue holds. */
@@ -199,8 +204,7 @@ void paging_squeeze(struct queue_home *home)
 {
     struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (memory_used(home->pool) <= home->paging.memory_max ||
-            store_pending_bytes(home->store) >= PENDING_MAX)
+        if (!memory_is_short(home) || store_pending_bytes(home->store) >= PENDING_MAX_PRESSED)
             return;
         struct queue *q = container_of(list_pop_front(resident), struct queue, order.resident);
         if (order_resident(&q->order) <= home->paging.resident_min)
@@ -252,15 +256,24 @@ static bool fetch(struct queue *q)
     return true;
 }
 
+/* While memory is short nothing is read ahead, and few pages come in a turn: what consumers take leaves
+ * memory, too. */
 void paging_fetch(struct queue_home *home)
 {
     struct list waiting;
     list_init(&waiting);
-    for (int i = 0; i < FETCH_QUEUES && !list_empty(&home->paging.wanting); i++) {
+    bool pressed = memory_is_short(home);
+    int fetches = pressed ? FETCH_QUEUES_PRESSED : FETCH_QUEUES;
+    for (int i = 0; i < FETCH_QUEUES && fetches > 0 && !list_empty(&home->paging.wanting); i++) {
         struct list *node = list_pop_front(&home->paging.wanting);
         struct queue *q = container_of(node, struct queue, order.wanting);
-        if (wants(q) && !fetch(q))
+        bool later = pressed && q->order.fresh.size > 0;
+        if (!wants(q) || (later && list_empty(&q->rotation)))
+            continue;
+        if (later || !fetch(q))
             list_push_back(&waiting, node);
+        else
+            fetches--;
     }
     list_splice_back(&home->paging.wanting, &waiting);
     merge_begin(home);
