@@ -108,6 +108,20 @@ void order_add_page(struct order *order, uint32_t slot, const struct page *page)
     backlog->page_bytes += page->body_bytes;
 }
 
+void order_unload_page(struct order *order, uint32_t slot, const struct page *page)
+{
+    if (!order->backlog)
+        order_split(order, order->fresh.size);
+    struct backlog *backlog = order->backlog;
+    assert(!backlog->loading);
+    page_slot_ring_push_front(&backlog->pages, slot);
+    backlog->first = page->first;
+    backlog->paged += page->count;
+    backlog->page_bytes += page->body_bytes;
+    if (order->fresh.size == 0)
+        entry_ring_free(&order->fresh);
+}
+
 void order_replace_pages(struct order *order, const uint32_t *slots, uint32_t count, uint32_t slot)
 {
     struct page_slot_ring *ring = &order->backlog->pages;

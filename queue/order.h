@@ -55,6 +55,7 @@ struct paging {
     uint32_t page_bytes;       /* of a page, about */
     uint64_t resident_bytes;   /* of bodies, that a queue keeps in memory */
     uint64_t memory_max;       /* for messages of all queues */
+    uint32_t held_turns;       /* in which pages that are wanted were not asked for */
 };
 
 /* The entry's sequence must be greater than all that came before. */
@@ -85,6 +86,8 @@ static inline size_t order_resident(const struct order *order)
 
 /* Adds a page behind all others, and before the tail. */
 void order_add_page(struct order *order, uint32_t slot, const struct page *page);
+/* The page, which has been read, is on disk only again. Its entries were the last of the ring. */
+void order_unload_page(struct order *order, uint32_t slot, const struct page *page);
 /* One page has the messages of `count` that follow each other, and takes their place. */
 void order_replace_pages(struct order *order, const uint32_t *slots, uint32_t count, uint32_t slot);
 /* Makes the order one with a backlog: all but the first `kept` entries of the ring become the tail. */

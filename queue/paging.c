@@ -20,8 +20,9 @@ enum {
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     PENDING_MAX_PRESSED = 8 * 1024 * 1024,  /* so when memory is short */
-    SQUEEZE_QUEUES = 2048, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
-    FETCH_QUEUES_PRESSED = 8,
+    SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
+    EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
     QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
     SLAB_BYTES = 64 * 1024
 };
@@ -157,12 +158,19 @@ static void write_pages(struct queue *q, size_t messages, uint64_t bytes)
         write_page(q);
 }
 
+/* It may be squeezed when memory is short. */
+static void note_resident(struct queue *q)
+{
+    struct paging *paging = &q->home->paging;
+    if (!list_linked(&q->order.resident) && order_resident(&q->order) > paging->resident_min)
+        list_push_back(&paging->resident, &q->order.resident);
+}
+
 void paging_check(struct queue *q)
 {
     struct order *order = &q->order;
     struct paging *paging = &q->home->paging;
-    if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
-        list_push_back(&paging->resident, &order->resident);
+    note_resident(q);
     uint64_t bytes_max = paging->resident_bytes / 4;
     size_t messages_max = paging->resident_max / 2;
     if (!order->backlog) {
@@ -178,16 +186,44 @@ void paging_check(struct queue *q)
     order_join(order);
 }
 
-static bool memory_is_short(const struct queue_home *home)
+static uint64_t memory_used(const struct queue_home *home)
 {
     const struct slab_pool *pool = home->pool;
     uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
-    return used + home->queue_count * QUEUE_BYTES > home->paging.memory_max;
+    return used + home->queue_count * QUEUE_BYTES;
+}
+
+static bool memory_is_short(const struct queue_home *home)
+{
+    return memory_used(home) > home->paging.memory_max;
+}
+
+/* Drops a page that was read but nobody can take from now: it is still on disk. */
+static void unload(struct queue *q)
+{
+    struct order *order = &q->order;
+    struct entry_ring *fresh = &order->fresh;
+    if (fresh->size == 0 || (order->backlog && order->backlog->loading) ||
+        q->limit.overflow == LIMIT_DROP_HEAD || list_linked(&q->ready_link))
+        return;
+    uint32_t slot = entry_ring_at(fresh, fresh->size - 1)->page;
+    if (slot == 0)
+        return;
+    const struct page *page = pages_at(store_pages(q->home->store), slot);
+    if (fresh->size < page->count || entry_ring_at(fresh, fresh->size - page->count)->sequence != page->first)
+        return; /* some of it was taken */
+    for (uint32_t i = 0; i < page->count; i++) {
+        struct entry entry = entry_ring_pop_back(fresh);
+        assert(entry.page == slot);
+        message_unref(q->home->pool, &entry.message);
+    }
+    order_unload_page(order, slot, page);
 }
 
 /* Writes out nearly all that the queue holds. */
 static void squeeze(struct queue *q)
 {
+    unload(q);
     if (!may_write(q))
         return;
     if (!q->order.backlog)
@@ -256,14 +292,26 @@ static bool fetch(struct queue *q)
     return true;
 }
 
-/* While memory is short nothing is read ahead, and few pages come in a turn: what consumers take leaves
- * memory, too. */
+/* How many queues may have a page read now. When memory is very short consumers should first take what is
+ * there; but those of other queues cannot be kept waiting for that for long. */
+static int fetches_max(struct queue_home *home)
+{
+    uint64_t used = memory_used(home), max = home->paging.memory_max;
+    if (used <= max)
+        return FETCH_QUEUES;
+    bool idle = list_empty(&home->ready) && store_pages(home->store)->loader.under_way == 0;
+    if (used - max <= EXCESS_MAX || idle)
+        return FETCH_QUEUES_PRESSED;
+    return ++home->paging.held_turns % FETCH_TURNS == 0;
+}
+
+/* While memory is short nothing is read ahead. */
 void paging_fetch(struct queue_home *home)
 {
     struct list waiting;
     list_init(&waiting);
-    bool pressed = memory_is_short(home);
-    int fetches = pressed ? FETCH_QUEUES_PRESSED : FETCH_QUEUES;
+    int fetches = fetches_max(home);
+    bool pressed = fetches < FETCH_QUEUES;
     for (int i = 0; i < FETCH_QUEUES && fetches > 0 && !list_empty(&home->paging.wanting); i++) {
         struct list *node = list_pop_front(&home->paging.wanting);
         struct queue *q = container_of(node, struct queue, order.wanting);
@@ -328,6 +376,7 @@ static void arrive(struct queue *q, struct pages *pages, const struct page_load 
     if (backlog->pages.size > 0)
         backlog->first = pages_at(pages, *page_slot_ring_at(&backlog->pages, 0))->first;
     order_join(order);
+    note_resident(q);
     queue_refresh(q);
 }
 

@@ -463,6 +463,8 @@ static void step(struct model *m)
             push(m, line);
         break;
     case 3: case 4: case 5:
+        if (below(m, 2))
+            paging_arrive(&m->home);
         for (uint64_t i = below(m, 60); i-- && take(m, line, below(m, 4) == 0);)
             ;
         if (line->queue->order.backlog && queue_ready(line->queue) > 0)
@@ -505,6 +507,7 @@ static void drain(struct model *m)
             paging_await(line->queue);
             turn(m);
             store_sync_now(m->store);
+            paging_arrive(&m->home); /* who waits is served before memory is looked after */
         }
         for (size_t j = line->first; j < line->count; j++)
             assertf(line->items[j].state != READY, "message %" PRIu64 " is lost", line->items[j].sequence);
