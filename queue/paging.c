@@ -333,11 +333,11 @@ static uint64_t unpack(struct queue *q, struct page *page, struct slice bytes)
     struct slice rest;
     uint64_t body_bytes = 0, delivered = page->recovered ? page_delivered(page) : 0;
     uint32_t count = page_open(bytes, &rest), live = 0;
-    for (uint64_t sequence = page->first; count > 0; count--, sequence++) {
-        struct page_record record;
+    struct page_record record;
+    for (uint64_t sequence = page->first; count > 0; count -= record.run, sequence += record.run) {
         page_next(&rest, &record);
         bool persistent = record.flags & PAGE_PERSISTENT;
-        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
+        if (record.flags & PAGE_GONE || (page->recovered && (!persistent || page_is_acked(page, sequence))))
             continue;
         struct message *m =
             message_new(q->home->pool, record.exchange, record.key, record.props, record.body.len);

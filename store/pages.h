@@ -19,6 +19,8 @@ struct page;
 /* What was acked and delivered of a page, as far as anything was. */
 struct page_progress {
     struct list dirty;    /* in pages.dirty while its row does not say all of it */
+    struct list thin;     /* in pages.thin: less than half of it is needed */
+    uint64_t thin_batch;  /* the open one when that was so */
     uint64_t dirty_batch; /* the first batch that its row does not know */
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
@@ -44,6 +46,7 @@ struct page {
     uint64_t batch;                 /* on disk when this batch is */
     uint32_t body_bytes, slot, offset, bytes, count, persistent;
     uint32_t live;                  /* not acked */
+    uint32_t kept;                  /* of what is in the file */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving;
@@ -56,13 +59,15 @@ struct pages {
     struct page **slots; /* 0 is none */
     uint32_t slot_count, slot_capacity;
     struct page_slot_ring free_slots;
-    struct list files, sparse, dirty;
+    struct list files, sparse, dirty, thin;
     struct page_file *current;
     struct batch *open; /* the store's */
     struct page_loader loader;
     const struct store_options *options;
     uint64_t id_next, file_bytes_max;
     uint64_t bytes, live_bytes; /* in files */
+    uint64_t thinned_bytes;     /* that pages were made smaller by */
+    uint64_t settled;           /* the last batch that was seen to be on disk */
     uint32_t file_next;
     uint32_t count;
 };

@@ -260,6 +260,17 @@ static uint64_t ring_bytes(const struct segment_ring *ring)
     return bytes;
 }
 
+uint64_t segments_live_bytes(const struct segments *segments)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < segments->in_use.size; i++) {
+        const struct segment *segment = *segment_ring_at(&segments->in_use, i);
+        if (segment->messages)
+            bytes += (segment->used - SEGMENT_HEADER_BYTES) / segment->messages * segment->live;
+    }
+    return bytes;
+}
+
 uint64_t segments_file_bytes(const struct segments *segments)
 {
     return ring_bytes(&segments->in_use) + ring_bytes(&segments->spare) +
