@@ -71,7 +71,8 @@ for name, data in {
 for stage in ["start", "tune", "open", "channel"]:
     for kind in [0, 4, 5, 6, 7, 9, 127, 255]:
         case(f"{stage}: frame type {kind}", stage, frame(kind, 0, b""), "501")
-    case(f"{stage}: wrong end octet", stage, frame(1, 0, amqp.write_method("connection.close", {}), 0xCD), "501")
+    case(f"{stage}: wrong end octet", stage, frame(1, 0, amqp.write_method("connection.close", {}), 0xCD),
+         "501")
     case(f"{stage}: frame of 4 GB", stage, struct.pack(">BHI", 1, 0, 0xFFFFFFFF), "501")
     case(f"{stage}: frame of 2 GB", stage, struct.pack(">BHI", 1, 0, 0x7FFFFFFF), "501")
     case(f"{stage}: method frame without octets", stage, frame(1, 0, b""), "502")
@@ -110,8 +111,10 @@ for name in [name for name in amqp.METHODS if name.startswith("connection.")]:
     payload = amqp.write_method(name, {})
     if len(payload) > 4 and name in ("connection.close", "connection.update-secret"):
         case(f"{name}: cut short", "channel", frame(1, 0, payload[:-1]), "502")
-for name, stage in [("connection.tune-ok", "start"), ("connection.open", "start"), ("connection.secure-ok", "start"),
-                    ("connection.start-ok", "tune"), ("connection.open", "tune"), ("connection.start-ok", "open"),
+for name, stage in [("connection.tune-ok", "start"), ("connection.open", "start"), ("connection.secure-ok",
+                                                                                    "start"),
+                    ("connection.start-ok", "tune"), ("connection.open", "tune"), ("connection.start-ok",
+                                                                                   "open"),
                     ("connection.tune-ok", "open"), ("connection.update-secret", "start"),
                     ("connection.start", "start"), ("connection.blocked", "open")]:
     case(f"{name}: at stage {stage}", stage, method(name, 0), "503")
@@ -188,7 +191,8 @@ case("content body instead of the header", "channel", method("basic.publish") + 
 case("two content headers", "channel", header(amqp.write_header(5, b"\0\0")) +
      frame(2, 1, amqp.write_header(5, b"\0\0")), "505")
 case("a method instead of the header", "channel", method("basic.publish") + method("basic.qos"), "505")
-case("a method instead of the body", "channel", header(amqp.write_header(5, b"\0\0")) + method("basic.qos"), "505")
+case("a method instead of the body", "channel", header(amqp.write_header(5,
+                                                                         b"\0\0")) + method("basic.qos"), "505")
 case("a body that is too long", "channel", content(body=b"abcdef", size=3), "501")
 case("an empty body behind an empty message", "channel", content() + frame(3, 1, b""), "505")
 case("a message of 2^64 - 1", "channel", header(amqp.write_header((1 << 64) - 1, b"\0\0")), "501")
@@ -205,7 +209,8 @@ for expiration in [b"", b" 5", b"5 ", b"-1", b"1.5", b"1e3", b"abc", b"315360000
     case(f"expiration {expiration[:20]!r}", "channel",
          content(amqp.write_properties({"expiration": expiration})), "c406")
 for name in ["CC", "BCC"]:
-    for what, field in {"a string": ("S", b"x"), "a number": ("I", 1), "an array of numbers": ("A", [("I", 1)]),
+    for what, field in {"a string": ("S", b"x"), "a number": ("I", 1), "an array of numbers": ("A", [("I",
+                                                                                                      1)]),
                         "a table": ("F", [])}.items():
         case(f"{name} is {what}", "channel",
              content(amqp.write_properties({"headers": [(name.encode(), *field)]})), "c406")
@@ -222,7 +227,8 @@ for name, data, outcome in [
         ("ack of 1", method("basic.ack", delivery_tag=1), "c406"),
         ("ack of 0", method("basic.ack"), "c406"),
         ("ack of 2^64 - 1", method("basic.ack", delivery_tag=(1 << 64) - 1), "c406"),
-        ("ack of 2^64 - 1 and all before", method("basic.ack", delivery_tag=(1 << 64) - 1, multiple=1), "c406"),
+        ("ack of 2^64 - 1 and all before", method("basic.ack", delivery_tag=(1 << 64) - 1, multiple=1),
+         "c406"),
         ("nack of 5", method("basic.nack", delivery_tag=5), "c406"),
         ("reject of 5", method("basic.reject", delivery_tag=5), "c406"),
         ("tx.commit without tx.select", method("tx.commit"), "c406"),
@@ -234,16 +240,19 @@ for name, data, outcome in [
         ("an exchange without a name", method("exchange.declare", type=b"direct"), "c403"),
         ("deleting the default exchange", method("exchange.delete"), "c403"),
         ("deleting amq.direct", method("exchange.delete", exchange=b"amq.direct"), "c403"),
-        ("amq.direct as a fanout", method("exchange.declare", exchange=b"amq.direct", type=b"fanout", durable=1),
+        ("amq.direct as a fanout", method("exchange.declare", exchange=b"amq.direct", type=b"fanout",
+                                          durable=1),
          "c406"),
         ("an exchange of no type", method("exchange.declare", exchange=b"x"), "c406"),
-        ("an exchange of an unknown type", method("exchange.declare", exchange=b"x", type=b"x-nothing"), "c406"),
+        ("an exchange of an unknown type", method("exchange.declare", exchange=b"x", type=b"x-nothing"),
+         "c406"),
         ("consuming from no queue", method("basic.consume"), "c404"),
         ("consuming from an unknown queue", method("basic.consume", queue=b"nothing"), "c404"),
         ("getting from an unknown queue", method("basic.get", queue=b"nothing"), "c404"),
         ("purging an unknown queue", method("queue.purge", queue=b"nothing"), "c404"),
         ("publishing to an unknown exchange", content(exchange=b"nothing"), "c404"),
-        ("binding to an unknown exchange", method("queue.bind", queue=b"bystander", exchange=b"nothing"), "c404"),
+        ("binding to an unknown exchange", method("queue.bind", queue=b"bystander", exchange=b"nothing"),
+         "c404"),
         ("binding to the default exchange", method("queue.bind", queue=b"bystander"), "c403"),
         ("x-match of the wrong kind", method("queue.bind", queue=b"bystander", exchange=b"amq.headers",
                                              arguments=[(b"x-match", "S", b"some")]), "c406"),
@@ -260,10 +269,14 @@ for name, data, outcome in [
 ]:
     case(name, "channel", data, outcome)
 for name, mechanism, response in [
-        ("no mechanism", b"", b""), ("an unknown mechanism", b"CRAM-MD5", b""), ("PLAIN without octets", b"PLAIN", b""),
-        ("PLAIN with one part", b"PLAIN", b"guest"), ("PLAIN with a wrong password", b"PLAIN", b"\0guest\0wrong"),
-        ("PLAIN without a password", b"PLAIN", b"\0guest\0"), ("PLAIN of an unknown user", b"PLAIN", b"\0nobody\0x"),
-        ("PLAIN for somebody else", b"PLAIN", b"root\0guest\0guest"), ("PLAIN of 3 KB", b"PLAIN", b"\0" * 3000),
+        ("no mechanism", b"", b""), ("an unknown mechanism", b"CRAM-MD5", b""), ("PLAIN without octets",
+                                                                                 b"PLAIN", b""),
+        ("PLAIN with one part", b"PLAIN", b"guest"), ("PLAIN with a wrong password", b"PLAIN",
+                                                      b"\0guest\0wrong"),
+        ("PLAIN without a password", b"PLAIN", b"\0guest\0"), ("PLAIN of an unknown user", b"PLAIN",
+                                                               b"\0nobody\0x"),
+        ("PLAIN for somebody else", b"PLAIN", b"root\0guest\0guest"), ("PLAIN of 3 KB", b"PLAIN",
+                                                                       b"\0" * 3000),
         ("AMQPLAIN cut short", b"AMQPLAIN", b"\x05LOGINS\0\0"), ("AMQPLAIN without octets", b"AMQPLAIN", b""),
         ("AMQPLAIN with numbers", b"AMQPLAIN", b"\x05LOGINI\0\0\0\1\x08PASSWORDI\0\0\0\1")]:
     case(f"login: {name}", "start", method("connection.start-ok", 0, mechanism=mechanism, response=response,
@@ -271,10 +284,12 @@ for name, mechanism, response in [
                                                (b"authentication_failure_close", "t", True)])]), "403")
 for name, fields in {"frame_max 1": {"frame_max": 1}, "frame_max 4095": {"frame_max": 4095},
                      "frame_max 4 GB": {"frame_max": 0xFFFFFFFF}, "frame_max 0": {"frame_max": 0},
-                     "channel_max 0": {"channel_max": 0}, "channel_max 65535": {"channel_max": 65535}}.items():
+                     "channel_max 0": {"channel_max": 0},
+                     "channel_max 65535": {"channel_max": 65535}}.items():
     case(f"tune-ok: {name}", "tune",
          method("connection.tune-ok", 0, **{"channel_max": 2047, "frame_max": 131072, **fields}), "530")
-for name, vhost in {"an unknown vhost": b"nothing", "no vhost": b"", "a vhost of 255 octets": b"v" * 255}.items():
+for name, vhost in {"an unknown vhost": b"nothing", "no vhost": b"",
+                    "a vhost of 255 octets": b"v" * 255}.items():
     case(f"connection.open: {name}", "open", method("connection.open", 0, virtual_host=vhost), "530")
 case("connection.open: a vhost that is not UTF-8", "open",
      method("connection.open", 0, virtual_host=b"\xff"), "501")
