@@ -1,12 +1,13 @@
-/* fuzz_server.c - the whole server through its socket layer: two connections send any bytes in any pieces, are
- * read or not, break off, and time passes. The invariants hold after every step, nothing is left at the end.
+/* fuzz_server.c - the whole server through its socket layer: two connections send any bytes in any
+ * pieces, are read or not, break off, and time passes. The invariants hold after every step, nothing is
+ * left at the end.
  *
  * An input is a list of steps. The first octet says which of the two connections begin logged in, with
  * channel 1 open and a queue "q" declared; each step is an octet and what it wants:
  *     bit 0       the connection
- *     bits 1-3    0, 1: raw octets (u8 how many); 2-4: a well-formed frame (u8 type, u8 channel, u8 how many);
- *                 5: what the server said is read; 6: u8 tenths of a second pass; 7: the connection breaks off,
- *                 and begins anew as the first octet says */
+ *     bits 1-3    0, 1: raw octets (u8 how many); 2-4: a well-formed frame (u8 type, u8 channel,
+ *                 u8 how many); 5: what the server said is read; 6: u8 tenths of a second pass; 7: the
+ *                 connection breaks off, and begins anew as the first octet says */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "broker/channel.h"

@@ -191,8 +191,8 @@ case("content body instead of the header", "channel", method("basic.publish") + 
 case("two content headers", "channel", header(amqp.write_header(5, b"\0\0")) +
      frame(2, 1, amqp.write_header(5, b"\0\0")), "505")
 case("a method instead of the header", "channel", method("basic.publish") + method("basic.qos"), "505")
-case("a method instead of the body", "channel", header(amqp.write_header(5,
-                                                                         b"\0\0")) + method("basic.qos"), "505")
+case("a method instead of the body", "channel",
+     header(amqp.write_header(5, b"\0\0")) + method("basic.qos"), "505")
 case("a body that is too long", "channel", content(body=b"abcdef", size=3), "501")
 case("an empty body behind an empty message", "channel", content() + frame(3, 1, b""), "505")
 case("a message of 2^64 - 1", "channel", header(amqp.write_header((1 << 64) - 1, b"\0\0")), "501")
