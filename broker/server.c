@@ -67,6 +67,7 @@ static bool open_store(struct server *s, const struct server_options *options)
         .dir = s->config->data_dir,
         .io = options->io,
         .segment_bytes = options->segment_bytes,
+        .quarantine = s->config->store_quarantine,
         .without_thread = options->simulated,
         .wake = options->simulated ? NULL : wake_loop,
         .wake_arg = s,

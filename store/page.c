@@ -89,6 +89,14 @@ bool page_check(struct slice bytes, uint64_t id)
            format_u64(bytes.at + PAGE_CHECKSUM) == checksum(bytes.at, bytes.len, id) && records_fit(bytes);
 }
 
+uint32_t page_identity(struct slice bytes, uint64_t *queue_id, uint64_t *first)
+{
+    assert(bytes.len > PAGE_HEADER_BYTES);
+    *queue_id = format_u64(bytes.at + PAGE_QUEUE);
+    *first = format_u64(bytes.at + PAGE_FIRST);
+    return format_u32(bytes.at + PAGE_COUNT);
+}
+
 uint32_t page_open(struct slice bytes, struct slice *rest)
 {
     assert(bytes.len > PAGE_HEADER_BYTES);

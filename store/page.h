@@ -59,6 +59,8 @@ void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_
 
 /* True when the bytes are that page, whole and as they were written. */
 bool page_check(struct slice bytes, uint64_t id);
+/* The number of messages, whose they are and the first one's sequence, of a page that was checked. */
+uint32_t page_identity(struct slice bytes, uint64_t *queue_id, uint64_t *first);
 /* The number of messages, and the first record, of a page that was checked. */
 uint32_t page_open(struct slice bytes, struct slice *rest);
 /* Cuts the next record off. */

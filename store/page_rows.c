@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "store/page.h"
 
 #define COLUMNS "id, queue_id, first, count, persistent, body_bytes, file, offset, bytes, delivered, acked"
 
@@ -59,6 +60,18 @@ int page_rows_load(sqlite3 *db, void (*each)(void *arg, const struct page_row *r
     }
     sqlite3_finalize(statement);
     return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+const char *page_rows_wrong(const struct page_row *row)
+{
+    if (row->id == 0 || row->file == 0 || row->first > UINT64_MAX - PAGE_MESSAGES_MAX)
+        return "the row of a page has no id, no file or no sequence";
+    if (row->count == 0 || row->count > PAGE_MESSAGES_MAX || row->persistent > row->count)
+        return "the row of a page names an impossible number of messages";
+    if (row->bytes <= PAGE_HEADER_BYTES || row->acked_size > (row->count + 7) / 8 ||
+        row->body_bytes > row->bytes)
+        return "the row of a page names an impossible size";
+    return NULL;
 }
 
 static int prepare(struct page_rows *rows, sqlite3_stmt **statement, const char *sql)

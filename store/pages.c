@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/page_disk.h"
+#include "store/quarantine.h"
 
 enum {
     FILE_BYTES_MAX = 64 * 1024 * 1024,
@@ -266,16 +267,22 @@ void pages_give_up(struct pages *pages, uint32_t slot)
 
 static void tell_failure(struct pages *pages, const struct page_load *load)
 {
-    char path[JOURNAL_PATH_MAX], text[JOURNAL_PATH_MAX + 160];
+    char path[JOURNAL_PATH_MAX], text[JOURNAL_PATH_MAX + 320];
     if (!pages->options->note || !page_disk_path(pages->options->dir, load->file, path, sizeof path))
         return;
     const struct page *page = pages_at(pages, load->slot);
-    if (load->failed == -EILSEQ)
-        snprintf(text, sizeof text, "%s: damaged at offset %u: a page of %u messages is lost", path,
-                 load->offset, page->live);
-    else
-        snprintf(text, sizeof text, "%s: cannot read a page of %u messages at offset %u: %s", path,
-                 page->live, load->offset, strerror(-load->failed));
+    int len = snprintf(text, sizeof text, "%s: damaged at offset %u: ", path, load->offset);
+    if (load->failed != -EILSEQ)
+        len = snprintf(text, sizeof text, "%s: cannot be read at offset %u (%s): ", path, load->offset,
+                       strerror(-load->failed));
+    assert(len > 0 && (size_t)len < sizeof text);
+    snprintf(text + len, sizeof text - (size_t)len,
+             "a page of queue id %llu, %u messages with sequences from %llu to %llu, %s",
+             (unsigned long long)page->queue_id, page->live, (unsigned long long)page->first,
+             (unsigned long long)page_last(page),
+             load->failed != -EILSEQ ? "is left out until the next start"
+             : load->kept            ? "is left out; its bytes are kept in " QUARANTINE_DIR
+                                     : "is left out, and its bytes could not be kept");
     pages->options->note(pages->options->note_arg, STORE_NOTE_ERROR, text);
 }
 
@@ -308,6 +315,14 @@ static bool read_again(struct pages *pages, struct page_load *load)
     return true;
 }
 
+/* A page that is whole may still not be what the directory says. */
+static bool matches(const struct page *page, const struct page_load *load)
+{
+    uint64_t queue_id, first;
+    uint32_t count = page_identity(slice_of(load->bytes, load->size), &queue_id, &first);
+    return queue_id == page->queue_id && first == page->first && count == page->count;
+}
+
 struct page_load *pages_loaded(struct pages *pages)
 {
     for (struct page_load *load; (load = page_loader_take(&pages->loader));) {
@@ -317,7 +332,10 @@ struct page_load *pages_loaded(struct pages *pages)
         }
         if (read_again(pages, load))
             continue;
-        pages_at(pages, load->slot)->load = NULL;
+        struct page *page = pages_at(pages, load->slot);
+        page->load = NULL;
+        if (!load->failed && !matches(page, load))
+            load->failed = -EILSEQ;
         if (load->failed)
             tell_failure(pages, load);
         return load;
