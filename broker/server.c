@@ -11,6 +11,7 @@
 #include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
+#include "broker/status.h"
 #include "broker/tx.h"
 #include "net/writer.h"
 #include "queue/paging.h"
@@ -42,6 +43,8 @@ static void on_signal(void *arg, int signal)
     if (signal == SIGTERM || signal == SIGINT) {
         log_line(&s->log, LOG_INFO, 0, "stopping: got %s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
         server_stop(s);
+    } else if (signal == SIGUSR1) {
+        status_log(s);
     }
 }
 

@@ -131,10 +131,14 @@ static void on_page(void *arg, const char *path, const struct page_row *row, str
     fprintf(dump->out, "page %llu %s offset=%u size=%u queue=%llu sequences=%llu-%llu\n",
             (unsigned long long)row->id, path, row->offset, row->bytes, (unsigned long long)row->queue_id,
             (unsigned long long)row->first, (unsigned long long)(row->first + count - 1));
-    for (uint64_t sequence = row->first; count; count--, sequence++) {
-        struct page_record record;
+    struct page_record record;
+    for (uint64_t sequence = row->first; count; count -= record.run, sequence += record.run) {
         page_next(&rest, &record);
-        print_record(dump, row, sequence, &record);
+        if (record.flags & PAGE_GONE)
+            fprintf(dump->out, "  %llu:%llu-%llu gone\n", (unsigned long long)row->queue_id,
+                    (unsigned long long)sequence, (unsigned long long)(sequence + record.run - 1));
+        else
+            print_record(dump, row, sequence, &record);
     }
 }
 

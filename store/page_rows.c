@@ -128,12 +128,15 @@ static int keep_progress(struct page_rows *rows, const struct page_row *row)
 
 static int move(struct page_rows *rows, const struct page_row *row)
 {
-    int code = prepare(rows, &rows->move, "UPDATE page SET file = ?2, offset = ?3 WHERE id = ?1");
+    int code = prepare(rows, &rows->move,
+                       "UPDATE page SET file = ?2, offset = ?3, bytes = ?4, body_bytes = ?5 WHERE id = ?1");
     if (code != SQLITE_OK)
         return code;
     bind(rows->move, 1, row->id);
     bind(rows->move, 2, row->file);
     bind(rows->move, 3, row->offset);
+    bind(rows->move, 4, row->bytes);
+    bind(rows->move, 5, row->body_bytes);
     return run(rows->move);
 }
 

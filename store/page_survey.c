@@ -89,10 +89,10 @@ static const char *bad_page(struct slice bytes, const struct page_row *row)
         return "the page is of another queue than its row says";
     if (format_u64(bytes.at + PAGE_FIRST) != row->first || count != row->count)
         return "the page holds other messages than its row says";
-    for (; count; count--) {
-        struct page_record record;
+    struct page_record record;
+    for (; count; count -= record.run) {
         page_next(&rest, &record);
-        persistent += (record.flags & PAGE_PERSISTENT) != 0;
+        persistent += record.flags & PAGE_PERSISTENT ? record.run : 0;
         body_bytes += record.body.len;
     }
     if (persistent != row->persistent || body_bytes != row->body_bytes ||

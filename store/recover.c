@@ -20,10 +20,12 @@
 #include "store/journal.h"
 #include "store/page_disk.h"
 #include "store/page_rows.h"
+#include "store/progress.h"
 #include "store/quarantine.h"
 #include "store/reader.h"
 #include "store/replay.h"
 #include "store/salvage.h"
+#include "store/schema.h"
 
 /* A damaged place that the first reading came by. */
 struct scar {
@@ -43,6 +45,8 @@ struct work {
     struct page_slot_ring page_files;
     uint64_t paged_queue, paged_last; /* of the row before */
     struct scar_ring scars; /* in the order of the journal */
+    struct progress progress;
+    uint64_t definitions, pages, batch_bytes; /* read */
     char path[JOURNAL_PATH_MAX];
 };
 
@@ -74,6 +78,24 @@ static void note(struct work *w, enum store_note level, const char *text)
 {
     if (w->r->options->note)
         w->r->options->note(w->r->options->note_arg, level, text);
+}
+
+/* What is to be read is counted only when there is something to say. */
+static void tell_rows(struct work *w, uint64_t done, const char *count, const char *what)
+{
+    int64_t total = 0;
+    if (progress_due(&w->progress) && schema_number(w->r->definitions, count, &total) == 0)
+        progress_say(&w->progress, done, (uint64_t)total, what);
+}
+
+static void tell_bytes(struct work *w, const char *what)
+{
+    uint64_t total = 0;
+    if (!progress_due(&w->progress))
+        return;
+    for (size_t i = 0; i < w->found.size; i++)
+        total += (*segment_ring_at(&w->found, i))->file_bytes;
+    progress_say(&w->progress, w->batch_bytes >> 20, total >> 20, what);
 }
 
 static void note_damage(struct work *w, uint64_t offset, const char *what)
@@ -225,6 +247,8 @@ static int walk(struct work *w, struct segment *segment, uint64_t promised, visi
             return failed;
         segment->last_batch = batch.number;
         segment->used += format_round_up(batch.size, BATCH_ALIGN);
+        w->batch_bytes += batch.size;
+        tell_bytes(w, "MB of the journal verified");
         failed = visit(w, segment, &batch);
     }
     return failed;
@@ -404,6 +428,7 @@ static void note_unreadable(struct work *w)
 static int learn(struct work *w)
 {
     uint64_t last = 0;
+    w->batch_bytes = 0;
     for (size_t i = 0; i < w->found.size; i++) {
         struct segment *segment = *segment_ring_at(&w->found, i);
         bool newest = i + 1 == w->found.size;
@@ -456,6 +481,8 @@ static int report_segment(struct work *w, struct segment *segment)
         if (failed)
             return failed;
         segment->live += replay_report(&w->replay, &batch, w->r->sink);
+        w->batch_bytes += batch.size;
+        tell_bytes(w, "MB of the journal given to their queues");
         offset += format_round_up(batch.size, BATCH_ALIGN);
     }
     return failed;
@@ -464,6 +491,7 @@ static int report_segment(struct work *w, struct segment *segment)
 static int report(struct work *w)
 {
     int failed = 0;
+    w->batch_bytes = 0;
     for (size_t i = 0; i < w->found.size && !failed; i++)
         failed = report_segment(w, *segment_ring_at(&w->found, i));
     if (!failed)
@@ -473,9 +501,17 @@ static int report(struct work *w)
 
 /* The whole. */
 
+/* Those of which there may be many. */
+#define DEFINITIONS_COUNT \
+    "SELECT (SELECT count(*) FROM exchange) + (SELECT count(*) FROM queue) + (SELECT count(*) FROM binding)"
+
 static void learn_definition(void *arg, const struct definition *definition)
 {
     struct work *w = arg;
+    bool counted = definition->kind == DEFINITION_EXCHANGE || definition->kind == DEFINITION_QUEUE ||
+                   definition->kind == DEFINITION_BINDING;
+    w->definitions += counted;
+    tell_rows(w, w->definitions, DEFINITIONS_COUNT, "definitions read");
     if (definition->kind == DEFINITION_QUEUE)
         replay_define(&w->replay, definition->id);
     w->r->sink->definition(w->r->sink->arg, definition);
@@ -508,6 +544,7 @@ static int settle_definitions(struct work *w)
 static void learn_page(void *arg, const struct page_row *row)
 {
     struct work *w = arg;
+    tell_rows(w, ++w->pages, "SELECT count(*) FROM page", "pages of long queues found");
     const char *wrong = page_rows_wrong(row);
     if (!wrong && row->queue_id == w->paged_queue && row->first <= w->paged_last)
         wrong = "the row of a page names messages that another page holds";
@@ -601,6 +638,8 @@ int recover_run(struct recover *r)
     reader_init(&w->reader, w->io);
     w->reader.forgiving = r->options->quarantine;
     replay_init(&w->replay, r->pages);
+    const struct clock clock = clock_system();
+    progress_init(&w->progress, r->options, r->options->without_thread ? NULL : &clock);
     int failed = settle_definitions(w);
     if (!failed)
         failed = definitions_load(r->definitions, &learner, r->error, r->error_size);

@@ -131,7 +131,11 @@ struct store_stats {
     uint64_t batches, syncs, bytes_written;
     uint64_t journal_bytes, page_bytes; /* files on disk */
     uint64_t page_live_bytes;           /* of these, in pages that are needed */
+    uint64_t journal_live_bytes;        /* of these, in records that are needed, about */
     uint64_t live_messages;             /* journalled and not released */
+    uint64_t record_bytes;              /* of messages that were given to be journalled */
+    uint64_t moved_bytes;               /* of records that were written again, within the journal */
+    uint64_t thinned_bytes;             /* that pages were made smaller by */
     unsigned pages, segments, spare_segments;
 };
 
