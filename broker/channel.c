@@ -117,17 +117,6 @@ bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q,
     return true;
 }
 
-bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
-                     struct fault *f)
-{
-    struct connection *conn = ch->conn;
-    struct slice name = resource.len ? resource : SLICE("amq.default");
-    if (conn->permission && permission_allows(conn->permission, access, name))
-        return true;
-    return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'",
-                 what, SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
-}
-
 /* Semantics 1.1: flow can be turned on, not off. */
 static bool flow(struct channel *ch, const struct method *m, struct fault *f)
 {
