@@ -97,7 +97,7 @@ static bool set_fraction(const struct setting *s)
         return refuse(s, "expected a number from 0 to %" PRIu64 " such as 0.5, or none", s->key->max);
     *field = ppm;
     const struct key *absolute = key_absolute(s->key);
-    if (!(s->config->raw.given & key_bit(absolute)))
+    if (!*key_given(s->config, absolute))
         *(uint64_t *)key_field(s->config, absolute) = CONFIG_NONE;
     return true;
 }
@@ -276,16 +276,15 @@ static bool set_value(const struct setting *s)
         [KEY_MECHANISM] = set_mechanism, [KEY_HASHING] = set_choice,
         [KEY_VALIDATION] = set_choice,
     };
-    struct config_raw *raw = &s->config->raw;
     if (key_is_family(s->key)) {
         const struct key *none = key_none(s->key);
-        if (none && (raw->given & key_bit(none)))
+        if (none && *key_given(s->config, none))
             return refuse(s, "contradicts '%s = none'", none->name);
-        if (!(raw->given & key_bit(s->key)))
+        if (!*key_given(s->config, s->key))
             empty_family(s->config, s->key);
     }
     assert((size_t)s->key->kind < array_size(setters));
-    raw->given |= key_bit(s->key);
+    *key_given(s->config, s->key) = true;
     if (!setters[s->key->kind](s))
         return false;
     join_log_file(s->config);
@@ -361,7 +360,7 @@ void config_defaults(struct config *config)
             set_default_family(config, key_at(i));
         else if (key_at(i)->defaults[0])
             set_default(config, key_at(i)->name, key_at(i)->defaults);
-    config->raw.given = 0;
+    memset(config->raw.given, 0, sizeof(config->raw.given));
     assert(config->listener_count > 0);
 }
 

@@ -13,7 +13,12 @@
 
 #include "base/log.h"
 
-enum { CONFIG_LISTENERS_MAX = 16, CONFIG_TEXT_MAX = 256, CONFIG_FILE_MAX = 1024 * 1024 };
+enum {
+    CONFIG_LISTENERS_MAX = 16,
+    CONFIG_TEXT_MAX = 256,
+    CONFIG_FILE_MAX = 1024 * 1024,
+    CONFIG_KEYS_MAX = 256,
+};
 
 struct listen_address {
     char name[32]; /* listeners.tcp.<name> */
@@ -23,7 +28,7 @@ struct listen_address {
 
 /* What config.c keeps to itself. */
 struct config_raw {
-    uint64_t given; /* bit i: key i was set; a family's first one replaces its default */
+    bool given[CONFIG_KEYS_MAX]; /* [i]: key i was set; a family's first one replaces its default */
     char mechanisms[CONFIG_TEXT_MAX];
     char log_dir[CONFIG_TEXT_MAX * 2], log_name[CONFIG_TEXT_MAX * 2];
 };

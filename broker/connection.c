@@ -74,6 +74,7 @@ void connection_free(struct connection **connection)
         user_drop(&conn->user);
     barrier_ring_free(&conn->barriers);
     mem_free(conn->channels.slots);
+    certificate_free(&conn->peer->certificate);
     mem_free(conn->peer);
     mem_free(conn->name);
     mem_free(conn);

@@ -94,7 +94,7 @@ struct connection {
     uint16_t body_channel, channel_max;
     enum connection_state state;
     struct capabilities capabilities;
-    struct peer *peer;           /* own memory */
+    struct peer *peer;           /* own memory, with its certificate */
     char *name;                  /* "peer:port -> host:port", own memory */
 };
 

@@ -20,7 +20,7 @@ static const struct key keys[] = {
      help},
 #include "broker/config.def"
 };
-static_assert(array_size(keys) <= 64, "a bit of config_raw.given each");
+static_assert(array_size(keys) <= CONFIG_KEYS_MAX, "one of config_raw.given each");
 
 static const char *const rabbitmq_only[] = {
 #define RABBITMQ_ONLY(name) name,
@@ -44,10 +44,10 @@ void *key_field(const struct config *config, const struct key *key)
     return (char *)(uintptr_t)config + key->offset;
 }
 
-uint64_t key_bit(const struct key *key)
+bool *key_given(struct config *config, const struct key *key)
 {
     assert(key >= keys && key < keys + array_size(keys));
-    return UINT64_C(1) << (key - keys);
+    return &config->raw.given[key - keys];
 }
 
 const char *const *key_choices(enum key_kind kind)

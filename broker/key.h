@@ -59,8 +59,8 @@ size_t key_prefix(const struct key *key);
 const struct key *key_absolute(const struct key *relative);
 /* The key that empties this family with "none", NULL when it has none. */
 const struct key *key_none(const struct key *family);
-/* The key's bit in config_raw.given. */
-uint64_t key_bit(const struct key *key);
+/* Where config_raw.given notes that the key was set. */
+bool *key_given(struct config *config, const struct key *key);
 /* The key's field. */
 void *key_field(const struct config *config, const struct key *key);
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/certificate.h"
 #include "net/loop.h"
 #include "net/stream.h"
 
@@ -15,10 +16,13 @@ struct peer {
     char host[64], peer_host[64];
     uint16_t port, peer_port;
     bool loopback; /* peer is 127/8, ::1, or an IPv4-mapped ::ffff:127/8 */
+    bool tls;      /* came over TLS */
+    struct certificate *certificate; /* the client's, verified; NULL = none; see accept_handler */
 };
 
-/* A connection was accepted: call stream_init with this transport and io, or transport->close(io)
- * to refuse. */
+/* A connection was accepted, after its TLS handshake if it has one: call stream_init with this
+ * transport and io, or transport->close(io) to refuse. peer->certificate goes over to the acceptor,
+ * who calls certificate_free. */
 typedef void accept_handler(void *arg, const struct transport *transport, void *io,
                             const struct peer *peer);
 

@@ -533,7 +533,7 @@ static void check_round_trip(void)
     config_defaults(&printed);
     ck_assert_msg(config_read(&printed, path, error, sizeof(error)), "%s", error);
     memcpy(printed.default_pass, config.default_pass, sizeof(printed.default_pass));
-    printed.raw.given = config.raw.given;
+    memcpy(printed.raw.given, config.raw.given, sizeof(printed.raw.given));
     FILE *a = tmpfile(), *b = tmpfile();
     config_print(&config, a);
     config_print(&printed, b);
