@@ -222,6 +222,8 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     if (!conn->permission)
         return fault(f, NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
                      SLICE_ARG(name), SLICE_ARG(conn->user->name));
+    if (!gate_admit(conn, f))
+        return false;
     conn->vhost = v;
     conn->state = CONNECTION_OPEN;
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_open_ok});
