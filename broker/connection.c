@@ -54,7 +54,10 @@ struct connection *connection_new(struct server *s, const struct transport *tran
     conn->timer.fire = handshake_timeout;
     timer_set(&s->timers, &conn->timer, server_now_ms(s) + s->config->handshake_timeout_ms);
     stream_init(&conn->stream, &s->net, transport, io, &events);
-    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)", conn->name);
+    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
+             peer->tls ? ", " : "", peer->tls ? peer->tls_version : "", peer->tls ? " " : "",
+             peer->tls ? peer->tls_cipher : "");
+    gate_enter(conn);
     return conn;
 }
 
@@ -122,6 +125,7 @@ static void on_closed(struct stream *stream, int error)
                  conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
                  error ? ": " : "", error ? strerror(-error) : "");
     connection_release(conn);
+    gate_leave(conn);
     conn->state = CONNECTION_CLOSED;
     timer_clear(&s->timers, &conn->timer);
     if (!list_linked(&conn->doomed))

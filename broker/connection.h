@@ -75,6 +75,7 @@ struct connection {
     struct server *server;
     struct list link, doomed, barred;
     struct flow flow;
+    struct admission admission;
     struct barrier_ring barriers;
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;

@@ -219,7 +219,7 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     struct vhost *v = server_find_vhost(s, name);
     if (!v)
         return fault(f, NOT_ALLOWED, "vhost %.*s not found", SLICE_ARG(name));
-    if (!login_enter(conn, v, f))
+    if (!gate_admit(conn, f) || !login_enter(conn, v, f))
         return false;
     conn->state = CONNECTION_OPEN;
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_open_ok});
