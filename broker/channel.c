@@ -5,6 +5,7 @@
 #include "broker/confirm.h"
 #include "broker/consume.h"
 #include "broker/publish.h"
+#include "broker/reply.h"
 #include "broker/topology.h"
 #include "broker/tx.h"
 
@@ -52,6 +53,7 @@ void channel_release(struct channel *ch, bool fetched_too)
 {
     publish_abandon(ch);
     tx_free(ch);
+    reply_end(ch);
     stop_consumers(ch);
     requeue_unacked(ch, fetched_too);
     list_unlink(&ch->confirming);

@@ -109,6 +109,19 @@ static bool set_flag(const struct setting *s)
     return true;
 }
 
+static bool set_overwrite(const struct setting *s)
+{
+    bool overwrite;
+    enum config_overwrite *field = key_field(s->config, s->key);
+    if (strcmp(s->value, "none") == 0)
+        *field = OVERWRITE_NONE;
+    else if (value_flag(s->value, &overwrite))
+        *field = overwrite ? OVERWRITE_TRUE : OVERWRITE_FALSE;
+    else
+        return refuse(s, "expected true, false or none");
+    return true;
+}
+
 static bool set_text(const struct setting *s)
 {
     const struct key *key = s->key;
@@ -257,7 +270,7 @@ static bool set_value(const struct setting *s)
         [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
         [KEY_LISTENER] = set_listener,   [KEY_LIST_FLAG] = set_list_flag,
-        [KEY_MECHANISM] = set_mechanism,
+        [KEY_MECHANISM] = set_mechanism, [KEY_OVERWRITE] = set_overwrite,
     };
     struct config_raw *raw = &s->config->raw;
     if (key_is_family(s->key)) {

@@ -38,6 +38,9 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
+/* A message interceptor: off, or what it does to a header that is there already. */
+enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
+
 struct config {
     struct listen_address listeners[CONFIG_LISTENERS_MAX];
     size_t listener_count;
@@ -59,6 +62,7 @@ struct config {
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
+    enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     bool mechanism_plain, mechanism_amqplain;
     bool log_console;
     enum log_level log_console_level, log_file_level;

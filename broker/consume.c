@@ -1,6 +1,7 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/reply.h"
 #include "protocol/table.h"
 #include "queue/paging.h"
 
@@ -49,7 +50,10 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
     const struct config *config = channel_server(ch)->config;
     struct slice name;
     struct queue *q;
-    if (consume->consumer_tag.len && map_get(&ch->subscriptions, consume->consumer_tag))
+    if (reply_is_queue(consume->queue))
+        return reply_consume(ch, consume, f);
+    if (consume->consumer_tag.len && (map_get(&ch->subscriptions, consume->consumer_tag) ||
+                                      reply_has_tag(ch, consume->consumer_tag)))
         return fault(f, NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
                      SLICE_ARG(consume->consumer_tag));
     if (config->consumer_max_per_channel &&
@@ -121,6 +125,8 @@ bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)
     struct subscription *sub = map_get(&ch->subscriptions, tag);
     if (sub)
         consume_stop(sub);
+    else if (reply_has_tag(ch, tag))
+        reply_end(ch);
     if (!m->basic_cancel.no_wait) {
         struct method ok = {.id = METHOD_basic_cancel_ok};
         ok.basic_cancel_ok.consumer_tag = tag;

@@ -148,6 +148,16 @@ static bool write_delivery(struct subscription *sub, uint64_t tag, const struct 
     return true;
 }
 
+bool deliver_unqueued(struct subscription *sub, struct message *m)
+{
+    struct entry entry = {.message = m};
+    assert(sub->consumer.no_ack && sub->consumer.queue == NULL);
+    if (!write_delivery(sub, sub->channel->delivery_tag + 1, &entry))
+        return false;
+    sub->channel->delivery_tag++;
+    return true;
+}
+
 /* The message cannot be sent to this consumer: it goes back unseen, and the channel is told (K27). */
 static void refuse_header(struct queue *q, struct subscription *sub, struct entry *entry)
 {

@@ -17,6 +17,7 @@ static void send_start(struct connection *conn)
     static const char *const capabilities[] = {
         "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
         "connection.blocked", "authentication_failure_close", "per_consumer_qos",
+        "direct_reply_to",
     };
     struct buf granted = {0}, properties = {0};
     char cluster[SERVER_NODE_SIZE];

@@ -21,6 +21,7 @@ enum key_kind {
     KEY_LISTENER, /* families: the key's last word is a name */
     KEY_LIST_FLAG,
     KEY_MECHANISM,
+    KEY_OVERWRITE, /* none, false or true */
 };
 
 struct key {

@@ -98,6 +98,7 @@ bool server_open(struct server *s, const struct server_options *options)
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
+    intercept_open(s);
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
@@ -135,6 +136,7 @@ static void free_state(struct server *s)
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    intercept_free(&s->intercept);
     writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);

@@ -12,6 +12,7 @@
 #include "base/timer.h"
 #include "broker/alarm.h"
 #include "broker/config.h"
+#include "broker/intercept.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/net.h"
@@ -57,6 +58,7 @@ struct server {
     size_t targets_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct intercept intercept;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };

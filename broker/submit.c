@@ -2,6 +2,7 @@
  * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
+#include "broker/reply.h"
 #include "broker/submit.h"
 #include "broker/tx.h"
 #include "protocol/props.h"
@@ -203,6 +204,17 @@ static bool prepare(struct message *m, struct props *props, struct keys *keys,
     return keys->count > open;
 }
 
+/* The keys that name no queue may name reply consumers; whom nobody got at all goes back, if it has to. */
+static void reach_beyond_queues(struct channel *ch, const struct exchange *x, const struct route_set *set,
+                                const struct keys *keys, struct message *m, bool mandatory)
+{
+    size_t taken = set->size;
+    if (x->is_default)
+        taken += reply_deliver(ch->conn->vhost, keys->at, keys->count, m);
+    if (taken == 0 && mandatory)
+        send_return(ch, m);
+}
+
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
                                bool mandatory)
 {
@@ -216,8 +228,8 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     if (blind)
         m = strip_bcc(s, m, &props);
-    if (set->size == 0 && mandatory)
-        send_return(ch, m);
+    if (set->size == 0 || keys.count > 1)
+        reach_beyond_queues(ch, x, set, &keys, m, mandatory);
     struct submission done = enqueue(ch->conn, set, m);
     message_unref(&s->messages, &m);
     return done;

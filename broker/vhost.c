@@ -33,6 +33,7 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     v->name = slice_copy(name);
     map_init(&v->exchanges, rand_u64(&s->rand));
     map_init(&v->queues, rand_u64(&s->rand));
+    map_init(&v->replies, rand_u64(&s->rand));
     router_init(&v->router, &v->exchanges);
     map_put(&s->vhosts, v->name, v);
     if (stored)
@@ -81,6 +82,8 @@ void vhost_free(struct vhost **vhost)
         exchange_free(&x);
     }
     map_free(&v->exchanges);
+    assertf(v->replies.size == 0, "%zu reply consumers left", v->replies.size);
+    map_free(&v->replies);
     router_free(&v->router);
     slice_free(&v->name);
     mem_free(v);

@@ -12,6 +12,7 @@ struct vhost {
     struct slice name;      /* own memory */
     struct map exchanges;   /* name -> struct exchange */
     struct map queues;      /* name -> struct queue */
+    struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */
     struct router router;
     struct exchange *default_exchange;
 };
