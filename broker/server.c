@@ -10,6 +10,7 @@
 #include "broker/confirm.h"
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/outbox.h"
 #include "broker/recovery.h"
 #include "broker/tx.h"
 #include "net/writer.h"
@@ -94,7 +95,7 @@ bool server_open(struct server *s, const struct server_options *options)
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
                             &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack,       &s->getting};
+                            &s->slack,       &s->getting,    &s->outboxes};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
@@ -305,6 +306,7 @@ void server_act(struct server *s)
     paging_arrive(&s->home);
     consume_resume_gets(s);
     alarm_watch(s);
+    outbox_flush(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
@@ -319,7 +321,7 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->doomed) ||
+        !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);

@@ -48,6 +48,7 @@ struct server {
     struct list throttled;        /* flow.throttled: not read until the journal has caught up */
     struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
+    struct list outboxes;         /* outbox.link of vhosts in which the server has something to publish */
     struct list getting;          /* connection.get.link: basic.get that waits for a page */
     uint64_t pace_due_ms;         /* when the last paced publisher is to be read again */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */

@@ -132,10 +132,10 @@ static bool refuses(struct queue *q, const struct message *m)
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
-/* One record for all durable queues, then a push to each queue; but for those that are full and refuse. */
-static struct submission enqueue(struct connection *conn, const struct route_set *set, struct message *m)
+/* `conn` NULL: nobody to hold up. One record for all durable queues, then a push to each queue; but for those that are full and refuse. */
+static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
+                                 struct message *m)
 {
-    struct server *s = conn->server;
     struct submission done = {0};
     size_t durable = 0, stored = 0;
     if (s->targets_capacity < set->size) {
@@ -162,6 +162,8 @@ static struct submission enqueue(struct connection *conn, const struct route_set
         bool journalled = m->persistent && queue_is_stored(q);
         stored += journalled;
         queue_push(q, m, journalled);
+        if (!conn)
+            continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
         if (q->order.backlog)
@@ -200,6 +202,8 @@ static bool prepare(struct message *m, struct props *props, struct keys *keys,
         input->headers = props->headers;
     }
     input->keys = keys->at;
+    input->props = message_props(m);
+    input->message = m;
     input->key_count = keys->count;
     return keys->count > open;
 }
@@ -222,7 +226,7 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     struct message *m = *message;
     struct props props;
     struct keys keys;
-    struct route_input input = {0};
+    struct route_input input = {.pool = &s->messages};
     *message = NULL;
     bool blind = prepare(m, &props, &keys, &input);
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
@@ -230,7 +234,27 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
         m = strip_bcc(s, m, &props);
     if (set->size == 0 || keys.count > 1)
         reach_beyond_queues(ch, x, set, &keys, m, mandatory);
-    struct submission done = enqueue(ch->conn, set, m);
+    struct submission done = enqueue(s, ch->conn, set, m);
+    message_unref(&s->messages, &m);
+    return done;
+}
+
+struct submission submit_internal(struct vhost *v, struct dest *dest, struct message **message)
+{
+    struct server *s = v->server;
+    struct message *m = *message;
+    struct props props;
+    struct keys keys;
+    struct route_input input = {.pool = &s->messages};
+    struct route_set alone = {.queues = &dest, .size = 1};
+    const struct route_set *set = &alone;
+    *message = NULL;
+    bool blind = prepare(m, &props, &keys, &input);
+    if (dest->kind == DEST_EXCHANGE)
+        set = route(&v->router, container_of(dest, struct exchange, dest), &input);
+    if (blind)
+        m = strip_bcc(s, m, &props);
+    struct submission done = enqueue(s, NULL, set, m);
     message_unref(&s->messages, &m);
     return done;
 }

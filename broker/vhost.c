@@ -2,6 +2,7 @@
 #include "broker/vhost.h"
 
 #include "broker/consume.h"
+#include "broker/history.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
@@ -69,6 +70,7 @@ void vhost_free(struct vhost **vhost)
 {
     struct vhost *v = *vhost;
     *vhost = NULL;
+    outbox_free(v);
     free_queues(v);
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
@@ -252,6 +254,8 @@ bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, str
     binding->durable = source->durable && dest_is_durable(dest);
     if (stored && binding->durable)
         define(v->server, binding_definition(v, binding));
+    if (stored)
+        history_replay(v, source, dest);
     return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "broker/server.h"
+#include "broker/outbox.h"
 #include "exchange/route.h"
 
 struct vhost {
@@ -15,6 +16,7 @@ struct vhost {
     struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */
     struct router router;
     struct exchange *default_exchange;
+    struct outbox outbox;
 };
 
 /* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`

@@ -14,6 +14,11 @@ static const struct exchange_type *const exchange_types[] = {
     &fanout_type,
     &topic_type,
     &headers_type,
+    &consistent_hash_type,
+    &modulus_hash_type,
+    &random_type,
+    &local_random_type,
+    &recent_history_type,
 };
 
 const struct exchange_type *exchange_type_find(struct slice name)
@@ -33,7 +38,7 @@ struct exchange *exchange_new(struct slice name, const struct exchange_type *typ
     x->args = slice_copy(args);
     x->type = type;
     x->id = id;
-    x->index = type->index_new(seed);
+    x->index = type->index_new(seed, x->args);
     dest_init(&x->dest, DEST_EXCHANGE, x->name);
     identity_init(&x->bindings, seed);
     list_init(&x->binding_list);
@@ -92,7 +97,7 @@ static struct binding *link_binding(struct exchange *x, struct dest *dest, struc
 struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slice key,
                               struct slice args, struct fault *f)
 {
-    if (x->type->check && !x->type->check(key, args, f))
+    if (x->type->check && !x->type->check(x->index, key, args, f))
         return NULL;
     x->binding_count++;
     x->had_bindings = true;

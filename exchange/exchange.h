@@ -1,5 +1,5 @@
 /* exchange.h - an exchange: its properties and its bindings.
- * An exchange type is a table of functions over an index of its own (direct, fanout, topic, headers);
+ * An exchange type is a table of functions over an index of its own (direct, fanout, topic, headers …);
  * adding a type means one file with such a table and a line in exchange_types. */
 #ifndef EXCHANGE_EXCHANGE_H
 #define EXCHANGE_EXCHANGE_H
@@ -17,10 +17,13 @@ struct exchange_type {
     bool cacheable;
     /* The routing key does not matter: a message with many keys is matched once. */
     bool keyless;
-    void *(*index_new)(uint64_t seed);
+    /* Checks a declaration's arguments (406 …). NULL = everything goes. */
+    bool (*check_args)(struct slice args, struct fault *f);
+    /* `args` are the declaration's, as checked; they outlive the index. */
+    void *(*index_new)(uint64_t seed, struct slice args);
     void (*index_free)(void **index); /* no binding is left in it */
     /* Checks the binding's key and arguments before it is made (406 …). NULL = everything goes. */
-    bool (*check)(struct slice key, struct slice args, struct fault *f);
+    bool (*check)(const void *index, struct slice key, struct slice args, struct fault *f);
     void (*add)(void *index, struct binding *binding);
     void (*remove)(void *index, struct binding *binding);
     /* Calls route_add for the destination of each matching binding. */
@@ -43,7 +46,7 @@ struct exchange {
     bool had_bindings;             /* auto-delete only after it once had one */
 };
 
-/* The type of that name, NULL when unknown ("x-…" types come with a later issue). */
+/* The type of that name, NULL when unknown. */
 const struct exchange_type *exchange_type_find(struct slice name);
 
 /* Copies name and args. `alternate-exchange` must have been checked to be a longstr. */
