@@ -1,5 +1,5 @@
-/* outbox.h - messages that the server itself publishes in a vhost: events and traces. They wait for the end of
- * what is being done, so that nobody's routing is disturbed. */
+/* outbox.h - messages that the server itself publishes in a vhost: events and traces. They wait for the end
+ * of what is being done, so that nobody's routing is disturbed. */
 #ifndef BROKER_OUTBOX_H
 #define BROKER_OUTBOX_H
 

@@ -132,7 +132,8 @@ static bool refuses(struct queue *q, const struct message *m)
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
-/* `conn` NULL: nobody to hold up. One record for all durable queues, then a push to each queue; but for those that are full and refuse. */
+/* `conn` NULL: nobody to hold up. One record for all durable queues, then a push to each queue; but for
+ * those that are full and refuse. */
 static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
                                  struct message *m)
 {

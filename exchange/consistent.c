@@ -2,10 +2,10 @@
  * message goes to one destination, always the same for the same routing key, header or property, and each
  * destination's share is its weight, the binding key.
  *
- * A destination owns POINTS_PER_WEIGHT points of a ring for each unit of weight; a message goes to the owner of
- * the first point from its hash on. Where the points are depends on the destination's name alone: the ring is
- * the same after a restart, and a destination that comes or goes moves only its own share of the messages.
- * Of several bindings to one destination the first counts. */
+ * A destination owns POINTS_PER_WEIGHT points of a ring for each unit of weight; a message goes to the owner
+ * of the first point from its hash on. Where the points are depends on the destination's name alone: the
+ * ring is the same after a restart, and a destination that comes or goes moves only its own share of the
+ * messages. Of several bindings to one destination the first counts. */
 #include "base/map.h"
 #include "exchange/digest.h"
 #include "exchange/points.h"
@@ -13,8 +13,8 @@
 #include "exchange/types.h"
 #include "protocol/props.h"
 
-/* One binding's weight is bounded, as it is one step of work, and the sum of an exchange's is, as its ring takes
- * memory: 40 MB at most. */
+/* One binding's weight is bounded, as it is one step of work, and the sum of an exchange's is, as its ring
+ * takes memory: 40 MB at most. */
 enum { POINTS_PER_WEIGHT = 100, WEIGHT_MAX = 1000, WEIGHT_SUM_MAX = 10000 };
 
 /* What the hash is of. */

@@ -29,6 +29,15 @@ const struct exchange_type *exchange_type_find(struct slice name)
     return NULL;
 }
 
+/* The argument's, or else the policy's. */
+static void read_alternate(struct exchange *x)
+{
+    struct field alternate;
+    x->alternate = x->policy_alternate;
+    if (table_find(x->args, "alternate-exchange", &alternate))
+        field_string(&alternate, &x->alternate);
+}
+
 struct exchange *exchange_new(struct slice name, const struct exchange_type *type, struct slice args,
                               uint64_t id, uint64_t seed)
 {
@@ -42,10 +51,17 @@ struct exchange *exchange_new(struct slice name, const struct exchange_type *typ
     dest_init(&x->dest, DEST_EXCHANGE, x->name);
     identity_init(&x->bindings, seed);
     list_init(&x->binding_list);
-    struct field alternate;
-    if (table_find(x->args, "alternate-exchange", &alternate))
-        field_string(&alternate, &x->alternate);
+    read_alternate(x);
     return x;
+}
+
+void exchange_set_alternate(struct exchange *x, struct slice name)
+{
+    assert(name.len <= NAME_MAX_BYTES);
+    slice_free(&x->policy_alternate);
+    if (name.len)
+        x->policy_alternate = slice_copy(name);
+    read_alternate(x);
 }
 
 void exchange_free(struct exchange **exchange)
@@ -62,6 +78,7 @@ void exchange_free(struct exchange **exchange)
     x->type->index_free(&x->index);
     slice_free(&x->name);
     slice_free(&x->args);
+    slice_free(&x->policy_alternate);
     mem_free(x);
 }
 

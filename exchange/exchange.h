@@ -37,7 +37,8 @@ struct exchange {
     const struct exchange_type *type;
     bool durable, auto_delete, internal, is_default;
     struct slice args;             /* as declared, own memory */
-    struct slice alternate;        /* name of the alternate exchange, len 0 = none; points into args */
+    struct slice alternate;        /* name of the alternate exchange, len 0 = none; see exchange_set_alternate */
+    struct slice policy_alternate; /* own memory; what a policy says, len 0 = nothing */
     uint64_t id;                   /* never reused; for the route cache */
     void *index;
     struct identity_set bindings;  /* found by destination, key, arguments */
@@ -54,6 +55,10 @@ struct exchange *exchange_new(struct slice name, const struct exchange_type *typ
                               uint64_t id, uint64_t seed);
 /* Unbinds what is still bound from it; the bindings that lead to it must be gone already. */
 void exchange_free(struct exchange **x);
+
+/* What a policy says of the alternate exchange ("" = nothing). A copy is kept; the argument counts more. The
+ * caller tells the router. */
+void exchange_set_alternate(struct exchange *x, struct slice name);
 
 /* The binding with exactly this identity, NULL when there is none. Arguments compare by value in any
  * order, the destination by address. */

@@ -1,6 +1,6 @@
 /* modulus.c - the x-modulus-hash exchange (RabbitMQ's plugin rabbitmq_sharding, core since 4.3): the binding
- * number hash(routing key) modulo how many there are. Binding keys do not matter; a queue that is bound M times
- * gets M shares.
+ * number hash(routing key) modulo how many there are. Binding keys do not matter; a queue that is bound M
+ * times gets M shares.
  *
  * The bindings are in the order of a hash of what identifies them, so their numbers are the same after a
  * restart. */

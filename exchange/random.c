@@ -1,6 +1,6 @@
-/* random.c - the x-random exchange (RabbitMQ's plugin rabbitmq_random_exchange) and x-local-random (core since
- * 4.0): one of the bindings, any of them as likely as another. Binding keys do not matter to the first and must
- * be empty for the second; all queues are on this node, so they are alike otherwise. */
+/* random.c - the x-random exchange (RabbitMQ's plugin rabbitmq_random_exchange) and x-local-random (core
+ * since 4.0): one of the bindings, any of them as likely as another. Binding keys do not matter to the first
+ * and must be empty for the second; all queues are on this node, so they are alike otherwise. */
 #include "base/rand.h"
 #include "exchange/route.h"
 #include "exchange/types.h"

@@ -1,8 +1,9 @@
-/* recent.c - the x-recent-history exchange (RabbitMQ's plugin rabbitmq_recent_history_exchange): a fanout that
- * remembers its last messages, for those who bind later.
+/* recent.c - the x-recent-history exchange (RabbitMQ's plugin rabbitmq_recent_history_exchange): a fanout
+ * that remembers its last messages, for those who bind later.
  *
- * It holds references, x-recent-history-length of them (20) and at most RECENT_BYTES_MAX: the oldest go first.
- * The memory ends with the exchange or the process; what was published is in the queues that were bound then. */
+ * It holds references, x-recent-history-length of them (20) and at most RECENT_BYTES_MAX: the oldest go
+ * first. The memory ends with the exchange or the process; what was published is in the queues that were
+ * bound then. */
 #include "exchange/recent.h"
 
 #include "base/ring.h"

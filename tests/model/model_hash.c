@@ -1,6 +1,6 @@
 /* model_hash.c - the exchange types that choose one destination, against naive ones: consistent hashing by a
- * walk over all points, the modulus by a sorted list, random choice by its frequencies; while bindings come and
- * go. SEED=n repeats a run. */
+ * walk over all points, the modulus by a sorted list, random choice by its frequencies; while bindings come
+ * and go. SEED=n repeats a run. */
 #include "base/rand.h"
 #include "exchange/points.h"
 #include "tests/unit/world.h"
@@ -131,8 +131,8 @@ START_TEST(consistent_shares_follow_the_weights)
     }
     for (int i = 0; i < (int)array_size(weights); i++) {
         int fair = MESSAGES * atoi(weights[i]) / sum;
-        expect(got[i] > fair / 2 && got[i] < fair * 3 / 2, "weight %s got %d, fair were %d", weights[i], got[i],
-               fair);
+        expect(got[i] > fair / 2 && got[i] < fair * 3 / 2, "weight %s got %d, fair were %d", weights[i],
+               got[i], fair);
     }
     end();
 }
@@ -296,7 +296,8 @@ START_TEST(random_is_fair_and_not_cached)
             got[routed("k")]++;
         expect(got[0] == 0 && got[11] == 0, "unbound ones got %d", got[0] + got[11]);
         for (int i = 1; i < 11; i++)
-            expect(got[i] > MESSAGES / 10 * 9 / 10 && got[i] < MESSAGES / 10 * 11 / 10, "%d got %d", i, got[i]);
+            expect(got[i] > MESSAGES / 10 * 9 / 10 && got[i] < MESSAGES / 10 * 11 / 10, "%d got %d", i,
+                   got[i]);
         end();
     }
 }
