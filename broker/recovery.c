@@ -82,12 +82,16 @@ static void on_definition(void *arg, const struct definition *d)
     struct vhost *v = server_find_vhost(s, d->vhost);
     if (d->kind == DEFINITION_VHOST)
         vhost_new(s, d->name, false);
+    else if (d->kind == DEFINITION_PARAMETER)
+        complain(r, d, "parameter");
     else if (d->kind == DEFINITION_USER)
         user_put(&s->users, d->name, d->password_hash, d->tags);
     else if (!v)
         complain(r, d, "something of a missing vhost:");
     else if (d->kind == DEFINITION_PERMISSION)
         recover_permission(r, d);
+    else if (d->kind == DEFINITION_TOPIC_PERMISSION)
+        complain(r, d, "topic permission of user");
     else if (d->kind == DEFINITION_EXCHANGE)
         recover_exchange(r, v, d);
     else if (d->kind == DEFINITION_QUEUE)
@@ -166,6 +170,7 @@ static void make_defaults(struct server *s)
     store_define(s->store, &(struct definition){.kind = DEFINITION_USER,
                                                 .name = name,
                                                 .password_hash = slice_of_string(hash),
+                                                .type = SLICE("rabbit_password_hashing_sha256"),
                                                 .tags = slice_of_string(config->default_user_tags)});
     if (!user_permit(user, vhost, patterns[ACCESS_CONFIGURE], patterns[ACCESS_WRITE],
                      patterns[ACCESS_READ], error, sizeof(error))) {

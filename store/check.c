@@ -123,8 +123,9 @@ static void check_definitions(struct check *c, const struct io *io)
     definitions_close(&d, true);
     if (c->damages > before)
         return;
-    static const char *const kinds[DEFINITION_KINDS] = {"vhosts",    "users",  "permissions",
-                                                        "exchanges", "queues", "bindings"};
+    static const char *const kinds[DEFINITION_KINDS] = {
+        "vhosts", "users", "permissions", "topic_permissions", "parameters",
+        "exchanges", "queues", "bindings"};
     fprintf(c->out, "%s/definitions.db: ok:", c->dir);
     for (unsigned kind = 0; kind < DEFINITION_KINDS; kind++)
         fprintf(c->out, "%s %s %llu", kind ? "," : "", kinds[kind],

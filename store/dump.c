@@ -53,20 +53,30 @@ static void print_sized(FILE *out, const char *label, struct slice part)
 
 static void print_definition(void *arg, const struct definition *d)
 {
-    static const char *const kinds[DEFINITION_KINDS] = {"vhost",    "user",  "permission",
-                                                        "exchange", "queue", "binding"};
+    static const char *const kinds[DEFINITION_KINDS] = {
+        "vhost", "user", "permission", "topic_permission", "parameter", "exchange", "queue", "binding"};
     FILE *out = ((struct dump *)arg)->out;
     assert((unsigned)d->kind < DEFINITION_KINDS);
     fputs(kinds[d->kind], out);
     if (d->kind == DEFINITION_QUEUE)
         fprintf(out, " %llu", (unsigned long long)d->id);
-    if (d->kind >= DEFINITION_EXCHANGE)
+    if (d->kind >= DEFINITION_PARAMETER)
         print_name(out, "vhost", d->vhost);
     print_name(out, d->kind == DEFINITION_BINDING ? d->to_queue ? "queue" : "exchange" : "name",
                d->name);
     switch (d->kind) {
     case DEFINITION_USER:
         print_name(out, "tags", d->tags);
+        print_name(out, "algorithm", d->type);
+        break;
+    case DEFINITION_TOPIC_PERMISSION:
+        print_name(out, "vhost", d->vhost);
+        print_name(out, "exchange", d->source);
+        print_name(out, "write", d->write);
+        print_name(out, "read", d->read);
+        break;
+    case DEFINITION_PARAMETER:
+        print_name(out, "component", d->type);
         break;
     case DEFINITION_PERMISSION:
         print_name(out, "vhost", d->vhost);

@@ -157,8 +157,29 @@ def newer_definitions(bench):
     database.commit()
     database.close()
     before = path.read_bytes()
-    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 2")
+    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 3")
     expect(path.read_bytes() == before, "it changed the file")
+
+
+@case
+def older_definitions(bench):
+    """Version 2 is brought up to this one, and all is there."""
+    bench.fill()
+    database = sqlite3.connect(bench.data / "definitions.db")
+    for change in ("DROP TABLE topic_permission", "DROP TABLE parameter",
+                   "ALTER TABLE vhost DROP COLUMN args", "ALTER TABLE user DROP COLUMN type",
+                   "ALTER TABLE user DROP COLUMN args", "PRAGMA user_version = 2"):
+        database.execute(change)
+    database.commit()
+    database.close()
+    bench.start()
+    expect(bench.depth() == 20, "messages are missing")
+    expect(bench.end() == 0, "it does not stop")
+    database = sqlite3.connect(bench.data / "definitions.db")
+    expect(database.execute("PRAGMA user_version").fetchone() == (3,), "the version is not the new one")
+    expect(database.execute("SELECT DISTINCT type FROM user").fetchall() ==
+           [("rabbit_password_hashing_sha256",)], "users without their algorithm")
+    database.close()
 
 
 @case
