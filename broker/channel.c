@@ -18,6 +18,7 @@ struct channel *channel_new(struct connection *conn, uint16_t number)
     unacked_init(&ch->unacked);
     list_init(&ch->parked);
     conn->server->counters.channels_opened++;
+    event_channel(ch, "channel.created");
     return ch;
 }
 
@@ -72,6 +73,7 @@ void channel_free(struct channel **channel)
     slice_free(&ch->last_queue);
     buf_free(&ch->assembly.names);
     buf_free(&ch->memo.name);
+    event_channel(ch, "channel.closed");
     ch->conn->server->counters.channels_closed++;
     mem_free(ch);
 }

@@ -2,6 +2,7 @@
 #include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/reply.h"
+#include "broker/trace.h"
 #include "protocol/table.h"
 #include "queue/paging.h"
 
@@ -77,6 +78,7 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         channel_send(ch, &ok);
     }
     queue_add_consumer(q, &sub->consumer);
+    event_consumer(&sub->consumer, "consumer.created");
     return true;
 }
 
@@ -91,6 +93,7 @@ static void release_subscription(struct subscription *sub)
 
 static void drop_subscription(struct subscription *sub)
 {
+    event_consumer(&sub->consumer, "consumer.deleted");
     map_remove(&sub->channel->subscriptions, sub->tag);
     queue_remove_consumer(&sub->consumer);
     sub->channel = NULL;
@@ -172,6 +175,8 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
     ok.basic_get_ok.routing_key = message_key(entry->message);
     ok.basic_get_ok.message_count = (uint32_t)queue_ready(q);
     if (deliver_content(ch, &ok, entry->message)) {
+        if (ch->conn->vhost->traced)
+            trace_deliver(ch, q, entry);
         ch->delivery_tag++;
         if (no_ack) {
             queue_settle(q, entry, false);

@@ -6,6 +6,7 @@
 #include "broker/deliver.h"
 
 #include "broker/consume.h"
+#include "broker/trace.h"
 
 enum {
     DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */
@@ -189,6 +190,8 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
         return false;
     }
     ch->delivery_tag++;
+    if (ch->conn->vhost->traced)
+        trace_deliver(ch, q, &entry);
     *bytes += entry.message->body_size;
     if (sub->consumer.no_ack) {
         queue_settle(q, &entry, false);

@@ -138,6 +138,7 @@ static void free_state(struct server *s)
     slab_pool_free(&s->messages);
     mem_free(s->targets);
     intercept_free(&s->intercept);
+    event_free(&s->events);
     writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);

@@ -12,6 +12,7 @@
 #include "base/timer.h"
 #include "broker/alarm.h"
 #include "broker/config.h"
+#include "broker/event.h"
 #include "broker/intercept.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -60,6 +61,7 @@ struct server {
     struct server_counters counters;
     struct alarms alarms;
     struct intercept intercept;
+    struct events events;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };

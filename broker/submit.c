@@ -4,6 +4,7 @@
 #include "broker/deliver.h"
 #include "broker/reply.h"
 #include "broker/submit.h"
+#include "broker/trace.h"
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
@@ -235,6 +236,8 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
         m = strip_bcc(s, m, &props);
     if (set->size == 0 || keys.count > 1)
         reach_beyond_queues(ch, x, set, &keys, m, mandatory);
+    if (ch->conn->vhost->traced)
+        trace_publish(ch, m, set);
     struct submission done = enqueue(s, ch->conn, set, m);
     message_unref(&s->messages, &m);
     return done;

@@ -17,6 +17,7 @@ struct vhost {
     struct router router;
     struct exchange *default_exchange;
     struct outbox outbox;
+    bool traced; /* the firehose is on (trace.h) */
 };
 
 /* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`

@@ -37,7 +37,7 @@ struct exchange {
     const struct exchange_type *type;
     bool durable, auto_delete, internal, is_default;
     struct slice args;             /* as declared, own memory */
-    struct slice alternate;        /* name of the alternate exchange, len 0 = none; see exchange_set_alternate */
+    struct slice alternate;        /* name of the alternate exchange, len 0 = none; borrowed */
     struct slice policy_alternate; /* own memory; what a policy says, len 0 = nothing */
     uint64_t id;                   /* never reused; for the route cache */
     void *index;
