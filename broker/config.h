@@ -98,6 +98,8 @@ struct config_auth {
     uint32_t password_length_min;
     char password_regexp[CONFIG_TEXT_MAX];
 };
+/* A message interceptor: off, or what it does to a header that is there already. */
+enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
 
 struct config {
     struct listen_list listeners;
@@ -122,6 +124,7 @@ struct config {
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
+    enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     bool mechanism_plain, mechanism_amqplain;
     bool log_console;
     enum log_level log_console_level, log_file_level;

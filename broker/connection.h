@@ -94,6 +94,7 @@ struct connection {
     uint32_t body_left;          /* of a body frame that is being taken in pieces, with its end octet */
     uint16_t body_channel, channel_max;
     enum connection_state state;
+    bool announced;              /* connection.created was told of, connection.closed was not */
     struct capabilities capabilities;
     struct peer *peer;           /* own memory, with its certificate */
     char *name;                  /* "peer:port -> host:port", own memory */

@@ -10,6 +10,7 @@
 #include "broker/confirm.h"
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/outbox.h"
 #include "broker/recovery.h"
 #include "broker/status.h"
 #include "broker/tx.h"
@@ -100,11 +101,12 @@ bool server_open(struct server *s, const struct server_options *options)
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
                             &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack,       &s->getting};
+                            &s->slack,       &s->getting,    &s->outboxes};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
     gate_init(&s->gate);
+    intercept_open(s);
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
@@ -144,6 +146,8 @@ static void free_state(struct server *s)
     slab_pool_free(&s->messages);
     mem_free(s->targets);
     gate_free(s);
+    intercept_free(&s->intercept);
+    event_free(&s->events);
     writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);
@@ -273,6 +277,7 @@ void server_act(struct server *s)
     paging_arrive(&s->home);
     consume_resume_gets(s);
     alarm_watch(s);
+    outbox_flush(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
@@ -287,7 +292,7 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->doomed) ||
+        !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
