@@ -166,10 +166,10 @@ static void find_page(struct finding *f, uint32_t slot)
     assert(load);
     const struct page *page = pages_at(pages, slot);
     uint32_t count = load->failed ? 0 : page_open(slice_of(load->bytes, load->size), &rest);
-    for (uint64_t sequence = page->first; count; count--, sequence++) {
-        struct page_record r;
+    struct page_record r;
+    for (uint64_t sequence = page->first; count; count -= r.run, sequence += r.run) {
         page_next(&rest, &r);
-        if (!(r.flags & PAGE_PERSISTENT) || page_is_acked(page, sequence))
+        if (r.flags & PAGE_GONE || !(r.flags & PAGE_PERSISTENT) || page_is_acked(page, sequence))
             continue;
         uint64_t hash = hash_of(r.exchange, r.key, r.props, r.body);
         add(f, (struct spot){page->queue_id, sequence, 0, page->id, hash});
