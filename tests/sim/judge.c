@@ -158,11 +158,11 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
     bytes = slice_of(bytes.at + page->offset, page->bytes);
     assertf(page_check(bytes, page->id), "the page at %u of %s is not valid", page->offset, path);
     uint64_t sequence = page->first;
-    for (uint32_t left = page_open(bytes, &rest); left; left--, sequence++) {
-        struct page_record r;
+    struct page_record r;
+    for (uint32_t left = page_open(bytes, &rest); left; left -= r.run, sequence += r.run) {
         page_next(&rest, &r);
         bool persistent = r.flags & PAGE_PERSISTENT;
-        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
+        if (r.flags & PAGE_GONE || (page->recovered && (!persistent || page_is_acked(page, sequence))))
             continue;
         struct message *m = message_new(q->home->pool, r.exchange, r.key, r.props, r.body.len);
         memcpy(message_body_at(m), r.body.at, r.body.len);
