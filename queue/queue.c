@@ -486,5 +486,7 @@ void queue_home_each_buried(const struct queue_home *home, void (*each)(void *ar
             each(arg, entry_ring_at(&order->fresh, i));
         for (size_t i = 0; i < order->returned_size; i++)
             each(arg, &order->returned[i]);
+        for (size_t i = 0; order->backlog && i < order->backlog->tail.size; i++)
+            each(arg, entry_ring_at(&order->backlog->tail, i));
     }
 }

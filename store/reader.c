@@ -299,6 +299,23 @@ int reader_scan(struct reader *reader, const struct segment *segment, uint64_t o
     return 0;
 }
 
+/* A batch's first record, whole, behind a header that is not: sizes are looked at before memory is taken. */
+static int first_record(struct reader *reader, const struct segment *segment, uint64_t offset, bool *there)
+{
+    const uint8_t *record = NULL;
+    uint64_t at = offset + BATCH_HEADER_BYTES, rest = reader_limit(reader, segment) - at;
+    *there = false;
+    if (rest < MARKS_HEADER_BYTES)
+        return 0;
+    int failed = reader_bytes(reader, at, MARKS_HEADER_BYTES, &record);
+    uint32_t size = failed ? 0 : format_u32(record + RECORD_SIZE);
+    if (failed || size < MARKS_HEADER_BYTES || size > rest)
+        return failed;
+    failed = reader_bytes(reader, at, size, &record);
+    *there = !failed && reader_record(record, size, format_seed(segment->epoch, segment->salt, at)) > 0;
+    return failed;
+}
+
 int reader_torn(struct reader *reader, const struct segment *segment, uint64_t offset,
                 uint64_t number, bool *torn)
 {
@@ -307,8 +324,9 @@ int reader_torn(struct reader *reader, const struct segment *segment, uint64_t o
     if (!has_header(reader, segment, offset))
         return 0;
     int failed = reader_bytes(reader, offset, BATCH_HEADER_BYTES, &header);
-    if (!failed)
-        *torn = memcmp(header + BATCH_MAGIC, FORMAT_BATCH_MAGIC, 8) == 0 &&
-                format_u64(header + BATCH_NUMBER) > number;
-    return failed;
+    if (failed)
+        return failed;
+    *torn = memcmp(header + BATCH_MAGIC, FORMAT_BATCH_MAGIC, 8) == 0 &&
+            format_u64(header + BATCH_NUMBER) > number;
+    return *torn ? 0 : first_record(reader, segment, offset, torn);
 }

@@ -517,6 +517,28 @@ static void learn_definition(void *arg, const struct definition *definition)
     w->r->sink->definition(w->r->sink->arg, definition);
 }
 
+/* A process that was killed may have left changes that only the kernel knows. From now on clients are told of
+ * them, so they must be on disk. */
+static int settle_definitions(struct work *w)
+{
+    static const char *const names[] = {"definitions.db", "definitions.db-wal"};
+    const char *dir = w->r->options->dir;
+    for (size_t i = 0; i < array_size(names); i++) {
+        snprintf(w->path, sizeof w->path, "%s/%s", dir, names[i]);
+        int fd = w->io->open(w->io->arg, w->path, O_RDWR, 0);
+        if (fd == -ENOENT)
+            continue;
+        int failed = fd < 0 ? fd : w->io->fdatasync(w->io->arg, fd);
+        if (fd >= 0)
+            w->io->close(w->io->arg, fd);
+        if (failed)
+            return call_failed(w, failed, "sync it");
+    }
+    snprintf(w->path, sizeof w->path, "%s", dir);
+    int failed = w->io->sync_dir(w->io->arg, dir);
+    return failed ? call_failed(w, failed, "sync it") : 0;
+}
+
 /* The directory of pages comes before the journal, which says what of them is acked. */
 
 static void learn_page(void *arg, const struct page_row *row)
@@ -618,7 +640,9 @@ int recover_run(struct recover *r)
     replay_init(&w->replay, r->pages);
     const struct clock clock = clock_system();
     progress_init(&w->progress, r->options, r->options->without_thread ? NULL : &clock);
-    int failed = definitions_load(r->definitions, &learner, r->error, r->error_size);
+    int failed = settle_definitions(w);
+    if (!failed)
+        failed = definitions_load(r->definitions, &learner, r->error, r->error_size);
     if (!failed)
         failed = find_segments(w);
     if (!failed)
