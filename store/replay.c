@@ -4,6 +4,7 @@
  * not. */
 #include "store/replay.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -26,14 +27,38 @@ void replay_free(struct replay *replay)
         mem_free(queue);
     }
     replay_queues_free(&replay->queues);
+    replay_ids_free(&replay->defined);
     mem_free(replay->targets);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static bool is_defined(struct replay *replay, uint64_t queue_id)
+{
+    struct replay_ids *ids = &replay->defined;
+    assert(ids->head == 0); /* nothing is taken out: it is an array */
+    if (replay->unsorted)
+        qsort(ids->slots, ids->size, sizeof *ids->slots, by_number);
+    replay->unsorted = false;
+    return ids->size && bsearch(&queue_id, ids->slots, ids->size, sizeof *ids->slots, by_number);
+}
+
+/* The queue with that id, NULL when it is not defined. Most of many queues are never asked for. */
 static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
 {
     if (replay->last && replay->last->id == queue_id)
         return replay->last;
     struct replay_queue *queue = map_get(&replay->by_id, slice_of(&queue_id, sizeof queue_id));
+    if (!queue && is_defined(replay, queue_id)) {
+        queue = mem_zalloc(sizeof *queue);
+        queue->id = queue_id;
+        map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
+        replay_queues_push_back(&replay->queues, queue);
+    }
     if (queue)
         replay->last = queue;
     return queue;
@@ -41,12 +66,9 @@ static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
 
 void replay_define(struct replay *replay, uint64_t queue_id)
 {
-    if (find(replay, queue_id))
-        return;
-    struct replay_queue *queue = mem_zalloc(sizeof *queue);
-    queue->id = queue_id;
-    map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
-    replay_queues_push_back(&replay->queues, queue);
+    size_t size = replay->defined.size;
+    replay->unsorted |= size > 0 && *replay_ids_at(&replay->defined, size - 1) > queue_id;
+    replay_ids_push_back(&replay->defined, queue_id);
 }
 
 bool replay_page(struct replay *replay, struct page *page)
