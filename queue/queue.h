@@ -10,6 +10,7 @@
 
 #include "exchange/dest.h"
 #include "queue/consumer.h"
+#include "queue/dedup.h"
 #include "queue/limit.h"
 #include "queue/mark.h"
 #include "queue/order.h"
@@ -23,6 +24,7 @@ struct queue_home {
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
     struct paging paging;
+    struct dedup_home dedup;
 };
 
 struct queue_counters {
@@ -43,6 +45,7 @@ struct queue {
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
     struct limit limit;       /* of what is ready */
+    struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct list rotation;     /* consumer.place */
     size_t consumer_count;

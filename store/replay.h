@@ -36,6 +36,7 @@ struct replay {
     uint64_t queue_id_max;         /* of all targets, defined or not */
     struct stored_target *targets; /* of the message being reported */
     size_t target_capacity;
+    uint64_t notes_first;          /* batch of the first note reported, UINT64_MAX = none */
 };
 
 void replay_init(struct replay *replay, struct pages *pages);
