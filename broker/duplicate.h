@@ -5,8 +5,8 @@
 #include "broker/vhost.h"
 #include "queue/dedup.h"
 
-/* Reads what the message can be known by: x-producer with x-sequence, message_id, x-deduplication-header. False
- * when it has nothing of that. */
+/* Reads what the message can be known by: x-producer with x-sequence, message_id, x-deduplication-header.
+ * False when it has nothing of that. */
 bool duplicate_ids(const struct server *s, const struct message *m, struct dedup_ids *ids);
 /* Gives the exchange a memory of its messages, if its arguments ask for one. */
 void duplicate_remember(struct vhost *v, struct exchange *x);

@@ -134,8 +134,8 @@ static bool refuses(struct queue *q, const struct message *m)
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
-/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. One record for all durable queues, then a push to each queue; but for
- * those that are full and refuse. */
+/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. One record for all durable queues,
+ * then a push to each queue; but for those that are full and refuse. */
 static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
                                  struct message *m, const struct dedup_ids *ids)
 {
@@ -186,9 +186,8 @@ static struct submission wait_for(const struct server *s, struct submission done
 }
 
 /* A repeated message counts as taken, by the batch that has the first one: the confirm waits for that. */
-static __attribute__((cold, noinline)) struct submission enqueue_once(struct server *s, struct connection *conn,
-                                                                      const struct route_set *set,
-                                                                      struct message *m)
+static __attribute__((cold, noinline)) struct submission
+enqueue_once(struct server *s, struct connection *conn, const struct route_set *set, struct message *m)
 {
     struct dedup_ids ids;
     uint64_t before = 0;

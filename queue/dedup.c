@@ -1,9 +1,9 @@
 /* dedup.c - what was taken before, by 128-bit hashes of names.
  *
- * Each kind has a table of its own and a list by age: the oldest note goes when there are too many or it is too
- * old. A producer's note becomes the youngest with each message, so the producer that was silent longest is
- * forgotten first. Notes in the journal are in the home's list too, by the batch that has them; so the oldest
- * batch that is still needed is that of the list's first.
+ * Each kind has a table of its own and a list by age: the oldest note goes when there are too many or it is
+ * too old. A producer's note becomes the youngest with each message, so the producer that was silent longest
+ * is forgotten first. Notes in the journal are in the home's list too, by the batch that has them; so the
+ * oldest batch that is still needed is that of the list's first.
  *
  * A note's lowest bits are its kind, so that what comes back from the store finds its table. */
 #include "queue/dedup.h"

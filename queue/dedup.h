@@ -1,6 +1,6 @@
-/* dedup.h - what a queue or an exchange remembers of what it took, to take nothing twice: the highest sequence of
- * each producer, and the ids of the last messages. What it remembers of journalled messages is in the journal with
- * them (store_note), so it is as durable as they are.
+/* dedup.h - what a queue or an exchange remembers of what it took, to take nothing twice: the highest
+ * sequence of each producer, and the ids of the last messages. What it remembers of journalled messages is
+ * in the journal with them (store_note), so it is as durable as they are.
  *
  * Owner: the queue or exchange. */
 #ifndef QUEUE_DEDUP_H
@@ -26,8 +26,8 @@ struct dedup_home {
     size_t count, users;    /* notes, and tables' owners */
 };
 
-/* What is remembered: at most so many of a kind (0 = that kind is not looked at), and for so long (0 = however
- * long; not for producers). */
+/* What is remembered: at most so many of a kind (0 = that kind is not looked at), and for so long (0 =
+ * however long; not for producers). */
 struct dedup_limits {
     uint32_t max[DEDUP_KINDS];
     uint64_t age_ms[DEDUP_KINDS];

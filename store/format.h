@@ -46,7 +46,13 @@ enum format_batch {
     BATCH_ALIGN = 8
 };
 
-enum format_record_type { RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4, RECORD_NOTES = 5 };
+enum format_record_type {
+    RECORD_MESSAGE = 1,
+    RECORD_ACKS = 2,
+    RECORD_DELIVERED = 3,
+    RECORD_MOVED = 4,
+    RECORD_NOTES = 5
+};
 
 enum format_record {
     RECORD_SIZE = 0,     /* u32: all of the record */

@@ -313,8 +313,8 @@ void store_keep_notes(struct store *store, uint64_t batch)
     store->notes_needed = batch;
 }
 
-/* The journal may grow to twice what the notes take and two segments more; then those in the oldest segment are
- * written again. So whatever is written for that is half of what is let go, and it comes to an end. */
+/* The journal may grow to twice what the notes take and two segments more; then those in the oldest segment
+ * are written again. So whatever is written for that is half of what is let go, and it comes to an end. */
 uint64_t store_stale_notes(const struct store *store, size_t count)
 {
     const struct segments *segments = &store->segments;

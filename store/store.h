@@ -16,6 +16,7 @@
 #include "base/slice.h"
 #include "store/definition.h"
 #include "store/io.h"
+#include "store/note.h"
 
 struct store;
 struct pages; /* pages.h */
@@ -56,14 +57,6 @@ struct stored_message {
     struct slice exchange, key, props, body;
 };
 
-/* Something small that is to outlive the messages it is about: a value under a key of 128 bits, owned by a queue
- * or whatever else has a number. */
-struct stored_note {
-    uint64_t owner_id;
-    uint64_t key[2];
-    uint64_t value;
-};
-
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
  * bindings), then messages in journal order, each with the targets that are still un-acked. */
 struct recovery_sink {
@@ -76,8 +69,8 @@ struct recovery_sink {
     void *arg;
     /* A page that is still needed; before all messages, a queue's in their order. NULL = they are dropped. */
     void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
-    /* A note, once for each time that it was written, the oldest first; between the messages, of owners that are
-     * gone too. NULL = they are dropped. */
+    /* A note, once for each time that it was written, the oldest first; between the messages, of owners that
+     * are gone too. NULL = they are dropped. */
     void (*note)(void *arg, const struct stored_note *note, uint64_t batch);
 };
 
@@ -107,12 +100,6 @@ struct store_run {
     uint32_t ack_index, delivered_index;
 };
 
-/* Where a note is in the open batch. */
-struct store_note_run {
-    uint64_t batch;
-    uint32_t index;
-};
-
 /* The queue no longer holds the message (acked, dropped, purged). Consecutive sequences become one range. */
 void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
 /* So with `count` messages from `first` on. */
@@ -120,15 +107,6 @@ void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uin
 /* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
                      uint64_t sequence);
-
-/* Writes the note with the open batch, whose number is returned. `run` is the caller's, one a key and zero at
- * first: noted again in the same batch, the value is replaced. */
-uint64_t store_note(struct store *store, struct store_note_run *run, const struct stored_note *note);
-/* Notes of the batches from this one on are still needed, UINT64_MAX = none: what is older may be forgotten. */
-void store_keep_notes(struct store *store, uint64_t batch);
-/* Of the batches up to this one nothing but notes is needed, and there is much of it: the notes that are still
- * wanted (`count` in all) are to be written again. 0 = all is well. */
-uint64_t store_stale_notes(const struct store *store, size_t count);
 
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);
