@@ -110,5 +110,12 @@ bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q,
 /* 403 unless the user may; resource "" is the default exchange. */
 bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
                      struct fault *f);
+/* The same for a passive declare: any one of the three rights will do. */
+bool channel_permits_any(struct channel *ch, struct slice resource, const char *what, struct fault *f);
+/* 403 unless the user may use this routing key of the exchange, if it is a topic exchange. */
+bool channel_permits_key(struct channel *ch, enum access access, const struct exchange *x,
+                         struct slice key, struct fault *f);
+/* True when it depends on the routing key whether the user may. */
+bool channel_checks_keys(const struct channel *ch, const struct exchange *x);
 
 #endif

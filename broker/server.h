@@ -12,6 +12,7 @@
 #include "base/timer.h"
 #include "broker/alarm.h"
 #include "broker/config.h"
+#include "broker/gate.h"
 #include "broker/event.h"
 #include "broker/intercept.h"
 #include "net/listener.h"
@@ -37,7 +38,7 @@ struct server {
     struct timers timers;
     struct net net;
     struct loop *loop;            /* NULL in the simulator */
-    struct listener *listeners[CONFIG_LISTENERS_MAX];
+    struct gate gate;             /* listeners, TLS, limits of connections */
     struct store *store;
     struct users users;
     struct map vhosts;            /* name -> vhost */
@@ -84,8 +85,6 @@ struct server_options {
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it
  * cannot start: the reason is in the log. */
 bool server_open(struct server *s, const struct server_options *options);
-/* Listens where the configuration says. */
-bool server_listen(struct server *s);
 /* Everything written, everything freed. */
 void server_close(struct server *s);
 /* The simulator's kill -9: nothing more is written. */

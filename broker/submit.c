@@ -17,7 +17,8 @@
 enum { KEYS_MAX = 256 };
 
 /* The exchange, if it may be written: permission before existence (K62). */
-static struct exchange *find_exchange(struct channel *ch, struct slice name, struct fault *f)
+static struct exchange *find_exchange(struct channel *ch, struct slice name, struct slice key,
+                                      struct fault *f)
 {
     struct vhost *v = ch->conn->vhost;
     struct exchange_memo *memo = &ch->memo;
@@ -36,6 +37,11 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
               SLICE_ARG(name), SLICE_ARG(v->name));
         return NULL;
     }
+    memo->exchange = NULL;
+    if (!channel_permits_key(ch, ACCESS_WRITE, x, key, f))
+        return NULL;
+    if (channel_checks_keys(ch, x))
+        return x; /* not remembered: every message is asked about */
     memo->exchange = x;
     memo->generation = v->router.generation;
     memo->name.len = 0;
@@ -324,9 +330,19 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
     return done;
 }
 
+/* The keys of CC and BCC; the routing key itself was asked about with the exchange. */
+static bool permits_keys(struct channel *ch, const struct exchange *x, const struct keys *keys,
+                         struct fault *f)
+{
+    for (size_t i = 1; i < keys->count && ch->memo.exchange != x; i++)
+        if (!channel_permits_key(ch, ACCESS_WRITE, x, keys->at[i], f))
+            return false;
+    return true;
+}
+
 /* What can be wrong with a message itself. */
-static bool check_message(struct channel *ch, struct message *m, uint16_t prop_flags,
-                          struct fault *f)
+static bool check_message(struct channel *ch, const struct exchange *x, struct message *m,
+                          uint16_t prop_flags, struct fault *f)
 {
     struct props props;
     struct keys keys; /* not zeroed: it is large, and used by few */
@@ -340,14 +356,15 @@ static bool check_message(struct channel *ch, struct message *m, uint16_t prop_f
     return (!(prop_flags & PROP_user_id) || check_user_id(ch, props.user_id, f)) &&
            (!(prop_flags & PROP_expiration) || check_expiration(props.expiration, f)) &&
            (!m->has_headers || (add_keys(props.headers, "CC", &keys, f) &&
-                                add_keys(props.headers, "BCC", &keys, f)));
+                                add_keys(props.headers, "BCC", &keys, f) &&
+                                permits_keys(ch, x, &keys, f)));
 }
 
 bool submit_message(struct channel *ch, struct message **message, struct fault *f)
 {
     struct server *s = channel_server(ch);
-    struct exchange *x = find_exchange(ch, message_exchange(*message), f);
-    if (!x || !check_message(ch, *message, ch->assembly.prop_flags, f)) {
+    struct exchange *x = find_exchange(ch, message_exchange(*message), message_key(*message), f);
+    if (!x || !check_message(ch, x, *message, ch->assembly.prop_flags, f)) {
         message_unref(&s->messages, message);
         return false;
     }

@@ -16,6 +16,10 @@ struct vhost {
     struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */
     struct router router;
     struct exchange *default_exchange;
+    struct slice metadata;  /* a JSON object, own memory; "" = {} */
+    struct limits limits;
+    struct list connections;       /* login.of_vhost */
+    uint64_t connection_count;
     struct outbox outbox;
     bool traced; /* the firehose is on (trace.h) */
 };
@@ -25,6 +29,8 @@ struct vhost {
 struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
 /* Without touching the store. */
 void vhost_free(struct vhost **v);
+/* With everything in it, here and in the store; its connections must have left. */
+void vhost_delete(struct vhost **v);
 
 static inline struct exchange *vhost_find_exchange(const struct vhost *v, struct slice name)
 {

@@ -37,6 +37,7 @@ struct store {
     struct store_options options; /* io and dir set */
     uint64_t batch_count, queue_id_next;
     uint64_t notes_needed; /* oldest batch with a note that is needed; UINT64_MAX = none */
+    uint64_t record_bytes, moved_bytes, open_moved; /* the last: in the open batch */
     size_t flying_bytes; /* as they were when it was handed over */
     unsigned idle_turns;
     int lock_fd;
@@ -245,7 +246,10 @@ uint64_t store_sparse_batch(struct store *store)
 uint64_t store_move(struct store *store, const struct stored_message *message)
 {
     assert(store->recovered && message->target_count == 1);
+    size_t used = store->open->used;
     batch_message(store->open, message, true);
+    store->open_moved += store->open->used - used;
+    store->moved_bytes += store->open->used - used;
     return store->open->number;
 }
 
@@ -355,6 +359,8 @@ static bool in_flight(struct store *store)
 static void hand_over(struct store *store)
 {
     struct batch *batch = store->open;
+    store->record_bytes += batch->used - BATCH_HEADER_BYTES - store->open_moved;
+    store->open_moved = 0;
     pages_fold(&store->pages, segments_dying(&store->segments));
     uint64_t pages = pages_needed_batch(&store->pages);
     store->segments.needed = pages < store->notes_needed ? pages : store->notes_needed;
@@ -451,6 +457,10 @@ void store_stats(struct store *store, struct store_stats *stats)
         .syncs = atomic_load_explicit(&store->sync.syncs, memory_order_relaxed),
         .bytes_written = atomic_load_explicit(&store->sync.bytes_written, memory_order_relaxed),
         .journal_bytes = segments_file_bytes(&store->segments),
+        .journal_live_bytes = segments_live_bytes(&store->segments),
+        .record_bytes = store->record_bytes,
+        .moved_bytes = store->moved_bytes,
+        .thinned_bytes = store->pages.thinned_bytes,
         .live_messages = store->segments.live + store->open->live,
         .page_bytes = store->pages.bytes,
         .page_live_bytes = store->pages.live_bytes,
