@@ -102,8 +102,8 @@ def use(link, body=b"hello"):
 
 
 def refused(broker, text, count=1, **how):
-    """Neither the handshake nor what follows it works, and the log says why. With TLS 1.3 a client only learns
-    from its first read that its certificate is not liked."""
+    """Neither the handshake nor what follows it works, and the log says why. With TLS 1.3 it is the first
+    read that tells a client of its certificate."""
     try:
         link = TlsLink(broker.tls_address, **how)
         link.socket.sendall(PROTOCOL_HEADER)
@@ -226,7 +226,8 @@ def revoked(broker):
 def versions(broker):
     use(log_in(TlsLink(broker.tls_address, context(version=ssl.TLSVersion.TLSv1_2))))
     refused(broker, "TLS handshake failed: unsupported protocol", tls=context(version=ssl.TLSVersion.TLSv1_1))
-    refused(broker, "TLS handshake failed: unsupported protocol", 2, tls=context(version=ssl.TLSVersion.TLSv1))
+    older = context(version=ssl.TLSVersion.TLSv1)
+    refused(broker, "TLS handshake failed: unsupported protocol", 2, tls=older)
 
 
 def only_1_3(broker):
@@ -284,7 +285,8 @@ def shown(broker, name):
 
 
 def server_names(broker):
-    for name, wanted in (("broker.example.com", "broker.example.com"), ("BROKER.EXAMPLE.COM", "broker.example.com"),
+    for name, wanted in (("broker.example.com", "broker.example.com"),
+                         ("BROKER.EXAMPLE.COM", "broker.example.com"),
                          ("a.wild.example.com", "broker.example.com"), ("localhost", "localhost"),
                          ("a.b.wild.example.com", "localhost"), ("wild.example.com", "localhost"),
                          (None, "localhost")):
@@ -464,7 +466,7 @@ def flood(broker):
 
 def v2(command=1, family=0x11, addresses=None, version=2):
     if addresses is None:
-        addresses = socket.inet_aton("192.0.2.9") + socket.inet_aton("192.0.2.1") + struct.pack(">HH", 7000, 5672)
+        addresses = b"\xc0\0\2\x09\xc0\0\2\1" + struct.pack(">HH", 7000, 5672)
     return b"\r\n\r\n\0\r\nQUIT\n" + bytes([version << 4 | command, family]) + \
         struct.pack(">H", len(addresses)) + addresses
 
@@ -501,7 +503,8 @@ def proxy(broker):
 
 
 def proxy_malformed(broker):
-    for header in (PROTOCOL_HEADER, b"PROXY TCP4 1.2.3.4\r\n", b"PROXY TCP4 127.0.0.9 127.0.0.1 7000 99999\r\n",
+    for header in (PROTOCOL_HEADER, b"PROXY TCP4 1.2.3.4\r\n",
+                   b"PROXY TCP4 127.0.0.9 127.0.0.1 7000 99999\r\n",
                    b"PROXY TCP9 127.0.0.9 127.0.0.1 7000 5672\r\n", b"PROXY " + b"x" * 200, v2(version=3),
                    v2(command=7), v2(addresses=b"1234"), v2(family=0x12), b"\x16\x03\x01"):
         check(answer_to(broker.address, header) == b"", f"an answer to {header!r}")
@@ -550,7 +553,8 @@ SCENARIOS = {
     "flood": (flood, [], {"pair": "rsa"}),
     "proxy": (proxy, ["proxy_protocol=true"], {}),
     "proxy_malformed": (proxy_malformed, ["proxy_protocol=true", "handshake_timeout=500"], {}),
-    "proxy_untrusted": (proxy_untrusted, ["proxy_protocol=true", "proxy_protocol_sources.1=192.0.2.0/24"], {}),
+    "proxy_untrusted": (proxy_untrusted,
+                        ["proxy_protocol=true", "proxy_protocol_sources.1=192.0.2.0/24"], {}),
 }
 
 
