@@ -333,6 +333,8 @@ START_ERRORS = [
     ({"certfile": "missing.pem"}, "ssl_options.certfile = '{certfile}': No such file or directory"),
     ({"keyfile": "missing.key"}, "ssl_options.keyfile = '{keyfile}': No such file or directory"),
     ({"certfile": "garbage.pem"}, "ssl_options.certfile = '{certfile}': no certificate in PEM form"),
+    ({"certfile": "weak.pem", "keyfile": "weak.key"},
+     "ssl_options.certfile = '{certfile}': the certificate cannot be used (ee key too small)"),
     ({"keyfile": "garbage.pem"}, "ssl_options.keyfile = '{keyfile}': no private key in PEM form"),
     ({"keyfile": "locked.key"},
      "ssl_options.keyfile = '{keyfile}': the key has a password and none is configured"),
