@@ -89,12 +89,25 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
+enum password_validation { VALIDATE_NOTHING, VALIDATE_LENGTH, VALIDATE_REGEXP };
+
+/* Who gets in, and how. */
+struct config_auth {
+    uint32_t password_hashing;   /* enum password_hashing */
+    uint32_t validation_backend; /* enum password_validation */
+    uint32_t password_length_min;
+    char password_regexp[CONFIG_TEXT_MAX];
+};
+/* A message interceptor: off, or what it does to a header that is there already. */
+enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
+
 struct config {
     struct listen_list listeners;
     struct config_tls tls;
     struct config_tcp tcp;
     uint32_t queue_resident_messages;  /* 16384: the rest of a queue is on disk */
     uint32_t queue_page_size;          /* 256 KB */
+    bool store_quarantine;             /* set damaged data aside and serve the rest */
     uint64_t resident_memory;          /* 48 MB: for messages that wait */
     char data_dir[CONFIG_TEXT_MAX * 4];
     uint32_t heartbeat_s;              /* heartbeat, 60 */
@@ -111,10 +124,12 @@ struct config {
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
+    enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     bool mechanism_plain, mechanism_amqplain;
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
+    struct config_auth auth;
     struct config_raw raw;
 };
 

@@ -192,6 +192,7 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
 {
     static const char *const levels[] = {"debug", "info",     "notice", "warning",
                                          "error", "critical", "none"};
+    static const char *const overwrites[] = {"none", "false", "true"};
     fprintf(out, "%s = ", key->name);
     switch (key->kind) {
     case KEY_LIMIT:
@@ -215,10 +216,16 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
         break;
     case KEY_VERIFY:
     case KEY_CRL_CHECK:
+    case KEY_HASHING:
+    case KEY_VALIDATION:
         fputs(key_choices(key->kind)[*(const uint32_t *)field], out);
         break;
     case KEY_FLAG:
         fputs(*(const bool *)field ? "true" : "false", out);
+        break;
+    case KEY_OVERWRITE:
+        assert(*(const enum config_overwrite *)field < array_size(overwrites));
+        fputs(overwrites[*(const enum config_overwrite *)field], out);
         break;
     case KEY_LEVEL:
         assert(*(const enum log_level *)field < array_size(levels));
@@ -239,6 +246,8 @@ void config_print(const struct config *config, FILE *out)
         if (key->kind == KEY_SECRET)
             fprintf(out, "# %s is %s\n", key->name,
                     *(const char *)field ? "set and not shown" : "not set");
+        else if (key->kind == KEY_REGEX && !*key->defaults && !*(const char *)field)
+            fprintf(out, "# %s is not set\n", key->name);
         else if (key->kind == KEY_LISTENER)
             print_listeners(key, field, out);
         else if (key->kind == KEY_SNI || key->kind == KEY_SNI_SECRET)

@@ -73,7 +73,18 @@ const char *const *key_choices(enum key_kind kind)
 {
     static const char *const verifications[] = {"verify_none", "verify_peer", NULL};
     static const char *const crl_checks[] = {"false", "peer", "true", "best_effort", NULL};
-    return kind == KEY_VERIFY ? verifications : kind == KEY_CRL_CHECK ? crl_checks : NULL;
+    static const char *const hashings[] = {"rabbit_password_hashing_sha256",
+                                           "rabbit_password_hashing_sha512", NULL};
+    static const char *const validations[] = {"rabbit_credential_validator_accept_everything",
+                                              "rabbit_credential_validator_min_password_length",
+                                              "rabbit_credential_validator_password_regexp", NULL};
+    switch (kind) {
+    case KEY_VERIFY: return verifications;
+    case KEY_CRL_CHECK: return crl_checks;
+    case KEY_HASHING: return hashings;
+    case KEY_VALIDATION: return validations;
+    default: return NULL;
+    }
 }
 
 const struct key *key_none(const struct key *family)

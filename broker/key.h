@@ -20,6 +20,8 @@ enum key_kind {
     KEY_LIMIT,  /* a number or infinity, which is CONFIG_NONE */
     KEY_VERIFY, /* choices among words: key_choices */
     KEY_CRL_CHECK,
+    KEY_HASHING,
+    KEY_VALIDATION,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */
     KEY_LIST_NONE,
     KEY_LISTENER, /* families: the key's last word is a name */
@@ -30,6 +32,7 @@ enum key_kind {
     KEY_SOURCE,
     KEY_SNI, /* of struct config_sni, all families of it in one field */
     KEY_SNI_SECRET,
+    KEY_OVERWRITE, /* none, false or true */
 };
 
 struct key {

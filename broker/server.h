@@ -13,6 +13,8 @@
 #include "broker/alarm.h"
 #include "broker/config.h"
 #include "broker/gate.h"
+#include "broker/event.h"
+#include "broker/intercept.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/net.h"
@@ -48,6 +50,7 @@ struct server {
     struct list throttled;        /* flow.throttled: not read until the journal has caught up */
     struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
+    struct list outboxes;         /* outbox.link of vhosts in which the server has something to publish */
     struct list getting;          /* connection.get.link: basic.get that waits for a page */
     uint64_t pace_due_ms;         /* when the last paced publisher is to be read again */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
@@ -58,6 +61,8 @@ struct server {
     size_t targets_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct intercept intercept;
+    struct events events;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };

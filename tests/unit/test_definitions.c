@@ -126,6 +126,11 @@ START_TEST(every_kind_comes_back_in_order)
         USER("plain", "", ""),
         PERMISSION("guest", "/", ".*", "^a$", ""),
         PERMISSION("guest", "prod", "", "", ".*"),
+        {.kind = DEFINITION_TOPIC_PERMISSION, .name = SLICE("guest"), .vhost = SLICE("/"),
+         .source = SLICE("amq.topic"), .write = SLICE("^a"), .read = SLICE(".*")},
+        {.kind = DEFINITION_PARAMETER, .type = SLICE("cluster"), .name = SLICE("name"), .args = SLICE("1")},
+        {.kind = DEFINITION_PARAMETER, .vhost = SLICE("/"), .type = SLICE("policy"), .name = SLICE("p"),
+         .args = SLICE("{\"pattern\":\".*\"}")},
         EXCHANGE("/", "a", "topic", true, false, "args \x00 with zero"),
         EXCHANGE("/", "b", "headers", false, true, ""),
         QUEUE(1, "/", "q one", false, "\x00\x00\x00\x05"),
@@ -255,12 +260,12 @@ START_TEST(newer_schema_is_refused)
     struct buf copy = {0};
     store_close(&store);
     buf_append_slice(&copy, fakedisk_get(disk, DB));
-    ck_assert_uint_eq(copy.at[63], 2); /* user_version in SQLite's header */
-    copy.at[63] = 3;
+    ck_assert_uint_eq(copy.at[63], 3); /* user_version in SQLite's header */
+    copy.at[63] = 4;
     fakedisk_put(disk, DB, buf_slice(&copy));
     buf_free(&copy);
     ck_assert_int_eq(try_start(), -ENOTSUP);
-    ck_assert_str_eq(error, DB ": its schema has version 3, this program knows version 2");
+    ck_assert_str_eq(error, DB ": its schema has version 4, this program knows version 3");
 }
 END_TEST
 
