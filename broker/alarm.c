@@ -139,6 +139,7 @@ static void log_change(struct server *s, unsigned kind, bool on)
     const struct alarms *alarms = &s->alarms;
     char node[SERVER_NODE_SIZE];
     server_node(node);
+    event_alarm(s, kind == ALARM_MEMORY ? "memory" : "disk", on);
     if (kind == ALARM_MEMORY)
         log_line(&s->log, LOG_INFO, 0,
                  "vm_memory_high_watermark %s. Memory used:%" PRIu64 " allowed:%" PRIu64,

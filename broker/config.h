@@ -1,8 +1,8 @@
 /* config.h - the configuration: rabbitmq.conf's keys, their defaults, and where a mistake is.
  * A key that is not in broker/config.def stops the start, with the nearest known key named; so does
- * one that RabbitMQ has and Leveret cannot honour. Nothing is parsed and ignored. The syntax is
- * that of RabbitMQ's configuration page: key = value, # begins a comment, 'a value in quotes' may
- * hold a #. The last of two equal keys counts. */
+ * one that RabbitMQ has and Leveret cannot honour. Nothing is parsed and ignored. The syntax is that of
+ * RabbitMQ's configuration page: key = value, # begins a comment, 'a value in quotes' may hold a #. The last
+ * of two equal keys counts. */
 #ifndef BROKER_CONFIG_H
 #define BROKER_CONFIG_H
 
@@ -12,20 +12,17 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/slice.h"
+#include "broker/config_net.h"
 
-enum { CONFIG_LISTENERS_MAX = 16, CONFIG_TEXT_MAX = 256, CONFIG_FILE_MAX = 1024 * 1024 };
-
-struct listen_address {
-    char name[32]; /* listeners.tcp.<name> */
-    char host[64]; /* "" = all addresses */
-    uint16_t port; /* 0 = any free one */
-};
+enum { CONFIG_FILE_MAX = 1024 * 1024, CONFIG_KEYS_MAX = 256 };
 
 /* What config.c keeps to itself. */
 struct config_raw {
-    uint64_t given; /* bit i: key i was set; a family's first one replaces its default */
+    bool given[CONFIG_KEYS_MAX]; /* [i]: key i was set; a family's first one replaces its default */
     char mechanisms[CONFIG_TEXT_MAX];
     char log_dir[CONFIG_TEXT_MAX * 2], log_name[CONFIG_TEXT_MAX * 2];
+    bool fixed; /* of keys that have one value only */
 };
 
 /* What is not set: an amount or a fraction that was given as "none". */
@@ -38,9 +35,22 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
+enum password_validation { VALIDATE_NOTHING, VALIDATE_LENGTH, VALIDATE_REGEXP };
+
+/* Who gets in, and how. */
+struct config_auth {
+    uint32_t password_hashing;   /* enum password_hashing */
+    uint32_t validation_backend; /* enum password_validation */
+    uint32_t password_length_min;
+    char password_regexp[CONFIG_TEXT_MAX];
+};
+/* A message interceptor: off, or what it does to a header that is there already. */
+enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
+
 struct config {
-    struct listen_address listeners[CONFIG_LISTENERS_MAX];
-    size_t listener_count;
+    struct listen_list listeners;
+    struct config_tls tls;
+    struct config_tcp tcp;
     uint32_t queue_resident_messages;  /* 16384: the rest of a queue is on disk */
     uint32_t queue_page_size;          /* 256 KB */
     bool store_quarantine;             /* set damaged data aside and serve the rest */
@@ -60,10 +70,11 @@ struct config {
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
-    bool mechanism_plain, mechanism_amqplain;
-    bool log_console;
+    enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
+    bool mechanism_plain, mechanism_amqplain, log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
+    struct config_auth auth;
     struct config_raw raw;
 };
 
@@ -75,8 +86,9 @@ bool config_set(struct config *config, const char *key, const char *value, const
                 char *error, size_t error_size);
 /* What only the whole can tell (listeners that collide, no listener at all). */
 bool config_check(const struct config *config, char *error, size_t error_size);
-/* Writes every key with its effective value, in the syntax config_read takes; the password is left
- * out. */
+/* The value of the next item of a list "name=value,…", of which *at is the rest; false at its end. */
+bool config_next_item(const char **at, struct slice *value);
+/* Writes every key with its effective value, in the syntax config_read takes, without the password. */
 void config_print(const struct config *config, FILE *out);
 /* Writes every key with its default and its line of help. */
 void config_help(FILE *out);

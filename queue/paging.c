@@ -19,7 +19,7 @@ enum {
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
-    PENDING_MAX_PRESSED = 8 * 1024 * 1024,  /* so when memory is short */
+    BATCH_MAX = 4 * 1024 * 1024,            /* bytes of pages in a batch when memory is short: they take some */
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
@@ -248,7 +248,8 @@ void paging_squeeze(struct queue_home *home)
 {
     struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (!memory_is_short(home) || store_pending_bytes(home->store) >= PENDING_MAX_PRESSED)
+        if (!memory_is_short(home) || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
+            store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct queue *q = container_of(list_pop_front(resident), struct queue, order.resident);
         if (order_resident(&q->order) <= home->paging.resident_min)
