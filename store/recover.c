@@ -596,6 +596,7 @@ static int recover_journal(struct work *w)
     report_pages(w);
     failed = report(w);
     w->r->queue_id_max = w->replay.queue_id_max;
+    w->r->notes_needed = w->replay.notes_first;
     if (failed || w->found.size == 0)
         return failed;
     while (w->found.size)
@@ -652,7 +653,8 @@ int recover_run(struct recover *r)
         failed = recover_journal(w);
     if (!failed) {
         adopt_blank(w);
-        r->segments->needed = pages_needed_batch(r->pages);
+        uint64_t pages = pages_needed_batch(r->pages);
+        r->segments->needed = pages < r->notes_needed ? pages : r->notes_needed;
         segments_retire(r->segments);
     }
     free_work(w);

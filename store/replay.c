@@ -13,7 +13,7 @@
 
 void replay_init(struct replay *replay, struct pages *pages)
 {
-    *replay = (struct replay){.pages = pages};
+    *replay = (struct replay){.pages = pages, .notes_first = UINT64_MAX};
     map_init(&replay->by_id, 0);
 }
 
@@ -271,7 +271,9 @@ uint64_t replay_learn(struct replay *replay, const struct read_batch *batch)
     struct read_cursor cursor = READ_CURSOR;
     for (uint32_t left = batch->records; left; left--) {
         const uint8_t *record = reader_next(batch, &cursor);
-        if (!is_message(record))
+        if (record[RECORD_TYPE] == RECORD_NOTES)
+            ; /* whoever wants them hears of them in the second reading */
+        else if (!is_message(record))
             learn_marks(replay, record);
         else if (!learn_message(replay, record, batch->number))
             return batch->offset + (uint64_t)(record - batch->bytes);
@@ -312,6 +314,19 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
     return true;
 }
 
+static void report_notes(struct replay *replay, const uint8_t *record, uint64_t batch,
+                         const struct recovery_sink *sink)
+{
+    const uint8_t *at = record + MARKS_HEADER_BYTES;
+    if (replay->notes_first > batch)
+        replay->notes_first = batch;
+    for (uint32_t left = format_u32(record + MARKS_COUNT); left && sink->note; left--, at += NOTE_BYTES) {
+        struct stored_note note = {format_u64(at), {format_u64(at + 8), format_u64(at + 16)},
+                                   format_u64(at + 24)};
+        sink->note(sink->arg, &note, batch);
+    }
+}
+
 uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
                        const struct recovery_sink *sink)
 {
@@ -321,6 +336,8 @@ uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
         const uint8_t *record = reader_next(batch, &cursor);
         if (is_message(record))
             reported += report_message(replay, record, batch->number, sink);
+        else if (record[RECORD_TYPE] == RECORD_NOTES)
+            report_notes(replay, record, batch->number, sink);
     }
     assert(batch->records == 0 || cursor.at <= batch->size);
     return reported;

@@ -39,6 +39,7 @@ struct replay {
     uint64_t queue_id_max;         /* of all targets, defined or not */
     struct stored_target *targets; /* of the message being reported */
     size_t target_capacity;
+    uint64_t notes_first;          /* batch of the first note reported, UINT64_MAX = none */
     bool doubtful; /* parts of the journal are lost */
 };
 
