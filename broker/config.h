@@ -1,8 +1,8 @@
 /* config.h - the configuration: rabbitmq.conf's keys, their defaults, and where a mistake is.
  * A key that is not in broker/config.def stops the start, with the nearest known key named; so does
- * one that RabbitMQ has and Leveret cannot honour. Nothing is parsed and ignored. The syntax is
- * that of RabbitMQ's configuration page: key = value, # begins a comment, 'a value in quotes' may
- * hold a #. The last of two equal keys counts. */
+ * one that RabbitMQ has and Leveret cannot honour. Nothing is parsed and ignored. The syntax is that of
+ * RabbitMQ's configuration page: key = value, # begins a comment, 'a value in quotes' may hold a #. The last
+ * of two equal keys counts. */
 #ifndef BROKER_CONFIG_H
 #define BROKER_CONFIG_H
 
@@ -71,8 +71,7 @@ struct config {
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
     enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
-    bool mechanism_plain, mechanism_amqplain;
-    bool log_console;
+    bool mechanism_plain, mechanism_amqplain, log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
     struct config_auth auth;
@@ -89,8 +88,7 @@ bool config_set(struct config *config, const char *key, const char *value, const
 bool config_check(const struct config *config, char *error, size_t error_size);
 /* The value of the next item of a list "name=value,…", of which *at is the rest; false at its end. */
 bool config_next_item(const char **at, struct slice *value);
-/* Writes every key with its effective value, in the syntax config_read takes; the password is left
- * out. */
+/* Writes every key with its effective value, in the syntax config_read takes, without the password. */
 void config_print(const struct config *config, FILE *out);
 /* Writes every key with its default and its line of help. */
 void config_help(FILE *out);

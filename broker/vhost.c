@@ -2,6 +2,7 @@
 #include "broker/vhost.h"
 
 #include "broker/consume.h"
+#include "broker/duplicate.h"
 #include "broker/history.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
@@ -93,6 +94,7 @@ void vhost_free(struct vhost **vhost)
     }
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
+        duplicate_forget(v, x);
         exchange_free(&x);
     }
     map_free(&v->exchanges);
@@ -125,6 +127,7 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     x->auto_delete = properties->auto_delete;
     x->internal = properties->internal;
     map_put(&v->exchanges, x->name, x);
+    duplicate_remember(v, x);
     router_changed(&v->router);
     if (stored && x->durable)
         define(v->server, exchange_definition(v, x));
@@ -179,6 +182,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     event_exchange(v, x, "exchange.deleted");
     map_remove(&v->exchanges, x->name);
     router_changed(&v->router);
+    duplicate_forget(v, x);
     exchange_free(&x);
 }
 
