@@ -17,6 +17,7 @@ struct channel *channel_new(struct connection *conn, uint16_t number)
     unacked_init(&ch->unacked);
     list_init(&ch->parked);
     conn->server->counters.channels_opened++;
+    conn->user->channel_count++;
     return ch;
 }
 
@@ -71,6 +72,7 @@ void channel_free(struct channel **channel)
     buf_free(&ch->assembly.names);
     buf_free(&ch->memo.name);
     ch->conn->server->counters.channels_closed++;
+    ch->conn->user->channel_count--;
     mem_free(ch);
 }
 
@@ -120,7 +122,7 @@ bool channel_permits(struct channel *ch, enum access access, struct slice resour
 {
     struct connection *conn = ch->conn;
     struct slice name = resource.len ? resource : SLICE("amq.default");
-    if (permission_allows(conn->permission, access, name))
+    if (conn->permission && permission_allows(conn->permission, access, name))
         return true;
     return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'",
                  what, SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));

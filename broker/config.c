@@ -150,6 +150,22 @@ static bool set_level(const struct setting *s)
     return true;
 }
 
+static bool set_choice(const struct setting *s)
+{
+    char words[CONFIG_TEXT_MAX] = "";
+    const char *const *choices = key_choices(s->key->kind);
+    assert(choices && s->key->size == sizeof(uint32_t));
+    for (uint32_t i = 0; choices[i]; i++) {
+        if (strcmp(s->value, choices[i]) == 0) {
+            *(uint32_t *)key_field(s->config, s->key) = i;
+            return true;
+        }
+        size_t len = strlen(words);
+        snprintf(words + len, sizeof(words) - len, "%s%s", i ? ", " : "", choices[i]);
+    }
+    return refuse(s, "expected one of %s", words);
+}
+
 /* A colon ends the name in a log; a listener is named like rabbitmq.conf's words. */
 static bool is_word(const char *name)
 {
@@ -257,7 +273,8 @@ static bool set_value(const struct setting *s)
         [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
         [KEY_LISTENER] = set_listener,   [KEY_LIST_FLAG] = set_list_flag,
-        [KEY_MECHANISM] = set_mechanism,
+        [KEY_MECHANISM] = set_mechanism, [KEY_HASHING] = set_choice,
+        [KEY_VALIDATION] = set_choice,
     };
     struct config_raw *raw = &s->config->raw;
     if (key_is_family(s->key)) {

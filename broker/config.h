@@ -38,6 +38,16 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
+enum password_validation { VALIDATE_NOTHING, VALIDATE_LENGTH, VALIDATE_REGEXP };
+
+/* Who gets in, and how. */
+struct config_auth {
+    uint32_t password_hashing;   /* enum password_hashing */
+    uint32_t validation_backend; /* enum password_validation */
+    uint32_t password_length_min;
+    char password_regexp[CONFIG_TEXT_MAX];
+};
+
 struct config {
     struct listen_address listeners[CONFIG_LISTENERS_MAX];
     size_t listener_count;
@@ -63,6 +73,7 @@ struct config {
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
+    struct config_auth auth;
     struct config_raw raw;
 };
 

@@ -188,6 +188,10 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
     case KEY_FLAG:
         fputs(*(const bool *)field ? "true" : "false", out);
         break;
+    case KEY_HASHING:
+    case KEY_VALIDATION:
+        fputs(key_choices(key->kind)[*(const uint32_t *)field], out);
+        break;
     case KEY_LEVEL:
         assert(*(const enum log_level *)field < array_size(levels));
         fputs(levels[*(const enum log_level *)field], out);
@@ -206,6 +210,8 @@ void config_print(const struct config *config, FILE *out)
         const void *field = key_field(config, key);
         if (key->kind == KEY_SECRET)
             fprintf(out, "# %s is set and not shown\n", key->name);
+        else if (key->kind == KEY_REGEX && !*key->defaults && !*(const char *)field)
+            fprintf(out, "# %s is not set\n", key->name);
         else if (key->kind == KEY_LISTENER)
             print_listeners(config, out);
         else if (key_is_family(key))

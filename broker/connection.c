@@ -70,6 +70,8 @@ void connection_free(struct connection **connection)
     list_unlink(&conn->barred);
     list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
+    if (conn->user)
+        user_drop(&conn->user);
     barrier_ring_free(&conn->barriers);
     mem_free(conn->channels.slots);
     mem_free(conn->peer);
@@ -104,6 +106,7 @@ void connection_release(struct connection *conn)
         vhost_delete_queue(conn->vhost,
                            list_first(&conn->exclusive_queues, struct queue, of_owner));
     assert(list_empty(&conn->parked) && list_empty(&conn->flow.parked));
+    login_leave(conn);
     flow_end(conn);
 }
 
@@ -343,6 +346,12 @@ static bool open_channel(struct connection *conn, uint16_t number, struct fault 
         return fault(f, NOT_ALLOWED,
                      "number of channels opened (%zu) has reached the negotiated channel_max (%u)",
                      conn->channels.size, conn->channel_max);
+    if (limits_reached(&conn->user->limits, LIMIT_CHANNELS, conn->user->channel_count))
+        return fault(f, NOT_ALLOWED,
+                     "number of channels opened for user '%.*s' has reached the maximum allowed user "
+                     "limit of %llu",
+                     SLICE_ARG(conn->user->name),
+                     (unsigned long long)conn->user->limits.max[LIMIT_CHANNELS]);
     connection_add_channel(conn, channel_new(conn, number));
     connection_send(conn, number, &(struct method){.id = METHOD_channel_open_ok});
     return true;

@@ -11,6 +11,7 @@
 
 #include "base/ring.h"
 #include "broker/flow.h"
+#include "broker/login.h"
 #include "broker/server.h"
 #include "net/stream.h"
 #include "protocol/frame.h"
@@ -85,8 +86,9 @@ struct connection {
     struct channel *last_channel; /* the one that the last frame was for */
     uint64_t id;
     struct vhost *vhost;         /* NULL until open */
-    struct user *user;           /* NULL until login */
-    const struct permission *permission;
+    struct user *user;           /* NULL until login; a reference */
+    const struct permission *permission; /* NULL = none any more */
+    struct login login;
     uint32_t frame_max;
     uint32_t body_left;          /* of a body frame that is being taken in pieces, with its end octet */
     uint16_t body_channel, channel_max;

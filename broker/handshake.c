@@ -175,9 +175,10 @@ static bool start_ok(struct connection *conn, const struct amqp_connection_start
 {
     const char *why;
     read_capabilities(conn, ok->client_properties);
-    conn->user = login(conn, ok->mechanism, ok->response, &why);
-    if (!conn->user)
+    struct user *user = login(conn, ok->mechanism, ok->response, &why);
+    if (!user)
         return refuse_login(conn, ok->mechanism, why, f);
+    login_as(conn, user);
     conn->state = CONNECTION_TUNED;
     send_tune(conn);
     return true;
@@ -218,11 +219,8 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     struct vhost *v = server_find_vhost(s, name);
     if (!v)
         return fault(f, NOT_ALLOWED, "vhost %.*s not found", SLICE_ARG(name));
-    conn->permission = user_permission(conn->user, name);
-    if (!conn->permission)
-        return fault(f, NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
-                     SLICE_ARG(name), SLICE_ARG(conn->user->name));
-    conn->vhost = v;
+    if (!login_enter(conn, v, f))
+        return false;
     conn->state = CONNECTION_OPEN;
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_open_ok});
     connection_start_heartbeat(conn);

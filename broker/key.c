@@ -50,6 +50,16 @@ uint64_t key_bit(const struct key *key)
     return UINT64_C(1) << (key - keys);
 }
 
+const char *const *key_choices(enum key_kind kind)
+{
+    static const char *const hashings[] = {"rabbit_password_hashing_sha256",
+                                           "rabbit_password_hashing_sha512", NULL};
+    static const char *const validations[] = {"rabbit_credential_validator_accept_everything",
+                                              "rabbit_credential_validator_min_password_length",
+                                              "rabbit_credential_validator_password_regexp", NULL};
+    return kind == KEY_HASHING ? hashings : kind == KEY_VALIDATION ? validations : NULL;
+}
+
 bool key_is_family(const struct key *key)
 {
     return key->kind == KEY_LISTENER || key->kind == KEY_LIST_FLAG || key->kind == KEY_MECHANISM;

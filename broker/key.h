@@ -16,6 +16,8 @@ enum key_kind {
     KEY_REGEX,
     KEY_LEVEL,
     KEY_LOG_FILE,
+    KEY_HASHING, /* choices among words: key_choices */
+    KEY_VALIDATION,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */
     KEY_LIST_NONE,
     KEY_LISTENER, /* families: the key's last word is a name */
@@ -48,6 +50,9 @@ bool key_is_rabbitmqs(const char *written);
 unsigned key_nearest(const char *written, char *nearest, size_t size);
 
 bool key_is_family(const struct key *key);
+/* The words that a key of this kind may be, NULL at the end; its field, an uint32_t, has the place of
+ * one. NULL when the kind is no choice among words. */
+const char *const *key_choices(enum key_kind kind);
 /* Length of the part before a family's "*"; 0 for a key that is none. */
 size_t key_prefix(const struct key *key);
 /* The key "x.absolute" beside a key "x.relative". */

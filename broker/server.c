@@ -102,6 +102,7 @@ bool server_open(struct server *s, const struct server_options *options)
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
+    s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
     /* Whoever fails from here on leaves something that server_close can free. */
     if (!options->simulated)

@@ -34,6 +34,8 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     map_init(&v->exchanges, rand_u64(&s->rand));
     map_init(&v->queues, rand_u64(&s->rand));
     router_init(&v->router, &v->exchanges);
+    v->limits = limits_none();
+    list_init(&v->connections);
     map_put(&s->vhosts, v->name, v);
     if (stored)
         define(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
@@ -82,6 +84,7 @@ void vhost_free(struct vhost **vhost)
     }
     map_free(&v->exchanges);
     router_free(&v->router);
+    slice_free(&v->metadata);
     slice_free(&v->name);
     mem_free(v);
 }
@@ -228,6 +231,24 @@ void vhost_consumer_gone(struct vhost *v, struct queue *q)
 {
     if (q->auto_delete && q->consumer_count == 0 && q->had_consumers)
         vhost_delete_queue(v, q);
+}
+
+void vhost_delete(struct vhost **vhost)
+{
+    struct vhost *v = *vhost;
+    struct server *s = v->server;
+    assert(v->connection_count == 0 && list_empty(&v->connections));
+    while (v->queues.size > 0) /* more than one walk when slots have moved to where it had been */
+        for (size_t i = v->queues.capacity; i-- > 0;)
+            if (v->queues.slots[i].value)
+                vhost_delete_queue(v, v->queues.slots[i].value);
+    while (v->exchanges.size > 1)
+        for (size_t i = v->exchanges.capacity; i-- > 0;)
+            if (v->exchanges.slots[i].value && v->exchanges.slots[i].value != v->default_exchange)
+                vhost_delete_exchange(v, v->exchanges.slots[i].value);
+    undefine(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
+    map_remove(&s->vhosts, v->name);
+    vhost_free(vhost);
 }
 
 static bool dest_is_durable(const struct dest *dest)

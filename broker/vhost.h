@@ -14,6 +14,10 @@ struct vhost {
     struct map queues;      /* name -> struct queue */
     struct router router;
     struct exchange *default_exchange;
+    struct slice metadata;  /* a JSON object, own memory; "" = {} */
+    struct limits limits;
+    struct list connections;       /* login.of_vhost */
+    uint64_t connection_count;
 };
 
 /* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`
@@ -21,6 +25,8 @@ struct vhost {
 struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
 /* Without touching the store. */
 void vhost_free(struct vhost **v);
+/* With everything in it, here and in the store; its connections must have left. */
+void vhost_delete(struct vhost **v);
 
 static inline struct exchange *vhost_find_exchange(const struct vhost *v, struct slice name)
 {

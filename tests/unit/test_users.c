@@ -34,10 +34,10 @@ static struct user *put(const char *name, const char *password, const char *tags
 
 START_TEST(hash_is_rabbitmqs)
 {
-    ck_assert(password_matches(SLICE(TEST12), SLICE("test12")));
-    ck_assert(!password_matches(SLICE(TEST12), SLICE("test13")));
-    ck_assert(!password_matches(SLICE(TEST12), SLICE("test12 ")));
-    ck_assert(!password_matches(SLICE(TEST12), SLICE("Test12")));
+    ck_assert(password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("test12")));
+    ck_assert(!password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("test13")));
+    ck_assert(!password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("test12 ")));
+    ck_assert(!password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("Test12")));
 }
 END_TEST
 
@@ -49,9 +49,9 @@ START_TEST(hash_has_a_fresh_salt)
     password_hash(&rand, SLICE("geheim"), second);
     ck_assert_uint_eq(strlen(first), PASSWORD_HASH_LENGTH);
     ck_assert_str_ne(first, second);
-    ck_assert(password_matches(slice_of_string(first), SLICE("geheim")));
-    ck_assert(password_matches(slice_of_string(second), SLICE("geheim")));
-    ck_assert(!password_matches(slice_of_string(first), SLICE("geheim2")));
+    ck_assert(password_matches(PASSWORD_SHA256, slice_of_string(first), SLICE("geheim")));
+    ck_assert(password_matches(PASSWORD_SHA256, slice_of_string(second), SLICE("geheim")));
+    ck_assert(!password_matches(PASSWORD_SHA256, slice_of_string(first), SLICE("geheim2")));
 }
 END_TEST
 
@@ -67,7 +67,8 @@ START_TEST(malformed_hash_matches_nothing)
         "????????????????????????????????????????????????",
     };
     for (size_t i = 0; i < array_size(bad); i++)
-        ck_assert_msg(!password_matches(slice_of_string(bad[i]), SLICE("test12")), "%s", bad[i]);
+        ck_assert_msg(!password_matches(PASSWORD_SHA256, slice_of_string(bad[i]), SLICE("test12")),
+                      "%s", bad[i]);
 }
 END_TEST
 
