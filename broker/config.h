@@ -48,6 +48,13 @@ struct config_auth {
     char password_regexp[CONFIG_TEXT_MAX];
 };
 
+/* What is taken in at the start. */
+struct config_definitions {
+    char path[CONFIG_TEXT_MAX]; /* "" = nothing */
+    char backend[CONFIG_TEXT_MAX];
+    bool skip_if_unchanged;
+};
+
 struct config {
     struct listen_address listeners[CONFIG_LISTENERS_MAX];
     size_t listener_count;
@@ -70,6 +77,8 @@ struct config {
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
     bool mechanism_plain, mechanism_amqplain;
+    struct config_definitions definitions;
+    char control_socket[CONFIG_TEXT_MAX]; /* a path, "default" or "none" */
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */

@@ -66,6 +66,7 @@ void connection_free(struct connection **connection)
     assert(conn->flow.held == 0 && conn->flow.unacked == 0 && !list_linked(&conn->flow.publishing));
     stream_free(&conn->stream);
     timer_clear(&conn->server->timers, &conn->timer);
+    walk_leave(&conn->server->control.walks, &conn->link);
     list_remove(&conn->link);
     list_unlink(&conn->barred);
     list_unlink(&conn->get.link);
@@ -75,6 +76,7 @@ void connection_free(struct connection **connection)
     barrier_ring_free(&conn->barriers);
     mem_free(conn->channels.slots);
     mem_free(conn->peer);
+    mem_free(conn->info);
     mem_free(conn->name);
     mem_free(conn);
 }

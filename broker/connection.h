@@ -18,6 +18,7 @@
 #include "protocol/method.h"
 
 struct channel;
+struct connection_info;
 
 enum connection_state {
     CONNECTION_HEADER,
@@ -95,6 +96,7 @@ struct connection {
     enum connection_state state;
     struct capabilities capabilities;
     struct peer *peer;           /* own memory */
+    struct connection_info *info; /* NULL until start-ok */
     char *name;                  /* "peer:port -> host:port", own memory */
 };
 

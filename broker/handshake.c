@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "broker/connection.h"
+#include "broker/connection_info.h"
 #include "broker/vhost.h"
 #include "protocol/table.h"
 
@@ -175,6 +176,7 @@ static bool start_ok(struct connection *conn, const struct amqp_connection_start
 {
     const char *why;
     read_capabilities(conn, ok->client_properties);
+    connection_describe(conn, ok->mechanism, ok->client_properties);
     struct user *user = login(conn, ok->mechanism, ok->response, &why);
     if (!user)
         return refuse_login(conn, ok->mechanism, why, f);

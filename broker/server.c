@@ -9,6 +9,7 @@
 #include "broker/channel.h"
 #include "broker/confirm.h"
 #include "broker/consume.h"
+#include "broker/definitions_import.h"
 #include "broker/deliver.h"
 #include "broker/recovery.h"
 #include "broker/tx.h"
@@ -98,6 +99,8 @@ bool server_open(struct server *s, const struct server_options *options)
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
+    control_init(&s->control);
+    parameters_init(&s->parameters, rand_u64(&s->rand));
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
@@ -113,7 +116,7 @@ bool server_open(struct server *s, const struct server_options *options)
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
-    if (!recovery_run(s))
+    if (!recovery_run(s) || !definitions_import_configured(s))
         return false;
     struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
     if (options->probe || !options->simulated)
@@ -131,6 +134,7 @@ static void free_state(struct server *s)
         vhost_free(&v);
     }
     map_free(&s->vhosts);
+    parameters_free(&s->parameters);
     queue_home_free(&s->home);
     users_free(&s->users);
     timers_free(&s->timers);
@@ -163,6 +167,7 @@ static void close_listeners(struct server *s)
 void server_close(struct server *s)
 {
     close_listeners(s);
+    control_close(s);
     close_connections(s);
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
@@ -205,6 +210,8 @@ bool server_listen(struct server *s)
 {
     const struct config *config = s->config;
     char error[256];
+    if (!control_open(s))
+        return false;
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct listen_address *address = &config->listeners[i];
         int status = listener_open(&s->listeners[i], s->loop, address->host, address->port,
@@ -304,6 +311,8 @@ void server_act(struct server *s)
     paging_arrive(&s->home);
     consume_resume_gets(s);
     alarm_watch(s);
+    policies_act(s);
+    control_act(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
@@ -318,7 +327,8 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->doomed) ||
+        !list_empty(&s->slack) || !list_empty(&s->doomed) || policies_are_settling(s) ||
+        control_is_busy(s) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);

@@ -12,6 +12,8 @@
 #include "base/timer.h"
 #include "broker/alarm.h"
 #include "broker/config.h"
+#include "broker/control.h"
+#include "broker/parameters.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/net.h"
@@ -57,6 +59,8 @@ struct server {
     size_t targets_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct parameters parameters;
+    struct control control;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };

@@ -33,6 +33,7 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     v->name = slice_copy(name);
     map_init(&v->exchanges, rand_u64(&s->rand));
     map_init(&v->queues, rand_u64(&s->rand));
+    list_init(&v->exchange_list);
     router_init(&v->router, &v->exchanges);
     v->limits = limits_none();
     list_init(&v->connections);
@@ -61,6 +62,7 @@ static void free_queues(struct vhost *v)
             struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
             exchange_unbind(&binding);
         }
+        policies_release(&q->dest);
         queue_delete(&q);
     }
     map_free(&v->queues);
@@ -70,6 +72,7 @@ void vhost_free(struct vhost **vhost)
 {
     struct vhost *v = *vhost;
     *vhost = NULL;
+    walk_end_all(&v->server->control.walks, v);
     free_queues(v);
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
@@ -80,9 +83,11 @@ void vhost_free(struct vhost **vhost)
     }
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
+        policies_release(&x->dest);
         exchange_free(&x);
     }
     map_free(&v->exchanges);
+    policies_free(v);
     router_free(&v->router);
     slice_free(&v->metadata);
     slice_free(&v->name);
@@ -110,6 +115,9 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     x->auto_delete = properties->auto_delete;
     x->internal = properties->internal;
     map_put(&v->exchanges, x->name, x);
+    list_push_back(&v->exchange_list, &x->of_vhost);
+    if (name.len)
+        policies_govern(v, &x->dest);
     router_changed(&v->router);
     if (stored && x->durable)
         define(v->server, exchange_definition(v, x));
@@ -133,6 +141,8 @@ static bool drop_binding(struct vhost *v, struct binding *binding)
     struct exchange *source = binding->source;
     if (binding->durable)
         undefine(v->server, binding_definition(v, binding));
+    walk_leave(&v->server->control.walks, &binding->by_source);
+    walk_leave(&v->server->control.walks, &binding->by_dest);
     exchange_unbind(&binding);
     router_changed(&v->router);
     return source->auto_delete && source->binding_count == 0;
@@ -158,7 +168,10 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     if (x->durable)
         undefine(v->server, exchange_definition(v, x));
     map_remove(&v->exchanges, x->name);
+    walk_leave(&v->server->control.walks, &x->of_vhost);
+    list_remove(&x->of_vhost);
     router_changed(&v->router);
+    policies_release(&x->dest);
     exchange_free(&x);
 }
 
@@ -205,6 +218,7 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     q->durable = properties->durable && !q->exclusive_owner;
     map_put(&v->queues, q->name, q);
     exchange_bind_implicit(v->default_exchange, &q->dest, q->name);
+    policies_govern(v, &q->dest);
     router_changed(&v->router);
     if (stored && queue_is_stored(q))
         define(v->server, queue_definition(v, q));
@@ -224,6 +238,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
         undefine(v->server, queue_definition(v, q));
     map_remove(&v->queues, q->name);
     router_changed(&v->router);
+    policies_release(&q->dest);
     queue_delete(&q);
 }
 
@@ -246,6 +261,10 @@ void vhost_delete(struct vhost **vhost)
         for (size_t i = v->exchanges.capacity; i-- > 0;)
             if (v->exchanges.slots[i].value && v->exchanges.slots[i].value != v->default_exchange)
                 vhost_delete_exchange(v, v->exchanges.slots[i].value);
+    for (int kind = 0; kind < 2; kind++)
+        while (v->policies.counts[kind] > 0)
+            policies_clear(v, v->policies.lists[kind][0]->name, kind);
+    parameters_remove_vhost(s, v->name);
     undefine(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
     map_remove(&s->vhosts, v->name);
     vhost_free(vhost);

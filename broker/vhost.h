@@ -4,6 +4,8 @@
 #define BROKER_VHOST_H
 
 #include "base/buf.h"
+#include "base/walk.h"
+#include "broker/policies.h"
 #include "broker/server.h"
 #include "exchange/route.h"
 
@@ -13,11 +15,13 @@ struct vhost {
     struct map exchanges;   /* name -> struct exchange */
     struct map queues;      /* name -> struct queue */
     struct router router;
-    struct exchange *default_exchange;
+    struct exchange *default_exchange; /* its bindings are all queues, in the order of their making */
+    struct list exchange_list;         /* exchange.of_vhost, in that order too */
     struct slice metadata;  /* a JSON object, own memory; "" = {} */
     struct limits limits;
     struct list connections;       /* login.of_vhost */
     uint64_t connection_count;
+    struct policies policies;
 };
 
 /* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`

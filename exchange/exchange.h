@@ -34,13 +34,14 @@ struct exchange {
     const struct exchange_type *type;
     bool durable, auto_delete, internal, is_default;
     struct slice args;             /* as declared, own memory */
-    struct slice alternate;        /* name of the alternate exchange, len 0 = none; points into args */
+    struct slice alternate;        /* name of the alternate exchange, len 0 = none; borrowed from args or the policy */
     uint64_t id;                   /* never reused; for the route cache */
     void *index;
     struct identity_set bindings;  /* found by destination, key, arguments */
     struct list binding_list;      /* binding.by_source */
     size_t binding_count;          /* without implicit ones */
     bool had_bindings;             /* auto-delete only after it once had one */
+    struct list of_vhost;          /* the broker's: all exchanges of a vhost */
 };
 
 /* The type of that name, NULL when unknown ("x-…" types come with a later issue). */
