@@ -26,8 +26,13 @@ static struct slice vhost_of(const struct request *r)
 void command_add_user(struct request *r)
 {
     struct admin_error e;
-    finish(r,
-           admin_add_user(r->server, request_text(r, "name"), request_text(r, "password"), SLICE(""), &e), &e);
+    struct slice name = request_text(r, "name");
+    if (!json_object_get(r->args, "hash"))
+        finish(r, admin_add_user(r->server, name, request_text(r, "password"), SLICE(""), &e), &e);
+    else if (user_find(&r->server->users, name))
+        request_fail(r, REQUEST_EXISTS, "user '%.*s' already exists", SLICE_ARG(name));
+    else
+        finish(r, admin_put_user(r->server, name, request_text(r, "hash"), SLICE(""), SLICE(""), &e), &e);
 }
 
 void command_delete_user(struct request *r)
