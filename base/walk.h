@@ -1,9 +1,9 @@
 /* walk.h - going through intrusive lists over many turns, while they change.
  *
  * A walk holds the node that comes next on each of its levels (a queue, and one of that queue's bindings).
- * Whoever takes a node out of a list says so first with walk_leave; then every walk that stood there has gone
- * on to the next. What is in a list all the time is met exactly once; what is appended meanwhile is met too.
- * Without a walk in progress that costs one look at an empty list. */
+ * Whoever takes a node out of a list says so first with walk_leave; then every walk that stood there has
+ * gone on to the next. What is in a list all the time is met exactly once; what is appended meanwhile is
+ * met too. Without a walk in progress that costs one look at an empty list. */
 #ifndef BASE_WALK_H
 #define BASE_WALK_H
 
@@ -34,7 +34,7 @@ static inline void walk_end(struct walk *walk)
 /* The node is about to leave its list. What hangs below it is gone then, too. */
 static inline void walk_leave(struct list *walks, const struct list *node)
 {
-    list_each(other, walks) {
+    list_each (other, walks) {
         struct walk *walk = container_of(other, struct walk, link);
         if (walk->at[1] == node)
             walk->at[1] = node->next;
@@ -48,7 +48,7 @@ static inline void walk_leave(struct list *walks, const struct list *node)
 /* The owner of the lists goes: walks through them have nothing more to see. */
 static inline void walk_end_all(struct list *walks, const void *owner)
 {
-    list_each_safe(other, walks) {
+    list_each_safe (other, walks) {
         struct walk *walk = container_of(other, struct walk, link);
         if (walk->owner == owner)
             walk_end(walk);

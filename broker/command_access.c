@@ -1,5 +1,5 @@
-/* command_access.c - requests about who may do what: users, vhosts, permissions, limits. What they change is in
- * admin.h. */
+/* command_access.c - requests about who may do what: users, vhosts, permissions, limits. What they change
+ * is in admin.h. */
 #include "broker/admin.h"
 #include "broker/commands.h"
 #include "broker/json_in.h"
@@ -44,7 +44,8 @@ void command_delete_user(struct request *r)
 void command_change_password(struct request *r)
 {
     struct admin_error e;
-    finish(r, admin_change_password(r->server, request_text(r, "name"), request_text(r, "password"), &e), &e);
+    finish(r, admin_change_password(r->server, request_text(r, "name"), request_text(r, "password"), &e),
+           &e);
 }
 
 void command_clear_password(struct request *r)
@@ -56,7 +57,8 @@ void command_clear_password(struct request *r)
 void command_authenticate_user(struct request *r)
 {
     struct admin_error e;
-    finish(r, admin_authenticate_user(r->server, request_text(r, "name"), request_text(r, "password"), &e), &e);
+    finish(r, admin_authenticate_user(r->server, request_text(r, "name"), request_text(r, "password"), &e),
+           &e);
 }
 
 void command_hash_password(struct request *r)
@@ -101,7 +103,7 @@ static void put_tags(struct buf *out, struct slice tags)
 
 void command_list_users(struct request *r)
 {
-    map_each(&r->server->users.by_name, i) {
+    map_each (&r->server->users.by_name, i) {
         const struct user *user = r->server->users.by_name.slots[i].value;
         request_row_begin(r);
         json_out_key(&r->out, "user");
@@ -208,7 +210,7 @@ static void put_topic_permission(struct request *r, const struct user *user,
 void command_list_permissions(struct request *r)
 {
     const struct vhost *v = request_vhost(r);
-    map_each(&r->server->users.by_name, i) {
+    map_each (&r->server->users.by_name, i) {
         const struct user *user = r->server->users.by_name.slots[i].value;
         const struct permission *permission = v ? user_permission(user, v->name) : NULL;
         if (permission)
@@ -228,7 +230,7 @@ void command_list_user_permissions(struct request *r)
 {
     const struct user *user = find_user(r);
     if (user)
-        map_each(&user->permissions, i)
+        map_each (&user->permissions, i)
             put_permission(r, user, user->permissions.slots[i].value);
 }
 
@@ -237,9 +239,9 @@ void command_list_topic_permissions(struct request *r)
     const struct vhost *v = request_vhost(r);
     if (!v)
         return;
-    map_each(&r->server->users.by_name, i) {
+    map_each (&r->server->users.by_name, i) {
         const struct user *user = r->server->users.by_name.slots[i].value;
-        map_each(&user->topic_permissions, j) {
+        map_each (&user->topic_permissions, j) {
             const struct topic_permission *permission = user->topic_permissions.slots[j].value;
             if (slice_equal(permission->vhost, v->name))
                 put_topic_permission(r, user, permission);
@@ -251,7 +253,7 @@ void command_list_user_topic_permissions(struct request *r)
 {
     const struct user *user = find_user(r);
     if (user)
-        map_each(&user->topic_permissions, i)
+        map_each (&user->topic_permissions, i)
             put_topic_permission(r, user, user->topic_permissions.slots[i].value);
 }
 
@@ -272,13 +274,15 @@ void command_clear_vhost_limits(struct request *r)
 void command_set_user_limits(struct request *r)
 {
     struct admin_error e;
-    finish(r, admin_set_user_limits(r->server, request_text(r, "user"), request_text(r, "definition"), &e), &e);
+    finish(r, admin_set_user_limits(r->server, request_text(r, "user"), request_text(r, "definition"), &e),
+           &e);
 }
 
 void command_clear_user_limits(struct request *r)
 {
     struct admin_error e;
-    finish(r, admin_clear_user_limits(r->server, request_text(r, "user"), request_text(r, "limit"), &e), &e);
+    finish(r, admin_clear_user_limits(r->server, request_text(r, "user"), request_text(r, "limit"), &e),
+           &e);
 }
 
 static void put_limits(struct request *r, const char *owner, struct slice name, const struct limits *limits)
@@ -295,7 +299,7 @@ void command_list_vhost_limits(struct request *r)
     bool one = json_object_get(r->args, "vhost");
     if (one && !request_vhost(r))
         return;
-    map_each(&r->server->vhosts, i) {
+    map_each (&r->server->vhosts, i) {
         const struct vhost *v = r->server->vhosts.slots[i].value;
         if (!one || slice_equal(v->name, request_text(r, "vhost")))
             put_limits(r, "vhost", v->name, &v->limits);
@@ -307,7 +311,7 @@ void command_list_user_limits(struct request *r)
     bool one = json_object_get(r->args, "user");
     if (one && !find_user(r))
         return;
-    map_each(&r->server->users.by_name, i) {
+    map_each (&r->server->users.by_name, i) {
         const struct user *user = r->server->users.by_name.slots[i].value;
         if (!one || slice_equal(user->name, request_text(r, "user")))
             put_limits(r, "user", user->name, &user->limits);

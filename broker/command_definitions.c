@@ -1,8 +1,8 @@
 /* command_definitions.c - requests that take definitions in, or give them out, in RabbitMQ's JSON.
  *
- * Export: rows of one member each, {"queues": {...}}, those of a kind one after the other, so that whoever asked
- * can write the file while they come. Users and what belongs to them come at once: an administrator made them.
- * Queues, exchanges and bindings come in slices. */
+ * Export: rows of one member each, {"queues": {...}}, those of a kind one after the other, so that whoever
+ * asked can write the file while they come. Users and what belongs to them come at once: an administrator
+ * made them. Queues, exchanges and bindings come in slices. */
 #include "broker/commands.h"
 #include "broker/definitions_import.h"
 #include "broker/json_in.h"
@@ -108,7 +108,8 @@ static void put_user(struct request *r, const struct user *user)
 /* Limits as RabbitMQ's own files have them here: pairs. What counts is the parameter vhost-limits. */
 static void put_vhost_itself(struct request *r, const struct vhost *v)
 {
-    static const char *const names[] = {[LIMIT_CONNECTIONS] = "max-connections", [LIMIT_QUEUES] = "max-queues"};
+    static const char *const names[] = {
+        [LIMIT_CONNECTIONS] = "max-connections", [LIMIT_QUEUES] = "max-queues"};
     begin(r, "vhosts");
     put_text(r, "name", v->name);
     json_out_key(&r->out, "metadata");
@@ -131,7 +132,7 @@ static void put_vhost_itself(struct request *r, const struct vhost *v)
 
 static void put_permissions(struct request *r, const struct user *user)
 {
-    map_each(&user->permissions, i) {
+    map_each (&user->permissions, i) {
         const struct permission *permission = user->permissions.slots[i].value;
         begin(r, "permissions");
         put_text(r, "user", user->name);
@@ -145,7 +146,7 @@ static void put_permissions(struct request *r, const struct user *user)
 
 static void put_topic_permissions(struct request *r, const struct user *user)
 {
-    map_each(&user->topic_permissions, i) {
+    map_each (&user->topic_permissions, i) {
         const struct topic_permission *permission = user->topic_permissions.slots[i].value;
         begin(r, "topic_permissions");
         put_text(r, "user", user->name);
@@ -161,13 +162,13 @@ static void put_topic_permissions(struct request *r, const struct user *user)
 static void put_access(struct request *r)
 {
     const struct server *s = r->server;
-    map_each(&s->users.by_name, i)
+    map_each (&s->users.by_name, i)
         put_user(r, s->users.by_name.slots[i].value);
-    map_each(&s->vhosts, i)
+    map_each (&s->vhosts, i)
         put_vhost_itself(r, s->vhosts.slots[i].value);
-    map_each(&s->users.by_name, i)
+    map_each (&s->users.by_name, i)
         put_permissions(r, s->users.by_name.slots[i].value);
-    map_each(&s->users.by_name, i)
+    map_each (&s->users.by_name, i)
         put_topic_permissions(r, s->users.by_name.slots[i].value);
 }
 
@@ -194,10 +195,11 @@ static void put_vhost_parameters(struct request *r, const struct vhost *v)
     for (size_t i = 0; i < v->policies.counts[1]; i++) {
         json.len = 0;
         policy_print(v->policies.lists[1][i], &json);
-        put_parameter(r, v->name, SLICE("operator_policy"), v->policies.lists[1][i]->name, buf_slice(&json));
+        put_parameter(r, v->name, SLICE("operator_policy"), v->policies.lists[1][i]->name,
+                      buf_slice(&json));
     }
     buf_free(&json);
-    list_each(node, &r->server->parameters.all) {
+    list_each (node, &r->server->parameters.all) {
         const struct parameter *p = container_of(node, struct parameter, link);
         if (slice_equal(p->vhost, v->name))
             put_parameter(r, p->vhost, p->component, p->name, p->value);
@@ -232,7 +234,7 @@ static void put_settings(struct request *r)
         put_access(r);
     for (size_t i = 0; i < state->vhost_count; i++)
         put_vhost_parameters(r, server_find_vhost(r->server, state->vhosts[i]));
-    list_each(node, &r->server->parameters.all) {
+    list_each (node, &r->server->parameters.all) {
         const struct parameter *p = container_of(node, struct parameter, link);
         if (all && p->vhost.len == 0 && !slice_is(p->name, DEFINITIONS_HASH_PARAMETER))
             put_parameter(r, p->vhost, p->component, p->name, p->value);

@@ -26,16 +26,17 @@ static json_t *listeners_of(const struct server *s)
     for (size_t i = 0; i < s->config->listener_count; i++)
         if (s->listeners[i])
             json_array_append_new(
-                listeners, json_pack("{s:s, s:s, s:i}", "protocol", "amqp", "address",
-                                     s->config->listeners[i].host[0] ? s->config->listeners[i].host : "[::]",
-                                     "port", (int)listener_port(s->listeners[i])));
+                listeners,
+                json_pack("{s:s, s:s, s:i}", "protocol", "amqp", "address",
+                          s->config->listeners[i].host[0] ? s->config->listeners[i].host : "[::]", "port",
+                          (int)listener_port(s->listeners[i])));
     return listeners;
 }
 
 static json_t *totals_of(const struct server *s)
 {
     size_t queues = 0, exchanges = 0;
-    map_each(&s->vhosts, i) {
+    map_each (&s->vhosts, i) {
         const struct vhost *v = s->vhosts.slots[i].value;
         queues += v->queues.size;
         exchanges += v->exchanges.size;
@@ -52,9 +53,10 @@ static json_t *store_of(const struct server *s)
 {
     struct store_stats stats;
     store_stats(s->store, &stats);
-    return json_pack("{s:I, s:I, s:I, s:I, s:b}", "journal_bytes", (json_int_t)stats.journal_bytes, "page_bytes",
-                     (json_int_t)stats.page_bytes, "live_messages", (json_int_t)stats.live_messages, "syncs",
-                     (json_int_t)stats.syncs, "full", store_full(s->store));
+    return json_pack("{s:I, s:I, s:I, s:I, s:b}", "journal_bytes", (json_int_t)stats.journal_bytes,
+                     "page_bytes", (json_int_t)stats.page_bytes, "live_messages",
+                     (json_int_t)stats.live_messages, "syncs", (json_int_t)stats.syncs, "full",
+                     store_full(s->store));
 }
 
 void command_status(struct request *r)

@@ -173,7 +173,7 @@ void command_clear_global_parameter(struct request *r)
 
 static void list_parameters(struct request *r, struct slice vhost, bool global)
 {
-    list_each(node, &r->server->parameters.all) {
+    list_each (node, &r->server->parameters.all) {
         const struct parameter *p = container_of(node, struct parameter, link);
         if (slice_equal(p->vhost, vhost))
             put_parameter(r, global ? SLICE("") : p->component, p->name, p->value);

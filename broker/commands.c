@@ -1,7 +1,8 @@
 /* commands.c - requests: from a line of JSON to the function of its verb, and the answer.
  *
  * Owner: whoever called request_new. A request lives as long as its answer is not complete; what it walks
- * through may change meanwhile (base/walk.h). Failure modes: a line that is no request is answered as such. */
+ * through may change meanwhile (base/walk.h). Failure modes: a line that is no request is answered as such.
+ */
 #include "broker/commands.h"
 
 #include <stdarg.h>
@@ -144,7 +145,8 @@ static bool check_arguments(struct request *r)
     for (const char *rest = r->command->arguments; next_word(&rest, &word);) {
         value = json_object_get(r->args, word.name);
         if (!value && !word.optional)
-            return request_fail(r, REQUEST_MALFORMED, "%s needs the argument '%s'", r->command->verb, word.name);
+            return request_fail(r, REQUEST_MALFORMED, "%s needs the argument '%s'", r->command->verb,
+                                word.name);
         if (value && !type_fits(word.type, value))
             return request_fail(r, REQUEST_MALFORMED, "%s: the argument '%s' is of a wrong type",
                                 r->command->verb, word.name);
@@ -168,8 +170,8 @@ static bool read_request(struct request *r, struct slice line)
         return request_fail(r, REQUEST_MALFORMED, "a request is an object with a \"verb\"");
     r->command = command_find(verb);
     if (!r->command)
-        return request_fail(r, REQUEST_MALFORMED, "there is no verb '%.*s'", (int)(verb.len < 80 ? verb.len : 80),
-                            (const char *)verb.at);
+        return request_fail(r, REQUEST_MALFORMED, "there is no verb '%.*s'",
+                            (int)(verb.len < 80 ? verb.len : 80), (const char *)verb.at);
     return check_arguments(r);
 }
 
@@ -191,8 +193,10 @@ struct request *request_new(struct server *s, struct slice line)
 
 static void answer(struct request *r)
 {
-    static const char *const words[] = {[REQUEST_MALFORMED] = "malformed", [REQUEST_MISSING] = "not_found",
-                                        [REQUEST_EXISTS] = "already_exists", [REQUEST_INVALID] = "invalid",
+    static const char *const words[] = {[REQUEST_MALFORMED] = "malformed",
+                                        [REQUEST_MISSING] = "not_found",
+                                        [REQUEST_EXISTS] = "already_exists",
+                                        [REQUEST_INVALID] = "invalid",
                                         [REQUEST_REFUSED] = "refused"};
     struct buf *out = &r->out;
     if (r->error) {

@@ -1,9 +1,10 @@
 /* commands.h - what can be asked of a running server: the verbs of commands.def, as JSON in and JSON out.
  *
- * A request is one JSON object, {"verb": "list_queues", "vhost": "/", "columns": ["name"]}. It is answered with
- * lines of JSON: any number of {"row": {...}}, then one {"ok": true, "result": …} or
- * {"error": "not_found", "reason": "…"}. What is long comes in slices, a turn each; what changes definitions is
- * answered when they are on disk. The control socket (control.c) is one way in; HTTP will be another.
+ * A request is one JSON object, {"verb": "list_queues", "vhost": "/", "columns": ["name"]}. It is answered
+ * with lines of JSON: any number of {"row": {...}}, then one {"ok": true, "result": …} or
+ * {"error": "not_found", "reason": "…"}. What is long comes in slices, a turn each; what changes
+ * definitions is answered when they are on disk. The control socket (control.c) is one way in; HTTP will be
+ * another.
  *
  * Everybody who can ask may do everything: who may is decided by the way in. */
 #ifndef BROKER_COMMANDS_H
@@ -22,7 +23,7 @@ struct command {
     const char *verb;
     const char *arguments; /* names; a ? behind one that may be left out, a letter before for its type */
     void (*start)(struct request *r);
-    bool changes;          /* it is logged, and answered when it is on disk */
+    bool changes; /* it is logged, and answered when it is on disk */
 };
 
 /* Why a request failed; the words that it is answered with are in commands.c. */
@@ -31,8 +32,8 @@ enum request_error {
     REQUEST_MALFORMED, /* no such verb, an argument that is missing, unknown or of a wrong type */
     REQUEST_MISSING,   /* there is no such user, vhost, queue … */
     REQUEST_EXISTS,
-    REQUEST_INVALID,   /* a value that cannot be */
-    REQUEST_REFUSED,   /* a wrong password; a queue that is in use */
+    REQUEST_INVALID, /* a value that cannot be */
+    REQUEST_REFUSED, /* a wrong password; a queue that is in use */
 };
 
 enum { REQUEST_COLUMNS_MAX = 64, REQUEST_BATCH_BYTES = 64 * 1024, REQUEST_BATCH_ITEMS = 512 };
@@ -44,7 +45,7 @@ struct listing_state {
     size_t column_count;
     struct slice *vhosts; /* names, own memory: those that are gone through one after the other */
     size_t vhost_count, vhost_at;
-    struct vhost *vhost;  /* the one that the walk is in, NULL = none */
+    struct vhost *vhost; /* the one that the walk is in, NULL = none */
     struct walk walk;
     size_t phase, position;
     bool started;
@@ -54,15 +55,15 @@ struct request {
     struct server *server;
     const struct command *command; /* NULL when there is none of that name */
     json_t *args;
-    struct buf out;           /* lines not taken yet */
+    struct buf out; /* lines not taken yet */
     enum request_error error;
     char reason[512];
-    json_t *result;           /* of a success, NULL = none */
+    json_t *result; /* of a success, NULL = none */
     bool done;
     void (*step)(struct request *r); /* what is still to be done, a slice; NULL = nothing */
     struct listing_state listing;
-    uint64_t batch;           /* to be durable before the answer */
-    void *work;               /* of a step that needs more; freed with it */
+    uint64_t batch; /* to be durable before the answer */
+    void *work;     /* of a step that needs more; freed with it */
     void (*free_work)(void *work);
 };
 

@@ -11,7 +11,8 @@ struct connection;
 /* One block. */
 struct connection_info {
     uint64_t connected_at_ms; /* since 1970 */
-    struct slice mechanism, properties; /* properties: table fields, no longer than initial_frame_max lets them */
+    struct slice mechanism,
+        properties; /* properties: table fields, no longer than initial_frame_max lets them */
 };
 
 /* Keeps what start-ok brought; the table must have passed table_check. */

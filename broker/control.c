@@ -1,9 +1,9 @@
 /* control.c - the control socket.
  *
  * Owner: the server. One request of a client is in hand at a time; its next line is not read before that is
- * answered. Rows are made a slice a turn, and none while the client has not read what there is. Failure modes:
- * a line that is too long ends the connection; a client that goes takes its listing with it, but what it asked
- * to be changed stays changed. */
+ * answered. Rows are made a slice a turn, and none while the client has not read what there is. Failure
+ * modes: a line that is too long ends the connection; a client that goes takes its listing with it, but
+ * what it asked to be changed stays changed. */
 #include "broker/control.h"
 
 #include <stdio.h>
@@ -26,8 +26,9 @@ static struct control_client *client_of(struct stream *stream)
 
 static void refuse_line(struct control_client *client)
 {
-    stream_write(&client->stream, SLICE("{\"error\":\"malformed\",\"reason\":\"a request is one line of at most "
-                                        "524288 bytes\"}\n"));
+    stream_write(&client->stream,
+                 SLICE("{\"error\":\"malformed\",\"reason\":\"a request is one line of at most "
+                       "524288 bytes\"}\n"));
     stream_close(&client->stream);
 }
 
@@ -138,7 +139,7 @@ static void free_client(struct control_client *client)
 
 void control_act(struct server *s)
 {
-    list_each(node, &s->control.clients) {
+    list_each (node, &s->control.clients) {
         struct control_client *client = container_of(node, struct control_client, link);
         if (client->request)
             go_on(client);
@@ -151,7 +152,7 @@ bool control_is_busy(const struct server *s)
 {
     if (!list_empty(&s->control.doomed))
         return true;
-    list_each(node, &s->control.clients) {
+    list_each (node, &s->control.clients) {
         const struct control_client *client = container_of(node, struct control_client, link);
         if (client->request && request_is_ready(client->request) && !stream_is_high(&client->stream))
             return true;

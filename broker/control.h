@@ -16,12 +16,12 @@ enum {
 };
 
 struct control {
-    struct local *socket;  /* NULL = none */
-    struct list clients;   /* control_client.link */
-    struct list doomed;    /* freed at the end of the turn */
-    struct list walks;     /* of listings in progress: base/walk.h */
+    struct local *socket; /* NULL = none */
+    struct list clients;  /* control_client.link */
+    struct list doomed;   /* freed at the end of the turn */
+    struct list walks;    /* of listings in progress: base/walk.h */
     unsigned client_count;
-    uint64_t began_ms;     /* when the server did */
+    uint64_t began_ms; /* when the server did */
 };
 
 void control_init(struct control *control);

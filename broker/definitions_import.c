@@ -1,7 +1,7 @@
 /* definitions_import.c - definitions in RabbitMQ's JSON, taken in.
  *
- * Owner: a request, or the start of the server. Failure modes: the first object that cannot be ends it, and is
- * named; what was taken in before stays, and importing again does no harm. */
+ * Owner: a request, or the start of the server. Failure modes: the first object that cannot be ends it, and
+ * is named; what was taken in before stays, and importing again does no harm. */
 #include "broker/definitions_import.h"
 
 #include <stdarg.h>
@@ -16,7 +16,8 @@
 
 enum { NAME_MAX_BYTES = 255 };
 
-__attribute__((format(printf, 2, 3))) static bool fail(struct definitions_import *import, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool fail(struct definitions_import *import,
+                                                       const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -33,15 +34,15 @@ static struct slice text_of(const json_t *object, const char *name)
     return json_in_text(object, name, &text) ? text : SLICE("");
 }
 
-static bool need_text(struct definitions_import *import, const char *kind, const json_t *object, const char *name,
-                      struct slice *text)
+static bool need_text(struct definitions_import *import, const char *kind, const json_t *object,
+                      const char *name, struct slice *text)
 {
     return json_in_text(object, name, text) || fail(import, "a %s has no text '%s'", kind, name);
 }
 
 /* The name of an exchange, queue or parameter: what AMQP can carry. */
-static bool need_name(struct definitions_import *import, const char *kind, const json_t *object, const char *name,
-                      struct slice *text)
+static bool need_name(struct definitions_import *import, const char *kind, const json_t *object,
+                      const char *name, struct slice *text)
 {
     if (!need_text(import, kind, object, name, text))
         return false;
@@ -113,8 +114,8 @@ static bool import_user(struct definitions_import *import, const json_t *object)
         return fail(import, "user '%.*s': a tag is a text without a comma", SLICE_ARG(name));
     }
     if (json_in_text(object, "password_hash", &hash) || !json_in_text(object, "password", &password)) {
-        done = admin_put_user(s, name, text_of(object, "password_hash"), text_of(object, "hashing_algorithm"),
-                              buf_slice(&tags), &e);
+        done = admin_put_user(s, name, text_of(object, "password_hash"),
+                              text_of(object, "hashing_algorithm"), buf_slice(&tags), &e);
     } else {
         done = user_find(&s->users, name) ? admin_change_password(s, name, password, &e) &&
                                                 admin_set_tags(s, name, buf_slice(&tags), &e)
@@ -174,7 +175,8 @@ static bool import_permission(struct definitions_import *import, const json_t *o
         !need_text(import, "permission", object, "configure", &patterns[ACCESS_CONFIGURE]) ||
         !read_patterns(import, "permission", object, patterns))
         return false;
-    return finish(import, admin_set_permissions(import->server, vhost_name(import, object), user, patterns, &e),
+    return finish(import,
+                  admin_set_permissions(import->server, vhost_name(import, object), user, patterns, &e),
                   "permission of user", user, &e);
 }
 
@@ -187,15 +189,15 @@ static bool import_topic_permission(struct definitions_import *import, const jso
         !read_patterns(import, "topic permission", object, patterns))
         return false;
     return finish(import,
-                  admin_set_topic_permissions(import->server, vhost_name(import, object), user, exchange, patterns,
-                                              &e),
+                  admin_set_topic_permissions(import->server, vhost_name(import, object), user, exchange,
+                                              patterns, &e),
                   "topic permission of user", user, &e);
 }
 
 /* --- parameters and policies --- */
 
-static bool set_policy(struct definitions_import *import, struct vhost *v, struct slice name, const json_t *value,
-                       bool of_operator)
+static bool set_policy(struct definitions_import *import, struct vhost *v, struct slice name,
+                       const json_t *value, bool of_operator)
 {
     char reason[400];
     const char *kind = of_operator ? "operator policy" : "policy";
@@ -214,7 +216,8 @@ static bool import_policy(struct definitions_import *import, const json_t *objec
 {
     struct slice name;
     struct vhost *v = need_vhost(import, "policy", object);
-    return v && need_name(import, "policy", object, "name", &name) && set_policy(import, v, name, object, false);
+    return v && need_name(import, "policy", object, "name", &name) &&
+           set_policy(import, v, name, object, false);
 }
 
 static bool put_parameter(struct definitions_import *import, struct slice vhost, struct slice component,
@@ -222,7 +225,8 @@ static bool put_parameter(struct definitions_import *import, struct slice vhost,
 {
     struct slice text = json_in_dump(value);
     parameters_put(import->server,
-                   &(struct parameter){.vhost = vhost, .component = component, .name = name, .value = text}, true);
+                   &(struct parameter){.vhost = vhost, .component = component, .name = name, .value = text},
+                   true);
     slice_free(&text);
     return true;
 }
@@ -247,7 +251,8 @@ static bool import_parameter(struct definitions_import *import, const json_t *ob
         return finish(import, done, "limits of vhost", v->name, &e);
     }
     if (!parameters_check(component, name, value, &idle, reason, sizeof(reason)))
-        return fail(import, "parameter '%.*s' in vhost '%.*s': %s", SLICE_ARG(name), SLICE_ARG(v->name), reason);
+        return fail(import, "parameter '%.*s' in vhost '%.*s': %s", SLICE_ARG(name), SLICE_ARG(v->name),
+                    reason);
     if (idle)
         log_line(&import->server->log, LOG_WARNING, 0,
                  "parameter '%.*s' of component '%.*s' is kept, but this version does not act on it",
@@ -267,8 +272,8 @@ static bool import_global_parameter(struct definitions_import *import, const jso
 
 /* --- exchanges, queues, bindings --- */
 
-static bool read_arguments(struct definitions_import *import, const struct resource *what, const json_t *object,
-                           struct buf *args)
+static bool read_arguments(struct definitions_import *import, const struct resource *what,
+                           const json_t *object, struct buf *args)
 {
     const char *reason;
     return json_in_table(json_object_get(object, "arguments"), args, &reason) ||
@@ -335,7 +340,8 @@ static bool skip_binding(struct definitions_import *import, const struct vhost *
                          struct slice destination)
 {
     log_line(&import->server->log, LOG_WARNING, 0,
-             "definitions: the binding from '%.*s' to '%.*s' in vhost '%.*s' is left out: one of them is not there",
+             "definitions: the binding from '%.*s' to '%.*s' in vhost '%.*s' is left out: one of them is "
+             "not there",
              SLICE_ARG(source), SLICE_ARG(destination), SLICE_ARG(v->name));
     import->skipped++;
     return true;
@@ -362,7 +368,8 @@ static bool import_binding(struct definitions_import *import, const json_t *obje
     struct fault f;
     bool good = read_arguments(import, &what, object, &args);
     if (good && !vhost_bind(v, from, q ? &q->dest : &x->dest, key, buf_slice(&args), true, &f))
-        good = fail(import, RESOURCE_FORMAT " to '%.*s': %s", RESOURCE_ARG(&what), SLICE_ARG(destination), f.text);
+        good = fail(import, RESOURCE_FORMAT " to '%.*s': %s", RESOURCE_ARG(&what), SLICE_ARG(destination),
+                    f.text);
     buf_free(&args);
     return good;
 }

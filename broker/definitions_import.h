@@ -1,9 +1,9 @@
 /* definitions_import.h - definitions in RabbitMQ's JSON, taken in: users, vhosts, permissions, parameters,
  * policies, exchanges, queues, bindings (RabbitMQ's page "Definition Export and Import").
  *
- * What is not there is made; users, permissions, limits, parameters and policies become as the file says; queues
- * and exchanges that are there stay as they are. Members that are not known are passed over. It goes on object by
- * object, so that a large file is taken in over many turns. */
+ * What is not there is made; users, permissions, limits, parameters and policies become as the file says;
+ * queues and exchanges that are there stay as they are. Members that are not known are passed over. It goes
+ * on object by object, so that a large file is taken in over many turns. */
 #ifndef BROKER_DEFINITIONS_IMPORT_H
 #define BROKER_DEFINITIONS_IMPORT_H
 
@@ -32,8 +32,8 @@ struct definitions_import {
 /* NULL and a reason when `root` is no definitions. */
 struct definitions_import *definitions_import_new(struct server *s, json_t *root, struct slice vhost,
                                                   char *error, size_t error_size);
-/* Takes in up to `budget` objects. True = there is more. False = done, or failed: then `error` is not empty, and
- * what came before stays. */
+/* Takes in up to `budget` objects. True = there is more. False = done, or failed: then `error` is not
+ * empty, and what came before stays. */
 bool definitions_import_step(struct definitions_import *import, size_t budget);
 void definitions_import_free(struct definitions_import **import);
 

@@ -134,7 +134,7 @@ bool definitions_import_configured(struct server *s)
         return false;
     if (config->definitions.skip_if_unchanged)
         keep_hash(s, slice_of_string(hash));
-    log_line(&s->log, LOG_INFO, 0, "loaded definitions '%s': %zu objects, %zu of them left out", path, load.done,
-             load.skipped);
+    log_line(&s->log, LOG_INFO, 0, "loaded definitions '%s': %zu objects, %zu of them left out", path,
+             load.done, load.skipped);
     return true;
 }

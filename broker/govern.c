@@ -1,7 +1,7 @@
 /* govern.c - what policies change in a queue or exchange.
  *
- * RabbitMQ's rules: of numbers the least of argument, policy and operator policy counts; of names the argument
- * counts before the policy. */
+ * RabbitMQ's rules: of numbers the least of argument, policy and operator policy counts; of names the
+ * argument counts before the policy. */
 #include "broker/govern.h"
 
 #include "broker/vhost.h"
@@ -16,7 +16,7 @@ enum policy_subject govern_subject(const struct dest *dest)
     const struct queue *q = container_of((void *)(uintptr_t)dest, struct queue, dest);
     if (!table_find(q->args, "x-queue-type", &field) || !field_string(&field, &type))
         return POLICY_CLASSIC_QUEUE;
-    return slice_is(type, "quorum") ? POLICY_QUORUM_QUEUE
+    return slice_is(type, "quorum")   ? POLICY_QUORUM_QUEUE
            : slice_is(type, "stream") ? POLICY_STREAM
                                       : POLICY_CLASSIC_QUEUE;
 }
@@ -50,10 +50,11 @@ static void apply_queue(struct queue *q)
     limit.messages_max = least(limit.messages_max, &q->dest, "max-length");
     limit.bytes_max = least(limit.bytes_max, &q->dest, "max-length-bytes");
     policy_text(q->dest.policies[0], q->dest.policies[1], "overflow", &overflow);
-    if (table_find(q->args, "x-overflow", &field) && !policy_text(NULL, q->dest.policies[1], "overflow", &overflow))
+    if (table_find(q->args, "x-overflow", &field) &&
+        !policy_text(NULL, q->dest.policies[1], "overflow", &overflow))
         field_string(&field, &overflow);
     bool limited = limit.messages_max < UINT64_MAX || limit.bytes_max < UINT64_MAX;
-    limit.overflow = !limited ? LIMIT_NONE
+    limit.overflow = !limited                                        ? LIMIT_NONE
                      : slice_starts_with(overflow, "reject-publish") ? LIMIT_REJECT
                                                                      : LIMIT_DROP_HEAD;
     q->limit = limit;

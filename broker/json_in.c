@@ -87,9 +87,9 @@ static bool put_value(struct buf *out, const json_t *value, int depth, const cha
 {
     double real;
     uint64_t bits;
-    static const char types[] = {[JSON_OBJECT] = 'F', [JSON_ARRAY] = 'A', [JSON_STRING] = 'S',
-                                 [JSON_INTEGER] = 'l', [JSON_REAL] = 'd', [JSON_TRUE] = 't',
-                                 [JSON_FALSE] = 't', [JSON_NULL] = 'V'};
+    static const char types[] = {
+        [JSON_OBJECT] = 'F', [JSON_ARRAY] = 'A', [JSON_STRING] = 'S', [JSON_INTEGER] = 'l',
+        [JSON_REAL] = 'd',   [JSON_TRUE] = 't',  [JSON_FALSE] = 't',  [JSON_NULL] = 'V'};
     buf_append(out, &types[json_typeof(value)], 1);
     switch (json_typeof(value)) {
     case JSON_STRING:
@@ -167,9 +167,10 @@ struct slice json_in_dump(const json_t *value)
 json_t *json_in_parse(struct slice text, char *error, size_t error_size)
 {
     json_error_t where;
-    json_t *value = json_loadb((const char *)text.at, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES,
-                               &where);
+    json_t *value =
+        json_loadb((const char *)text.at, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &where);
     if (!value)
-        snprintf(error, error_size, "no JSON: %s at line %d column %d", where.text, where.line, where.column);
+        snprintf(error, error_size, "no JSON: %s at line %d column %d", where.text, where.line,
+                 where.column);
     return value;
 }

@@ -1,6 +1,7 @@
 /* listing.c - lists in slices.
  *
- * Owner: the request. A vhost that is deleted while it is listed ends there; the list goes on with the next. */
+ * Owner: the request. A vhost that is deleted while it is listed ends there; the list goes on with the
+ * next. */
 #include "broker/listing.h"
 
 #include "broker/json_in.h"
@@ -56,7 +57,7 @@ bool listing_choose_vhosts(struct request *r)
     state->vhosts = mem_zalloc((one ? 1 : s->vhosts.size + 1) * sizeof(struct slice));
     if (one)
         state->vhosts[state->vhost_count++] = slice_copy(request_text(r, "vhost"));
-    map_each(&s->vhosts, i) {
+    map_each (&s->vhosts, i) {
         const struct vhost *v = s->vhosts.slots[i].value;
         if (!one)
             state->vhosts[state->vhost_count++] = slice_copy(v->name);

@@ -1,7 +1,7 @@
 /* listing.h - lists of what there is, row after row, in slices of a turn.
  *
- * What is there from the first turn to the last is listed exactly once; what comes or goes meanwhile may be or
- * not. Rows come in the order of their making. */
+ * What is there from the first turn to the last is listed exactly once; what comes or goes meanwhile may be
+ * or not. Rows come in the order of their making. */
 #ifndef BROKER_LISTING_H
 #define BROKER_LISTING_H
 
@@ -41,8 +41,8 @@ void listing_start(struct request *r, const struct listing *listing);
 struct queue *listing_queue(struct request *r);
 struct exchange *listing_exchange(struct request *r);
 
-/* Makes the walk begin in the next vhost of the request; false = that was the last. For walks of many vhosts
- * that are no listing (definitions_export.c), with listing_choose_vhosts before. */
+/* Makes the walk begin in the next vhost of the request; false = that was the last. For walks of many
+ * vhosts that are no listing (definitions_export.c), with listing_choose_vhosts before. */
 bool listing_enter_vhost(struct request *r);
 /* The vhost of the argument "vhost", or all. False = failed: there is none of that name. */
 bool listing_choose_vhosts(struct request *r);

@@ -63,18 +63,18 @@ static void put_provided_name(struct buf *out, const struct connection *conn)
     json_out_text(out, name);
 }
 
-#define CONNECTION(name, put, value)                                           \
-    static void put_connections_##name(struct buf *out, const struct row *row) \
-    {                                                                          \
-        const struct connection *conn = row->object;                           \
-        (void)conn;                                                            \
-        put(out, value);                                                       \
+#define CONNECTION(name, put, value)                                                                       \
+    static void put_connections_##name(struct buf *out, const struct row *row)                             \
+    {                                                                                                      \
+        const struct connection *conn = row->object;                                                       \
+        (void)conn;                                                                                        \
+        put(out, value);                                                                                   \
     }
-#define CHANNEL(name, put, value)                                              \
-    static void put_channels_##name(struct buf *out, const struct row *row)    \
-    {                                                                          \
-        const struct channel *ch = row->object;                                \
-        put(out, value);                                                       \
+#define CHANNEL(name, put, value)                                                                          \
+    static void put_channels_##name(struct buf *out, const struct row *row)                                \
+    {                                                                                                      \
+        const struct channel *ch = row->object;                                                            \
+        put(out, value);                                                                                   \
     }
 #include "broker/listing.def"
 

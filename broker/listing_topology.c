@@ -57,33 +57,33 @@ static void put_queue_state(struct buf *out, const struct queue *q)
 
 /* --- columns --- */
 
-#define QUEUE(name, put, value)                                              \
-    static void put_queues_##name(struct buf *out, const struct row *row)    \
-    {                                                                        \
-        const struct queue *q = row->object;                                 \
-        (void)q;                                                             \
-        put(out, value);                                                     \
+#define QUEUE(name, put, value)                                                                            \
+    static void put_queues_##name(struct buf *out, const struct row *row)                                  \
+    {                                                                                                      \
+        const struct queue *q = row->object;                                                               \
+        (void)q;                                                                                           \
+        put(out, value);                                                                                   \
     }
-#define EXCHANGE(name, put, value)                                           \
-    static void put_exchanges_##name(struct buf *out, const struct row *row) \
-    {                                                                        \
-        const struct exchange *x = row->object;                              \
-        (void)x;                                                             \
-        put(out, value);                                                     \
+#define EXCHANGE(name, put, value)                                                                         \
+    static void put_exchanges_##name(struct buf *out, const struct row *row)                               \
+    {                                                                                                      \
+        const struct exchange *x = row->object;                                                            \
+        (void)x;                                                                                           \
+        put(out, value);                                                                                   \
     }
-#define BINDING(name, put, value)                                            \
-    static void put_bindings_##name(struct buf *out, const struct row *row)  \
-    {                                                                        \
-        const struct binding *binding = row->object;                         \
-        (void)binding;                                                       \
-        put(out, value);                                                     \
+#define BINDING(name, put, value)                                                                          \
+    static void put_bindings_##name(struct buf *out, const struct row *row)                                \
+    {                                                                                                      \
+        const struct binding *binding = row->object;                                                       \
+        (void)binding;                                                                                     \
+        put(out, value);                                                                                   \
     }
-#define CONSUMER(name, put, value)                                           \
-    static void put_consumers_##name(struct buf *out, const struct row *row) \
-    {                                                                        \
-        const struct subscription *sub = row->object;                        \
-        (void)sub;                                                           \
-        put(out, value);                                                     \
+#define CONSUMER(name, put, value)                                                                         \
+    static void put_consumers_##name(struct buf *out, const struct row *row)                               \
+    {                                                                                                      \
+        const struct subscription *sub = row->object;                                                      \
+        (void)sub;                                                                                         \
+        put(out, value);                                                                                   \
     }
 #include "broker/listing.def"
 
@@ -124,8 +124,8 @@ static enum listing_next next_exchange(struct request *r, struct row *row)
     return x ? LISTING_ROW : LISTING_END;
 }
 
-/* One level down: the next node of the list that hangs below the walk's place; at its end the walk goes on to
- * the next place and this is NULL. */
+/* One level down: the next node of the list that hangs below the walk's place; at its end the walk goes on
+ * to the next place and this is NULL. */
 static struct list *next_below(struct walk *walk, struct list *head)
 {
     if (!walk->at[1])
@@ -178,8 +178,8 @@ void command_list_queues(struct request *r)
 
 void command_list_exchanges(struct request *r)
 {
-    static const struct listing listing = {exchange_columns, array_size(exchange_columns), "name type", true,
-                                           next_exchange};
+    static const struct listing listing = {exchange_columns, array_size(exchange_columns), "name type",
+                                           true, next_exchange};
     listing_start(r, &listing);
 }
 
@@ -187,15 +187,15 @@ void command_list_bindings(struct request *r)
 {
     static const struct listing listing = {
         binding_columns, array_size(binding_columns),
-        "source_name source_kind destination_name destination_kind routing_key arguments", true, next_binding};
+        "source_name source_kind destination_name destination_kind routing_key arguments", true,
+        next_binding};
     listing_start(r, &listing);
 }
 
 void command_list_consumers(struct request *r)
 {
-    static const struct listing listing = {consumer_columns, array_size(consumer_columns),
-                                           "queue_name channel_pid consumer_tag ack_required prefetch_count arguments",
-                                           true,
-                                           next_consumer};
+    static const struct listing listing = {
+        consumer_columns, array_size(consumer_columns),
+        "queue_name channel_pid consumer_tag ack_required prefetch_count arguments", true, next_consumer};
     listing_start(r, &listing);
 }

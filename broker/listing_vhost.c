@@ -35,11 +35,11 @@ static void put_vhost_limits(struct buf *out, const struct vhost *v)
     limits_print(&v->limits, out);
 }
 
-#define VHOST(name, put, value)                                           \
-    static void put_vhosts_##name(struct buf *out, const struct row *row) \
-    {                                                                     \
-        const struct vhost *v = row->object;                              \
-        put(out, value);                                                  \
+#define VHOST(name, put, value)                                                                            \
+    static void put_vhosts_##name(struct buf *out, const struct row *row)                                  \
+    {                                                                                                      \
+        const struct vhost *v = row->object;                                                               \
+        put(out, value);                                                                                   \
     }
 #include "broker/listing.def"
 

@@ -36,7 +36,8 @@ void parameters_free(struct parameters *parameters)
 }
 
 /* No part has a zero byte: names are UTF-8 without one. */
-static struct slice make_key(struct slice vhost, struct slice component, struct slice name, char key[KEY_MAX])
+static struct slice make_key(struct slice vhost, struct slice component, struct slice name,
+                             char key[KEY_MAX])
 {
     assert(vhost.len < 256 && component.len < 256 && name.len < 256);
     int len = snprintf(key, KEY_MAX, "%.*s%c%.*s%c%.*s", SLICE_ARG(vhost), 0, SLICE_ARG(component), 0,
@@ -114,7 +115,7 @@ bool parameters_remove(struct server *s, struct slice vhost, struct slice compon
 
 void parameters_remove_vhost(struct server *s, struct slice vhost)
 {
-    list_each_safe(node, &s->parameters.all) {
+    list_each_safe (node, &s->parameters.all) {
         struct parameter *p = container_of(node, struct parameter, link);
         if (slice_equal(p->vhost, vhost))
             remove_parameter(s, p);

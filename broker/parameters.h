@@ -1,6 +1,6 @@
-/* parameters.h - runtime parameters: a JSON value by vhost, component and name, kept in the store. Policies are
- * parameters (policies.h); global ones have no vhost and the component "global". RabbitMQ's page "Parameters
- * and Policies". */
+/* parameters.h - runtime parameters: a JSON value by vhost, component and name, kept in the store. Policies
+ * are parameters (policies.h); global ones have no vhost and the component "global". RabbitMQ's page
+ * "Parameters and Policies". */
 #ifndef BROKER_PARAMETERS_H
 #define BROKER_PARAMETERS_H
 
@@ -15,14 +15,14 @@ struct vhost;
 
 struct parameter {
     struct list link;
-    struct slice key; /* vhost, component and name, for the map; own memory */
+    struct slice key;                    /* vhost, component and name, for the map; own memory */
     struct slice vhost, component, name; /* its parts; vhost "" = global */
     struct slice value;                  /* JSON; own memory */
 };
 
 struct parameters {
     struct map by_key;
-    struct list all; /* in the order they were made */
+    struct list all;      /* in the order they were made */
     struct list settling; /* policies.settling: vhosts whose policies have changed */
 };
 
@@ -39,8 +39,8 @@ bool parameters_remove(struct server *s, struct slice vhost, struct slice compon
 /* All of a vhost that goes. */
 void parameters_remove_vhost(struct server *s, struct slice vhost);
 
-/* False with a reason when that is no parameter to be set so: the component is unknown, or has a verb of its
- * own. `*idle`: the component is RabbitMQ's, kept for it, and this version does not act on it. */
+/* False with a reason when that is no parameter to be set so: the component is unknown, or has a verb of
+ * its own. `*idle`: the component is RabbitMQ's, kept for it, and this version does not act on it. */
 bool parameters_check(struct slice component, struct slice name, const json_t *value, bool *idle,
                       char *reason, size_t reason_size);
 

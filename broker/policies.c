@@ -1,7 +1,7 @@
 /* policies.c - the policies of a vhost.
  *
- * Owner: the vhost; each governed queue and exchange has a reference of its own, so that one which was replaced
- * lives until the last of them has been gone through. */
+ * Owner: the vhost; each governed queue and exchange has a reference of its own, so that one which was
+ * replaced lives until the last of them has been gone through. */
 #include "broker/policies.h"
 
 #include <stdio.h>
@@ -88,8 +88,8 @@ bool policies_recover(struct vhost *v, struct slice name, bool of_operator, stru
                       size_t reason_size)
 {
     json_t *value = json_in_parse(json, reason, reason_size);
-    struct policy_given given = {.name = name, .of_operator = of_operator,
-                                 .definition = json_object_get(value, "definition")};
+    struct policy_given given = {
+        .name = name, .of_operator = of_operator, .definition = json_object_get(value, "definition")};
     bool good = value && json_in_text(value, "pattern", &given.pattern) &&
                 json_in_text(value, "apply-to", &given.apply_to) &&
                 json_in_number(value, "priority", &given.priority);

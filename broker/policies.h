@@ -1,8 +1,8 @@
 /* policies.h - the policies of a vhost: which of them governs a queue or exchange, and what that changes.
  *
- * A queue or exchange holds on to the two policies that govern it (dest.policies). They are found when it is
- * declared, and again when a policy of its vhost changes: then the vhost settles, some hundred queues a turn,
- * and whoever changed the policy is answered when all of them are as it says. */
+ * A queue or exchange holds on to the two policies that govern it (dest.policies). They are found when it
+ * is declared, and again when a policy of its vhost changes: then the vhost settles, some hundred queues a
+ * turn, and whoever changed the policy is answered when all of them are as it says. */
 #ifndef BROKER_POLICIES_H
 #define BROKER_POLICIES_H
 
@@ -22,12 +22,13 @@ enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512 };
 struct policies {
     struct policy **lists[2]; /* [of_operator], the one that counts first */
     size_t counts[2];
-    struct list settling;     /* in parameters.settling while its queues are gone through */
+    struct list settling; /* in parameters.settling while its queues are gone through */
     struct walk walk;
-    bool at_exchanges;        /* of the walk: the queues are done */
+    bool at_exchanges; /* of the walk: the queues are done */
 };
 
-/* Makes or replaces one; kept in the store unless it comes from there. False and a reason when it is refused. */
+/* Makes or replaces one; kept in the store unless it comes from there. False and a reason when it is
+ * refused. */
 bool policies_set(struct vhost *v, const struct policy_given *given, bool stored, char *reason,
                   size_t reason_size);
 /* As the store has it: the JSON that policy_print makes. */

@@ -26,7 +26,7 @@ static const struct key {
     bool idle;
     const char *what;
 } keys[] = {
-#define KEY(name, kind, min, max, target, operator, what) \
+#define KEY(name, kind, min, max, target, operator, what)                                                  \
     {name, KIND_##kind, min, max, TARGET_##target, OPERATOR_##operator, false, what},
 #define IDLE(name, operator) {name, KIND_ANY, 0, 0, TARGET_BOTH, OPERATOR_##operator, true, ""},
 #include "broker/policy.def"
@@ -98,7 +98,7 @@ static bool check_definition(const json_t *definition, bool of_operator, char *r
     {
         const struct key *key = find_key(name);
         struct slice text = json_in_dump(value);
-        bool known = key && !(of_operator && key->operator == OPERATOR_NONE);
+        bool known = key && !(of_operator && key->operator== OPERATOR_NONE);
         if (!known)
             refuse(reason, size, "[{<<\"%.100s\">>,%.*s}] are not recognised policy settings", name,
                    (int)(text.len < 100 ? text.len : 100), (const char *)text.at);
@@ -247,13 +247,13 @@ static const json_t *value_of(const struct policy *policy, const char *key)
 }
 
 /* The value that counts of both, NULL when neither has it. */
-static const json_t *merge(const struct policy *user, const struct policy *operator, const struct key *key)
+static const json_t *merge(const struct policy *user, const struct policy *operator, const struct key * key)
 {
     const json_t *mine = value_of(user, key->name), *theirs = value_of(operator, key->name);
     if (!theirs || !mine)
         return theirs ? theirs : mine;
-    assert(key->operator != OPERATOR_NONE);
-    if (key->operator == OPERATOR_OURS)
+    assert(key->operator!= OPERATOR_NONE);
+    if (key->operator== OPERATOR_OURS)
         return theirs;
     if (!json_is_integer(mine) || !json_is_integer(theirs))
         return theirs;
@@ -265,7 +265,8 @@ static const json_t *merge(const struct policy *user, const struct policy *opera
     return json_integer_value(mine) < json_integer_value(theirs) ? mine : theirs;
 }
 
-bool policy_number(const struct policy *user, const struct policy *operator, const char *key, int64_t *number)
+bool policy_number(const struct policy *user, const struct policy *operator, const char * key,
+                   int64_t *number)
 {
     const struct key *known = find_key(key);
     assertf(known && known->kind == KIND_NUMBER, "%s", key);
@@ -276,7 +277,7 @@ bool policy_number(const struct policy *user, const struct policy *operator, con
     return true;
 }
 
-bool policy_text(const struct policy *user, const struct policy *operator, const char *key,
+bool policy_text(const struct policy *user, const struct policy *operator, const char * key,
                  struct slice *text)
 {
     const struct key *known = find_key(key);
@@ -288,11 +289,11 @@ bool policy_text(const struct policy *user, const struct policy *operator, const
     return true;
 }
 
-void policy_effective(const struct policy *user, const struct policy *operator, struct buf *out)
+void policy_effective(const struct policy *user, const struct policy *operator, struct buf * out)
 {
     json_out_open(out, '{');
     for (size_t i = 0; i < array_size(keys); i++) {
-        const json_t *value = merge(user, operator, &keys[i]);
+        const json_t *value = merge(user, operator, & keys[i]);
         if (!value)
             continue;
         struct slice text = json_in_dump(value);

@@ -1,6 +1,6 @@
 /* policy.h - one policy: what it says, whom it is for, and how two of them are merged. RabbitMQ's page
- * "Policies": of a vhost's policies the one with the highest priority whose pattern matches the name counts;
- * so of its operator policies; numbers of both are merged by the lesser one. */
+ * "Policies": of a vhost's policies the one with the highest priority whose pattern matches the name
+ * counts; so of its operator policies; numbers of both are merged by the lesser one. */
 #ifndef BROKER_POLICY_H
 #define BROKER_POLICY_H
 
@@ -59,11 +59,12 @@ const char *policy_target_name(enum policy_target target);
 const char *policy_idle_key(const struct policy *policy);
 
 /* What both together say; each may be NULL. False when neither says it. */
-bool policy_number(const struct policy *user, const struct policy *operator, const char *key, int64_t *number);
-bool policy_text(const struct policy *user, const struct policy *operator, const char *key,
+bool policy_number(const struct policy *user, const struct policy *operator, const char * key,
+                   int64_t *number);
+bool policy_text(const struct policy *user, const struct policy *operator, const char * key,
                  struct slice *text);
 /* The whole of it as a JSON object. */
-void policy_effective(const struct policy *user, const struct policy *operator, struct buf *out);
+void policy_effective(const struct policy *user, const struct policy *operator, struct buf * out);
 
 /* {"pattern":…,"apply-to":…,"definition":{…},"priority":…}: as it is kept in the store. */
 void policy_print(const struct policy *policy, struct buf *out);

@@ -12,8 +12,8 @@
 /* Exit statuses: sysexits.h's, as rabbitmqctl uses them. */
 enum ctl_status {
     CTL_OK = 0,
-    CTL_USAGE = 64,       /* the command line is wrong */
-    CTL_DATA = 65,        /* a vhost that is not there is to be deleted; a wrong password */
+    CTL_USAGE = 64, /* the command line is wrong */
+    CTL_DATA = 65,  /* a vhost that is not there is to be deleted; a wrong password */
     CTL_NO_USER = 67,
     CTL_UNAVAILABLE = 69, /* no server answers; or it refused for another reason */
     CTL_SOFTWARE = 70,    /* there is one already */
@@ -26,10 +26,10 @@ enum ctl_format { FORMAT_TABLE, FORMAT_PRETTY, FORMAT_JSON, FORMAT_CSV };
 /* The options before and after the verb. */
 struct ctl_options {
     const char *socket, *data_dir;
-    const char *vhost;       /* NULL = not given */
+    const char *vhost; /* NULL = not given */
     enum ctl_format format;
     bool quiet, no_headers, global;
-    double timeout_s;        /* 0 = none */
+    double timeout_s; /* 0 = none */
     const char *user, *priority, *apply_to, *limit, *hash;
     const char *description, *tags, *default_queue_type;
     bool if_empty, if_unused;
@@ -52,15 +52,15 @@ bool ctl_connect(struct ctl_link *link, const struct ctl_options *options, char 
 void ctl_hang_up(struct ctl_link *link);
 /* Sends a request and calls `row` with each row of the answer; the status. `*end` becomes the last line, a
  * reference for the caller, also of an error, which is printed. NULL when the server went away. */
-enum ctl_status ctl_ask(struct ctl_link *link, const json_t *request, void (*row)(void *arg, const json_t *row),
-                        void *arg, json_t **end);
+enum ctl_status ctl_ask(struct ctl_link *link, const json_t *request,
+                        void (*row)(void *arg, const json_t *row), void *arg, json_t **end);
 
 /* --- show.c: rows to people and programs --- */
 
 struct ctl_table {
     const struct ctl_options *options;
     FILE *out;
-    bool aligned;   /* rows are kept until the last is here */
+    bool aligned; /* rows are kept until the last is here */
     json_t *rows;
     size_t count;
 };

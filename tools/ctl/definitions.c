@@ -1,7 +1,7 @@
 /* definitions.c - import_definitions and export_definitions: files in RabbitMQ's JSON.
  *
- * Files may be large: they go to the server in parts that its loop can take in between two messages, and come
- * from it object by object. */
+ * Files may be large: they go to the server in parts that its loop can take in between two messages, and
+ * come from it object by object. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +15,9 @@
 enum { PART_BYTES = 128 * 1024 }; /* of a request, about; the server takes four times that */
 
 /* In the order in which one needs the other. */
-static const char *const sections[] = {"vhosts",   "users",     "permissions",       "parameters", "global_parameters",
-                                       "policies", "exchanges", "topic_permissions", "queues",     "bindings"};
+static const char *const sections[] = {
+    "vhosts",   "users",     "permissions",       "parameters", "global_parameters",
+    "policies", "exchanges", "topic_permissions", "queues",     "bindings"};
 
 static enum ctl_status fail_file(const char *path)
 {
@@ -39,8 +40,8 @@ static enum ctl_status send_part(struct import *import)
     json_t *end;
     if (json_array_size(import->part) == 0)
         return CTL_OK;
-    json_t *request = json_pack("{s:s, s:{s:O}}", "verb", "import_definitions", "definitions", import->section,
-                                import->part);
+    json_t *request = json_pack("{s:s, s:{s:O}}", "verb", "import_definitions", "definitions",
+                                import->section, import->part);
     enum ctl_status status = ctl_ask(import->link, request, NULL, NULL, &end);
     const json_t *result = json_object_get(end, "result");
     import->imported += json_integer_value(json_object_get(result, "imported"));
@@ -78,7 +79,8 @@ enum ctl_status ctl_import(struct ctl_link *link, const char *path)
         fclose(file);
     if (!json_is_object(root)) {
         fprintf(stderr, "Error:\n%s is no file of definitions: %s at line %d column %d\n",
-                standard ? "standard input" : path, root ? "no object" : where.text, where.line, where.column);
+                standard ? "standard input" : path, root ? "no object" : where.text, where.line,
+                where.column);
         json_decref(root);
         return CTL_DATA;
     }
@@ -98,7 +100,8 @@ enum ctl_status ctl_import(struct ctl_link *link, const char *path)
 
 /* --- export --- */
 
-struct export {
+struct export
+{
     json_t *root;
 };
 
@@ -124,14 +127,36 @@ static enum ctl_status write_file(const char *path, const json_t *root)
     FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
     if (!file)
         return fail_file(path);
-    bool good = json_dumpf(root, file, JSON_INDENT(2)) == 0 && fputc('\n', file) != EOF && fflush(file) == 0 &&
-                fsync(fd) == 0;
+    bool good = json_dumpf(root, file, JSON_INDENT(2)) == 0 && fputc('\n', file) != EOF &&
+                fflush(file) == 0 && fsync(fd) == 0;
     good = fclose(file) == 0 && good;
     if (good && rename(temporary, path) == 0)
         return CTL_OK;
     enum ctl_status status = fail_file(path);
     unlink(temporary);
     return status;
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The server has these in no order: in a file they have one, so that two files can be compared. */
+static json_t *sorted(const json_t *list)
+{
+    size_t count = json_array_size(list);
+    char **texts = mem_zalloc((count + 1) * sizeof(char *));
+    json_t *result = json_array();
+    for (size_t i = 0; i < count; i++)
+        texts[i] = json_dumps(json_array_get(list, i), JSON_COMPACT);
+    qsort(texts, count, sizeof(char *), compare);
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(result, json_loads(texts[i], 0, NULL));
+        free(texts[i]);
+    }
+    mem_free(texts);
+    return result;
 }
 
 enum ctl_status ctl_export(struct ctl_link *link, const char *path)
@@ -143,11 +168,16 @@ enum ctl_status ctl_export(struct ctl_link *link, const char *path)
     for (size_t i = 0; i < array_size(sections); i++)
         json_object_set_new(export.root, sections[i], json_array());
     enum ctl_status status = ctl_ask(link, request, keep_object, &export, &end);
+    static const char *const unordered[] = {"vhosts",     "users",   "permissions", "topic_permissions",
+                                            "parameters", "policies"};
+    for (size_t i = 0; i < array_size(unordered); i++)
+        json_object_set_new(export.root, unordered[i], sorted(json_object_get(export.root, unordered[i])));
     if (status == CTL_OK) {
         json_object_update(versions, json_object_get(end, "result"));
         json_object_update(versions, export.root);
         if (strcmp(path, "-") == 0)
-            status = json_dumpf(versions, stdout, JSON_INDENT(2)) == 0 && puts("") != EOF ? CTL_OK : CTL_FILE;
+            status =
+                json_dumpf(versions, stdout, JSON_INDENT(2)) == 0 && puts("") != EOF ? CTL_OK : CTL_FILE;
         else
             status = write_file(path, versions);
     }

@@ -38,7 +38,9 @@ static bool connect_to(struct ctl_link *link, const char *path, char *error, siz
 bool ctl_connect(struct ctl_link *link, const struct ctl_options *options, char *error, size_t error_size)
 {
     static const char *const places[] = {"data/leveret.sock", "/var/lib/leveret/leveret.sock"};
-    const char *given = options->socket ? options->socket : options->data_dir ? NULL : getenv("LEVERET_SOCKET");
+    const char *given = options->socket     ? options->socket
+                        : options->data_dir ? NULL
+                                            : getenv("LEVERET_SOCKET");
     char path[4096];
     *link = (struct ctl_link){.fd = -1};
     if (options->timeout_s > 0)
@@ -119,11 +121,12 @@ static enum ctl_status status_of(const json_t *end, const json_t *request)
 }
 
 /* Handles the whole lines that are here; true when the last one of the answer was among them. */
-static bool take_lines(struct ctl_link *link, void (*row)(void *arg, const json_t *row), void *arg, json_t **end)
+static bool take_lines(struct ctl_link *link, void (*row)(void *arg, const json_t *row), void *arg,
+                       json_t **end)
 {
     size_t done = 0;
-    for (const uint8_t *at; !*end && done < link->in.len &&
-                            (at = memchr(link->in.at + done, '\n', link->in.len - done));) {
+    for (const uint8_t *at;
+         !*end && done < link->in.len && (at = memchr(link->in.at + done, '\n', link->in.len - done));) {
         json_error_t where;
         size_t len = (size_t)(at - (link->in.at + done));
         json_t *line = json_loadb((const char *)link->in.at + done, len, JSON_ALLOW_NUL, &where);
@@ -144,8 +147,8 @@ static bool take_lines(struct ctl_link *link, void (*row)(void *arg, const json_
     return *end;
 }
 
-enum ctl_status ctl_ask(struct ctl_link *link, const json_t *request, void (*row)(void *arg, const json_t *row),
-                        void *arg, json_t **end)
+enum ctl_status ctl_ask(struct ctl_link *link, const json_t *request,
+                        void (*row)(void *arg, const json_t *row), void *arg, json_t **end)
 {
     char *text = json_dumps(request, JSON_COMPACT);
     assert(text);

@@ -105,8 +105,8 @@ static void print_help(void)
          "69 no server or refused, 70 exists already, 74 a file, 75 out of time.");
 }
 
-__attribute__((format(printf, 2, 3))) static enum ctl_status usage(const struct ctl_verb *verb, const char *format,
-                                                                   ...)
+__attribute__((format(printf, 2, 3))) static enum ctl_status usage(const struct ctl_verb *verb,
+                                                                   const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -116,7 +116,8 @@ __attribute__((format(printf, 2, 3))) static enum ctl_status usage(const struct 
     if (verb) {
         fflush(stderr);
         fprintf(stderr, "\nUsage: leveretctl %s", verb->name);
-        for (const char *word = verb->words; *word; word += strcspn(word, " ") + (strchr(word, ' ') != NULL))
+        for (const char *word = verb->words; *word;
+             word += strcspn(word, " ") + (strchr(word, ' ') != NULL))
             fprintf(stderr, " <%.*s>", (int)strcspn(word + (word[1] == ':' ? 2 : 0), " ?"),
                     word + (word[1] == ':' ? 2 : 0));
     }
@@ -152,11 +153,16 @@ static bool set_timeout(struct ctl_options *options, const char *text)
 static bool set_option(struct ctl_options *options, int option)
 {
     const char **texts[] = {
-        [OPTION_SOCKET - 256] = &options->socket,           [OPTION_DATA_DIR - 256] = &options->data_dir,
-        [OPTION_USER - 256] = &options->user,               [OPTION_PRIORITY - 256] = &options->priority,
-        [OPTION_APPLY_TO - 256] = &options->apply_to,       [OPTION_LIMIT - 256] = &options->limit,
-        [OPTION_HASH - 256] = &options->hash,               [OPTION_DESCRIPTION - 256] = &options->description,
-        [OPTION_TAGS - 256] = &options->tags,               [OPTION_QUEUE_TYPE - 256] = &options->default_queue_type,
+        [OPTION_SOCKET - 256] = &options->socket,
+        [OPTION_DATA_DIR - 256] = &options->data_dir,
+        [OPTION_USER - 256] = &options->user,
+        [OPTION_PRIORITY - 256] = &options->priority,
+        [OPTION_APPLY_TO - 256] = &options->apply_to,
+        [OPTION_LIMIT - 256] = &options->limit,
+        [OPTION_HASH - 256] = &options->hash,
+        [OPTION_DESCRIPTION - 256] = &options->description,
+        [OPTION_TAGS - 256] = &options->tags,
+        [OPTION_QUEUE_TYPE - 256] = &options->default_queue_type,
     };
     switch (option) {
     case 'p':
@@ -224,8 +230,8 @@ static bool add_list(json_t *request, const char *name, char **words, int count)
 }
 
 /* The words behind the verb, as verbs.def names them; 0 or an exit status. */
-static enum ctl_status add_words(json_t *request, const struct ctl_verb *verb, const struct ctl_options *options,
-                                 char **words, int count)
+static enum ctl_status add_words(json_t *request, const struct ctl_verb *verb,
+                                 const struct ctl_options *options, char **words, int count)
 {
     int used = 0;
     for (const char *at = verb->words; *at;) {
@@ -282,17 +288,24 @@ static bool has(const struct ctl_verb *verb, const char *option)
 }
 
 /* What the options say; 0 or an exit status. An option that the verb has not is wrong usage. */
-static enum ctl_status add_options(json_t *request, const struct ctl_verb *verb, const struct ctl_options *options)
+static enum ctl_status add_options(json_t *request, const struct ctl_verb *verb,
+                                   const struct ctl_options *options)
 {
     const struct {
         const void *given;
         const char *option;
     } asked[] = {
-        {options->priority, "priority"}, {options->apply_to, "apply-to"},
-        {options->user, "user"},         {options->limit, "limit"},
-        {options->hash, "hash"},         {options->global ? "" : NULL, "global"},
-        {options->if_empty ? "" : NULL, "if-empty"}, {options->if_unused ? "" : NULL, "if-unused"},
-        {options->description, "vhost"}, {options->default_queue_type, "vhost"}, {options->tags, "vhost"},
+        {options->priority, "priority"},
+        {options->apply_to, "apply-to"},
+        {options->user, "user"},
+        {options->limit, "limit"},
+        {options->hash, "hash"},
+        {options->global ? "" : NULL, "global"},
+        {options->if_empty ? "" : NULL, "if-empty"},
+        {options->if_unused ? "" : NULL, "if-unused"},
+        {options->description, "vhost"},
+        {options->default_queue_type, "vhost"},
+        {options->tags, "vhost"},
     };
     for (size_t i = 0; i < array_size(asked); i++)
         if (asked[i].given && !has(verb, asked[i].option))
@@ -322,9 +335,11 @@ static enum ctl_status add_options(json_t *request, const struct ctl_verb *verb,
 
 /* --- doing it --- */
 
-static void print_banner(const struct ctl_verb *verb, const struct ctl_options *options, char **words, int count)
+static void print_banner(const struct ctl_verb *verb, const struct ctl_options *options, char **words,
+                         int count)
 {
-    if (options->quiet || options->format == FORMAT_JSON || options->format == FORMAT_CSV || !verb->banner[0])
+    if (options->quiet || options->format == FORMAT_JSON || options->format == FORMAT_CSV ||
+        !verb->banner[0])
         return;
     for (const char *at = verb->banner; *at; at++) {
         int word = at[0] == '%' && at[1] >= '1' && at[1] <= '9' ? at[1] - '0' : 0;
@@ -341,7 +356,8 @@ static void print_banner(const struct ctl_verb *verb, const struct ctl_options *
 }
 
 /* What a verb says that is neither a list nor silent. */
-static void print_result(const struct ctl_verb *verb, const struct ctl_options *options, const json_t *result)
+static void print_result(const struct ctl_verb *verb, const struct ctl_options *options,
+                         const json_t *result)
 {
     const char *hash = json_string_value(json_object_get(result, "hash"));
     if (hash)
@@ -353,13 +369,15 @@ static void print_result(const struct ctl_verb *verb, const struct ctl_options *
     else if (strcmp(verb->name, "add_user") == 0)
         puts("Done. The user may do nothing yet: set_permissions lets it into a vhost.");
     else if (json_object_get(result, "messages"))
-        printf("%lld messages were dropped\n", (long long)json_integer_value(json_object_get(result, "messages")));
+        printf("%lld messages were dropped\n",
+               (long long)json_integer_value(json_object_get(result, "messages")));
     else if (json_object_get(result, "closed"))
-        printf("%lld connections were closed\n", (long long)json_integer_value(json_object_get(result, "closed")));
+        printf("%lld connections were closed\n",
+               (long long)json_integer_value(json_object_get(result, "closed")));
 }
 
-static enum ctl_status ask(struct ctl_link *link, const struct ctl_verb *verb, const struct ctl_options *options,
-                           const json_t *request)
+static enum ctl_status ask(struct ctl_link *link, const struct ctl_verb *verb,
+                           const struct ctl_options *options, const json_t *request)
 {
     struct ctl_table table;
     json_t *end;
@@ -393,10 +411,11 @@ static enum ctl_status report(struct ctl_link *link, const struct ctl_options *o
     return status;
 }
 
-static enum ctl_status run(struct ctl_link *link, const struct ctl_verb *verb, const struct ctl_options *options,
-                           char **words, int count)
+static enum ctl_status run(struct ctl_link *link, const struct ctl_verb *verb,
+                           const struct ctl_options *options, char **words, int count)
 {
-    static const char *const of_node[] = {"ping", "await_startup", "status", "environment", "stop", "shutdown"};
+    static const char *const of_node[] = {"ping",        "await_startup", "status",
+                                          "environment", "stop",          "shutdown"};
     json_t *request = json_pack("{s:s}", "verb", verb->name);
     enum ctl_status status;
     print_banner(verb, options, words, count);
@@ -422,8 +441,8 @@ static enum ctl_status run(struct ctl_link *link, const struct ctl_verb *verb, c
 }
 
 /* await_startup tries again until there is a server. */
-static bool connect_for(const struct ctl_verb *verb, struct ctl_link *link, const struct ctl_options *options,
-                        char *error, size_t error_size)
+static bool connect_for(const struct ctl_verb *verb, struct ctl_link *link,
+                        const struct ctl_options *options, char *error, size_t error_size)
 {
     const struct timespec step = {.tv_nsec = 50000000};
     double left = options->timeout_s > 0 ? options->timeout_s : 300;

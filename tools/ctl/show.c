@@ -1,7 +1,7 @@
 /* show.c - rows to people and programs: a table, JSON or CSV.
  *
- * A table has tabs between its columns, as rabbitmqctl's, so that programs can take it apart; on a terminal the
- * columns are aligned instead. */
+ * A table has tabs between its columns, as rabbitmqctl's, so that programs can take it apart; on a terminal
+ * the columns are aligned instead. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -99,8 +99,8 @@ static void print_values(const struct ctl_table *table, const json_t *row)
     {
         cell.len = 0;
         ctl_cell(&cell, value);
-        bool bare = table->options->format == FORMAT_CSV && !json_is_string(value) && !json_is_array(value) &&
-                    !json_is_object(value);
+        bool bare = table->options->format == FORMAT_CSV && !json_is_string(value) &&
+                    !json_is_array(value) && !json_is_object(value);
         if (bare)
             fprintf(table->out, "%s%.*s", first ? "" : ",", SLICE_ARG(buf_slice(&cell)));
         else
@@ -138,7 +138,8 @@ static size_t width_of(struct slice text)
     return width;
 }
 
-static void print_padded(const struct ctl_table *table, struct slice text, size_t width, bool right, bool last)
+static void print_padded(const struct ctl_table *table, struct slice text, size_t width, bool right,
+                         bool last)
 {
     size_t have = width_of(text);
     int pad = (int)(width > have ? width - have : 0);
@@ -167,7 +168,8 @@ static void print_line(const struct ctl_table *table, const json_t *row, const s
                 buf_printf(&cell, "-");
         else
             ctl_cell(&cell, value);
-        print_padded(table, buf_slice(&cell), widths[i], kind == 2 && json_is_number(value), i + 1 == count);
+        print_padded(table, buf_slice(&cell), widths[i], kind == 2 && json_is_number(value),
+                     i + 1 == count);
         i++;
     }
     buf_free(&cell);
