@@ -32,24 +32,26 @@ static void refuse_line(struct control_client *client)
     stream_close(&client->stream);
 }
 
+/* The first line of `in` that says something is begun; how many bytes were taken. */
 static size_t on_bytes(struct stream *stream, struct slice in)
 {
     struct control_client *client = client_of(stream);
-    if (client->request)
-        return 0;
-    const uint8_t *end = memchr(in.at, '\n', in.len);
-    size_t len = end ? (size_t)(end - in.at) : in.len;
-    if (len > CONTROL_LINE_MAX) {
-        refuse_line(client);
-        return in.len;
+    size_t done = 0;
+    while (!client->request) {
+        const uint8_t *end = memchr(in.at + done, '\n', in.len - done);
+        size_t len = end ? (size_t)(end - (in.at + done)) : in.len - done;
+        if (len > CONTROL_LINE_MAX) {
+            refuse_line(client);
+            return in.len;
+        }
+        if (!end)
+            return done;
+        if (len > 0)
+            client->request = request_new(client->server, slice_of(in.at + done, len));
+        done += len + 1;
     }
-    if (!end)
-        return 0;
-    if (len > 0)
-        client->request = request_new(client->server, slice_of(in.at, len));
-    if (client->request)
-        stream_pause(stream);
-    return len + 1;
+    stream_pause(stream);
+    return done;
 }
 
 static void on_drained(struct stream *stream)

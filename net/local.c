@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "net/tcp.h"
 
-enum { LOCAL_MODE = 0600, LOCAL_BACKLOG = 16 };
+enum { LOCAL_MODE = 0600, LOCAL_BACKLOG = 128, LOCAL_ACCEPTS_MAX = 16 };
 
 struct local {
     uv_poll_t watcher;
@@ -33,14 +33,14 @@ static void handle_ready(uv_poll_t *watcher, int status, int events)
 {
     struct local *local = container_of(watcher, struct local, watcher);
     (void)events;
-    if (status < 0)
-        return;
-    int fd = accept4(local->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    struct tcp *tcp;
-    if (fd < 0 || tcp_open(&tcp, local->loop, fd) < 0)
-        return;
-    struct peer peer = {.loopback = true};
-    local->on_accept(local->arg, &tcp_transport, tcp, &peer);
+    for (int i = 0; i < LOCAL_ACCEPTS_MAX && status == 0 && local->fd >= 0; i++) {
+        int fd = accept4(local->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct tcp *tcp;
+        if (fd < 0 || tcp_open(&tcp, local->loop, fd) < 0)
+            return;
+        struct peer peer = {.loopback = true};
+        local->on_accept(local->arg, &tcp_transport, tcp, &peer);
+    }
 }
 
 /* Nobody listens on the socket file any more, or there is none: 0; else -errno. */

@@ -71,12 +71,26 @@ static void print_status(const json_t *result)
     }
 }
 
+/* Ended, but its parent has not asked for its status yet. */
+static bool is_zombie(pid_t pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    FILE *file = fopen(path, "re");
+    size_t len = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+    if (file)
+        fclose(file);
+    text[len] = 0;
+    const char *name_end = strrchr(text, ')');
+    return name_end && strncmp(name_end, ") Z", 3) == 0;
+}
+
 /* The process is gone, or somebody else's by now. */
 static enum ctl_status wait_for_end(pid_t pid)
 {
     const struct timespec step = {.tv_nsec = STOP_STEP_MS * 1000000L};
     for (int waited = 0; waited < STOP_PATIENCE_MS; waited += STOP_STEP_MS) {
-        if (kill(pid, 0) < 0 && errno == ESRCH)
+        if ((kill(pid, 0) < 0 && errno == ESRCH) || is_zombie(pid))
             return CTL_OK;
         nanosleep(&step, NULL);
     }
