@@ -1,5 +1,5 @@
-/* password.h - RabbitMQ's password hashes: base64(salt[4] ‖ H(salt ‖ password)), H = SHA-256 or SHA-512, and
- * MD5 in what very old servers exported. */
+/* password.h - RabbitMQ's password hashes: base64(salt[4] ‖ H(salt ‖ password)), H = SHA-256 or SHA-512,
+ * and MD5 in what very old servers exported. */
 #ifndef AUTH_PASSWORD_H
 #define AUTH_PASSWORD_H
 

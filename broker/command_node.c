@@ -5,6 +5,7 @@
 
 #include "broker/commands.h"
 #include "broker/connection.h"
+#include "broker/trace.h"
 
 static json_t *text(const char *string)
 {
@@ -20,16 +21,20 @@ void command_ping(struct request *r)
     request_result(r, "node", text(node));
 }
 
+/* In the order in which the gate has opened them: plain ones, then TLS. */
 static json_t *listeners_of(const struct server *s)
 {
     json_t *listeners = json_array();
-    for (size_t i = 0; i < s->config->listener_count; i++)
-        if (s->listeners[i])
-            json_array_append_new(
-                listeners,
-                json_pack("{s:s, s:s, s:i}", "protocol", "amqp", "address",
-                          s->config->listeners[i].host[0] ? s->config->listeners[i].host : "[::]", "port",
-                          (int)listener_port(s->listeners[i])));
+    size_t plain = s->config->listeners.count;
+    for (size_t i = 0; i < s->gate.listener_count; i++) {
+        bool tls = i >= plain;
+        const struct listen_address *at =
+            tls ? &s->config->tls.listeners.at[i - plain] : &s->config->listeners.at[i];
+        json_array_append_new(listeners,
+                              json_pack("{s:s, s:s, s:i}", "protocol", tls ? "amqp/ssl" : "amqp", "address",
+                                        at->host[0] ? at->host : "[::]", "port",
+                                        (int)listener_port(s->gate.listeners[i])));
+    }
     return listeners;
 }
 
@@ -117,4 +122,21 @@ void command_list_commands(struct request *r)
     for (size_t i = 0; i < command_count(); i++)
         json_object_set_new(verbs, command_at(i)->verb, text(command_at(i)->arguments));
     request_result(r, "verbs", verbs);
+}
+
+static void trace(struct request *r, bool on)
+{
+    struct vhost *v = request_vhost(r);
+    if (v)
+        trace_set(v, on);
+}
+
+void command_trace_on(struct request *r)
+{
+    trace(r, true);
+}
+
+void command_trace_off(struct request *r)
+{
+    trace(r, false);
 }

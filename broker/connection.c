@@ -54,7 +54,10 @@ struct connection *connection_new(struct server *s, const struct transport *tran
     conn->timer.fire = handshake_timeout;
     timer_set(&s->timers, &conn->timer, server_now_ms(s) + s->config->handshake_timeout_ms);
     stream_init(&conn->stream, &s->net, transport, io, &events);
-    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)", conn->name);
+    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
+             peer->tls ? ", " : "", peer->tls ? peer->tls_version : "", peer->tls ? " " : "",
+             peer->tls ? peer->tls_cipher : "");
+    gate_enter(conn);
     return conn;
 }
 
@@ -75,6 +78,7 @@ void connection_free(struct connection **connection)
         user_drop(&conn->user);
     barrier_ring_free(&conn->barriers);
     mem_free(conn->channels.slots);
+    certificate_free(&conn->peer->certificate);
     mem_free(conn->peer);
     mem_free(conn->info);
     mem_free(conn->name);
@@ -110,6 +114,9 @@ void connection_release(struct connection *conn)
     assert(list_empty(&conn->parked) && list_empty(&conn->flow.parked));
     login_leave(conn);
     flow_end(conn);
+    if (conn->announced)
+        event_connection(conn, "connection.closed");
+    conn->announced = false;
 }
 
 static void on_closed(struct stream *stream, int error)
@@ -122,7 +129,10 @@ static void on_closed(struct stream *stream, int error)
                  "client unexpectedly closed TCP connection%s%s",
                  conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
                  error ? ": " : "", error ? strerror(-error) : "");
+    s->events.actor = conn;
     connection_release(conn);
+    gate_leave(conn);
+    s->events.actor = NULL;
     conn->state = CONNECTION_CLOSED;
     timer_clear(&s->timers, &conn->timer);
     if (!list_linked(&conn->doomed))
@@ -528,6 +538,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
 {
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
+    conn->server->events.actor = conn;
     if (conn->state == CONNECTION_HEADER)
         used = connection_protocol_header(conn, in);
     if (conn->stream.output.pending < STREAM_LOW_WATER)
@@ -539,6 +550,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
             break;
         used += taken;
     }
+    conn->server->events.actor = NULL;
     if (conn->pace.behind)
         pace_start(conn);
     return conn->state >= CONNECTION_SILENT ? in.len : used;

@@ -76,6 +76,7 @@ struct connection {
     struct server *server;
     struct list link, doomed, barred;
     struct flow flow;
+    struct admission admission;
     struct barrier_ring barriers;
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;
@@ -94,8 +95,9 @@ struct connection {
     uint32_t body_left;          /* of a body frame that is being taken in pieces, with its end octet */
     uint16_t body_channel, channel_max;
     enum connection_state state;
+    bool announced;              /* connection.created was told of, connection.closed was not */
     struct capabilities capabilities;
-    struct peer *peer;           /* own memory */
+    struct peer *peer;           /* own memory, with its certificate */
     struct connection_info *info; /* NULL until start-ok */
     char *name;                  /* "peer:port -> host:port", own memory */
 };

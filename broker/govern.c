@@ -21,14 +21,11 @@ enum policy_subject govern_subject(const struct dest *dest)
                                       : POLICY_CLASSIC_QUEUE;
 }
 
-/* An exchange's own argument counts before the policy's. */
 static void apply_exchange(struct vhost *v, struct exchange *x)
 {
-    struct field field;
     struct slice alternate = SLICE("");
-    if (!table_find(x->args, "alternate-exchange", &field) || !field_string(&field, &alternate))
-        policy_text(x->dest.policies[0], NULL, "alternate-exchange", &alternate);
-    x->alternate = alternate; /* the policy's bytes live as long as it governs */
+    policy_text(x->dest.policies[0], NULL, "alternate-exchange", &alternate);
+    exchange_set_alternate(x, alternate);
     router_changed(&v->router);
 }
 

@@ -54,6 +54,11 @@ static void put_connection_state(struct buf *out, const struct connection *conn)
     json_out_string(out, state);
 }
 
+static void put_optional(struct buf *out, const char *text)
+{
+    json_out_string(out, text ? text : "");
+}
+
 static void put_provided_name(struct buf *out, const struct connection *conn)
 {
     struct field field;

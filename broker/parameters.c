@@ -95,6 +95,8 @@ void parameters_put(struct server *s, const struct parameter *given, bool stored
     struct definition definition = definition_of(p);
     store_define(s->store, &definition);
     s->defined_batch = store_open_batch(s->store);
+    event(s, "parameter.set", EVENT_TEXT("component", p->component), EVENT_TEXT("name", p->name),
+          EVENT_TEXT("vhost", p->vhost));
 }
 
 static void remove_parameter(struct server *s, struct parameter *p)
@@ -102,6 +104,8 @@ static void remove_parameter(struct server *s, struct parameter *p)
     struct definition definition = definition_of(p);
     store_undefine(s->store, &definition);
     s->defined_batch = store_open_batch(s->store);
+    event(s, "parameter.cleared", EVENT_TEXT("component", p->component), EVENT_TEXT("name", p->name),
+          EVENT_TEXT("vhost", p->vhost));
     free_parameter(&s->parameters, p);
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/event.h"
 #include "broker/govern.h"
 #include "broker/json_in.h"
 #include "broker/vhost.h"
@@ -51,6 +52,15 @@ static void put(struct policies *policies, struct policy *policy)
     qsort(policies->lists[kind], policies->counts[kind], sizeof(struct policy *), compare);
 }
 
+/* policy.set, policy.cleared, and what RabbitMQ calls the same of an operator's: parameters of a component. */
+static void tell(struct vhost *v, struct slice name, bool of_operator, const char *what)
+{
+    char key[32];
+    snprintf(key, sizeof(key), "%s.%s", of_operator ? "parameter" : "policy", what);
+    event(v->server, key, EVENT_TEXT("name", name), EVENT_TEXT("vhost", v->name),
+          EVENT_TEXT("component", POLICIES_COMPONENT(of_operator)));
+}
+
 bool policies_set(struct vhost *v, const struct policy_given *given, bool stored, char *reason,
                   size_t reason_size)
 {
@@ -80,6 +90,8 @@ bool policies_set(struct vhost *v, const struct policy_given *given, bool stored
         v->server->defined_batch = store_open_batch(v->server->store);
         buf_free(&json);
     }
+    if (stored)
+        tell(v, given->name, given->of_operator, "set");
     settle(v);
     return true;
 }
@@ -112,6 +124,7 @@ bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
                                     .name = name};
     store_undefine(v->server->store, &definition);
     v->server->defined_batch = store_open_batch(v->server->store);
+    tell(v, name, of_operator, "cleared");
     policy_drop(at);
     size_t after = --policies->counts[of_operator] - (size_t)(at - policies->lists[of_operator]);
     memmove(at, at + 1, after * sizeof(struct policy *));

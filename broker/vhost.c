@@ -2,6 +2,7 @@
 #include "broker/vhost.h"
 
 #include "broker/consume.h"
+#include "broker/history.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
@@ -34,6 +35,7 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     map_init(&v->exchanges, rand_u64(&s->rand));
     map_init(&v->queues, rand_u64(&s->rand));
     list_init(&v->exchange_list);
+    map_init(&v->replies, rand_u64(&s->rand));
     router_init(&v->router, &v->exchanges);
     v->limits = limits_none();
     list_init(&v->connections);
@@ -50,6 +52,14 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
         properties.internal = predeclared[i].internal;
         vhost_add_exchange(v, slice_of_string(predeclared[i].name), &properties, false);
     }
+    if (slice_is(name, s->config->default_vhost)) {
+        properties.type = exchange_type_find(SLICE("topic"));
+        properties.internal = true;
+        vhost_add_exchange(v, SLICE(EVENT_EXCHANGE), &properties, false);
+        s->events.vhost = v;
+    }
+    if (stored)
+        event(s, "vhost.created", EVENT_TEXT("name", v->name));
     return v;
 }
 
@@ -73,6 +83,9 @@ void vhost_free(struct vhost **vhost)
     struct vhost *v = *vhost;
     *vhost = NULL;
     walk_end_all(&v->server->control.walks, v);
+    if (v->server->events.vhost == v)
+        v->server->events.vhost = NULL;
+    outbox_free(v);
     free_queues(v);
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
@@ -88,6 +101,8 @@ void vhost_free(struct vhost **vhost)
     }
     map_free(&v->exchanges);
     policies_free(v);
+    assertf(v->replies.size == 0, "%zu reply consumers left", v->replies.size);
+    map_free(&v->replies);
     router_free(&v->router);
     slice_free(&v->metadata);
     slice_free(&v->name);
@@ -121,6 +136,8 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     router_changed(&v->router);
     if (stored && x->durable)
         define(v->server, exchange_definition(v, x));
+    if (stored)
+        event_exchange(v, x, "exchange.created");
     return x;
 }
 
@@ -143,6 +160,8 @@ static bool drop_binding(struct vhost *v, struct binding *binding)
         undefine(v->server, binding_definition(v, binding));
     walk_leave(&v->server->control.walks, &binding->by_source);
     walk_leave(&v->server->control.walks, &binding->by_dest);
+    if (!binding->implicit)
+        event_binding(v, binding, "binding.deleted");
     exchange_unbind(&binding);
     router_changed(&v->router);
     return source->auto_delete && source->binding_count == 0;
@@ -167,6 +186,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     drop_bindings_to(v, &x->dest, orphans);
     if (x->durable)
         undefine(v->server, exchange_definition(v, x));
+    event_exchange(v, x, "exchange.deleted");
     map_remove(&v->exchanges, x->name);
     walk_leave(&v->server->control.walks, &x->of_vhost);
     list_remove(&x->of_vhost);
@@ -222,6 +242,8 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     router_changed(&v->router);
     if (stored && queue_is_stored(q))
         define(v->server, queue_definition(v, q));
+    if (stored)
+        event_queue(v, q, "queue.created");
     return q;
 }
 
@@ -236,6 +258,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
     drop_orphans(v, &orphans);
     if (queue_is_stored(q))
         undefine(v->server, queue_definition(v, q));
+    event_queue(v, q, "queue.deleted");
     map_remove(&v->queues, q->name);
     router_changed(&v->router);
     policies_release(&q->dest);
@@ -289,6 +312,10 @@ bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, str
     binding->durable = source->durable && dest_is_durable(dest);
     if (stored && binding->durable)
         define(v->server, binding_definition(v, binding));
+    if (stored) {
+        event_binding(v, binding, "binding.created");
+        history_replay(v, source, dest);
+    }
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include "base/walk.h"
 #include "broker/policies.h"
 #include "broker/server.h"
+#include "broker/outbox.h"
 #include "exchange/route.h"
 
 struct vhost {
@@ -14,6 +15,7 @@ struct vhost {
     struct slice name;      /* own memory */
     struct map exchanges;   /* name -> struct exchange */
     struct map queues;      /* name -> struct queue */
+    struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */
     struct router router;
     struct exchange *default_exchange; /* its bindings are all queues, in the order of their making */
     struct list exchange_list;         /* exchange.of_vhost, in that order too */
@@ -22,6 +24,8 @@ struct vhost {
     struct list connections;       /* login.of_vhost */
     uint64_t connection_count;
     struct policies policies;
+    struct outbox outbox;
+    bool traced; /* the firehose is on (trace.h) */
 };
 
 /* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`

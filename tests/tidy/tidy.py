@@ -24,11 +24,13 @@ PRODUCT = ("base", "protocol", "net", "store", "auth", "exchange", "queue", "bro
 
 # A library has one folder that knows it.
 LIBRARIES = {"uv.h": {"net"}, "sqlite3.h": {"store"}, "pcre2.h": {"auth"}, "openssl/": {"auth", "net"},
-             "jansson.h": {"auth", "broker"}, "xxhash.h": {"base", "store"}}
+             "jansson.h": {"auth", "broker"}, "curl/": {"auth"}, "xxhash.h": {"base", "store"}}
 
 # Nouns that the exported names of a file may begin with, besides the file's own (users.c: user, users) and
 # what stands before a "_" in it (config_text.c: config).
 NOUNS = {
+    "auth/backend.c": {"question", "inquiry"},
+    "auth/grant.c": {"wildcard"},
     "auth/user_permissions.c": {"permission", "topic"},
     "auth/users.c": {"tags"},
     "base/assert.c": {"panic"},
