@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "broker/config_control.h"
 #include "base/slice.h"
 
 enum {
@@ -101,13 +102,6 @@ struct config_auth {
 /* A message interceptor: off, or what it does to a header that is there already. */
 enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
 
-/* What is taken in at the start. */
-struct config_definitions {
-    char path[CONFIG_TEXT_MAX]; /* "" = nothing */
-    char backend[CONFIG_TEXT_MAX];
-    bool skip_if_unchanged;
-};
-
 struct config {
     struct listen_list listeners;
     struct config_tls tls;
@@ -133,8 +127,7 @@ struct config {
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
     enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     bool mechanism_plain, mechanism_amqplain;
-    struct config_definitions definitions;
-    char control_socket[CONFIG_TEXT_MAX]; /* a path, "default" or "none" */
+    struct config_control control;
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */

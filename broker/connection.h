@@ -18,7 +18,6 @@
 #include "protocol/method.h"
 
 struct channel;
-struct connection_info;
 
 enum connection_state {
     CONNECTION_HEADER,

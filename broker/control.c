@@ -100,11 +100,11 @@ bool control_open(struct server *s)
 {
     const struct config *config = s->config;
     s->control.began_ms = server_now_ms(s);
-    char path[sizeof(config->data_dir) + sizeof(config->control_socket)], error[512];
-    if (strcmp(config->control_socket, "none") == 0)
+    char path[sizeof(config->data_dir) + sizeof(config->control.socket)], error[512];
+    if (strcmp(config->control.socket, "none") == 0)
         return true;
-    bool given = strcmp(config->control_socket, "default") != 0;
-    snprintf(path, sizeof(path), "%s%s", given ? config->control_socket : config->data_dir,
+    bool given = strcmp(config->control.socket, "default") != 0;
+    snprintf(path, sizeof(path), "%s%s", given ? config->control.socket : config->data_dir,
              given ? "" : "/leveret.sock");
     int status = local_open(&s->control.socket, s->loop, path, on_accept, s, error, sizeof(error));
     if (status < 0)
@@ -173,5 +173,4 @@ void control_close(struct server *s)
             stream_abort(&client->stream, 0);
         free_client(client);
     }
-    assert(list_empty(&control->walks));
 }

@@ -116,7 +116,7 @@ static void keep_hash(struct server *s, struct slice value)
 bool definitions_import_configured(struct server *s)
 {
     const struct config *config = s->config;
-    const char *path = config->definitions.path;
+    const char *path = config->control.definitions;
     struct load load = {.server = s};
     char hash[32];
     if (!path[0])
@@ -126,13 +126,13 @@ bool definitions_import_configured(struct server *s)
     snprintf(hash, sizeof(hash), "\"%016" PRIx64 "\"", load.hash);
     const struct parameter *before =
         parameters_find(s, SLICE(""), SLICE("global"), slice_of_string(DEFINITIONS_HASH_PARAMETER));
-    if (config->definitions.skip_if_unchanged && before && slice_is(before->value, hash)) {
+    if (config->control.skip_if_unchanged && before && slice_is(before->value, hash)) {
         log_line(&s->log, LOG_INFO, 0, "definitions '%s' are what they were: not loaded again", path);
         return true;
     }
     if (!each_file(&load, path, import_text))
         return false;
-    if (config->definitions.skip_if_unchanged)
+    if (config->control.skip_if_unchanged)
         keep_hash(s, slice_of_string(hash));
     log_line(&s->log, LOG_INFO, 0, "loaded definitions '%s': %zu objects, %zu of them left out", path,
              load.done, load.skipped);

@@ -52,7 +52,7 @@ static void put(struct policies *policies, struct policy *policy)
     qsort(policies->lists[kind], policies->counts[kind], sizeof(struct policy *), compare);
 }
 
-/* policy.set, policy.cleared, and what RabbitMQ calls the same of an operator's: parameters of a component. */
+/* policy.set, policy.cleared; to RabbitMQ an operator's is a parameter. */
 static void tell(struct vhost *v, struct slice name, bool of_operator, const char *what)
 {
     char key[32];
@@ -185,7 +185,7 @@ static struct dest *next_dest(struct vhost *v)
     struct walk *walk = &policies->walk;
     if (!policies->at_exchanges && walk->at[0] == &v->default_exchange->binding_list) {
         policies->at_exchanges = true;
-        walk->at[0] = v->exchange_list.next;
+        walk->at[0] = v->default_exchange->of_vhost.next; /* the first; no policy is for it */
     }
     struct list *node = walk->at[0];
     if (policies->at_exchanges && node == &v->exchange_list)

@@ -256,7 +256,7 @@ bool recovery_run(struct server *s)
     if (status < 0)
         return false;
     s->next_queue_id = store_queue_id_next(s->store);
-    if (s->vhosts.size == 0 && s->users.by_name.size == 0 && !s->config->definitions.path[0])
+    if (s->vhosts.size == 0 && s->users.by_name.size == 0 && !s->config->control.definitions[0])
         make_defaults(s);
     apply_loopback_users(s);
     if (queues)

@@ -144,6 +144,7 @@ static void free_state(struct server *s)
     }
     map_free(&s->vhosts);
     parameters_free(&s->parameters);
+    assert(list_empty(&s->control.walks));
     queue_home_free(&s->home);
     users_free(&s->users);
     timers_free(&s->timers);

@@ -12,7 +12,8 @@ import time
 import traceback
 
 import pika
-from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker, NackError, ProbableAccessDeniedError
+from pika.exceptions import (ChannelClosedByBroker, ConnectionClosedByBroker, NackError,
+                             ProbableAccessDeniedError)
 
 from ctl import Ctl, Leveret, Line
 
@@ -40,7 +41,8 @@ def holds(what, text="that does not hold"):
 
 
 def connect(user="guest", password="guest", vhost="/", properties=None, at=None):
-    parameters = pika.ConnectionParameters(*(at or broker).address, vhost, pika.PlainCredentials(user, password),
+    parameters = pika.ConnectionParameters(*(at or broker).address, vhost, pika.PlainCredentials(user,
+            password),
                                            client_properties=properties)
     return pika.BlockingConnection(parameters)
 
@@ -121,8 +123,10 @@ def a_file_in_the_way_stops_the_start():
 
 def lines_that_are_no_requests():
     line = Line(ctl.socket)
-    for bad in (b"hello\n", b"[]\n", b"{}\n", b'{"verb":1}\n', b'{"verb":"nonsense"}\n', b'{"verb":"ping","x":1}\n',
-                b'{"verb":"add_user"}\n', b'{"verb":"add_user","name":5}\n', b'{"verb":"ping","verb":"ping"}\n',
+    for bad in (b"hello\n", b"[]\n", b"{}\n", b'{"verb":1}\n', b'{"verb":"nonsense"}\n',
+            b'{"verb":"ping","x":1}\n',
+                b'{"verb":"add_user"}\n', b'{"verb":"add_user","name":5}\n',
+                b'{"verb":"ping","verb":"ping"}\n',
                 b'{"verb":"list_queues","columns":[1]}\n', b"\xff\xfe\n", b'{"verb":"set_policy"}\n'):
         _, end = line.ask(bad)
         equal(end["error"], "malformed")
@@ -181,7 +185,8 @@ def usage():
     ctl.fails(64, "no such option", "list_users", "--priority", "5")
     ctl.fails(64, "value is wrong", "list_users", "--formatter", "nonsense")
     holds("list_queues" in ctl.run("--help"))
-    done = subprocess.run([options.ctl, "--data-dir", "/nonexistent", "ping"], capture_output=True, check=False)
+    done = subprocess.run([options.ctl, "--data-dir", "/nonexistent", "ping"], capture_output=True,
+            check=False)
     equal(done.returncode, 69)
 
 
@@ -256,7 +261,8 @@ def vhosts_and_permissions():
     ctl.fails(69, "", "set_permissions", "-p", "v1", "ann", "(", ".*", "")
     ctl.fails(67, "", "set_permissions", "-p", "v1", "nobody", "", ".*", "")
     equal(ctl.quiet("list_permissions", "-p", "v1"), "user\tconfigure\twrite\tread\nann\t^a\t.*\t\n")
-    equal(ctl.rows("list_user_permissions", "ann"), [{"vhost": "v1", "configure": "^a", "write": ".*", "read": ""}])
+    equal(ctl.rows("list_user_permissions", "ann"), [{"vhost": "v1", "configure": "^a", "write": ".*",
+            "read": ""}])
     ctl.run("set_topic_permissions", "-p", "v1", "ann", "amq.topic", "^a", "^b")
     equal(ctl.rows("list_topic_permissions", "-p", "v1"),
           [{"user": "ann", "exchange": "amq.topic", "write": "^a", "read": "^b"}])
@@ -281,7 +287,8 @@ def limits():
     ctl.run("clear_vhost_limits", "-p", "v2")
     equal(ctl.rows("list_vhost_limits", "-p", "v2")[0]["limits"], {})
     ctl.run("set_user_limits", "guest", '{"max-channels": 1000}')
-    equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest", "limits": {"max-channels": 1000}}])
+    equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest",
+            "limits": {"max-channels": 1000}}])
     ctl.run("clear_user_limits", "guest", "all")
     equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest", "limits": {}}])
     ctl.run("delete_vhost", "v2")
@@ -335,7 +342,8 @@ def lists_of_topology():
     channel.basic_qos(prefetch_count=2)
     channel.basic_consume("l.durable", lambda *_: None, consumer_tag="tag", arguments={"x-priority": 5})
     eventually(lambda: ctl.rows("list_queues", "messages_unacknowledged")[0]["messages_unacknowledged"] == 2)
-    rows = ctl.rows("list_queues", "name", "messages", "messages_ready", "messages_unacknowledged", "consumers",
+    rows = ctl.rows("list_queues", "name", "messages", "messages_ready", "messages_unacknowledged",
+            "consumers",
                     "durable", "auto_delete", "exclusive", "arguments", "type", "state", "policy")
     equal(rows[0], {"name": "l.durable", "messages": 3, "messages_ready": 1, "messages_unacknowledged": 2,
                     "consumers": 1, "durable": True, "auto_delete": False, "exclusive": False,
@@ -359,7 +367,8 @@ def lists_of_topology():
     equal(len(bindings), 4)
     consumer = ctl.rows("list_consumers")
     pid = consumer[0].pop("channel_pid")
-    equal(consumer, [{"queue_name": "l.durable", "consumer_tag": "tag", "ack_required": True, "prefetch_count": 2,
+    equal(consumer, [{"queue_name": "l.durable", "consumer_tag": "tag", "ack_required": True,
+            "prefetch_count": 2,
                       "arguments": {"x-priority": 5}}])
     equal([row["pid"] for row in ctl.rows("list_channels", "pid")], [pid])
     connection.close()
@@ -377,20 +386,24 @@ def lists_of_clients():
     eventually(lambda: ctl.rows("list_channels", "messages_uncommitted")[1]["messages_uncommitted"] == 1)
     row = ctl.rows("list_connections", "name", "user", "vhost", "state", "channels", "user_provided_name",
                    "peer_host", "auth_mechanism", "client_properties", "protocol", "timeout", "port")[0]
-    equal((row["user"], row["vhost"], row["state"], row["channels"], row["user_provided_name"], row["peer_host"],
+    equal((row["user"], row["vhost"], row["state"], row["channels"], row["user_provided_name"],
+            row["peer_host"],
            row["auth_mechanism"], row["protocol"], row["port"]),
           ("guest", "/", "running", 2, "the reporter", "127.0.0.1", "PLAIN", "AMQP 0-9-1", broker.address[1]))
     equal(row["client_properties"]["product"], "test")
     equal(ctl.rows("list_connections")[0].keys(), {"user", "peer_host", "peer_port", "state"})
-    rows = ctl.rows("list_channels", "number", "confirm", "transactional", "messages_uncommitted", "name", "user")
-    equal([(row["number"], row["confirm"], row["transactional"], row["messages_uncommitted"]) for row in rows],
+    rows = ctl.rows("list_channels", "number", "confirm", "transactional", "messages_uncommitted", "name",
+            "user")
+    equal([(row["number"], row["confirm"], row["transactional"],
+            row["messages_uncommitted"]) for row in rows],
           [(7, True, False, 0), (9, False, True, 1)])
     holds(rows[0]["name"].endswith(" (7)"))
     pid = ctl.rows("list_connections", "pid")[0]["pid"]
     ctl.run("close_connection", pid, "enough now")
     equal(closed_with(connection), (320, "CONNECTION_FORCED - enough now"))
     connection = connect()
-    name = [row for row in ctl.rows("list_connections", "name", "state") if row["state"] == "running"][0]["name"]
+    name = [row for row in ctl.rows("list_connections", "name",
+            "state") if row["state"] == "running"][0]["name"]
     ctl.run("close_connection", name)
     equal(closed_with(connection)[0], 320)
     ctl.fails(69, "no such connection", "close_connection", "<0.999999.0>", "bye")
@@ -445,7 +458,8 @@ def a_long_list_while_queues_come_and_go():
             names = [row["name"] for row in ctl.rows("list_queues", "-p", "many", "name")]
             equal(sorted(name for name in names if name.startswith("m.")), sorted(q["name"] for q in queues))
         bindings = ctl.rows("list_bindings", "-p", "many", "destination_name")
-        equal(len({row["destination_name"] for row in bindings if row["destination_name"].startswith("m.")}), 20000)
+        equal(len({row["destination_name"]
+                for row in bindings if row["destination_name"].startswith("m.")}), 20000)
         line = Line(ctl.socket)
         line.send({"verb": "list_queues", "vhost": "many", "columns": ["name", "arguments"]})
         ctl.run("ping")  # while nobody reads that list
@@ -483,7 +497,8 @@ def policies_are_checked():
 
 def effective(queue):
     return [(row["policy"], row["operator_policy"], row["effective_policy_definition"])
-            for row in ctl.rows("list_queues", "name", "policy", "operator_policy", "effective_policy_definition")
+            for row in ctl.rows("list_queues", "name", "policy", "operator_policy",
+                    "effective_policy_definition")
             if row["name"] == queue][0]
 
 
@@ -512,7 +527,8 @@ def policies_govern_living_queues():
     equal(ctl.rows("list_policies"),
           [{"vhost": "/", "name": "high", "pattern": "q$", "apply-to": "all",
             "definition": {"max-length": 5, "overflow": "reject-publish"}, "priority": 2},
-           {"vhost": "/", "name": "low", "pattern": "^y", "apply-to": "queues", "definition": {"max-length": 6},
+           {"vhost": "/", "name": "low", "pattern": "^y", "apply-to": "queues",
+                   "definition": {"max-length": 6},
             "priority": 1}])
     for verb, name in (("clear_policy", "high"), ("clear_policy", "low"), ("clear_operator_policy", "op")):
         ctl.run(verb, name)
@@ -536,7 +552,8 @@ def alternate_exchange_by_policy():
     channel.queue_bind("ae.q", "amq.fanout")
     channel.basic_publish("ae.x", "nowhere", b"lost")
     ctl.run("set_policy", "ae", "^ae", '{"alternate-exchange":"amq.fanout"}', "--apply-to", "exchanges")
-    equal([row["policy"] for row in ctl.rows("list_exchanges", "name", "policy") if row["name"] == "ae.x"], ["ae"])
+    equal([row["policy"] for row in ctl.rows("list_exchanges", "name", "policy") if row["name"] == "ae.x"],
+            ["ae"])
     channel.basic_publish("ae.x", "nowhere", b"found")
     equal(channel.basic_get("ae.q", True)[2], b"found")
     ctl.run("clear_policy", "ae")
@@ -569,7 +586,8 @@ def parameters():
     ctl.run("set_global_parameter", "g", '{"a":1}')
     ctl.run("set_global_parameter", "h", '"text"')
     broker.restart("kill")
-    equal(ctl.rows("list_global_parameters"), [{"name": "g", "value": {"a": 1}}, {"name": "h", "value": "text"}])
+    equal(ctl.rows("list_global_parameters"), [{"name": "g", "value": {"a": 1}}, {"name": "h",
+            "value": "text"}])
     ctl.run("clear_global_parameter", "g")
     ctl.run("clear_global_parameter", "h")
     equal(ctl.rows("list_global_parameters"), [])
@@ -663,7 +681,8 @@ def definitions_at_the_start():
 
 def definitions_that_cannot_be_stop_the_start():
     for text, error in (("{", "no JSON"), ("[]", "a JSON object"), ('{"queues":{}}', "'queues' is no list"),
-                        ('{"queues":[{"name":"q","vhost":"nowhere"}]}', "queue 'q': there is no vhost 'nowhere'"),
+                        ('{"queues":[{"name":"q","vhost":"nowhere"}]}',
+                                "queue 'q': there is no vhost 'nowhere'"),
                         ('{"users":[{"name":""}]}', "user ''")):
         other = Leveret(options.leveret)
         file = other.directory / "definitions.json"
@@ -683,11 +702,16 @@ def definitions_name_what_is_wrong():
             ({"queues": [{"vhost": "/"}]}, "a queue has no text 'name'"),
             ({"queues": [{"name": "x" * 256, "vhost": "/"}]}, "255"),
             ({"queues": [5]}, "number 1 of 'queues' is no object"),
-            ({"exchanges": [{"name": "d.x", "vhost": "/", "type": "nonsense"}]}, "unknown exchange type 'nonsense'"),
-            ({"permissions": [{"user": "nobody", "vhost": "/", "configure": "", "write": "", "read": ""}]}, "nobody"),
-            ({"permissions": [{"user": "guest", "vhost": "/", "configure": "(", "write": "", "read": ""}]}, "guest"),
-            ({"policies": [{"name": "d.p", "vhost": "/", "pattern": "", "definition": {"nonsense": 1}}]}, "d.p"),
-            ({"parameters": [{"component": "nonsense", "name": "d.n", "vhost": "/", "value": 1}]}, "nonsense"),
+            ({"exchanges": [{"name": "d.x", "vhost": "/", "type": "nonsense"}]},
+                    "unknown exchange type 'nonsense'"),
+            ({"permissions": [{"user": "nobody", "vhost": "/", "configure": "", "write": "", "read": ""}]},
+                    "nobody"),
+            ({"permissions": [{"user": "guest", "vhost": "/", "configure": "(", "write": "", "read": ""}]},
+                    "guest"),
+            ({"policies": [{"name": "d.p", "vhost": "/", "pattern": "", "definition": {"nonsense": 1}}]},
+                    "d.p"),
+            ({"parameters": [{"component": "nonsense", "name": "d.n", "vhost": "/", "value": 1}]},
+                    "nonsense"),
             ({"vhosts": [{"name": ""}]}, "vhost ''"),
             ({"bindings": [{"source": "amq.headers", "destination": "d.q", "destination_type": "queue",
                             "routing_key": "", "vhost": "/", "arguments": {"x-match": "sometimes"}}],
@@ -706,7 +730,8 @@ def existing_queues_stay_as_they_are():
     ctl.run("import_definitions", "-", text=json.dumps(
         {"queues": [{"name": "e.q", "vhost": "/", "durable": False, "arguments": {"x-max-length": 9}},
                     {"name": "e.exclusive", "vhost": "/", "exclusive": True}],
-         "exchanges": [{"name": "amq.topic", "vhost": "/", "type": "fanout"}], "unknown": [1], "comment": "x"}))
+         "exchanges": [{"name": "amq.topic", "vhost": "/",
+                 "type": "fanout"}], "unknown": [1], "comment": "x"}))
     equal(ctl.rows("list_queues", "name", "durable", "arguments"),
           [{"name": "e.q", "durable": True, "arguments": {"x-max-length": 5}}])
     ctl.run("delete_queue", "e.q")
@@ -731,11 +756,13 @@ CHECKS = [
     socket_is_its_owners_alone, socket_mode_does_not_follow_the_umask, socket_of_a_killed_server_is_replaced,
     socket_elsewhere_or_nowhere, a_file_in_the_way_stops_the_start, lines_that_are_no_requests,
     lines_in_pieces_and_many_at_once, line_without_end_is_refused, too_many_clients_are_turned_away, usage,
-    status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users, passwords_are_nowhere,
+    status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
+    passwords_are_nowhere,
     vhosts_and_permissions, limits, living_connections_feel_it, lists_of_topology, lists_of_clients,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
     one_policy_for_many_queues, parameters, definitions_of_rabbitmq, definitions_at_the_start,
-    definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong, existing_queues_stay_as_they_are,
+    definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
+    existing_queues_stay_as_they_are,
     a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 
