@@ -720,8 +720,22 @@ def definitions_name_what_is_wrong():
         holds(error in ctl.error, f"{error}: {ctl.error}")
     ctl.run("delete_queue", "d.q")
     ctl.run("import_definitions", "/nonexistent", status=74)
+    export_to_a_pipe()
     ctl.run("export_definitions", "/nonexistent/file", status=74)
     ctl.run("import_definitions", "-", text="{", status=65)
+
+
+def export_to_a_pipe():
+    """What is no plain file is written to, not replaced: it could be /dev/null."""
+    pipe = broker.directory / "pipe"
+    os.mkfifo(pipe)
+    heard = []
+    thread = threading.Thread(target=lambda: heard.append(json.loads(pipe.read_text())))
+    thread.start()
+    ctl.run("export_definitions", pipe)
+    thread.join()
+    holds("guest" in [user["name"] for user in heard[0]["users"]])
+    holds(stat.S_ISFIFO(os.lstat(pipe).st_mode))
 
 
 def existing_queues_stay_as_they_are():

@@ -3,6 +3,7 @@
  * Files may be large: they go to the server in parts that its loop can take in between two messages, and
  * come from it object by object. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -118,22 +119,30 @@ static void keep_object(void *arg, const json_t *row)
     }
 }
 
-/* A file of its own, moved to its place when it is whole: it has password hashes. */
+static bool write_text(FILE *file, const json_t *root)
+{
+    return json_dumpf(root, file, JSON_INDENT(2)) == 0 && fputc('\n', file) != EOF && fflush(file) == 0;
+}
+
+/* A file of its own, moved to its place when it is whole; it has password hashes. What is there and is no plain
+ * file (a device, a pipe, a link) is written to and never replaced. */
 static enum ctl_status write_file(const char *path, const json_t *root)
 {
     char temporary[4096];
+    struct stat there;
+    bool in_place = lstat(path, &there) == 0 && !S_ISREG(there.st_mode);
     snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
-    int fd = mkstemp(temporary); /* mode 0600 */
+    int fd = in_place ? open(path, O_WRONLY | O_CLOEXEC) : mkstemp(temporary); /* mode 0600 */
     FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
     if (!file)
         return fail_file(path);
-    bool good = json_dumpf(root, file, JSON_INDENT(2)) == 0 && fputc('\n', file) != EOF &&
-                fflush(file) == 0 && fsync(fd) == 0;
+    bool good = write_text(file, root) && (in_place || fsync(fd) == 0);
     good = fclose(file) == 0 && good;
-    if (good && rename(temporary, path) == 0)
+    if (good && (in_place || rename(temporary, path) == 0))
         return CTL_OK;
     enum ctl_status status = fail_file(path);
-    unlink(temporary);
+    if (!in_place)
+        unlink(temporary);
     return status;
 }
 
