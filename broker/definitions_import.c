@@ -9,6 +9,7 @@
 
 #include "broker/admin.h"
 #include "broker/arguments.h"
+#include "broker/duplicate.h"
 #include "broker/json_in.h"
 #include "broker/parameters.h"
 #include "broker/vhost.h"
@@ -300,8 +301,12 @@ static bool import_exchange(struct definitions_import *import, const json_t *obj
     good = good && read_arguments(import, &what, object, &args);
     properties.args = buf_slice(&args);
     struct field alternate;
+    struct fault f;
     if (good && table_find(properties.args, "alternate-exchange", &alternate) && alternate.type != 'S')
         good = fail(import, RESOURCE_FORMAT ": 'alternate-exchange' is no text", RESOURCE_ARG(&what));
+    if (good && (!duplicate_check_args(properties.args, &f) ||
+                 (properties.type->check_args && !properties.type->check_args(properties.args, &f))))
+        good = fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(&what), f.text);
     if (good)
         vhost_add_exchange(v, name, &properties, true);
     buf_free(&args);

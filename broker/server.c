@@ -113,6 +113,7 @@ bool server_open(struct server *s, const struct server_options *options)
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
+    map_init(&s->memories, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
     s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
@@ -145,11 +146,14 @@ static void free_state(struct server *s)
     map_free(&s->vhosts);
     parameters_free(&s->parameters);
     assert(list_empty(&s->control.walks));
+    assert(s->memories.size == 0);
+    map_free(&s->memories);
     queue_home_free(&s->home);
     users_free(&s->users);
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    mem_free(s->screened);
     gate_free(s);
     intercept_free(&s->intercept);
     event_free(&s->events);
@@ -291,6 +295,7 @@ void server_act(struct server *s)
     paging_squeeze(&s->home);
     paging_fetch(&s->home);
     compact_journal(s);
+    dedup_renew(&s->home.dedup, s->store);
     store_commit(s->store);
     confirm_durable(s);
     net_flush_all(&s->net);

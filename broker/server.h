@@ -44,6 +44,7 @@ struct server {
     struct store *store;
     struct users users;
     struct map vhosts;            /* name -> vhost */
+    struct map memories;          /* id -> what an exchange remembers of messages (duplicate.c) */
     struct slab_pool messages;
     struct queue_home home;
     struct list connections;      /* connection.link */
@@ -61,6 +62,8 @@ struct server {
     uint64_t next_queue_id;       /* the journal's names of queues: not used again after a restart either */
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
+    struct dest **screened;       /* scratch of duplicate_screen */
+    size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
     struct parameters parameters;

@@ -2,6 +2,7 @@
 #include "broker/vhost.h"
 
 #include "broker/consume.h"
+#include "broker/duplicate.h"
 #include "broker/history.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
@@ -97,6 +98,7 @@ void vhost_free(struct vhost **vhost)
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
         policies_release(&x->dest);
+        duplicate_forget(v, x);
         exchange_free(&x);
     }
     map_free(&v->exchanges);
@@ -133,6 +135,7 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     list_push_back(&v->exchange_list, &x->of_vhost);
     if (name.len)
         policies_govern(v, &x->dest);
+    duplicate_remember(v, x);
     router_changed(&v->router);
     if (stored && x->durable)
         define(v->server, exchange_definition(v, x));
@@ -192,6 +195,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     list_remove(&x->of_vhost);
     router_changed(&v->router);
     policies_release(&x->dest);
+    duplicate_forget(v, x);
     exchange_free(&x);
 }
 

@@ -25,6 +25,7 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     list_init(&home->ready);
     list_init(&home->graveyard);
     paging_init(&home->paging);
+    dedup_home_init(&home->dedup);
 }
 
 void queue_home_free(struct queue_home *home)
@@ -70,6 +71,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->args = slice_copy(args);
     q->limit = limit_of_args(q->args);
     q->id = id;
+    q->dedup = dedup_of_args(&home->dedup, id, q->args);
     q->next_sequence = 1;
     dest_init(&q->dest, DEST_QUEUE, q->name);
     list_init(&q->consumers);
@@ -116,6 +118,8 @@ void queue_delete(struct queue **queue)
     dig_grave(q, true);
     list_unlink(&q->of_owner);
     q->exclusive_owner = NULL;
+    if (q->dedup)
+        dedup_free(&q->dedup);
     q->deleted = true;
     if (q->unacked == 0)
         free_queue(q);
