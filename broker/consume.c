@@ -1,6 +1,7 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/expire.h"
 #include "protocol/table.h"
 #include "queue/paging.h"
 
@@ -224,6 +225,7 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
                      "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",
                      (unsigned long long)ch->conn->flow.unacked,
                      (unsigned long long)channel_server(ch)->config->connection_unacked_max);
+    expire_used(channel_server(ch), q);
     return answer_get(ch, q, m->basic_get.no_ack, f);
 }
 

@@ -130,7 +130,8 @@ static struct page_row row_of(const struct page *page, enum page_row_kind kind)
                            .file = page->file->number,
                            .offset = page->offset,
                            .bytes = page->bytes,
-                           .delivered = page_delivered(page)};
+                           .delivered = page_delivered(page),
+                           .times = page->times};
     if (page->progress) {
         row.acked = page->progress->acked;
         row.acked_size = (uint32_t)bitmap_bytes(page);
@@ -151,7 +152,7 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
 }
 
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
-                     bool stored)
+                     bool stored, const struct page_times *times)
 {
     struct page *page = mem_zalloc(sizeof *page);
     page->id = pages->id_next++;
@@ -160,7 +161,9 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->batch = pages->open->number;
     page->body_bytes = draft->body_bytes;
     page->bytes = (uint32_t)draft->size;
-    page->count = page->live = draft->count;
+    page->count = draft->count;
+    page->live = draft->count - draft->gone;
+    page->times = *times;
     page->persistent = draft->persistent;
     page->stored = stored && draft->persistent > 0;
     page->file = reserve(pages, page->bytes, &page->offset);
@@ -184,7 +187,7 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
 static struct page_progress *progress_of(struct page *page)
 {
     if (!page->progress) {
-        page->progress = mem_zalloc(sizeof *page->progress + bitmap_bytes(page));
+        page->progress = mem_zalloc(sizeof *page->progress + 2 * bitmap_bytes(page));
         page->progress->page = page;
     }
     return page->progress;
@@ -227,6 +230,8 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
 {
     struct page *page = pages_at(pages, slot);
     assert(page->live > 0 && sequence >= page->first && sequence - page->first < page->count);
+    if (page->taken > 0 && page_is_taken(page, sequence))
+        page->taken--;
     if (--page->live == 0) {
         pages_drop(pages, slot);
         return;
@@ -238,6 +243,22 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
     assert(!page_is_acked(page, sequence));
     progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
     make_dirty(pages, progress, pages->open->number);
+}
+
+void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
+{
+    struct page *page = pages_at(pages, slot);
+    struct page_progress *progress = progress_of(page);
+    uint64_t i = sequence - page->first;
+    assert(i < page->count && !page_is_taken(page, sequence));
+    progress->acked[bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
+    page->taken++;
+}
+
+bool page_is_taken(const struct page *page, uint64_t sequence)
+{
+    uint64_t i = sequence - page->first;
+    return page->progress && page->progress->acked[bitmap_bytes(page) + i / 8] >> i % 8 & 1;
 }
 
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
@@ -483,6 +504,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     page->offset = row->offset, page->bytes = row->bytes;
     page->count = row->count, page->persistent = page->live = row->persistent;
     page->stored = page->recovered = true;
+    page->times = row->times;
     list_push_back(&file->pages, &page->of_file);
     add_live(pages, file, page->bytes);
     give_slot(pages, page);

@@ -54,6 +54,8 @@ struct stored_message {
     const struct stored_target *targets;
     size_t target_count;
     struct slice exchange, key, props, body;
+    uint64_t born_ms; /* when it was published; 0 = nobody needs it */
+    bool dead_letter; /* by the broker, as a dead letter */
 };
 
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,

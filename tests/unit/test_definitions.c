@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/schema.h"
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
@@ -255,7 +256,7 @@ START_TEST(newer_schema_is_refused)
     struct buf copy = {0};
     store_close(&store);
     buf_append_slice(&copy, fakedisk_get(disk, DB));
-    ck_assert_uint_eq(copy.at[63], 2); /* user_version in SQLite's header */
+    ck_assert_uint_eq(copy.at[63], SCHEMA_VERSION); /* user_version in SQLite's header */
     copy.at[63] = 3;
     fakedisk_put(disk, DB, buf_slice(&copy));
     buf_free(&copy);

@@ -297,9 +297,9 @@ END_TEST
 
 static void expect_limit(struct queue *q, enum limit_overflow overflow, uint64_t messages, uint64_t bytes)
 {
-    ck_assert_int_eq(q->limit.overflow, overflow);
-    ck_assert_uint_eq(q->limit.messages_max, messages);
-    ck_assert_uint_eq(q->limit.bytes_max, bytes);
+    ck_assert_int_eq(q->settings.limit.overflow, overflow);
+    ck_assert_uint_eq(q->settings.limit.messages_max, messages);
+    ck_assert_uint_eq(q->settings.limit.bytes_max, bytes);
     queue_delete(&q);
 }
 
