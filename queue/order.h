@@ -76,7 +76,7 @@ struct entry order_take(struct order *order);
 bool order_pluck(struct order *order, uint64_t sequence, struct entry *entry);
 /* The entry that order_pluck would take, NULL when it is not there. */
 struct entry *order_find(const struct order *order, uint64_t sequence);
-/* Takes requeued entries out for which `is_due` says so; gives each to `take`. Linear in the requeued ones. */
+/* Takes requeued entries out for which `is_due` says so; gives each to `take`. Linear in them. */
 void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const struct entry *entry),
                           void (*take)(void *arg, struct entry entry), void *arg);
 /* Drops holes at the front of the tail. */
