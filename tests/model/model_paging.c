@@ -2,8 +2,8 @@
  * purges and deletions with tiny pages on a fake disk whose plug is pulled at random calls. What comes out
  * of a queue must be what went in, in order; after a crash nothing confirmed is missing and nothing acked
  * on disk comes back. Time passes: what has waited too long is gone, wherever it is, and nothing else is; in
- * queues that dead-letter it comes out of the list of outcomes, once. SEED=n runs one round with that seed; otherwise ROUNDS (40) rounds from a random
- * one. */
+ * queues that dead-letter it comes out of the list of outcomes, once. SEED=n runs one round with that
+ * seed; otherwise ROUNDS (40) rounds from a random one. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -621,7 +621,8 @@ static void drain(struct model *m)
             store_sync_now(m->store);
         }
         for (size_t j = line->first; j < line->count; j++)
-            assertf(line->items[j].state != READY || is_due(m, &line->items[j]), "message %" PRIu64 " is lost", line->items[j].sequence);
+            assertf(line->items[j].state != READY || is_due(m, &line->items[j]),
+                    "message %" PRIu64 " is lost", line->items[j].sequence);
     }
     for (int i = 0; i < 20; i++) {
         turn(m);
