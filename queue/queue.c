@@ -139,14 +139,17 @@ void queue_delete(struct queue **queue)
 }
 
 /* `told`: its ack is in the journal. */
-static void drop_message(struct queue_home *home, struct entry *entry, bool told)
+static void drop_message(struct queue_home *home, struct entry *entry, struct order *order, bool told)
 {
     if (entry->page && home->store)
         pages_ack(store_pages(home->store), entry->page, entry->sequence, told);
-    if (entry->page)
+    if (entry->page) {
         message_unref(home->pool, &entry->message);
-    else
+        if (order->fresh.size == 0) /* as large as the page: there may be many such queues */
+            entry_ring_free(&order->fresh);
+    } else {
         paging_drop(home, entry);
+    }
 }
 
 static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
@@ -158,7 +161,7 @@ static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
         bool told = entry.journalled && !grave->forget && home->store;
         if (told)
             store_ack(home->store, &grave->run, grave->queue_id, entry.sequence);
-        drop_message(home, &entry, told);
+        drop_message(home, &entry, &grave->order, told);
         budget--;
     }
     return budget;
@@ -374,7 +377,7 @@ void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
     bool told = entry->journalled && !q->deleted && q->home->store;
     if (told)
         store_ack(q->home->store, &q->run, q->id, entry->sequence);
-    drop_message(q->home, entry, told);
+    drop_message(q->home, entry, &q->order, told);
     if (!was_unacked)
         return;
     assert(q->unacked > 0);
@@ -529,5 +532,7 @@ void queue_home_each_buried(const struct queue_home *home, void (*each)(void *ar
                 each(arg, entry_ring_at(&order->fresh, i));
         for (size_t i = 0; i < order->returned_size; i++)
             each(arg, &order->returned[i]);
+        for (size_t i = 0; order->backlog && i < order->backlog->tail.size; i++)
+            each(arg, entry_ring_at(&order->backlog->tail, i));
     }
 }
