@@ -303,7 +303,6 @@ void stream_readable(struct stream *stream)
     stream->received += (uint64_t)got;
     if (stream->state == STREAM_CLOSING)
         return; /* read only to see the end */
-    list_unlink(&stream->deferred);
     if (tail > 0)
         memcpy(net->read_buffer, stream->tail + stream->tail_start, tail);
     forget_tail(stream);
