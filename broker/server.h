@@ -12,6 +12,8 @@
 #include "base/timer.h"
 #include "broker/alarm.h"
 #include "broker/config.h"
+#include "broker/control.h"
+#include "broker/parameters.h"
 #include "broker/gate.h"
 #include "broker/event.h"
 #include "broker/intercept.h"
@@ -64,6 +66,8 @@ struct server {
     size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct parameters parameters;
+    struct control control;
     struct intercept intercept;
     struct events events;
     struct timer stop_timer;
