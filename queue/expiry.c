@@ -17,6 +17,7 @@ enum {
     THIN_MS = 50,       /* between two readings of one page: what is due in between goes together */
     SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
+    GET_MESSAGES = 8192, /* that go before one is fetched */
     DUES_SPARE = 1024
 };
 
@@ -341,6 +342,16 @@ static size_t look_into(struct queue *q, uint64_t before_ms, size_t budget)
     look_at(q, look.again_ms);
     queue_refresh(q);
     return look.budget;
+}
+
+void expiry_before_get(struct queue *q)
+{
+    const struct heap_node *node = &q->leaving.expiry.node;
+    uint64_t now = q->home->now_ms;
+    if (!heap_linked(node) || node->key > now || list_linked(&q->ready_link))
+        return;
+    heap_remove(&q->home->expiring, &q->leaving.expiry.node);
+    look_into(q, now + 1, GET_MESSAGES);
 }
 
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)

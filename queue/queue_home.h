@@ -3,6 +3,7 @@
 #define QUEUE_QUEUE_HOME_H
 
 #include "base/timer.h"
+#include "queue/dedup.h"
 #include "queue/expiry.h"
 #include "queue/order.h"
 #include "queue/outcome.h"
@@ -16,6 +17,7 @@ struct queue_home {
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
     struct paging paging;
+    struct dedup_home dedup;
     struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
     struct heap expiring;    /* expiry.node of queues in which something has a deadline */
     uint64_t now_ms;         /* milliseconds since 1970 as they were at the last input */

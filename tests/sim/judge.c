@@ -155,7 +155,8 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
     size_t found = 0;
     snprintf(path, sizeof(path), "data/pages-%06u.dat", page->file->number);
     struct slice bytes = fakedisk_get(model->world->disk, path);
-    assertf(bytes.len >= (size_t)page->offset + page->bytes, "%s ends before a page", path);
+    assertf(bytes.len >= (size_t)page->offset + page->bytes, "%s ends before page %llu at %u", path,
+            (unsigned long long)page->id, page->offset);
     bytes = slice_of(bytes.at + page->offset, page->bytes);
     assertf(page_check(bytes, page->id), "the page at %u of %s is not valid", page->offset, path);
     uint64_t sequence = page->first;
@@ -163,7 +164,9 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
     for (uint32_t left = page_open(bytes, &rest); left; left -= r.run, sequence += r.run) {
         page_next(&rest, &r);
         bool persistent = r.flags & PAGE_PERSISTENT;
-        if (r.flags & PAGE_GONE || (page->recovered && (!persistent || page_is_acked(page, sequence))))
+        if (r.flags & PAGE_GONE)
+            continue;
+        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
             continue;
         struct message *m = message_new(q->home->pool, r.exchange, r.key, r.props, r.body.len);
         memcpy(message_body_at(m), r.body.at, r.body.len);
