@@ -324,8 +324,8 @@ int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
         !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
-        policies_are_settling(s) || control_is_busy(s) ||
-        pages_have_loaded(store_pages(s->store)) || deadletter_waits(s))
+        policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
+        pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
     if (due < next)

@@ -72,9 +72,9 @@ struct server {
     size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct server_expire expire;
     struct parameters parameters;
     struct control control;
-    struct server_expire expire;
     struct intercept intercept;
     struct events events;
     struct timer stop_timer;

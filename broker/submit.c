@@ -167,11 +167,12 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
     return durable;
 }
 
-/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. One record for all durable queues,
- * then a push to each queue; but for those that are full and refuse. */
+/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. */
 static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
                                  struct message *m, const struct dedup_ids *ids)
 {
+    struct dest *const *queues = set->queues;
+    size_t count = set->size;
     struct submission done = {0};
     size_t stored = 0;
     m->born_ms = s->home.now_ms;
@@ -202,6 +203,12 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
     return done;
 }
 
+struct submission submit_enqueue(struct server *s, struct dest **queues, size_t count, struct message *m)
+{
+    struct route_set set = {.queues = queues, .size = count};
+    return enqueue(s, NULL, &set, m, NULL);
+}
+
 static struct submission wait_for(const struct server *s, struct submission done, uint64_t batch)
 {
     if (batch > s->durable_seen && batch > done.batch)
@@ -228,11 +235,6 @@ static struct submission screen_and_enqueue(struct server *s, struct connection 
     if ((m->has_headers || m->has_id) && s->home.dedup.users)
         return enqueue_once(s, conn, set, m);
     return enqueue(s, conn, set, m, NULL);
-}
-
-struct submission submit_enqueue(struct server *s, const struct route_set *set, struct message *m)
-{
-    return enqueue(s, NULL, set, m, NULL);
 }
 
 static void send_return(struct channel *ch, struct message *m)

@@ -74,9 +74,9 @@ static void free_queues(struct vhost *v)
             struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
             exchange_unbind(&binding);
         }
-        policies_release(&q->dest);
         q->leaving.vhost = NULL; /* nothing is dead-lettered there any more */
         expire_forget(v->server, q);
+        policies_release(&q->dest);
         queue_delete(&q);
     }
     map_free(&v->queues);

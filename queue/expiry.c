@@ -17,8 +17,8 @@ enum {
     THIN_MS = 50,       /* between two readings of one page: what is due in between goes together */
     SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
-    DUES_SPARE = 1024,
-    GET_MAX = 1024 /* messages that go before a basic.get */
+    GET_MESSAGES = 8192, /* that go before one is fetched */
+    DUES_SPARE = 1024
 };
 
 /* --- deadlines --- */
@@ -344,6 +344,16 @@ static size_t look_into(struct queue *q, uint64_t before_ms, size_t budget)
     return look.budget;
 }
 
+void expiry_before_get(struct queue *q)
+{
+    const struct heap_node *node = &q->leaving.expiry.node;
+    uint64_t now = q->home->now_ms;
+    if (!heap_linked(node) || node->key > now || list_linked(&q->ready_link))
+        return;
+    heap_remove(&q->home->expiring, &q->leaving.expiry.node);
+    look_into(q, now + 1, GET_MESSAGES);
+}
+
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)
 {
     while (budget > 0 && expiry_next_ms(home) < before_ms) {
@@ -352,13 +362,4 @@ size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)
         budget = look_into(q, before_ms, budget);
     }
     return budget;
-}
-
-void expiry_before_get(struct queue *q)
-{
-    struct heap_node *node = &q->leaving.expiry.node;
-    if (!heap_linked(node) || node->key > q->home->now_ms || list_linked(&q->ready_link))
-        return;
-    heap_remove(&q->home->expiring, node);
-    look_into(q, q->home->now_ms + 1, GET_MAX);
 }

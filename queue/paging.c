@@ -179,9 +179,8 @@ static void write_pages(struct queue *q, size_t messages, uint64_t bytes)
     const struct backlog *backlog = q->order.backlog;
     for (;;) {
         order_trim_tail(&q->order); /* a page begins with a message */
-        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(q))
-            break;
-        if (!write_page(q))
+        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(q) ||
+            !write_page(q))
             break;
     }
 }

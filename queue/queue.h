@@ -32,9 +32,9 @@ struct queue {
     uint64_t next_sequence;
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
-    struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct settings settings;
     struct leaving leaving;
+    struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct list rotation;     /* consumer.place */
     size_t consumer_count;
