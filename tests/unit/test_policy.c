@@ -73,8 +73,8 @@ static void check_queue(int number)
     reject = (user && user->reject) || (ceiling && ceiling->reject);
     ck_assert_int_eq(q->dest.policies[0] != NULL, user != NULL);
     ck_assert_int_eq(q->dest.policies[1] != NULL, ceiling != NULL);
-    ck_assert_uint_eq(q->limit.messages_max, most);
-    ck_assert_int_eq(q->limit.overflow, most == UINT64_MAX ? LIMIT_NONE
+    ck_assert_uint_eq(q->settings.limit.messages_max, most);
+    ck_assert_int_eq(q->settings.limit.overflow, most == UINT64_MAX ? LIMIT_NONE
                                         : reject           ? LIMIT_REJECT
                                                            : LIMIT_DROP_HEAD);
 }
@@ -151,7 +151,7 @@ START_TEST(settles_while_queues_go)
     ck_assert(put_policy("p", "", "all", "{\"max-length\":5}", 0, false));
     policies_act(&server);
     ck_assert(policies_are_settling(&server));
-    ck_assert_uint_eq(queue("q1")->limit.messages_max, 5);
+    ck_assert_uint_eq(queue("q1")->settings.limit.messages_max, 5);
     for (int i = POLICIES_SETTLE_TURN - 10; i < 2 * POLICIES_SETTLE_TURN; i++) {
         char name[32];
         snprintf(name, sizeof(name), "q%d", i);
@@ -161,7 +161,7 @@ START_TEST(settles_while_queues_go)
     ck_assert(!policies_are_settling(&server));
     char last[32];
     snprintf(last, sizeof(last), "q%d", 3 * POLICIES_SETTLE_TURN - 1);
-    ck_assert_uint_eq(queue(last)->limit.messages_max, 5);
+    ck_assert_uint_eq(queue(last)->settings.limit.messages_max, 5);
     ck_assert(policies_clear(vhost(), SLICE("p"), false));
     policies_act(&server);
     struct vhost *v = vhost();
@@ -196,7 +196,7 @@ START_TEST(keeps_to_its_targets)
     ck_assert(put_policy("s", "^q", "queues", "{\"max-length\":2}", 3, false));
     add_queue(1);
     run();
-    ck_assert_uint_eq(queue("q1")->limit.messages_max, 2);
+    ck_assert_uint_eq(queue("q1")->settings.limit.messages_max, 2);
     const struct exchange *x = vhost_find_exchange(vhost(), SLICE("amq.direct"));
     ck_assert(slice_is(x->alternate, "amq.fanout"));
     ck_assert_uint_eq(vhost()->default_exchange->alternate.len, 0);
