@@ -56,7 +56,7 @@ struct stored_message {
     size_t target_count;
     struct slice exchange, key, props, body;
     uint64_t born_ms; /* when it was published; 0 = nobody needs it */
-    bool dead_letter; /* published by the broker */
+    bool dead_letter;
 };
 
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
