@@ -72,7 +72,7 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         ok.basic_consume_ok.consumer_tag = sub->tag;
         channel_send(ch, &ok);
     }
-    queue_add_consumer(q, &sub->consumer);
+    consumer_enter(&sub->consumer, q);
     return true;
 }
 
@@ -88,7 +88,7 @@ static void release_subscription(struct subscription *sub)
 static void drop_subscription(struct subscription *sub)
 {
     map_remove(&sub->channel->subscriptions, sub->tag);
-    queue_remove_consumer(&sub->consumer);
+    consumer_exit(&sub->consumer);
     sub->channel = NULL;
     release_subscription(sub);
 }
@@ -192,7 +192,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->channel = ch->number;
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
-    paging_await(q);
+    paging_await(q->front);
     flow_pause(ch->conn, FLOW_GET);
 }
 

@@ -250,7 +250,7 @@ void deliver_to_make_room(struct queue *q, uint64_t body_size)
         struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
         if (set_aside(sub))
             continue;
-        if (!header_fits(sub->channel, order_first(&q->order)->message))
+        if (!header_fits(sub->channel, queue_first(q)->message))
             break; /* that ends a channel: not in the midst of a publish */
         deliver_queue(q, 1, &bytes);
     }

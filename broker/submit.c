@@ -6,6 +6,7 @@
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
+#include "queue/lane.h"
 
 /* Ten years, the longest expiration (semantics 1.2). */
 #define EXPIRATION_MAX_MS 315360000000u
@@ -144,7 +145,7 @@ static struct submission enqueue(struct connection *conn, const struct route_set
     for (size_t i = 0; m->persistent && i < set->size; i++) {
         struct queue *q = queue_of_dest(set->queues[i]);
         if (queue_is_stored(q) && !refuses(q, m))
-            s->targets[durable++] = (struct stored_target){q->id, queue_next_sequence(q)};
+            s->targets[durable++] = lane_target(q, m);
     }
     if (durable) {
         struct stored_message record = {s->targets,      durable,          message_exchange(m),
@@ -163,7 +164,7 @@ static struct submission enqueue(struct connection *conn, const struct route_set
         queue_push(q, m, journalled);
         if (queue_is_behind(q))
             pace_note(conn, q);
-        if (q->order.backlog)
+        if (lane_of(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);

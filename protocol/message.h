@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/slab.h"
 #include "base/slice.h"
+#include "protocol/props.h"
 
 struct message {
     uint32_t refs;         /* holders: entries, unacked, out-buffers, the one that assembles it */
@@ -20,6 +21,8 @@ struct message {
     bool persistent : 1;   /* delivery-mode 2 */
     bool has_headers : 1;  /* the headers property is there: routing must look */
     bool moved : 1;        /* its record was written again, to let an old part of the journal go */
+    bool has_priority : 1;
+    uint8_t priority;      /* the property; 0 when it is missing */
     uint8_t bytes[];
 };
 
@@ -67,8 +70,11 @@ static inline struct message *message_new(struct slab_pool *pool, struct slice e
         memcpy(m->bytes, exchange.at, exchange.len);
     if (key.len)
         memcpy(m->bytes + exchange.len, key.at, key.len);
-    if (props.len)
+    if (props.len) {
         memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
+        if (props_have_priority(props))
+            m->has_priority = true, m->priority = props_priority(props);
+    }
     return m;
 }
 

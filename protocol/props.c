@@ -46,6 +46,23 @@ __attribute__((flatten)) bool props_decode(struct slice bytes, struct props *pro
     return true;
 }
 
+uint8_t props_priority(struct slice bytes)
+{
+    struct reader r = reader_of(bytes);
+    uint16_t flags = read_u16(&r);
+    assert(flags & PROP_priority);
+    if (flags & PROP_content_type)
+        read_sstr(&r);
+    if (flags & PROP_content_encoding)
+        read_sstr(&r);
+    if (flags & PROP_headers)
+        read_bytes(&r, read_u32(&r));
+    if (flags & PROP_delivery_mode)
+        read_u8(&r);
+    uint8_t priority = read_u8(&r);
+    return r.bad ? 0 : priority;
+}
+
 /* Octets that a value takes. */
 static size_t size_u8(uint8_t v)
 {

@@ -27,6 +27,14 @@ struct props {
 /* Reads flags and values. Faults 502 (malformed), 501 (bad UTF-8 in a shortstr is NOT an error here:
  * property strings pass through). A continuation flag (bit 0) is refused with 502. */
 bool props_decode(struct slice bytes, struct props *props, struct fault *f);
+/* True when the flags name a priority; `bytes` need not be checked. */
+static inline bool props_have_priority(struct slice bytes)
+{
+    return bytes.len > 2 && bytes.at[0] & PROP_priority >> 8;
+}
+
+/* The priority of properties that have one; 0 when they are malformed. */
+uint8_t props_priority(struct slice bytes);
 /* Appends flags and values. */
 void props_encode(struct buf *out, const struct props *props);
 

@@ -125,6 +125,20 @@ void order_join(struct order *order)
     order->backlog = NULL;
 }
 
+struct order order_leave(struct order *order)
+{
+    assert(!list_linked(&order->resident) && !list_linked(&order->wanting));
+    struct order left = *order;
+    order->fresh = (struct entry_ring){0};
+    order->returned = NULL;
+    order->returned_size = order->returned_capacity = 0;
+    order->backlog = NULL;
+    order->bytes = 0;
+    left.queue = NULL;
+    left.run = (struct store_run){0};
+    return left;
+}
+
 void order_free(struct order *order)
 {
     assert(order_size(order) == 0);

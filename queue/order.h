@@ -10,7 +10,10 @@
 #include "base/list.h"
 #include "base/ring.h"
 #include "queue/entry.h"
+#include "queue/mark.h"
 #include "store/pages.h"
+
+struct queue;
 
 RING(entry_ring, struct entry);
 
@@ -30,7 +33,14 @@ struct order {
     struct entry *returned; /* binary min-heap by sequence */
     size_t returned_size, returned_capacity;
     struct backlog *backlog; /* NULL = all of it is in memory */
-    struct list resident;    /* its queue's place in home.resident */
+    struct queue *queue;     /* whose it is */
+    uint64_t id;             /* what the journal knows it by: the queue's id, and the lane */
+    uint64_t next_sequence;  /* greater than all that came */
+    uint64_t bytes;          /* of bodies that wait in it */
+    size_t counted;          /* how many waited when levels_note looked last */
+    struct store_run run;
+    struct delivery_marks marks;
+    struct list resident;    /* in home.resident */
     struct list wanting;     /* in home.wanting */
 };
 
@@ -42,8 +52,8 @@ static inline size_t order_size(const struct order *order)
 
 /* When and how queues go to disk: see paging.h. */
 struct paging {
-    struct list resident;      /* order.resident of queues that hold more than a few messages in memory */
-    struct list wanting;       /* order.wanting of queues whose next page is to be read */
+    struct list resident;      /* order.resident of orders that hold more than a few messages in memory */
+    struct list wanting;       /* order.wanting of orders whose next page is to be read */
     uint32_t resident_max;     /* messages that a queue keeps in memory */
     uint32_t resident_min;     /* so few are left alone however little memory there is */
     uint32_t page_bytes;       /* of a page, about */
@@ -68,6 +78,8 @@ void order_return(struct order *order, struct entry entry);
 struct entry *order_first(const struct order *order);
 /* Takes it out; there must be one. */
 struct entry order_take(struct order *order);
+/* Takes all out of it, as an order of its own that is in no list; what is left goes on counting. */
+struct order order_leave(struct order *order);
 /* Drops the memory; must be empty. */
 void order_free(struct order *order);
 

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+#include "queue/lane.h"
+
 enum {
     HEAD_KEPT = 256,                        /* messages that stay in memory in front of the pages */
     HEAD_KEPT_PRESSED = 8,                  /* so when memory is short */
@@ -74,10 +76,10 @@ static struct page_record record_of(const struct entry *entry)
 }
 
 /* How many entries at the front of the tail make the next page, and their size. */
-static size_t measure(const struct queue *q, size_t *bytes)
+static size_t measure(const struct order *order, size_t *bytes)
 {
-    const struct paging *paging = &q->home->paging;
-    const struct entry_ring *tail = &q->order.backlog->tail;
+    const struct paging *paging = &order->queue->home->paging;
+    const struct entry_ring *tail = &order->backlog->tail;
     size_t max = least(page_messages_max(paging), tail->size), count = 0;
     uint64_t first = entry_ring_at(tail, 0)->sequence;
     for (*bytes = 0; count < max; count++) {
@@ -92,11 +94,12 @@ static size_t measure(const struct queue *q, size_t *bytes)
     return count;
 }
 
-static void write_page(struct queue *q)
+static void write_page(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
+    struct queue *q = order->queue;
+    struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
-    size_t bytes, count = measure(q, &bytes);
+    size_t bytes, count = measure(order, &bytes);
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
     pages_begin(pages, &draft, bytes);
@@ -107,25 +110,26 @@ static void write_page(struct queue *q)
         backlog->tail_bytes -= entry.message->body_size;
         paging_drop(q->home, &entry);
     }
-    uint32_t slot = pages_write(pages, &draft, q->id, first, q->durable);
-    order_add_page(&q->order, slot, pages_at(pages, slot));
+    uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable);
+    order_add_page(order, slot, pages_at(pages, slot));
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
-static void split(struct queue *q, size_t kept_max)
+static void split(struct order *order, size_t kept_max)
 {
-    struct entry_ring *fresh = &q->order.fresh;
+    struct entry_ring *fresh = &order->fresh;
+    uint32_t page_bytes = order->queue->home->paging.page_bytes;
     size_t kept = 0;
     for (uint64_t bytes = 0; kept < fresh->size; kept++) {
         const struct entry *entry = entry_ring_at(fresh, kept);
-        if (entry->page == 0 && kept > 0 && (kept >= kept_max || bytes > q->home->paging.page_bytes))
+        if (entry->page == 0 && kept > 0 && (kept >= kept_max || bytes > page_bytes))
             break;
         bytes += entry->message->body_size;
     }
     if (kept < fresh->size)
-        order_split(&q->order, kept);
+        order_split(order, kept);
 }
 
 /* With a drop-head limit the oldest must be at hand: a short queue stays in memory, and what consumers are
@@ -143,31 +147,31 @@ static bool may_write(const struct queue *q)
 }
 
 /* Writes pages until at most that much is left in the tail. */
-static void write_pages(struct queue *q, size_t messages, uint64_t bytes)
+static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 {
-    const struct backlog *backlog = q->order.backlog;
-    while ((backlog->tail.size > messages || backlog->tail_bytes > bytes) && may_write(q))
-        write_page(q);
+    const struct backlog *backlog = order->backlog;
+    while ((backlog->tail.size > messages || backlog->tail_bytes > bytes) && may_write(order->queue))
+        write_page(order);
 }
 
-void paging_check(struct queue *q)
+void paging_check(struct order *order)
 {
-    struct order *order = &q->order;
+    struct queue *q = order->queue;
     struct paging *paging = &q->home->paging;
     if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
         list_push_back(&paging->resident, &order->resident);
     uint64_t bytes_max = paging->resident_bytes / 4;
     size_t messages_max = paging->resident_max / 2;
     if (!order->backlog) {
-        if (order->fresh.size <= paging->resident_max && q->ready_bytes <= paging->resident_bytes)
+        if (order->fresh.size <= paging->resident_max && order->bytes <= paging->resident_bytes)
             return;
         if (may_write(q))
-            split(q, least(HEAD_KEPT, page_messages_max(paging)));
+            split(order, least(HEAD_KEPT, page_messages_max(paging)));
         if (!order->backlog)
             return;
     }
     if (order->backlog->tail.size > messages_max || order->backlog->tail_bytes > bytes_max)
-        write_pages(q, messages_max / 2, bytes_max / 2);
+        write_pages(order, messages_max / 2, bytes_max / 2);
     order_join(order);
 }
 
@@ -176,19 +180,20 @@ static uint64_t memory_used(const struct slab_pool *pool)
     return pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
 }
 
-/* Writes out nearly all that the queue holds. */
-static void squeeze(struct queue *q)
+/* Writes out nearly all that the order holds. */
+static void squeeze(struct order *order)
 {
-    if (!may_write(q))
+    const struct paging *paging = &order->queue->home->paging;
+    if (!may_write(order->queue))
         return;
-    if (!q->order.backlog)
-        split(q, HEAD_KEPT_PRESSED);
-    if (!q->order.backlog)
+    if (!order->backlog)
+        split(order, HEAD_KEPT_PRESSED);
+    if (!order->backlog)
         return;
-    if (q->order.backlog->tail.size + HEAD_KEPT_PRESSED >= q->home->paging.resident_min ||
-        q->order.backlog->tail_bytes > q->home->paging.page_bytes)
-        write_pages(q, 0, 0);
-    order_join(&q->order);
+    if (order->backlog->tail.size + HEAD_KEPT_PRESSED >= paging->resident_min ||
+        order->backlog->tail_bytes > paging->page_bytes)
+        write_pages(order, 0, 0);
+    order_join(order);
 }
 
 void paging_squeeze(struct queue_home *home)
@@ -198,52 +203,53 @@ void paging_squeeze(struct queue_home *home)
         if (memory_used(home->pool) <= home->paging.memory_max ||
             store_pending_bytes(home->store) >= PENDING_MAX)
             return;
-        struct queue *q = container_of(list_pop_front(resident), struct queue, order.resident);
-        if (order_resident(&q->order) <= home->paging.resident_min)
+        struct order *order = container_of(list_pop_front(resident), struct order, resident);
+        if (order_resident(order) <= home->paging.resident_min)
             continue;
-        squeeze(q);
-        if (order_resident(&q->order) > home->paging.resident_min)
-            list_push_back(resident, &q->order.resident);
+        squeeze(order);
+        if (order_resident(order) > home->paging.resident_min)
+            list_push_back(resident, &order->resident);
     }
 }
 
 /* --- back --- */
 
 /* True when the next page should be on its way. */
-static bool wants(const struct queue *q)
+static bool wants(const struct order *order)
 {
-    const struct backlog *backlog = q->order.backlog;
+    const struct backlog *backlog = order->backlog;
+    const struct queue *q = order->queue;
     if (!backlog || backlog->loading || backlog->pages.size == 0)
         return false;
     if (backlog->awaited)
         return true;
-    bool taken = !list_empty(&q->rotation) || q->limit.overflow == LIMIT_DROP_HEAD;
-    return taken && q->order.fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
+    bool taken = rotation_any(&q->rotation) || q->limit.overflow == LIMIT_DROP_HEAD;
+    return taken && order->fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
 }
 
-void paging_want(struct queue *q)
+void paging_want(struct order *order)
 {
-    if (!list_linked(&q->order.wanting) && wants(q))
-        list_push_back(&q->home->paging.wanting, &q->order.wanting);
+    if (!list_linked(&order->wanting) && wants(order))
+        list_push_back(&order->queue->home->paging.wanting, &order->wanting);
 }
 
-void paging_await(struct queue *q)
+void paging_await(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
+    struct backlog *backlog = order->backlog;
     assert(backlog);
     backlog->awaited = backlog->pages.size > 0;
-    paging_want(q);
+    paging_want(order);
 }
 
-/* Asks for the queue's next page; false when it has to wait for the disk. */
-static bool fetch(struct queue *q)
+/* Asks for the order's next page; false when it has to wait for the disk. */
+static bool fetch(struct order *order)
 {
-    struct store *store = q->home->store;
-    uint32_t slot = *page_slot_ring_at(&q->order.backlog->pages, 0);
+    struct store *store = order->queue->home->store;
+    uint32_t slot = *page_slot_ring_at(&order->backlog->pages, 0);
     if (pages_at(store_pages(store), slot)->batch > store_durable(store) ||
-        !pages_load(store_pages(store), slot, q))
+        !pages_load(store_pages(store), slot, order))
         return false;
-    q->order.backlog->loading = true;
+    order->backlog->loading = true;
     return true;
 }
 
@@ -253,16 +259,17 @@ void paging_fetch(struct queue_home *home)
     list_init(&waiting);
     for (int i = 0; i < FETCH_QUEUES && !list_empty(&home->paging.wanting); i++) {
         struct list *node = list_pop_front(&home->paging.wanting);
-        struct queue *q = container_of(node, struct queue, order.wanting);
-        if (wants(q) && !fetch(q))
+        struct order *order = container_of(node, struct order, wanting);
+        if (wants(order) && !fetch(order))
             list_push_back(&waiting, node);
     }
     list_splice_back(&home->paging.wanting, &waiting);
 }
 
 /* Makes entries of a page's messages; returns the bytes of their bodies. */
-static uint64_t unpack(struct queue *q, struct page *page, struct slice bytes)
+static uint64_t unpack(struct order *order, struct page *page, struct slice bytes)
 {
+    struct slab_pool *pool = order->queue->home->pool;
     struct slice rest;
     uint64_t body_bytes = 0, delivered = page->recovered ? page_delivered(page) : 0;
     uint32_t count = page_open(bytes, &rest), live = 0;
@@ -273,14 +280,15 @@ static uint64_t unpack(struct queue *q, struct page *page, struct slice bytes)
         if (page->recovered && (!persistent || page_is_acked(page, sequence)))
             continue;
         struct message *m =
-            message_new(q->home->pool, record.exchange, record.key, record.props, record.body.len);
+            message_new(pool, record.exchange, record.key, record.props, record.body.len);
         if (record.body.len)
             memcpy(message_body_at(m), record.body.at, record.body.len);
         m->persistent = persistent;
         m->has_headers = record.flags & PAGE_HAS_HEADERS;
         bool redelivered = record.flags & PAGE_REDELIVERED || sequence <= delivered;
-        entry_ring_push_back(&q->order.fresh, (struct entry){m, sequence, redelivered,
-                                                             persistent && page->stored, page->slot});
+        entry_ring_push_back(&order->fresh, (struct entry){m, sequence, redelivered,
+                                                           .journalled = persistent && page->stored,
+                                                           .page = page->slot});
         body_bytes += record.body.len;
         live++;
     }
@@ -288,10 +296,10 @@ static uint64_t unpack(struct queue *q, struct page *page, struct slice bytes)
     return body_bytes;
 }
 
-/* The queue's first page is here, or will never be. */
-static void arrive(struct queue *q, struct pages *pages, const struct page_load *load)
+/* The order's first page is here, or will never be. */
+static void arrive(struct order *order, struct pages *pages, const struct page_load *load)
 {
-    struct order *order = &q->order;
+    struct queue *q = order->queue;
     struct backlog *backlog = order->backlog;
     struct page *page = pages_at(pages, load->slot);
     assert(backlog && backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot);
@@ -299,9 +307,10 @@ static void arrive(struct queue *q, struct pages *pages, const struct page_load 
     backlog->loading = backlog->awaited = false;
     backlog->paged -= page->live;
     backlog->page_bytes -= page->body_bytes;
-    q->ready_bytes -= page->body_bytes;
-    if (!load->failed)
-        q->ready_bytes += unpack(q, page, slice_of(load->bytes, load->size));
+    uint64_t body_bytes = page->body_bytes;
+    uint64_t unpacked = load->failed ? 0 : unpack(order, page, slice_of(load->bytes, load->size));
+    order->bytes += unpacked - body_bytes;
+    q->ready_bytes += unpacked - body_bytes;
     if (load->failed && load->failed != -EILSEQ)
         pages_give_up(pages, load->slot);
     else if (load->failed || page->live == 0)
@@ -309,7 +318,7 @@ static void arrive(struct queue *q, struct pages *pages, const struct page_load 
     if (backlog->pages.size > 0)
         backlog->first = pages_at(pages, *page_slot_ring_at(&backlog->pages, 0))->first;
     order_join(order);
-    queue_refresh(q);
+    queue_order_changed(q, order);
 }
 
 void paging_arrive(struct queue_home *home)
@@ -346,13 +355,14 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
         release(q, entry);
         return;
     }
-    struct stored_target target = {q->id, entry->sequence};
+    struct order *order = lane_of(q, m);
+    struct stored_target target = {order->id, entry->sequence};
     m->batch = store_move(store, &(struct stored_message){&target, 1, message_exchange(m), message_key(m),
                                                           message_props(m), message_body(m)});
     m->moved = true;
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
     if (seen)
-        store_delivered(store, &q->run, q->id, entry->sequence);
+        store_delivered(store, &order->run, order->id, entry->sequence);
 }
 
 /* Entries of a ring are in the order in which they were published, but for those that were moved. */
@@ -366,9 +376,8 @@ static void move_ring(struct queue *q, struct entry_ring *ring, uint64_t limit)
     }
 }
 
-void paging_move_ready(struct queue *q, uint64_t limit)
+static void move_order(struct queue *q, struct order *order, uint64_t limit)
 {
-    struct order *order = &q->order;
     move_ring(q, &order->fresh, limit);
     if (order->backlog)
         move_ring(q, &order->backlog->tail, limit);
@@ -376,13 +385,21 @@ void paging_move_ready(struct queue *q, uint64_t limit)
         paging_move(q, &order->returned[i], limit, order->returned[i].redelivered);
 }
 
+void paging_move_ready(struct queue *q, uint64_t limit)
+{
+    for (unsigned lane = 0; lane < lane_count(q); lane++)
+        if (lane_at(q, lane))
+            move_order(q, lane_at(q, lane), limit);
+}
+
 /* --- away --- */
 
-void paging_leave(struct queue *q)
+void paging_leave(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
-    list_unlink(&q->order.resident);
-    list_unlink(&q->order.wanting);
+    struct backlog *backlog = order->backlog;
+    const struct queue *q = order->queue;
+    list_unlink(&order->resident);
+    list_unlink(&order->wanting);
     if (!backlog || !backlog->loading)
         return;
     backlog->loading = false;
@@ -393,7 +410,7 @@ void paging_leave(struct queue *q)
     page->load = NULL;
 }
 
-size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_id, size_t budget)
+size_t paging_bury(struct queue_home *home, struct order *order, bool forget, size_t budget)
 {
     struct backlog *backlog = order->backlog;
     struct pages *pages = home->store ? store_pages(home->store) : NULL;
@@ -403,8 +420,8 @@ size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_
             continue;
         const struct page *page = pages_at(pages, slot);
         backlog->paged -= page->live;
-        if (queue_id && page->stored)
-            store_ack_range(home->store, queue_id, page->first, page->count);
+        if (!forget && page->stored)
+            store_ack_range(home->store, order->id, page->first, page->count);
         pages_drop(pages, slot);
     }
     if (backlog->pages.size == 0) {

@@ -9,10 +9,10 @@
 #define QUEUE_QUEUE_H
 
 #include "exchange/dest.h"
-#include "queue/consumer.h"
+#include "queue/levels.h"
 #include "queue/limit.h"
-#include "queue/mark.h"
 #include "queue/order.h"
+#include "queue/rotation.h"
 #include "store/store.h"
 
 /* What all queues of a server share. */
@@ -38,19 +38,18 @@ struct queue {
     struct list of_owner;     /* in the connection's list of exclusive queues */
     bool durable, auto_delete, deleted;
     bool had_consumers;       /* auto-delete only after it once had one */
-    struct order order;
-    uint64_t next_sequence;
+    struct order order;       /* all that waits; with levels, those of level 0 */
+    struct order *front;      /* whose first entry is the next */
+    struct levels *levels;    /* NULL = first in, first out */
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
     struct limit limit;       /* of what is ready */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
-    struct list rotation;     /* consumer.place */
+    struct rotation rotation; /* who of them is next */
     size_t consumer_count;
     bool exclusive_consumer;  /* its only consumer asked to be alone */
     struct list ready_link;
     struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
-    struct store_run run;
-    struct delivery_marks marks;
     struct queue_counters counters;
 };
 
@@ -59,15 +58,23 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
 bool queue_home_bury(struct queue_home *home, size_t budget);
 void queue_home_free(struct queue_home *home);
 
-/* Copies name and args. */
+/* Copies name and args. First in, first out, until queue_order_by_priority. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
+/* The queue, new and empty, orders by priority: see levels.h. */
+void queue_order_by_priority(struct queue *q, uint8_t max, uint8_t missing);
 /* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready
  * entries and frees the queue when nothing is unacked any more. NULLs the pointer. */
 void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
 {
-    return order_size(&q->order);
+    return q->levels ? q->levels->ready : order_size(&q->order);
+}
+
+/* The next entry, still the queue's; NULL when there is none, or it is on disk. */
+static inline struct entry *queue_first(const struct queue *q)
+{
+    return order_first(q->front);
 }
 
 /* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A
@@ -76,13 +83,13 @@ enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static inline bool queue_is_behind(const struct queue *q)
 {
-    return q->consumer_count > 0 && (order_size(&q->order) > QUEUE_BACKLOG_MESSAGES ||
+    return q->consumer_count > 0 && (queue_ready(q) > QUEUE_BACKLOG_MESSAGES ||
                                      q->ready_bytes > QUEUE_BACKLOG_BYTES);
 }
 
 static inline bool queue_has_caught_up(const struct queue *q)
 {
-    return q->consumer_count == 0 || (order_size(&q->order) <= QUEUE_BACKLOG_MESSAGES / 2 &&
+    return q->consumer_count == 0 || (queue_ready(q) <= QUEUE_BACKLOG_MESSAGES / 2 &&
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
@@ -95,29 +102,26 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 }
 
 /* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue
- * under queue_next_sequence(). With a drop-head limit the oldest entries, or this one, may be dropped by
+ * under lane_target(). With a drop-head limit the oldest entries, or this one, may be dropped by
  * it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
-/* As found by recovery, in any order. No limit counts before queue_restored. */
-void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
-/* A page of its messages, the next by sequence; before all messages. */
+/* As found by recovery under that lane, in any order. No limit counts before queue_restored. */
+void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence);
+/* A page of a lane's messages, the next by sequence; before all messages. */
 void queue_restore_page(struct queue *q, uint32_t slot);
-/* Messages up to that sequence may have been delivered before. */
-void queue_restore_delivered(struct queue *q, uint64_t sequence);
-/* Recovery is over, and the store may be written: what is beyond the limit is dropped. */
-void queue_restored(struct queue *q);
-/* Puts it on the ready list or takes it off, after the order has changed. */
+/* Messages of the lane up to that sequence may have been delivered before. */
+void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t sequence);
+/* Recovery is over, and the store may be written: what is beyond the limit is dropped. No sequence below
+ * `floor` is used from now on. */
+void queue_restored(struct queue *q, uint64_t floor);
+/* Puts it on the ready list or takes it off, after its consumers have changed. */
 void queue_refresh(struct queue *q);
-
-/* The sequence that the next push will have. */
-static inline uint64_t queue_next_sequence(const struct queue *q)
-{
-    return q->next_sequence;
-}
+/* So after something in one of its orders has changed. */
+void queue_order_changed(struct queue *q, struct order *order);
 
 /* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 =
  * none. */
-uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry);
+uint64_t queue_delivery_batch(struct queue *q, const struct entry *entry);
 
 /* Takes the next entry for basic.get; false when empty, or when the next is on disk: ask queue_ready, then
  * paging_await. With `no_ack` it is settled by the caller with queue_settle at once, else it counts as
@@ -136,10 +140,6 @@ void queue_settle(struct queue *q, struct entry *entry, bool was_unacked);
 void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 /* Drops all waiting entries (not the unacked ones); returns their number. */
 size_t queue_purge(struct queue *q);
-
-void queue_add_consumer(struct queue *q, struct consumer *c);
-/* The consumer is GONE afterwards; its unacked entries stay with the channel. */
-void queue_remove_consumer(struct consumer *c);
 
 /* Tests: calls `each` for all entries that wait to be dropped. */
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),

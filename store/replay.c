@@ -29,31 +29,51 @@ void replay_free(struct replay *replay)
     mem_free(replay->targets);
 }
 
+static struct replay_queue *make(struct replay *replay, uint64_t queue_id)
+{
+    struct replay_queue *queue = mem_zalloc(sizeof *queue);
+    queue->id = queue_id;
+    map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
+    replay_queues_push_back(&replay->queues, queue);
+    return queue;
+}
+
+static struct replay_queue *get(struct replay *replay, uint64_t queue_id)
+{
+    return map_get(&replay->by_id, slice_of(&queue_id, sizeof queue_id));
+}
+
+/* The queue, or the lane of a queue, NULL when no queue with that id is defined. */
 static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
 {
     if (replay->last && replay->last->id == queue_id)
         return replay->last;
-    struct replay_queue *queue = map_get(&replay->by_id, slice_of(&queue_id, sizeof queue_id));
+    struct replay_queue *queue = get(replay, queue_id);
+    if (!queue && queue_id > STORE_QUEUE_ID_MAX && get(replay, queue_id & STORE_QUEUE_ID_MAX))
+        queue = make(replay, queue_id);
     if (queue)
         replay->last = queue;
     return queue;
 }
 
+static void note_id(struct replay *replay, uint64_t queue_id)
+{
+    queue_id &= STORE_QUEUE_ID_MAX;
+    if (replay->queue_id_max < queue_id)
+        replay->queue_id_max = queue_id;
+}
+
 void replay_define(struct replay *replay, uint64_t queue_id)
 {
-    if (find(replay, queue_id))
-        return;
-    struct replay_queue *queue = mem_zalloc(sizeof *queue);
-    queue->id = queue_id;
-    map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
-    replay_queues_push_back(&replay->queues, queue);
+    assert(queue_id <= STORE_QUEUE_ID_MAX);
+    if (!get(replay, queue_id))
+        make(replay, queue_id);
 }
 
 bool replay_page(struct replay *replay, struct page *page)
 {
     struct replay_queue *queue = find(replay, page->queue_id);
-    if (page->queue_id > replay->queue_id_max)
-        replay->queue_id_max = page->queue_id;
+    note_id(replay, page->queue_id);
     if (!queue)
         return false;
     size_t size = queue->pages.size;
@@ -204,8 +224,7 @@ static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t
     const uint8_t *at = record + MESSAGE_HEADER_BYTES;
     for (uint32_t i = 0; i < count; i++, at += TARGET_BYTES) {
         uint64_t queue_id = format_u64(at);
-        if (queue_id > replay->queue_id_max)
-            replay->queue_id_max = queue_id;
+        note_id(replay, queue_id);
         if (record[RECORD_TYPE] == RECORD_MOVED)
             move(replay, queue_id, format_u64(at + 8), batch);
         else if (!add(replay, queue_id, format_u64(at + 8), batch))

@@ -44,9 +44,14 @@ void store_define(struct store *store, const struct definition *definition);
 /* Deletes the row with that identity; nothing happens when there is none. */
 void store_undefine(struct store *store, const struct definition *definition);
 
+/* A queue may have its messages in several lanes, each with sequences of its own: the high bits of the id
+ * that they are stored under are the lane, the low ones that of the defined queue. */
+enum { STORE_LANE_SHIFT = 48, STORE_LANE_MAX = UINT16_MAX };
+#define STORE_QUEUE_ID_MAX (((uint64_t)1 << STORE_LANE_SHIFT) - 1)
+
 /* A message on its way to or from the journal. */
 struct stored_target {
-    uint64_t queue_id;  /* never reused */
+    uint64_t queue_id;  /* never reused; and the lane */
     uint64_t sequence;  /* place in the queue: strictly rising per queue in publish order */
 };
 

@@ -128,7 +128,7 @@ static void check_body(const struct message *msg, const struct line *line, const
 static void push(struct model *m, struct line *line)
 {
     struct queue *q = line->queue;
-    uint64_t sequence = queue_next_sequence(q);
+    uint64_t sequence = q->order.next_sequence;
     struct item item = {.sequence = sequence, .body_size = (size_t)below(m, below(m, 40) ? 120 : 5000)};
     item.persistent = below(m, 5) > 0;
     struct message *msg = message_new(&m->pool, SLICE(""), SLICE("key"), SLICE(""), item.body_size);
@@ -291,7 +291,7 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
         if (!q)
             continue;
         msg->journal_refs++;
-        queue_restore(q, msg, stored->targets[i].sequence, false);
+        queue_restore(q, 0, msg, stored->targets[i].sequence);
     }
     if (msg->journal_refs == 0)
         buf_append(&m->unwanted, &batch, sizeof batch);
@@ -312,7 +312,7 @@ static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 {
     struct queue *q = queue_of(arg, queue_id);
     if (q)
-        q->marks.acked = sequence; /* kept there until the end of the recovery */
+        queue_restore_delivered(q, 0, sequence);
 }
 
 static int try_open(struct model *m)
@@ -378,13 +378,7 @@ static void rebuild(struct model *m, struct line *line, uint64_t durable)
         make_queue(m, line);
         return;
     }
-    uint64_t delivered = line->queue->marks.acked;
-    line->queue->marks.acked = 0;
-    queue_restore_delivered(line->queue, delivered);
-    queue_restored(line->queue);
-    uint64_t floor = store_open_batch(m->store) << 20;
-    if (line->queue->next_sequence < floor)
-        line->queue->next_sequence = floor;
+    queue_restored(line->queue, store_open_batch(m->store) << 20);
     check_counts(m, line);
 }
 
@@ -464,7 +458,7 @@ static void step(struct model *m)
         for (uint64_t i = below(m, 60); i-- && take(m, line, below(m, 4) == 0);)
             ;
         if (line->queue->order.backlog && queue_ready(line->queue) > 0)
-            paging_await(line->queue);
+            paging_await(&line->queue->order);
         break;
     case 6: case 7: case 8:
         for (uint64_t i = below(m, 40); i-- && m->taken_count;)
@@ -500,7 +494,7 @@ static void drain(struct model *m)
             assertf(idle < 100000, "%zu messages do not come", queue_ready(line->queue));
             if (take(m, line, true))
                 continue;
-            paging_await(line->queue);
+            paging_await(&line->queue->order);
             turn(m);
             store_sync_now(m->store);
         }

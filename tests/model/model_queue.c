@@ -163,8 +163,8 @@ static void check_queue(const struct model *m)
     expect(queue_ready(q) == m->size);
     expect(q->ready_bytes == m->bytes);
     expect(q->unacked == m->unacked);
-    expect(queue_next_sequence(q) == m->next_sequence);
-    struct entry *first = order_first(&q->order);
+    expect(q->order.next_sequence == m->next_sequence);
+    struct entry *first = queue_first(q);
     expect((first == NULL) == (m->size == 0));
     if (first) {
         expect(first->sequence == m->waiting[0].sequence);
@@ -172,7 +172,7 @@ static void check_queue(const struct model *m)
         expect(first->message == slots[m->waiting[0].slot].message);
     }
     size_t i = 0, consumers = 0;
-    list_each(node, &q->rotation) {
+    list_each(node, q->rotation.turn) {
         expect(i < m->rotation_size);
         expect(container_of(node, struct consumer, place) == &members[m->rotation[i++]].consumer);
     }
@@ -433,7 +433,7 @@ static void step_add_consumer(void)
     *member = (struct member){.used = true, .home = which};
     member->consumer.prefetch = (uint32_t)below(4);
     member->consumer.no_ack = below(4) == 0;
-    queue_add_consumer(models[which].queue, &member->consumer);
+    consumer_enter(&member->consumer, models[which].queue);
     join_rotation(&models[which], i);
 }
 
@@ -441,7 +441,7 @@ static void remove_consumer(int i)
 {
     struct member *member = &members[i];
     struct model *m = &models[member->home];
-    queue_remove_consumer(&member->consumer);
+    consumer_exit(&member->consumer);
     leave_rotation(m, i);
     shed(m);
     member->state = CONSUMER_GONE;
