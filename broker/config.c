@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "broker/key.h"
 #include "broker/value.h"
+#include "queue/kind.h"
 
 /* One key being set. */
 struct setting {
@@ -131,6 +132,14 @@ static bool set_regex(const struct setting *s)
     if (!pattern)
         return refuse(s, "%s", reason);
     pattern_free(&pattern);
+    return set_text(s);
+}
+
+static bool set_queue_type(const struct setting *s)
+{
+    enum kind_type type;
+    if (!kind_type_find(slice_of_string(s->value), &type))
+        return refuse(s, "expected classic or quorum");
     return set_text(s);
 }
 
@@ -254,6 +263,7 @@ static bool set_value(const struct setting *s)
         [KEY_AMOUNT] = set_amount,       [KEY_FRACTION] = set_fraction,
         [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
         [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
+        [KEY_QUEUE_TYPE] = set_queue_type,
         [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
         [KEY_LISTENER] = set_listener,   [KEY_LIST_FLAG] = set_list_flag,

@@ -38,6 +38,11 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
+struct config_queues {
+    char default_type[16];        /* classic */
+    uint64_t consumer_timeout_ms; /* 0 = no limit */
+};
+
 struct config {
     struct listen_address listeners[CONFIG_LISTENERS_MAX];
     size_t listener_count;
@@ -54,6 +59,7 @@ struct config {
     uint32_t consumer_max_per_channel; /* 0 = no limit */
     uint64_t connection_unacked_max;   /* bytes; 0 = no limit */
     struct config_alarms alarms;
+    struct config_queues queues;
     char default_user[CONFIG_TEXT_MAX], default_pass[CONFIG_TEXT_MAX],
         default_vhost[CONFIG_TEXT_MAX];
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */

@@ -1,7 +1,7 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
+#include "broker/arguments.h"
 #include "broker/consume.h"
 #include "broker/deliver.h"
-#include "protocol/table.h"
 #include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
@@ -23,13 +23,14 @@ bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 static bool check_exclusive(struct channel *ch, const struct queue *q, bool exclusive,
                             struct fault *f)
 {
-    if (q->exclusive_consumer || (exclusive && q->consumer_count > 0))
+    if (q->exclusive_consumer || (exclusive && (q->consumer_count > 0 || q->rotation.single)))
         return fault(f, ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use",
                      SLICE_ARG(q->name), SLICE_ARG(ch->conn->vhost->name));
     return true;
 }
 
-static struct subscription *subscribe(struct channel *ch, const struct amqp_basic_consume *consume)
+static struct subscription *subscribe(struct channel *ch, const struct amqp_basic_consume *consume,
+                                      int64_t priority, bool exclusive)
 {
     struct subscription *sub = mem_zalloc(sizeof(*sub));
     char name[64];
@@ -37,7 +38,8 @@ static struct subscription *subscribe(struct channel *ch, const struct amqp_basi
     sub->tag = slice_copy(consume->consumer_tag.len ? consume->consumer_tag : slice_of_string(name));
     sub->channel = ch;
     sub->consumer.no_ack = consume->no_ack;
-    sub->consumer.exclusive = consume->exclusive;
+    sub->consumer.exclusive = exclusive;
+    sub->consumer.priority = priority;
     sub->consumer.prefetch = consume->no_ack ? 0 : ch->prefetch;
     map_put(&ch->subscriptions, sub->tag, sub);
     return sub;
@@ -57,16 +59,16 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         return fault(f, NOT_ALLOWED, "reached maximum (%u) of consumers per channel",
                      config->consumer_max_per_channel);
     if (!channel_queue_name(ch, consume->queue, &name, f) ||
-        !channel_permits(ch, ACCESS_READ, name, "queue", f) ||
-        !channel_find_queue(ch, name, &q, f) || !check_exclusive(ch, q, consume->exclusive, f))
+        !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
-    struct field field;
-    if (table_find(consume->arguments, "x-priority", &field))
-        log_line(&channel_server(ch)->log, LOG_WARNING, ch->conn->id,
-                 "queue '%.*s' in vhost '%.*s': consumer argument 'x-priority' is not acted on by this "
-                 "version",
-                 SLICE_ARG(name), SLICE_ARG(ch->conn->vhost->name));
-    struct subscription *sub = subscribe(ch, consume);
+    /* A quorum queue ignores the flag, unless its consumers take turns anyway. */
+    bool exclusive = consume->exclusive && (q->kind.type != KIND_QUORUM || q->kind.single_active);
+    struct resource what = {"queue", name, ch->conn->vhost->name};
+    int64_t priority;
+    if (!arguments_check_consumer(consume->arguments, &what, &priority, f) ||
+        !check_exclusive(ch, q, exclusive, f))
+        return false;
+    struct subscription *sub = subscribe(ch, consume, priority, exclusive);
     if (!consume->no_wait) {
         struct method ok = {.id = METHOD_basic_consume_ok};
         ok.basic_consume_ok.consumer_tag = sub->tag;
@@ -219,6 +221,11 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
     if (!channel_queue_name(ch, m->basic_get.queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
+    if (q->kind.type == KIND_QUORUM && q->kind.single_active)
+        return fault(f, RESOURCE_LOCKED,
+                     "cannot obtain access to locked queue '%.*s' in vhost '%.*s'. basic.get operations are "
+                     "not supported by quorum queues with single active consumer",
+                     SLICE_ARG(name), SLICE_ARG(ch->conn->vhost->name));
     if (!m->basic_get.no_ack && flow_is_full(ch->conn))
         return fault(f, PRECONDITION_FAILED,
                      "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",

@@ -14,6 +14,7 @@ enum key_kind {
     KEY_TEXT,
     KEY_SECRET, /* a text that is never shown */
     KEY_REGEX,
+    KEY_QUEUE_TYPE,
     KEY_LEVEL,
     KEY_LOG_FILE,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */

@@ -142,9 +142,9 @@ static struct submission enqueue(struct connection *conn, const struct route_set
         s->targets_capacity = set->size * 2;
         s->targets = mem_realloc(s->targets, s->targets_capacity * sizeof(*s->targets));
     }
-    for (size_t i = 0; m->persistent && i < set->size; i++) {
+    for (size_t i = 0; i < set->size; i++) {
         struct queue *q = queue_of_dest(set->queues[i]);
-        if (queue_is_stored(q) && !refuses(q, m))
+        if (queue_stores(q, m) && !refuses(q, m))
             s->targets[durable++] = lane_target(q, m);
     }
     if (durable) {
@@ -159,7 +159,7 @@ static struct submission enqueue(struct connection *conn, const struct route_set
             done.refused = true;
             continue;
         }
-        bool journalled = m->persistent && queue_is_stored(q);
+        bool journalled = queue_stores(q, m);
         stored += journalled;
         queue_push(q, m, journalled);
         if (queue_is_behind(q))

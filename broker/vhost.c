@@ -83,6 +83,7 @@ void vhost_free(struct vhost **vhost)
     map_free(&v->exchanges);
     router_free(&v->router);
     slice_free(&v->name);
+    slice_free(&v->default_queue_type);
     mem_free(v);
 }
 
@@ -199,7 +200,8 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     struct queue *q = queue_new(&s->home, name, properties->args, id);
     q->auto_delete = properties->auto_delete;
     q->exclusive_owner = properties->exclusive_owner;
-    q->durable = properties->durable && !q->exclusive_owner;
+    if (properties->durable && !q->exclusive_owner)
+        queue_make_durable(q);
     map_put(&v->queues, q->name, q);
     exchange_bind_implicit(v->default_exchange, &q->dest, q->name);
     router_changed(&v->router);

@@ -3,6 +3,8 @@
 
 #include "queue/queue.h"
 
+static void promote(struct queue *q);
+
 /* To where it belongs when nothing else holds it back: into the rotation if it has credit and may be
  * served. */
 static void resume(struct consumer *c)
@@ -14,6 +16,8 @@ static void resume(struct consumer *c)
         c->state = fades ? CONSUMER_FADING : CONSUMER_WAITING;
         if (!fades)
             rotation_join(&q->rotation, c);
+        if (!q->rotation.active)
+            promote(q); /* all others are gone */
         return;
     }
     if (!consumer_has_credit(c)) {
@@ -42,8 +46,8 @@ static void promote(struct queue *q)
 static void give_way(struct queue *q, struct consumer *c)
 {
     assert(q->rotation.active == c && !c->active && c->unacked == 0);
-    q->rotation.active = NULL;
     promote(q);
+    assert(q->rotation.active && q->rotation.active->priority > c->priority);
     if (c->state == CONSUMER_FADING)
         resume(c);
 }
@@ -58,6 +62,17 @@ static void fade(struct queue *q, struct consumer *c)
         c->state = CONSUMER_FADING;
     if (c->unacked == 0)
         give_way(q, c);
+}
+
+/* Somebody has gone: the active one need not give way if nobody is left to whom. */
+static void stay(struct queue *q, struct consumer *c)
+{
+    const struct consumer *heir = rotation_heir(&q->rotation);
+    if (heir && heir->priority > c->priority)
+        return;
+    c->active = true;
+    if (c->state == CONSUMER_FADING)
+        resume(c);
 }
 
 void consumer_enter(struct consumer *c, struct queue *q)
@@ -91,8 +106,11 @@ void consumer_exit(struct consumer *c)
     c->state = CONSUMER_GONE;
     c->queue = NULL;
     c->active = false;
-    if (q->rotation.active == c)
+    struct consumer *active = q->rotation.active;
+    if (active == c)
         promote(q);
+    else if (active && !active->active)
+        stay(q, active);
     queue_refresh(q);
 }
 

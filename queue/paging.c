@@ -68,8 +68,9 @@ void paging_drop(struct queue_home *home, struct entry *entry)
 static struct page_record record_of(const struct entry *entry)
 {
     const struct message *m = entry->message;
+    bool kept = m->persistent || entry->journalled;
     uint8_t flags =
-        (uint8_t)((m->persistent ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
+        (uint8_t)((kept ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
                   (entry->redelivered ? PAGE_REDELIVERED : 0));
     return (struct page_record){flags, message_exchange(m), message_key(m), message_props(m),
                                 message_body(m)};

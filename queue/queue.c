@@ -93,14 +93,20 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     list_init(&q->consumers);
     rotation_init(&q->rotation);
     list_init(&q->paced);
+    q->kind = kind_of_args(q->args);
+    if (q->kind.priority_max > 0)
+        q->levels = levels_new(&q->order, q->kind.priority_max, q->kind.priority_missing);
+    if (q->kind.single_active)
+        rotation_make_single(&q->rotation, q->kind.type == KIND_QUORUM);
     home->queue_count++;
     return q;
 }
 
-void queue_order_by_priority(struct queue *q, uint8_t max, uint8_t missing)
+void queue_make_durable(struct queue *q)
 {
-    assert(!q->levels && q->order.next_sequence == 1);
-    q->levels = levels_new(&q->order, max, missing);
+    assert(queue_ready(q) == 0 && q->unacked == 0);
+    q->durable = true;
+    q->stores = q->kind.type == KIND_QUORUM ? QUEUE_STORES_ALL : QUEUE_STORES_PERSISTENT;
 }
 
 static void free_queue(struct queue *q)
@@ -508,10 +514,11 @@ void queue_check(const struct queue *q)
         struct consumer *c = container_of(node, struct consumer, of_queue);
         check_consumer(q, c);
         rotating += c->state == CONSUMER_ROTATING;
+        assert(c->state != CONSUMER_WAITING || q->rotation.active);
         consumers++;
     }
     assert(consumers == q->consumer_count);
-    assert((q->rotation.active != NULL) == (q->rotation.single && consumers > 0));
+    assert(!q->rotation.active || (q->rotation.single && consumers > 0));
     assert(rotation_any(&q->rotation) == (rotating > 0));
     assert(list_linked(&q->ready_link) == (order_loaded(q->front) && rotating > 0));
     check_orders(q);

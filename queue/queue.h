@@ -9,21 +9,16 @@
 #define QUEUE_QUEUE_H
 
 #include "exchange/dest.h"
+#include "queue/home.h"
+#include "queue/kind.h"
 #include "queue/levels.h"
 #include "queue/limit.h"
 #include "queue/order.h"
 #include "queue/rotation.h"
 #include "store/store.h"
 
-/* What all queues of a server share. */
-struct queue_home {
-    struct list ready;       /* queue.ready_link: may deliver */
-    struct list graveyard;   /* grave.link: entries being dropped, a bounded number a turn */
-    struct slab_pool *pool;  /* of messages */
-    struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
-    size_t queue_count;      /* alive or deleted with unacked entries */
-    struct paging paging;
-};
+/* Which of its messages a queue keeps in the store. */
+enum queue_stores { QUEUE_STORES_NONE, QUEUE_STORES_PERSISTENT, QUEUE_STORES_ALL };
 
 struct queue_counters {
     uint64_t published, delivered, redelivered, acked;
@@ -36,6 +31,8 @@ struct queue {
     uint64_t id;              /* never reused; what the journal knows it by */
     void *exclusive_owner;    /* the declaring connection, NULL = not exclusive */
     struct list of_owner;     /* in the connection's list of exclusive queues */
+    struct kind kind;
+    enum queue_stores stores; /* which messages the journal keeps */
     bool durable, auto_delete, deleted;
     bool had_consumers;       /* auto-delete only after it once had one */
     struct order order;       /* all that waits; with levels, those of level 0 */
@@ -58,10 +55,10 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
 bool queue_home_bury(struct queue_home *home, size_t budget);
 void queue_home_free(struct queue_home *home);
 
-/* Copies name and args. First in, first out, until queue_order_by_priority. */
+/* Copies name and args. It is transient until queue_make_durable. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
-/* The queue, new and empty, orders by priority: see levels.h. */
-void queue_order_by_priority(struct queue *q, uint8_t max, uint8_t missing);
+/* It survives a restart, with the messages that are to be kept. */
+void queue_make_durable(struct queue *q);
 /* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready
  * entries and frees the queue when nothing is unacked any more. NULLs the pointer. */
 void queue_delete(struct queue **q);
@@ -71,14 +68,19 @@ static inline size_t queue_ready(const struct queue *q)
     return q->levels ? q->levels->ready : order_size(&q->order);
 }
 
+/* True when the store is to have this message for the queue: persistent ones, in a quorum queue all. */
+static inline bool queue_stores(const struct queue *q, const struct message *m)
+{
+    return (unsigned)q->stores > !m->persistent;
+}
+
 /* The next entry, still the queue's; NULL when there is none, or it is on disk. */
 static inline struct entry *queue_first(const struct queue *q)
 {
     return order_first(q->front);
 }
 
-/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A
- * queue without consumers only stores, and never holds anybody up. */
+/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. */
 enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static inline bool queue_is_behind(const struct queue *q)
@@ -114,9 +116,8 @@ void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t sequence);
 /* Recovery is over, and the store may be written: what is beyond the limit is dropped. No sequence below
  * `floor` is used from now on. */
 void queue_restored(struct queue *q, uint64_t floor);
-/* Puts it on the ready list or takes it off, after its consumers have changed. */
+/* Puts it on the ready list or takes it off, after its consumers or one of its orders have changed. */
 void queue_refresh(struct queue *q);
-/* So after something in one of its orders has changed. */
 void queue_order_changed(struct queue *q, struct order *order);
 
 /* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 =

@@ -84,7 +84,8 @@ static void make_queue(struct model *m, struct line *line)
     line->id = m->id_next++ * QUEUES + at;
     line->durable = at != 3;
     line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
-    line->queue->durable = line->durable;
+    if (line->durable)
+        queue_make_durable(line->queue);
     line->count = line->first = 0;
     line->undefined = 0;
     if (line->durable) {
@@ -269,7 +270,7 @@ static void on_definition(void *arg, const struct definition *definition)
     if (line->id != definition->id)
         return; /* deleted in a batch that did not make it, or not made before the crash: judged below */
     line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
-    line->queue->durable = true;
+    queue_make_durable(line->queue);
 }
 
 static struct queue *queue_of(struct model *m, uint64_t id)
