@@ -107,14 +107,13 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
  * under lane_target(). With a drop-head limit the oldest entries, or this one, may be dropped by
  * it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
-/* As found by recovery under that lane, in any order. No limit counts before queue_restored. */
+/* Found by recovery under that lane, in any order. No limit counts before queue_restored. */
 void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence);
 /* A page of a lane's messages, the next by sequence; before all messages. */
 void queue_restore_page(struct queue *q, uint32_t slot);
 /* Messages of the lane up to that sequence may have been delivered before. */
 void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t sequence);
-/* Recovery is over, and the store may be written: what is beyond the limit is dropped. No sequence below
- * `floor` is used from now on. */
+/* Recovery is over: what is beyond the limit is dropped. No sequence below `floor` is used from now on. */
 void queue_restored(struct queue *q, uint64_t floor);
 /* Puts it on the ready list or takes it off, after its consumers or one of its orders have changed. */
 void queue_refresh(struct queue *q);
@@ -145,7 +144,7 @@ size_t queue_purge(struct queue *q);
 /* Tests: calls `each` for all entries that wait to be dropped. */
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
                             void *arg);
-/* Tests: panics when an invariant (I3, I4, I5, order) does not hold. */
+/* Tests: panics when an invariant does not hold. */
 void queue_check(const struct queue *q);
 
 #endif

@@ -1,4 +1,4 @@
-/* queue_model.h - the naive queue of model_queue.c: what it knows; who of its consumers is next, who waits. */
+/* queue_model.h - the naive queue of model_queue.c: what it knows; which consumer is next, who waits. */
 #ifndef TESTS_MODEL_QUEUE_MODEL_H
 #define TESTS_MODEL_QUEUE_MODEL_H
 
