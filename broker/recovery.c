@@ -118,7 +118,7 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
             continue;
         m->journal_refs++;
         queue_restore(returning->queue, lane_of_id(stored->targets[i].queue_id), m,
-                      stored->targets[i].sequence);
+                      stored->targets[i].sequence, stored->returns[i]);
     }
     if (m->journal_refs == 0)
         store_release(s->store, batch);

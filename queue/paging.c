@@ -289,6 +289,7 @@ static uint64_t unpack(struct order *order, struct page *page, struct slice byte
         bool redelivered = record.flags & PAGE_REDELIVERED || sequence <= delivered;
         entry_ring_push_back(&order->fresh, (struct entry){m, sequence, redelivered,
                                                            .journalled = persistent && page->stored,
+                                                           .returns = page_returns(page, sequence),
                                                            .page = page->slot});
         body_bytes += record.body.len;
         live++;
@@ -362,6 +363,8 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
                                                           message_props(m), message_body(m)});
     m->moved = true;
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
+    if (entry->returns)
+        store_returned(store, order->id, entry->sequence, entry->returns);
     if (seen)
         store_delivered(store, &order->run, order->id, entry->sequence);
 }

@@ -247,16 +247,20 @@ static struct order *use_lane(struct queue *q, unsigned lane)
     return q->levels ? levels_use(q->levels, lane) : &q->order;
 }
 
-void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence)
+void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence, uint16_t returns)
 {
     struct order *order = use_lane(q, lane);
-    struct entry entry = {message_ref(m), sequence, .journalled = true};
+    struct entry entry = {message_ref(m), sequence, .journalled = true, .returns = returns};
     assertf(sequence + 1 != order->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
     assert(list_empty(&q->consumers) && order == lane_of(q, m));
-    if (sequence >= order->next_sequence)
-        add(q, order, entry);
-    else /* between pages, or it was moved within the journal */
+    if (sequence < order->next_sequence) { /* between pages, or it was moved within the journal */
         put_back(q, order, entry);
+    } else if (returns == 0) {
+        add(q, order, entry);
+    } else { /* as any that came back it is not paged out: the count would be lost */
+        order->next_sequence = sequence + 1;
+        put_back(q, order, entry);
+    }
 }
 
 void queue_restore_page(struct queue *q, uint32_t slot)

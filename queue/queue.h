@@ -108,7 +108,7 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
  * it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
 /* Found by recovery under that lane, in any order. No limit counts before queue_restored. */
-void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence);
+void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence, uint16_t returns);
 /* A page of a lane's messages, the next by sequence; before all messages. */
 void queue_restore_page(struct queue *q, uint32_t slot);
 /* Messages of the lane up to that sequence may have been delivered before. */

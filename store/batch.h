@@ -22,6 +22,10 @@ struct delivered_mark {
     uint64_t queue_id, sequence;
 };
 
+struct return_mark {
+    uint64_t queue_id, sequence, count;
+};
+
 enum { PLACE_DOOMED_MAX = 8 };
 
 /* Where a batch goes in the journal, decided by the loop when it hands the batch over. */
@@ -46,6 +50,7 @@ struct batch {
     uint32_t delivered_count, delivered_capacity;
     struct ack_range *acks;
     struct delivered_mark *delivered;
+    struct buf returned; /* of struct return_mark */
     struct buf definitions;
     struct page_work pages;
     uint64_t live; /* messages in it that nobody has released */
@@ -63,6 +68,8 @@ void batch_message(struct batch *batch, const struct stored_message *message, bo
 /* Appends a new range or mark; returns its index. */
 uint32_t batch_ack(struct batch *batch, uint64_t queue_id, uint64_t sequence);
 uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequence);
+/* Appends how often a message came back. */
+void batch_returned(struct batch *batch, const struct return_mark *mark);
 
 bool batch_empty(const struct batch *batch);
 /* Bytes it takes in the journal, header and padding included; 0 when it holds no record. */

@@ -46,7 +46,13 @@ enum format_batch {
     BATCH_ALIGN = 8
 };
 
-enum format_record_type { RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4 };
+enum format_record_type {
+    RECORD_MESSAGE = 1,
+    RECORD_ACKS = 2,
+    RECORD_DELIVERED = 3,
+    RECORD_MOVED = 4,
+    RECORD_RETURNED = 5
+};
 
 enum format_record {
     RECORD_SIZE = 0,     /* u32: all of the record */
@@ -59,11 +65,12 @@ enum format_record {
     MESSAGE_TARGETS = 20,      /* u32 */
     MESSAGE_HEADER_BYTES = 24,
     TARGET_BYTES = 16, /* u64 queue id, u64 sequence */
-    /* Acks and delivered marks: u16 0, u32 how many, then they. */
+    /* Acks, delivered marks and returns: u16 0, u32 how many, then they. */
     MARKS_COUNT = 12,
     MARKS_HEADER_BYTES = 16,
     ACK_BYTES = 24,      /* u64 queue id, u64 first sequence, u64 how many */
-    DELIVERED_BYTES = 16 /* u64 queue id, u64 sequence */
+    DELIVERED_BYTES = 16, /* u64 queue id, u64 sequence */
+    RETURNED_BYTES = 24   /* u64 queue id, u64 sequence, u64 how often */
 };
 
 static inline void format_put_u16(uint8_t *at, uint16_t value)

@@ -133,7 +133,7 @@ static struct page_row row_of(const struct page *page, enum page_row_kind kind)
                            .delivered = page_delivered(page)};
     if (page->progress) {
         row.acked = page->progress->acked;
-        row.acked_size = (uint32_t)bitmap_bytes(page);
+        row.acked_size = (uint32_t)(bitmap_bytes(page) + (page->progress->counts ? page->count : 0));
     }
     return row;
 }
@@ -251,6 +251,47 @@ void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
     progress->marked = pages->open->number;
     if (page->stored)
         make_dirty(pages, progress, pages->open->number);
+}
+
+/* Where the page's counts are, made when there are none yet. */
+static uint8_t *counts_of(struct page *page)
+{
+    struct page_progress *progress = progress_of(page);
+    size_t bits = bitmap_bytes(page);
+    if (progress->counts)
+        return progress->acked + bits;
+    struct page_progress *larger = mem_zalloc(sizeof *larger + bits + page->count);
+    memcpy(larger, progress, sizeof *larger + bits);
+    larger->counts = true;
+    if (list_linked(&progress->dirty)) {
+        larger->dirty = (struct list){0};
+        list_insert_before(&progress->dirty, &larger->dirty);
+        list_remove(&progress->dirty);
+    }
+    mem_free(progress);
+    page->progress = larger;
+    return larger->acked + bits;
+}
+
+static void count_return(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count,
+                         uint64_t batch)
+{
+    assert(sequence >= page->first && sequence <= page_last(page));
+    counts_of(page)[sequence - page->first] = count < UINT8_MAX ? (uint8_t)count : UINT8_MAX;
+    if (page->stored)
+        make_dirty(pages, page->progress, batch);
+}
+
+void pages_returned(struct pages *pages, uint32_t slot, uint64_t sequence, uint16_t count)
+{
+    count_return(pages, pages_at(pages, slot), sequence, count, pages->open->number);
+}
+
+uint16_t page_returns(const struct page *page, uint64_t sequence)
+{
+    const struct page_progress *progress = page->progress;
+    assert(sequence >= page->first && sequence <= page_last(page));
+    return progress && progress->counts ? progress->acked[bitmap_bytes(page) + (sequence - page->first)] : 0;
 }
 
 void pages_give_up(struct pages *pages, uint32_t slot)
@@ -494,6 +535,9 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
         progress->delivered = row->delivered;
         if (row->acked_size)
             memcpy(progress->acked, row->acked, row->acked_size < size ? row->acked_size : size);
+        if (row->acked_size == size + page->count)
+            memcpy(counts_of(page), row->acked + size, page->count);
+        progress = page->progress;
         for (size_t i = 0; i < size; i++)
             page->live -= (uint32_t)__builtin_popcount(progress->acked[i]);
     }
@@ -521,6 +565,11 @@ void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t se
         return;
     progress->delivered = sequence;
     make_dirty(pages, progress, 1);
+}
+
+void pages_restore_returned(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count)
+{
+    count_return(pages, page, sequence, count, 1);
 }
 
 void pages_restored(struct pages *pages)

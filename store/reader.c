@@ -146,6 +146,12 @@ static bool delivered_fit(const uint8_t *record, uint32_t size)
     return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * DELIVERED_BYTES == size;
 }
 
+static bool returned_fit(const uint8_t *record, uint32_t size)
+{
+    uint32_t count = format_u32(record + MARKS_COUNT);
+    return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * RETURNED_BYTES == size;
+}
+
 static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
 {
     if (format_u32(record + RECORD_CHECKSUM) != format_record_checksum(record, size, seed))
@@ -158,6 +164,8 @@ static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
         return acks_fit(record, size);
     case RECORD_DELIVERED:
         return delivered_fit(record, size);
+    case RECORD_RETURNED:
+        return returned_fit(record, size);
     default:
         return false;
     }

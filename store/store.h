@@ -59,6 +59,7 @@ struct stored_message {
     const struct stored_target *targets;
     size_t target_count;
     struct slice exchange, key, props, body;
+    const uint16_t *returns; /* from recovery: how often it came back, for each target */
 };
 
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
@@ -108,6 +109,9 @@ void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uin
 /* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
                      uint64_t sequence);
+
+/* The message came back from a consumer, that often by now; while it is the queue's, a restart knows it. */
+void store_returned(struct store *store, uint64_t queue_id, uint64_t sequence, uint16_t count);
 
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);

@@ -292,7 +292,7 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
         if (!q)
             continue;
         msg->journal_refs++;
-        queue_restore(q, 0, msg, stored->targets[i].sequence);
+        queue_restore(q, 0, msg, stored->targets[i].sequence, stored->returns[i]);
     }
     if (msg->journal_refs == 0)
         buf_append(&m->unwanted, &batch, sizeof batch);

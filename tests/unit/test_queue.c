@@ -466,7 +466,7 @@ static void restore(void *arg, const struct stored_message *stored, uint64_t bat
     struct message *m = letter((char)stored->body.at[0], stored->body.len);
     m->batch = batch;
     m->journal_refs = 1;
-    queue_restore(q, 0, m, stored->targets[0].sequence);
+    queue_restore(q, 0, m, stored->targets[0].sequence, 0);
     message_unref(&pool, &m);
 }
 
@@ -548,8 +548,8 @@ START_TEST(test_restore_out_of_order)
     struct queue *q = make_plain();
     struct message *m = letter('1', 1);
     m->journal_refs = 2;
-    queue_restore(q, 0, m, 5);
-    queue_restore(q, 0, m, 5);
+    queue_restore(q, 0, m, 5, 0);
+    queue_restore(q, 0, m, 5, 0);
 }
 END_TEST
 
