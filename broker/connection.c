@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "broker/channel.h"
+#include "broker/expire.h"
 #include "broker/publish.h"
 
 /* How long a peer gets to answer our close, or to close after it. */
@@ -517,6 +518,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
 {
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
+    expire_input(conn->server);
     if (conn->state == CONNECTION_HEADER)
         used = connection_protocol_header(conn, in);
     if (conn->stream.output.pending < STREAM_LOW_WATER)

@@ -2,6 +2,7 @@
 #include "broker/arguments.h"
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/expire.h"
 #include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
@@ -167,7 +168,7 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
     ok.basic_get_ok.exchange = message_exchange(entry->message);
     ok.basic_get_ok.routing_key = message_key(entry->message);
     ok.basic_get_ok.message_count = (uint32_t)queue_ready(q);
-    if (deliver_content(ch, &ok, entry->message)) {
+    if (deliver_content(ch, &ok, entry->message, deliver_props(channel_server(ch), q, entry))) {
         ch->delivery_tag++;
         if (no_ack) {
             queue_settle(q, entry, false);
@@ -231,6 +232,7 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
                      "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",
                      (unsigned long long)ch->conn->flow.unacked,
                      (unsigned long long)channel_server(ch)->config->connection_unacked_max);
+    expire_used(channel_server(ch), q);
     return answer_get(ch, q, m->basic_get.no_ack, f);
 }
 

@@ -9,7 +9,9 @@
 #include "broker/channel.h"
 #include "broker/confirm.h"
 #include "broker/consume.h"
+#include "broker/deadletter.h"
 #include "broker/deliver.h"
+#include "broker/expire.h"
 #include "broker/recovery.h"
 #include "broker/tx.h"
 #include "net/writer.h"
@@ -17,6 +19,9 @@
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
+
+/* Dead letters that are published in a turn. */
+enum { DEAD_LETTERS_MAX = 4096 };
 
 /* How long clients get to answer the close of a server that stops. */
 enum { STOP_PATIENCE_MS = 4000 };
@@ -109,6 +114,8 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
+    expire_read_clock(s);
+    s->expire.clock_is_read = false;
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
@@ -135,6 +142,7 @@ static void free_state(struct server *s)
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    buf_free(&s->told);
     writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);
@@ -165,6 +173,7 @@ void server_close(struct server *s)
     close_connections(s);
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
+        deadletter_finish(s);
         store_close(&s->store);
         if (s->stopping)
             log_line(&s->log, LOG_INFO, 0, "stopped: everything is on disk");
@@ -300,10 +309,13 @@ static void reap(struct server *s)
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
+    expire_before_delivery(s);
     paging_arrive(&s->home);
     consume_resume_gets(s);
     alarm_watch(s);
     deliver_ready(s);
+    expire_after_delivery(s);
+    deadletter_run(s, DEAD_LETTERS_MAX);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
     paging_fetch(&s->home);
@@ -318,9 +330,11 @@ int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
         !list_empty(&s->slack) || !list_empty(&s->doomed) ||
-        pages_have_loaded(store_pages(s->store)))
+        pages_have_loaded(store_pages(s->store)) || deadletter_waits(s))
         return 0;
-    uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
+    uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
+    if (due < next)
+        next = due;
     if (next == UINT64_MAX)
         return -1;
     return next <= now ? 0 : (int)(next - now > 60000 ? 60000 : next - now);

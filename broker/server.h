@@ -21,10 +21,16 @@
 struct connection;
 struct vhost;
 
+/* The clock of deadlines: see expire.h. */
+struct server_expire {
+    uint64_t offset_ms; /* milliseconds since 1970 when the monotonic clock was 0, as at the start */
+    bool clock_is_read; /* in this turn */
+};
+
 struct server_counters {
     uint64_t connections_opened, connections_closed;
     uint64_t channels_opened, channels_closed;
-    uint64_t published, returned, confirmed;
+    uint64_t published, returned, confirmed, dead_lettered;
 };
 
 struct server {
@@ -55,8 +61,10 @@ struct server {
     uint64_t next_queue_id;       /* the journal's names of queues: not used again after a restart either */
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
+    struct buf told;              /* scratch of deliver */
     struct server_counters counters;
     struct alarms alarms;
+    struct server_expire expire;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };

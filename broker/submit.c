@@ -132,36 +132,55 @@ static bool refuses(struct queue *q, const struct message *m)
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
-/* One record for all durable queues, then a push to each queue; but for those that are full and refuse. */
-static struct submission enqueue(struct connection *conn, const struct route_set *set, struct message *m)
+/* One record for those of the queues that are durable; returns in how many it is. */
+static size_t journal(struct server *s, struct dest *const *queues, size_t count, struct message *m)
 {
-    struct server *s = conn->server;
-    struct submission done = {0};
-    size_t durable = 0, stored = 0;
-    if (s->targets_capacity < set->size) {
-        s->targets_capacity = set->size * 2;
+    size_t durable = 0;
+    bool keeps_birth = false;
+    if (s->targets_capacity < count) {
+        s->targets_capacity = count * 2;
         s->targets = mem_realloc(s->targets, s->targets_capacity * sizeof(*s->targets));
     }
-    for (size_t i = 0; i < set->size; i++) {
-        struct queue *q = queue_of_dest(set->queues[i]);
-        if (queue_stores(q, m) && !refuses(q, m))
-            s->targets[durable++] = lane_target(q, m);
+    for (size_t i = 0; i < count; i++) {
+        struct queue *q = queue_of_dest(queues[i]);
+        if (!queue_stores(q, m) || refuses(q, m))
+            continue;
+        s->targets[durable++] = lane_target(q, m);
+        keeps_birth |= queue_keeps_birth(q, m);
     }
     if (durable) {
         struct stored_message record = {s->targets,      durable,          message_exchange(m),
                                         message_key(m), message_props(m), message_body(m)};
-        done.batch = m->batch = store_message(s->store, &record);
+        record.born_ms = keeps_birth ? m->born_ms : 0;
+        record.dead_letter = m->dead_letter;
+        m->batch = store_message(s->store, &record);
         m->journal_refs = (uint32_t)durable;
     }
-    for (size_t i = 0; i < set->size; i++) {
-        struct queue *q = queue_of_dest(set->queues[i]);
+    return durable;
+}
+
+struct submission submit_enqueue(struct server *s, struct connection *conn, struct dest *const *queues,
+                                 size_t count, struct message *m)
+{
+    struct submission done = {0};
+    size_t stored = 0;
+    m->born_ms = s->home.now_ms;
+    size_t durable = journal(s, queues, count, m);
+    if (durable)
+        done.batch = m->batch;
+    for (size_t i = 0; i < count; i++) {
+        struct queue *q = queue_of_dest(queues[i]);
         if (refuses(q, m)) {
             done.refused = true;
+            if (q->settings.limit.overflow == LIMIT_REJECT_DEAD_LETTER)
+                outcome_put_refused(q, m);
             continue;
         }
         bool journalled = queue_stores(q, m);
         stored += journalled;
         queue_push(q, m, journalled);
+        if (!conn)
+            continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
         if (lane_of(q, m)->backlog)
@@ -179,7 +198,7 @@ static void send_return(struct channel *ch, struct message *m)
     ret.basic_return.exchange = message_exchange(m);
     ret.basic_return.routing_key = message_key(m);
     channel_server(ch)->counters.returned++;
-    bool fits = deliver_content(ch, &ret, m);
+    bool fits = deliver_content(ch, &ret, m, message_props(m));
     assertf(fits, "the header came in a frame of the same size"); /* frame_max is the connection's */
 }
 
@@ -219,7 +238,7 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
         m = strip_bcc(s, m, &props);
     if (set->size == 0 && mandatory)
         send_return(ch, m);
-    struct submission done = enqueue(ch->conn, set, m);
+    struct submission done = submit_enqueue(s, ch->conn, set->queues, set->size, m);
     message_unref(&s->messages, &m);
     return done;
 }

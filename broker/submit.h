@@ -8,5 +8,9 @@
 bool submit_message(struct channel *ch, struct message **m, struct fault *f);
 /* Routes, returns it when it is mandatory and unroutable, and enqueues. Drops the caller's reference. */
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
+/* Into these queues: journalled once, pushed to each, but for those that are full and refuse. `conn` is who
+ * published, NULL when it is the broker itself. */
+struct submission submit_enqueue(struct server *s, struct connection *conn, struct dest *const *queues,
+                                 size_t count, struct message *m);
 
 #endif

@@ -1,5 +1,6 @@
 /* topology_queue.c - queue.declare, delete, purge, bind and unbind (semantics 1.4). */
 #include "broker/arguments.h"
+#include "broker/expire.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
 
@@ -155,6 +156,8 @@ static struct queue *declare_active(struct channel *ch, struct slice name,
         q = create(ch, name, &full, f);
     else if (!check_same_owner(ch, q, declare->exclusive, f) || !compare(q, &full, &what, f))
         q = NULL;
+    else
+        expire_used(v->server, q);
     buf_free(&args);
     return q;
 }

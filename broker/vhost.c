@@ -2,6 +2,7 @@
 #include "broker/vhost.h"
 
 #include "broker/consume.h"
+#include "broker/expire.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
@@ -59,6 +60,8 @@ static void free_queues(struct vhost *v)
             struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
             exchange_unbind(&binding);
         }
+        q->leaving.vhost = NULL; /* nothing is dead-lettered there any more */
+        expire_forget(v->server, q);
         queue_delete(&q);
     }
     map_free(&v->queues);
@@ -202,6 +205,9 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     q->exclusive_owner = properties->exclusive_owner;
     if (properties->durable && !q->exclusive_owner)
         queue_make_durable(q);
+    q->leaving.vhost = v;
+    expire_used(s, q);
+    expire_watch(s, q);
     map_put(&v->queues, q->name, q);
     exchange_bind_implicit(v->default_exchange, &q->dest, q->name);
     router_changed(&v->router);
@@ -210,11 +216,18 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     return q;
 }
 
+void vhost_configure_queue(struct vhost *v, struct queue *q, const struct settings *settings)
+{
+    queue_configure(q, settings);
+    expire_watch(v->server, q);
+}
+
 void vhost_delete_queue(struct vhost *v, struct queue *q)
 {
     while (!list_empty(&q->consumers))
         consume_queue_deleted(list_first(&q->consumers, struct consumer, of_queue));
     pace_release(q);
+    expire_forget(v->server, q);
     consume_empty_gets(v->server, q);
     struct buf orphans = {0};
     drop_bindings_to(v, &q->dest, &orphans);
@@ -228,6 +241,8 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
 
 void vhost_consumer_gone(struct vhost *v, struct queue *q)
 {
+    if (q->consumer_count == 0)
+        expire_used(v->server, q);
     if (q->auto_delete && q->consumer_count == 0 && q->had_consumers)
         vhost_delete_queue(v, q);
 }

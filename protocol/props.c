@@ -116,3 +116,25 @@ bool content_header_decode(struct slice payload, struct content_header *header)
     assert(!r.bad && header->props.len >= 2);
     return true;
 }
+
+void props_put_header(struct buf *out, struct slice bytes, const char *name, int64_t value)
+{
+    struct props props;
+    struct fault f;
+    struct buf headers = {0};
+    bool good = props_decode(bytes, &props, &f);
+    assertf(good, "properties were checked when they came: %s", f.text);
+    struct slice rest = props.headers, found;
+    struct field field;
+    const uint8_t *from = rest.at;
+    while (table_next(&rest, &found, &field)) {
+        if (!slice_is(found, name))
+            buf_append(&headers, from, (size_t)(rest.at - from));
+        from = rest.at;
+    }
+    table_put_int(&headers, name, value);
+    props.headers = buf_slice(&headers);
+    props.flags |= PROP_headers;
+    props_encode(out, &props);
+    buf_free(&headers);
+}

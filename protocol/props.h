@@ -27,14 +27,16 @@ struct props {
 /* Reads flags and values. Faults 502 (malformed), 501 (bad UTF-8 in a shortstr is NOT an error here:
  * property strings pass through). A continuation flag (bit 0) is refused with 502. */
 bool props_decode(struct slice bytes, struct props *props, struct fault *f);
-/* True when the flags name a priority; `bytes` need not be checked. */
-static inline bool props_have_priority(struct slice bytes)
+/* True when the flags name that property; the bytes need not be checked. */
+static inline bool props_have(struct slice bytes, uint16_t flag)
 {
-    return bytes.len > 2 && bytes.at[0] & PROP_priority >> 8;
+    return bytes.len > 2 && ((uint16_t)(bytes.at[0] << 8 | bytes.at[1]) & flag);
 }
 
 /* The priority of properties that have one; 0 when they are malformed. */
 uint8_t props_priority(struct slice bytes);
+/* Appends a copy of checked property bytes with that header, a 64-bit integer, added or replaced. */
+void props_put_header(struct buf *out, struct slice bytes, const char *name, int64_t value);
 /* Appends flags and values. */
 void props_encode(struct buf *out, const struct props *props);
 

@@ -13,6 +13,9 @@ enum kind_type { KIND_CLASSIC, KIND_QUORUM };
 /* A quorum queue orders by these priorities, as in RabbitMQ 4.3; a classic one as it was declared. */
 enum { KIND_QUORUM_PRIORITY_MAX = 31, KIND_QUORUM_PRIORITY_MISSING = 4 };
 
+/* How often a message of a quorum queue may come back when nobody says how often. */
+enum { KIND_QUORUM_DELIVERY_LIMIT = 20 };
+
 struct kind {
     enum kind_type type;
     uint8_t priority_max;     /* 0 = first in, first out */

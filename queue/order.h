@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "base/ring.h"
 #include "queue/entry.h"
+#include "queue/expiry.h"
 #include "queue/mark.h"
 #include "store/pages.h"
 
@@ -26,6 +27,7 @@ struct backlog {
     uint64_t page_bytes;         /* of their bodies */
     struct entry_ring tail;      /* newer than all of these */
     uint64_t tail_bytes;         /* of its bodies */
+    size_t holes;                /* entries without a message in ring and tail: see order_pluck */
 };
 
 struct order {
@@ -40,6 +42,7 @@ struct order {
     size_t counted;          /* how many waited when levels_note looked last */
     struct store_run run;
     struct delivery_marks marks;
+    struct expiry expiry;    /* of what has a deadline */
     struct list resident;    /* in home.resident */
     struct list wanting;     /* in home.wanting */
 };
@@ -47,7 +50,8 @@ struct order {
 static inline size_t order_size(const struct order *order)
 {
     size_t size = order->fresh.size + order->returned_size;
-    return order->backlog ? size + order->backlog->paged + order->backlog->tail.size : size;
+    const struct backlog *backlog = order->backlog;
+    return backlog ? size + backlog->paged + backlog->tail.size - backlog->holes : size;
 }
 
 /* When and how queues go to disk: see paging.h. */
@@ -80,6 +84,19 @@ struct entry *order_first(const struct order *order);
 struct entry order_take(struct order *order);
 /* Takes all out of it, as an order of its own that is in no list; what is left goes on counting. */
 struct order order_leave(struct order *order);
+/* Takes the entry with that sequence out of the ring or the tail, wherever it is; false when it is not
+ * there (it left, was requeued, or is in a page). What is left is a hole: an entry with its sequence and
+ * no message, which whoever walks the rings passes over; the first in the ring is none. */
+bool order_pluck(struct order *order, uint64_t sequence, struct entry *entry);
+/* The entry that order_pluck would take, NULL when it is not there. */
+struct entry *order_find(const struct order *order, uint64_t sequence);
+/* Takes requeued entries out for which `is_due` says so; gives each to `take`. Linear in them. */
+void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const struct entry *entry),
+                          void (*take)(void *arg, struct entry entry), void *arg);
+/* Drops holes at the front of the tail. */
+void order_trim_tail(struct order *order);
+/* The index in backlog.pages of the page that begins with that sequence; SIZE_MAX when there is none. */
+size_t order_find_page(const struct order *order, const struct pages *pages, uint64_t sequence);
 /* Drops the memory; must be empty. */
 void order_free(struct order *order);
 

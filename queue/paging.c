@@ -65,15 +65,18 @@ void paging_drop(struct queue_home *home, struct entry *entry)
     message_unref(home->pool, &entry->message);
 }
 
-static struct page_record record_of(const struct entry *entry)
+static struct page_record record_of(const struct queue *q, const struct entry *entry)
 {
     const struct message *m = entry->message;
+    if (!m)
+        return (struct page_record){.flags = PAGE_GONE};
     bool kept = m->persistent || entry->journalled;
     uint8_t flags =
         (uint8_t)((kept ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
-                  (entry->redelivered ? PAGE_REDELIVERED : 0));
-    return (struct page_record){flags, message_exchange(m), message_key(m), message_props(m),
-                                message_body(m)};
+                  (entry->redelivered ? PAGE_REDELIVERED : 0) | (m->dead_letter ? PAGE_DEAD_LETTER : 0) |
+                  (queue_keeps_birth(q, m) ? PAGE_HAS_BORN : 0));
+    return (struct page_record){flags,           message_exchange(m), message_key(m),
+                                message_props(m), message_body(m),     m->born_ms};
 }
 
 /* How many entries at the front of the tail make the next page, and their size. */
@@ -85,7 +88,7 @@ static size_t measure(const struct order *order, size_t *bytes)
     uint64_t first = entry_ring_at(tail, 0)->sequence;
     for (*bytes = 0; count < max; count++) {
         const struct entry *entry = entry_ring_at(tail, count);
-        struct page_record record = record_of(entry);
+        struct page_record record = record_of(order->queue, entry);
         size_t size = page_record_size(&record);
         if (entry->sequence != first + count || (count > 0 && *bytes + size > paging->page_bytes))
             break;
@@ -93,6 +96,17 @@ static size_t measure(const struct order *order, size_t *bytes)
         *bytes += size;
     }
     return count;
+}
+
+static void note_times(struct page_times *times, const struct message *m)
+{
+    uint64_t own = expiry_own_deadline(m);
+    if (times->born_first == 0 || times->born_first > m->born_ms)
+        times->born_first = m->born_ms;
+    if (times->born_last < m->born_ms)
+        times->born_last = m->born_ms;
+    if (times->own_first > own)
+        times->own_first = own;
 }
 
 static void write_page(struct order *order)
@@ -103,16 +117,24 @@ static void write_page(struct order *order)
     size_t bytes, count = measure(order, &bytes);
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
+    struct page_times times = {.own_first = UINT64_MAX};
     pages_begin(pages, &draft, bytes);
     for (size_t i = 0; i < count; i++) {
         struct entry entry = entry_ring_pop_front(&backlog->tail);
-        struct page_record record = record_of(&entry);
+        struct page_record record = record_of(q, &entry);
         page_add(&draft, &record);
+        if (!entry.message) {
+            backlog->holes--;
+            continue;
+        }
+        note_times(&times, entry.message);
         backlog->tail_bytes -= entry.message->body_size;
         paging_drop(q->home, &entry);
     }
-    uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable);
+    uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable, &times);
     order_add_page(order, slot, pages_at(pages, slot));
+    if (times.own_first < UINT64_MAX)
+        expiry_note_page(order, first, times.own_first);
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
 }
@@ -137,8 +159,8 @@ static void split(struct order *order, size_t kept_max)
  * about to take is not written, for what they leave of it is dropped. */
 static bool sheds(const struct queue *q)
 {
-    return q->limit.overflow == LIMIT_DROP_HEAD &&
-           (q->limit.messages_max <= SHORT_MESSAGES || q->limit.bytes_max <= SHORT_BYTES ||
+    return q->settings.limit.overflow == LIMIT_DROP_HEAD &&
+           (q->settings.limit.messages_max <= SHORT_MESSAGES || q->settings.limit.bytes_max <= SHORT_BYTES ||
             list_linked(&q->ready_link));
 }
 
@@ -151,8 +173,12 @@ static bool may_write(const struct queue *q)
 static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 {
     const struct backlog *backlog = order->backlog;
-    while ((backlog->tail.size > messages || backlog->tail_bytes > bytes) && may_write(order->queue))
+    for (;;) {
+        order_trim_tail(order); /* a page begins with a message */
+        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue))
+            break;
         write_page(order);
+    }
 }
 
 void paging_check(struct order *order)
@@ -224,7 +250,7 @@ static bool wants(const struct order *order)
         return false;
     if (backlog->awaited)
         return true;
-    bool taken = rotation_any(&q->rotation) || q->limit.overflow == LIMIT_DROP_HEAD;
+    bool taken = rotation_any(&q->rotation) || q->settings.limit.overflow == LIMIT_DROP_HEAD;
     return taken && order->fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
 }
 
@@ -242,13 +268,19 @@ void paging_await(struct order *order)
     paging_want(order);
 }
 
-/* Asks for the order's next page; false when it has to wait for the disk. */
-static bool fetch(struct order *order)
+/* Asks for a page of the order; false when it has to wait for the disk. */
+static bool load(struct order *order, uint32_t slot)
 {
     struct store *store = order->queue->home->store;
-    uint32_t slot = *page_slot_ring_at(&order->backlog->pages, 0);
-    if (pages_at(store_pages(store), slot)->batch > store_durable(store) ||
-        !pages_load(store_pages(store), slot, order))
+    const struct page *page = pages_at(store_pages(store), slot);
+    return page->load ||
+           (page->batch <= store_durable(store) && pages_load(store_pages(store), slot, order));
+}
+
+/* Asks for the order's next page. */
+static bool fetch(struct order *order)
+{
+    if (!load(order, *page_slot_ring_at(&order->backlog->pages, 0)))
         return false;
     order->backlog->loading = true;
     return true;
@@ -267,35 +299,89 @@ void paging_fetch(struct queue_home *home)
     list_splice_back(&home->paging.wanting, &waiting);
 }
 
-/* Makes entries of a page's messages; returns the bytes of their bodies. */
-static uint64_t unpack(struct order *order, struct page *page, struct slice bytes)
-{
-    struct slab_pool *pool = order->queue->home->pool;
+/* A page that was read, walked through. */
+struct reading {
+    struct page *page;
     struct slice rest;
-    uint64_t body_bytes = 0, delivered = page->recovered ? page_delivered(page) : 0;
-    uint32_t count = page_open(bytes, &rest), live = 0;
-    for (uint64_t sequence = page->first; count > 0; count--, sequence++) {
-        struct page_record record;
-        page_next(&rest, &record);
-        bool persistent = record.flags & PAGE_PERSISTENT;
-        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
+    uint64_t sequence, delivered;
+    uint32_t left;
+};
+
+static struct reading read_page(struct page *page, const struct page_load *load)
+{
+    struct reading reading = {.page = page, .sequence = page->first};
+    reading.delivered = page->recovered ? page_delivered(page) : 0;
+    reading.left = page_open(slice_of(load->bytes, load->size), &reading.rest);
+    return reading;
+}
+
+/* The next of its messages that is still there; `entry` has no message yet. */
+static bool next_record(struct reading *reading, struct page_record *record, struct entry *entry)
+{
+    const struct page *page = reading->page;
+    while (reading->left > 0) {
+        uint64_t sequence = reading->sequence++;
+        reading->left--;
+        page_next(&reading->rest, record);
+        bool persistent = record->flags & PAGE_PERSISTENT;
+        if (record->flags & PAGE_GONE || (page->recovered && !persistent) ||
+            page_is_acked(page, sequence) || page_is_taken(page, sequence))
             continue;
-        struct message *m =
-            message_new(pool, record.exchange, record.key, record.props, record.body.len);
-        if (record.body.len)
-            memcpy(message_body_at(m), record.body.at, record.body.len);
-        m->persistent = persistent;
-        m->has_headers = record.flags & PAGE_HAS_HEADERS;
-        bool redelivered = record.flags & PAGE_REDELIVERED || sequence <= delivered;
-        entry_ring_push_back(&order->fresh, (struct entry){m, sequence, redelivered,
-                                                           .journalled = persistent && page->stored,
-                                                           .returns = page_returns(page, sequence),
-                                                           .page = page->slot});
+        bool redelivered = record->flags & PAGE_REDELIVERED || sequence <= reading->delivered;
+        *entry = (struct entry){NULL, sequence, redelivered,
+                                .journalled = persistent && page->stored,
+                                .returns = page_returns(page, sequence),
+                                .page = page->slot};
+        return true;
+    }
+    return false;
+}
+
+static struct message *make_message(struct queue *q, const struct page *page,
+                                    const struct page_record *record)
+{
+    struct message *m =
+        message_new(q->home->pool, record->exchange, record->key, record->props, record->body.len);
+    if (record->body.len)
+        memcpy(message_body_at(m), record->body.at, record->body.len);
+    m->persistent = record->flags & PAGE_PERSISTENT;
+    m->has_headers = record->flags & PAGE_HAS_HEADERS;
+    m->dead_letter = record->flags & PAGE_DEAD_LETTER;
+    m->born_ms = record->born_ms ? record->born_ms : page->times.born_first;
+    if (m->born_ms == 0)
+        m->born_ms = q->home->now_ms;
+    return m;
+}
+
+/* Makes entries of a page's messages; returns the bytes of their bodies. */
+static uint64_t unpack(struct order *order, struct page *page, const struct page_load *load)
+{
+    struct queue *q = order->queue;
+    struct reading reading = read_page(page, load);
+    struct page_record record;
+    struct entry entry;
+    uint64_t body_bytes = 0;
+    uint32_t live = 0;
+    while (next_record(&reading, &record, &entry)) {
+        entry.message = make_message(q, page, &record);
+        entry_ring_push_back(&order->fresh, entry);
+        if (queue_keeps_birth(q, entry.message))
+            expiry_note(order, &entry);
         body_bytes += record.body.len;
         live++;
     }
-    page->live = live;
+    page->live = live + page->taken;
     return body_bytes;
+}
+
+/* The page is not the backlog's any more. */
+static void uncount(struct order *order, const struct page *page)
+{
+    struct backlog *backlog = order->backlog;
+    backlog->paged -= page->live - page->taken;
+    backlog->page_bytes -= page->body_bytes;
+    order->bytes -= page->body_bytes;
+    order->queue->ready_bytes -= page->body_bytes;
 }
 
 /* The order's first page is here, or will never be. */
@@ -307,13 +393,13 @@ static void arrive(struct order *order, struct pages *pages, const struct page_l
     assert(backlog && backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot);
     page_slot_ring_pop_front(&backlog->pages);
     backlog->loading = backlog->awaited = false;
-    backlog->paged -= page->live;
-    backlog->page_bytes -= page->body_bytes;
-    uint64_t body_bytes = page->body_bytes;
-    uint64_t unpacked = load->failed ? 0 : unpack(order, page, slice_of(load->bytes, load->size));
-    order->bytes += unpacked - body_bytes;
-    q->ready_bytes += unpacked - body_bytes;
-    if (load->failed && load->failed != -EILSEQ)
+    uncount(order, page);
+    uint64_t unpacked = load->failed ? 0 : unpack(order, page, load);
+    order->bytes += unpacked;
+    q->ready_bytes += unpacked;
+    if (page->taken > 0) /* what waits to be acked keeps it */
+        page->live = load->failed ? page->taken : page->live;
+    else if (load->failed && load->failed != -EILSEQ)
         pages_give_up(pages, load->slot);
     else if (load->failed || page->live == 0)
         pages_drop(pages, load->slot);
@@ -323,13 +409,126 @@ static void arrive(struct order *order, struct pages *pages, const struct page_l
     queue_order_changed(q, order);
 }
 
+/* A page of the backlog that has nothing left, or cannot be read, wherever it is in the row. */
+static void remove_page(struct order *order, const struct page *page)
+{
+    struct page_slot_ring *ring = &order->backlog->pages;
+    struct pages *pages = store_pages(order->queue->home->store);
+    size_t at = order_find_page(order, pages, page->first);
+    assert(at < ring->size && *page_slot_ring_at(ring, at) == page->slot);
+    uncount(order, page);
+    for (; at > 0; at--)
+        *page_slot_ring_at(ring, at) = *page_slot_ring_at(ring, at - 1);
+    page_slot_ring_pop_front(ring);
+    if (ring->size > 0)
+        order->backlog->first = pages_at(pages, *page_slot_ring_at(ring, 0))->first;
+}
+
+/* Takes what is due out of a page that stays on disk; returns how many are left in it. */
+static uint32_t pick_due(struct queue *q, struct page *page, const struct page_load *load,
+                         struct entry_ring *due)
+{
+    struct reading reading = read_page(page, load);
+    struct page_record record;
+    struct entry entry;
+    uint32_t left = 0;
+    page->times.own_first = UINT64_MAX;
+    while (next_record(&reading, &record, &entry)) {
+        struct message *m = make_message(q, page, &record);
+        uint64_t own = expiry_own_deadline(m);
+        if (expiry_is_due(q, m)) {
+            entry.message = m;
+            entry_ring_push_back(due, entry);
+            continue;
+        }
+        if (own < page->times.own_first)
+            page->times.own_first = own;
+        message_unref(q->home->pool, &m);
+        left++;
+    }
+    return left;
+}
+
+/* A page that was read only because something in it is due. */
+static void thin_out(struct order *order, struct pages *pages, const struct page_load *load)
+{
+    struct queue *q = order->queue;
+    struct page *page = pages_at(pages, load->slot);
+    struct entry_ring due = {0};
+    uint32_t left = load->failed ? 0 : pick_due(q, page, load, &due);
+    for (size_t i = 0; i < due.size; i++) {
+        const struct entry *entry = entry_ring_at(&due, i);
+        uint32_t bytes = entry->message->body_size;
+        pages_take(pages, load->slot, entry->sequence);
+        order->backlog->paged--;
+        order->backlog->page_bytes -= bytes;
+        order->bytes -= bytes;
+        q->ready_bytes -= bytes;
+        page->body_bytes -= bytes;
+    }
+    if (left > 0 && page->times.own_first < UINT64_MAX)
+        expiry_note_page(order, page->first, page->times.own_first);
+    if (left == 0)
+        remove_page(order, page);
+    if (load->failed && load->failed != -EILSEQ && page->taken == 0)
+        pages_give_up(pages, load->slot);
+    else if (left == 0 && page->taken == 0)
+        pages_drop(pages, load->slot);
+    else if (left == 0)
+        page->live = page->taken;
+    for (size_t i = 0; i < due.size; i++) /* the last one may end the page */
+        outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
+    q->counters.expired += due.size;
+    entry_ring_free(&due);
+    if (order->backlog)
+        order_join(order);
+    queue_order_changed(q, order);
+}
+
+bool paging_thin_out(struct order *order, uint32_t slot)
+{
+    assert(order->expiry.page == 0);
+    if (!load(order, slot))
+        return false;
+    order->expiry.page = slot;
+    return true;
+}
+
+bool paging_expire_first(struct order *order)
+{
+    struct queue *q = order->queue;
+    struct backlog *backlog = order->backlog;
+    struct pages *pages = store_pages(q->home->store);
+    uint32_t slot = *page_slot_ring_at(&backlog->pages, 0);
+    struct page *page = pages_at(pages, slot);
+    if (q->settings.dead_letters || page->times.born_last == 0 || page->taken > 0 || page->load ||
+        page->times.born_last + q->settings.ttl_ms >= q->home->now_ms)
+        return false;
+    assert(!backlog->loading);
+    q->counters.expired += page->live;
+    remove_page(order, page);
+    if (page->stored)
+        store_ack_range(q->home->store, order->id, page->first, page->count);
+    pages_drop(pages, slot);
+    order_join(order);
+    return true;
+}
+
 void paging_arrive(struct queue_home *home)
 {
     struct pages *pages = store_pages(home->store);
     struct page_load *load;
     int count = 0;
     while (count < ARRIVE_PAGES && (load = pages_loaded(pages))) {
-        arrive(load->owner, pages, load);
+        struct order *order = load->owner;
+        const struct backlog *backlog = order->backlog;
+        assert(backlog);
+        if (order->expiry.page == load->slot)
+            order->expiry.page = 0;
+        if (backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot)
+            arrive(order, pages, load);
+        else
+            thin_out(order, pages, load);
         page_load_free(&load);
         count++;
     }
@@ -359,8 +558,11 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
     }
     struct order *order = lane_of(q, m);
     struct stored_target target = {order->id, entry->sequence};
-    m->batch = store_move(store, &(struct stored_message){&target, 1, message_exchange(m), message_key(m),
-                                                          message_props(m), message_body(m)});
+    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
+                                    message_props(m), message_body(m)};
+    record.born_ms = queue_keeps_birth(q, m) ? m->born_ms : 0;
+    record.dead_letter = m->dead_letter;
+    m->batch = store_move(store, &record);
     m->moved = true;
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
     if (entry->returns)
@@ -398,20 +600,42 @@ void paging_move_ready(struct queue *q, uint64_t limit)
 
 /* --- away --- */
 
+static void forget_load(struct queue *q, uint32_t slot)
+{
+    struct page *page = pages_at(store_pages(q->home->store), slot);
+    if (page->load)
+        page->load->owner = NULL;
+    page->load = NULL;
+}
+
 void paging_leave(struct order *order)
 {
     struct backlog *backlog = order->backlog;
-    const struct queue *q = order->queue;
+    struct queue *q = order->queue;
     list_unlink(&order->resident);
     list_unlink(&order->wanting);
+    if (order->expiry.page && q->home->store)
+        forget_load(q, order->expiry.page);
+    order->expiry.page = 0;
     if (!backlog || !backlog->loading)
         return;
     backlog->loading = false;
-    if (!q->home->store)
-        return;
-    struct page *page = pages_at(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
-    page->load->owner = NULL;
-    page->load = NULL;
+    if (q->home->store)
+        forget_load(q, *page_slot_ring_at(&backlog->pages, 0));
+}
+
+/* Acks what is left in a page of which something was taken out: that keeps the page. */
+static void bury_thinned(struct queue_home *home, const struct page *page, uint64_t queue_id)
+{
+    struct pages *pages = store_pages(home->store);
+    uint64_t last = page_last(page);
+    for (uint64_t sequence = page->first; sequence <= last && page->live > page->taken; sequence++) {
+        if (page_is_acked(page, sequence) || page_is_taken(page, sequence))
+            continue;
+        if (queue_id && page->stored)
+            store_ack_range(home->store, queue_id, sequence, 1);
+        pages_ack(pages, page->slot, sequence, queue_id && page->stored);
+    }
 }
 
 size_t paging_bury(struct queue_home *home, struct order *order, bool forget, size_t budget)
@@ -423,7 +647,11 @@ size_t paging_bury(struct queue_home *home, struct order *order, bool forget, si
         if (!pages)
             continue;
         const struct page *page = pages_at(pages, slot);
-        backlog->paged -= page->live;
+        backlog->paged -= page->live - page->taken;
+        if (page->taken > 0) {
+            bury_thinned(home, page, forget ? 0 : order->id);
+            continue;
+        }
         if (!forget && page->stored)
             store_ack_range(home->store, order->id, page->first, page->count);
         pages_drop(pages, slot);

@@ -18,7 +18,7 @@ struct grave {
 
 void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store)
 {
-    *home = (struct queue_home){.pool = pool, .store = store};
+    *home = (struct queue_home){.pool = pool, .store = store, .outcomes = {.retry_ms = UINT64_MAX}};
     list_init(&home->ready);
     list_init(&home->graveyard);
     paging_init(&home->paging);
@@ -26,8 +26,10 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
 
 void queue_home_free(struct queue_home *home)
 {
+    outcomes_drop(home);
     while (queue_home_bury(home, SIZE_MAX))
         ;
+    heap_free(&home->expiring);
     assert(list_empty(&home->ready));
 }
 
@@ -54,18 +56,19 @@ static inline struct entry take_first(struct queue *q)
 /* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it. */
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
-    while (order_loaded(q->front) && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
+    const struct limit *limit = &q->settings.limit;
+    while (order_loaded(q->front) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
         struct entry entry = take_first(q);
-        queue_settle(q, &entry, false);
+        outcome_put(q, &entry, OUTCOME_MAXLEN);
     }
-    if (q->front->backlog && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes))
+    if (q->front->backlog && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes))
         paging_await(q->front); /* what goes must be read before: it may have somewhere to go to */
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static inline void update_ready(struct queue *q)
 {
-    bool ready = order_loaded(q->front) && rotation_any(&q->rotation);
+    bool ready = order_loaded(q->front) && rotation_any(&q->rotation) && !q->front->expiry.late;
     if (q->front->backlog)
         paging_want(q->front);
     if (ready != list_linked(&q->ready_link)) {
@@ -74,7 +77,7 @@ static inline void update_ready(struct queue *q)
         else
             list_remove(&q->ready_link);
     }
-    if (q->limit.overflow == LIMIT_DROP_HEAD && !ready)
+    if (q->settings.limit.overflow == LIMIT_DROP_HEAD && !ready)
         shed(q);
 }
 
@@ -84,7 +87,8 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->home = home;
     q->name = slice_copy(name);
     q->args = slice_copy(args);
-    q->limit = limit_of_args(q->args);
+    struct settings settings = settings_of_args(q->args);
+    q->settings = settings_copy(&settings);
     q->id = q->order.id = id;
     q->order.next_sequence = 1;
     q->order.queue = q;
@@ -109,9 +113,30 @@ void queue_make_durable(struct queue *q)
     q->stores = q->kind.type == KIND_QUORUM ? QUEUE_STORES_ALL : QUEUE_STORES_PERSISTENT;
 }
 
-static void free_queue(struct queue *q)
+/* Calls `each` for all orders that were ever used. */
+static void each_order(struct queue *q, void (*each)(struct order *order))
 {
-    assert(q->deleted && q->unacked == 0 && queue_ready(q) == 0);
+    for (unsigned lane = 0; lane < lane_count(q); lane++)
+        if (lane_at(q, lane))
+            each(lane_at(q, lane));
+}
+
+void queue_configure(struct queue *q, const struct settings *settings)
+{
+    struct settings old = q->settings;
+    q->settings = settings_copy(settings);
+    if (old.ttl_ms != settings->ttl_ms)
+        each_order(q, expiry_reset);
+    settings_free(&old);
+    update_ready(q); /* which sees to the limit */
+}
+
+void queue_release(struct queue *q)
+{
+    if (!q->deleted || q->unacked > 0 || q->leaving.outcomes > 0)
+        return;
+    assert(queue_ready(q) == 0);
+    settings_free(&q->settings);
     levels_free(&q->levels);
     rotation_free(&q->rotation);
     order_free(&q->order);
@@ -157,8 +182,8 @@ void queue_delete(struct queue **queue)
     list_unlink(&q->of_owner);
     q->exclusive_owner = NULL;
     q->deleted = true;
-    if (q->unacked == 0)
-        free_queue(q);
+    each_order(q, expiry_leave);
+    queue_release(q);
 }
 
 /* `told`: its ack is in the journal. */
@@ -232,7 +257,10 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     assert(!q->deleted);
     struct order *order = lane_for(q, m);
     q->counters.published++;
-    add(q, order, (struct entry){message_ref(m), order->next_sequence, .journalled = journalled});
+    struct entry entry = {message_ref(m), order->next_sequence, .journalled = journalled};
+    add(q, order, entry);
+    if (queue_keeps_birth(q, m))
+        expiry_note(order, &entry);
     if (!list_linked(&q->ready_link))
         update_ready(q);
     if (holds_much(&q->home->paging, order))
@@ -261,6 +289,8 @@ void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t s
         order->next_sequence = sequence + 1;
         put_back(q, order, entry);
     }
+    if (queue_keeps_birth(q, m))
+        expiry_note(order, &entry);
 }
 
 void queue_restore_page(struct queue *q, uint32_t slot)
@@ -273,6 +303,8 @@ void queue_restore_page(struct queue *q, uint32_t slot)
     order->bytes += page->body_bytes;
     q->ready_bytes += page->body_bytes;
     changed(q, order);
+    if (page->times.own_first < UINT64_MAX)
+        expiry_note_page(order, page->first, page->times.own_first);
 }
 
 static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
@@ -299,6 +331,7 @@ void queue_restored(struct queue *q, uint64_t floor)
         q->order.next_sequence = floor;
     if (q->levels)
         levels_raise(q->levels, floor);
+    each_order(q, expiry_reset);
     update_ready(q);
 }
 
@@ -439,8 +472,37 @@ void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
     assert(q->unacked > 0);
     q->unacked--;
     q->counters.acked++;
-    if (q->deleted && q->unacked == 0)
-        free_queue(q);
+    if (q->deleted)
+        queue_release(q);
+}
+
+void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason)
+{
+    if (!q->settings.dead_letters || q->deleted) {
+        queue_settle(q, entry, true);
+        return;
+    }
+    assert(q->unacked > 0);
+    q->unacked--;
+    q->counters.acked++;
+    outcome_put(q, entry, reason);
+}
+
+/* Counts the return of an entry; true when it has come back too often. A restart knows the count. */
+static bool count_return(struct queue *q, const struct order *order, struct entry *entry)
+{
+    int64_t limit = q->settings.delivery_limit;
+    if (limit < 0 && q->kind.type != KIND_QUORUM)
+        return false;
+    entry->returns += entry->returns < UINT16_MAX;
+    if (limit >= 0 && entry->returns > limit)
+        return true;
+    if (!entry->journalled || !q->home->store)
+        return false;
+    store_returned(q->home->store, order->id, entry->sequence, entry->returns);
+    if (entry->page)
+        pages_returned(store_pages(q->home->store), entry->page, entry->sequence, entry->returns);
+    return false;
 }
 
 void queue_requeue(struct queue *q, struct entry *entry, bool seen)
@@ -450,10 +512,17 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen)
         return;
     }
     struct order *order = lane_of(q, entry->message);
+    if (seen && count_return(q, order, entry)) {
+        queue_reject(q, entry, OUTCOME_DELIVERY_LIMIT);
+        update_ready(q);
+        return;
+    }
     assert(q->unacked > 0 && entry->sequence < order->next_sequence);
     q->unacked--;
     entry->redelivered |= seen;
     put_back(q, order, *entry);
+    if (queue_keeps_birth(q, entry->message))
+        expiry_note(order, entry);
     entry->message = NULL;
     update_ready(q);
 }
@@ -466,17 +535,22 @@ size_t queue_purge(struct queue *q)
 static void check_order(const struct order *order)
 {
     uint64_t bytes = 0;
+    size_t holes = 0;
     for (size_t i = 0; i < order->fresh.size; i++) {
         struct entry *entry = entry_ring_at(&order->fresh, i);
-        assert(entry->sequence < order->next_sequence && entry->message->refs > 0);
+        assert(entry->sequence < order->next_sequence && (entry->message ? entry->message->refs > 0 : i > 0));
         assert(i == 0 || entry_ring_at(&order->fresh, i - 1)->sequence < entry->sequence);
-        bytes += entry->message->body_size;
+        holes += !entry->message;
+        bytes += entry->message ? entry->message->body_size : 0;
     }
     for (size_t i = 0; i < order->returned_size; i++)
         bytes += order->returned[i].message->body_size;
     if (order->backlog) {
         bytes += order->backlog->tail_bytes + order->backlog->page_bytes;
         assert(order->backlog->pages.size > 0 || order->fresh.size > 0);
+        for (size_t i = 0; i < order->backlog->tail.size; i++)
+            holes += !entry_ring_at(&order->backlog->tail, i)->message;
+        assert(holes == order->backlog->holes);
     }
     assertf(bytes == order->bytes, "%llu of %llu", (unsigned long long)bytes,
             (unsigned long long)order->bytes);
@@ -524,10 +598,11 @@ void queue_check(const struct queue *q)
     assert(consumers == q->consumer_count);
     assert(!q->rotation.active || (q->rotation.single && consumers > 0));
     assert(rotation_any(&q->rotation) == (rotating > 0));
-    assert(list_linked(&q->ready_link) == (order_loaded(q->front) && rotating > 0));
+    assert(list_linked(&q->ready_link) ==
+           (order_loaded(q->front) && rotating > 0 && !q->front->expiry.late));
     check_orders(q);
-    assert(q->limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
-           q->front->backlog || !limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes));
+    assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
+           q->front->backlog || !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
 }
 
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
@@ -536,7 +611,8 @@ void queue_home_each_buried(const struct queue_home *home, void (*each)(void *ar
     list_each(node, &home->graveyard) {
         const struct order *order = &container_of(node, struct grave, link)->order;
         for (size_t i = 0; i < order->fresh.size; i++)
-            each(arg, entry_ring_at(&order->fresh, i));
+            if (entry_ring_at(&order->fresh, i)->message)
+                each(arg, entry_ring_at(&order->fresh, i));
         for (size_t i = 0; i < order->returned_size; i++)
             each(arg, &order->returned[i]);
     }

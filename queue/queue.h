@@ -9,19 +9,17 @@
 #define QUEUE_QUEUE_H
 
 #include "exchange/dest.h"
-#include "queue/home.h"
 #include "queue/kind.h"
 #include "queue/levels.h"
-#include "queue/limit.h"
-#include "queue/order.h"
+#include "queue/queue_home.h"
 #include "queue/rotation.h"
-#include "store/store.h"
+#include "queue/settings.h"
 
 /* Which of its messages a queue keeps in the store. */
 enum queue_stores { QUEUE_STORES_NONE, QUEUE_STORES_PERSISTENT, QUEUE_STORES_ALL };
 
 struct queue_counters {
-    uint64_t published, delivered, redelivered, acked;
+    uint64_t published, delivered, redelivered, acked, expired;
 };
 
 struct queue {
@@ -40,7 +38,8 @@ struct queue {
     struct levels *levels;    /* NULL = first in, first out */
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
-    struct limit limit;       /* of what is ready */
+    struct settings settings;
+    struct leaving leaving;
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct rotation rotation; /* who of them is next */
     size_t consumer_count;
@@ -50,17 +49,13 @@ struct queue {
     struct queue_counters counters;
 };
 
-void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store);
-/* Drops up to `budget` entries of deleted and purged queues; true when some are left. */
-bool queue_home_bury(struct queue_home *home, size_t budget);
-void queue_home_free(struct queue_home *home);
-
-/* Copies name and args. It is transient until queue_make_durable. */
+/* Copies name and args; its settings are what the args say. It is not durable yet. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
 /* It survives a restart, with the messages that are to be kept. */
 void queue_make_durable(struct queue *q);
-/* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready
- * entries and frees the queue when nothing is unacked any more. NULLs the pointer. */
+/* What is chosen of it from now on, living messages included; copies the settings. */
+void queue_configure(struct queue *q, const struct settings *settings);
+/* Consumers and bindings must be gone. Drops the ready entries, frees the queue when nothing is unacked. */
 void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
@@ -74,7 +69,13 @@ static inline bool queue_stores(const struct queue *q, const struct message *m)
     return (unsigned)q->stores > !m->persistent;
 }
 
-/* The next entry, still the queue's; NULL when there is none, or it is on disk. */
+/* True when it matters to the queue when the message was published: its record is to say so. */
+static inline bool queue_keeps_birth(const struct queue *q, const struct message *m)
+{
+    return m->has_expiration || q->settings.ttl_ms != SETTINGS_NEVER;
+}
+
+/* The next entry, still the queue's; NULL when none is at hand. */
 static inline struct entry *queue_first(const struct queue *q)
 {
     return order_first(q->front);
@@ -95,17 +96,17 @@ static inline bool queue_has_caught_up(const struct queue *q)
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
-/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish).
- * What consumers could take at once counts as well: deliver first, then refuse. */
+/* True when a message with this body must be refused (x-overflow: reject-publish). What consumers could take
+ * at once counts as well: deliver first, then refuse. */
 static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 {
-    return q->limit.overflow == LIMIT_REJECT &&
-           limit_is_exceeded(&q->limit, queue_ready(q) + 1, q->ready_bytes + body_size);
+    return q->settings.limit.overflow >= LIMIT_REJECT &&
+           limit_is_exceeded(&q->settings.limit, queue_ready(q) + q->leaving.outcomes + 1,
+                             q->ready_bytes + body_size);
 }
 
-/* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue
- * under lane_target(). With a drop-head limit the oldest entries, or this one, may be dropped by
- * it. */
+/* Adds the message, with a reference of its own. `journalled`: the store has it under lane_target(). With a
+ * drop-head limit the oldest entries, or this one, may be dropped by it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
 /* Found by recovery under that lane, in any order. No limit counts before queue_restored. */
 void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence, uint16_t returns);
@@ -115,36 +116,35 @@ void queue_restore_page(struct queue *q, uint32_t slot);
 void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t sequence);
 /* Recovery is over: what is beyond the limit is dropped. No sequence below `floor` is used from now on. */
 void queue_restored(struct queue *q, uint64_t floor);
-/* Puts it on the ready list or takes it off, after its consumers or one of its orders have changed. */
+/* Puts it on the ready list or takes it off, after its consumers or an order have changed. */
 void queue_refresh(struct queue *q);
 void queue_order_changed(struct queue *q, struct order *order);
 
-/* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 =
- * none. */
+/* The batch that must be durable before the delivery of this entry, to be acked, may leave; 0 = none. */
 uint64_t queue_delivery_batch(struct queue *q, const struct entry *entry);
 
 /* Takes the next entry for basic.get; false when empty, or when the next is on disk: ask queue_ready, then
- * paging_await. With `no_ack` it is settled by the caller with queue_settle at once, else it counts as
- * unacked. */
+ * paging_await. With `no_ack` the caller settles it at once, else it counts as unacked. */
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
 
-/* The consumer whose turn it is, NULL when none rotates. */
+/* Whose turn it is, NULL when none rotates. */
 struct consumer *queue_turn(const struct queue *q);
 /* Gives the next entry to that consumer; there must be an entry. Moves the rotation on; takes credit. */
 struct entry queue_next(struct queue *q, struct consumer *c);
 
-/* The entry is done with: acked, rejected without requeue, or delivered with no_ack. Drops its reference.
- * `was_unacked`: it was handed out to be acked. May free a deleted queue. */
+/* The entry is done with: acked, or delivered with no_ack. Drops its reference. `was_unacked`: it was
+ * handed out to be acked. May free a deleted queue. */
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked);
-/* Back to its place, marked redelivered when `seen`; in a deleted queue it is settled instead. */
+/* It was handed out to be acked, and leaves the queue for that reason. May free a deleted queue. */
+void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason);
+/* Frees a deleted queue that nothing is left of. */
+void queue_release(struct queue *q);
+/* Back to its place, redelivered when `seen`; beyond the delivery limit it leaves the queue instead. */
 void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 /* Drops all waiting entries (not the unacked ones); returns their number. */
 size_t queue_purge(struct queue *q);
 
-/* Tests: calls `each` for all entries that wait to be dropped. */
-void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
-                            void *arg);
-/* Tests: panics when an invariant does not hold. */
+/* Panics when an invariant does not hold. */
 void queue_check(const struct queue *q);
 
 #endif

@@ -35,11 +35,17 @@ void page_add(struct page_draft *draft, const struct page_record *record)
     at[PAGE_RECORD_KEY_LEN + 1] = 0;
     format_put_u32(at + PAGE_RECORD_PROPS_LEN, (uint32_t)record->props.len);
     format_put_u32(at + PAGE_RECORD_BODY_LEN, (uint32_t)record->body.len);
-    at = put_bytes(at + PAGE_RECORD_HEADER_BYTES, record->exchange);
+    at += PAGE_RECORD_HEADER_BYTES;
+    if (record->flags & PAGE_HAS_BORN) {
+        format_put_u64(at, record->born_ms);
+        at += PAGE_BORN_BYTES;
+    }
+    at = put_bytes(at, record->exchange);
     put_bytes(put_bytes(put_bytes(at, record->key), record->props), record->body);
     draft->used += size;
     draft->count++;
     draft->persistent += (record->flags & PAGE_PERSISTENT) != 0;
+    draft->gone += (record->flags & PAGE_GONE) != 0;
     draft->body_bytes += (uint32_t)record->body.len;
 }
 
@@ -72,7 +78,8 @@ static bool records_fit(struct slice bytes)
     for (uint32_t count = format_u32(bytes.at + PAGE_COUNT); count; count--) {
         if (left < PAGE_RECORD_HEADER_BYTES)
             return false;
-        uint64_t size = PAGE_RECORD_HEADER_BYTES + (uint64_t)at[PAGE_RECORD_EXCHANGE_LEN] +
+        uint64_t born = at[PAGE_RECORD_FLAGS] & PAGE_HAS_BORN ? PAGE_BORN_BYTES : 0;
+        uint64_t size = PAGE_RECORD_HEADER_BYTES + born + at[PAGE_RECORD_EXCHANGE_LEN] +
                         at[PAGE_RECORD_KEY_LEN] + format_u32(at + PAGE_RECORD_PROPS_LEN) +
                         format_u32(at + PAGE_RECORD_BODY_LEN);
         if (size > left)
@@ -108,6 +115,7 @@ void page_next(struct slice *rest, struct page_record *record)
 {
     const uint8_t *head = cut(rest, PAGE_RECORD_HEADER_BYTES).at;
     record->flags = head[PAGE_RECORD_FLAGS];
+    record->born_ms = record->flags & PAGE_HAS_BORN ? format_u64(cut(rest, PAGE_BORN_BYTES).at) : 0;
     record->exchange = cut(rest, head[PAGE_RECORD_EXCHANGE_LEN]);
     record->key = cut(rest, head[PAGE_RECORD_KEY_LEN]);
     record->props = cut(rest, format_u32(head + PAGE_RECORD_PROPS_LEN));

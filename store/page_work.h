@@ -7,6 +7,12 @@
 
 #include "base/buf.h"
 
+/* When the messages of a page go by themselves, in milliseconds since 1970. */
+struct page_times {
+    uint64_t born_first, born_last; /* when they were published; 0 = not known */
+    uint64_t own_first; /* the earliest of their own deadlines; UINT64_MAX = none has one */
+};
+
 enum page_job_kind { PAGE_JOB_WRITE, PAGE_JOB_MOVE, PAGE_JOB_UNLINK };
 
 struct page_job {
@@ -29,7 +35,9 @@ struct page_row {
     uint32_t acked_size;
     uint64_t id, queue_id, first, body_bytes;
     uint64_t delivered; /* messages up to this sequence may have been delivered */
-    const uint8_t *acked; /* bit i: message first + i is acked */
+    struct page_times times;
+    const uint8_t *acked; /* bit i: message first + i is acked; as read also counts, a byte each, behind */
+    const uint8_t *counts; /* to be written: `count` bytes more, how often each came back; NULL = never */
 };
 
 struct page_work {

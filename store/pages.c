@@ -130,10 +130,12 @@ static struct page_row row_of(const struct page *page, enum page_row_kind kind)
                            .file = page->file->number,
                            .offset = page->offset,
                            .bytes = page->bytes,
-                           .delivered = page_delivered(page)};
+                           .delivered = page_delivered(page),
+                           .times = page->times};
     if (page->progress) {
         row.acked = page->progress->acked;
-        row.acked_size = (uint32_t)(bitmap_bytes(page) + (page->progress->counts ? page->count : 0));
+        row.acked_size = (uint32_t)bitmap_bytes(page);
+        row.counts = page->progress->counts;
     }
     return row;
 }
@@ -151,7 +153,7 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
 }
 
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
-                     bool stored)
+                     bool stored, const struct page_times *times)
 {
     struct page *page = mem_zalloc(sizeof *page);
     page->id = pages->id_next++;
@@ -160,7 +162,9 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->batch = pages->open->number;
     page->body_bytes = draft->body_bytes;
     page->bytes = (uint32_t)draft->size;
-    page->count = page->live = draft->count;
+    page->count = draft->count;
+    page->live = draft->count - draft->gone;
+    page->times = *times;
     page->persistent = draft->persistent;
     page->stored = stored && draft->persistent > 0;
     page->file = reserve(pages, page->bytes, &page->offset);
@@ -184,7 +188,7 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
 static struct page_progress *progress_of(struct page *page)
 {
     if (!page->progress) {
-        page->progress = mem_zalloc(sizeof *page->progress + bitmap_bytes(page));
+        page->progress = mem_zalloc(sizeof *page->progress + 2 * bitmap_bytes(page));
         page->progress->page = page;
     }
     return page->progress;
@@ -203,6 +207,7 @@ static void free_page(struct pages *pages, uint32_t slot)
     struct page *page = pages->slots[slot];
     if (page->progress) {
         list_unlink(&page->progress->dirty);
+        mem_free(page->progress->counts);
         mem_free(page->progress);
     }
     if (page->load)
@@ -227,6 +232,8 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
 {
     struct page *page = pages_at(pages, slot);
     assert(page->live > 0 && sequence >= page->first && sequence - page->first < page->count);
+    if (page->taken > 0 && page_is_taken(page, sequence))
+        page->taken--;
     if (--page->live == 0) {
         pages_drop(pages, slot);
         return;
@@ -238,6 +245,22 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
     assert(!page_is_acked(page, sequence));
     progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
     make_dirty(pages, progress, pages->open->number);
+}
+
+void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
+{
+    struct page *page = pages_at(pages, slot);
+    struct page_progress *progress = progress_of(page);
+    uint64_t i = sequence - page->first;
+    assert(i < page->count && !page_is_taken(page, sequence));
+    progress->acked[bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
+    page->taken++;
+}
+
+bool page_is_taken(const struct page *page, uint64_t sequence)
+{
+    uint64_t i = sequence - page->first;
+    return page->progress && page->progress->acked[bitmap_bytes(page) + i / 8] >> i % 8 & 1;
 }
 
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
@@ -253,33 +276,16 @@ void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
         make_dirty(pages, progress, pages->open->number);
 }
 
-/* Where the page's counts are, made when there are none yet. */
-static uint8_t *counts_of(struct page *page)
-{
-    struct page_progress *progress = progress_of(page);
-    size_t bits = bitmap_bytes(page);
-    if (progress->counts)
-        return progress->acked + bits;
-    struct page_progress *larger = mem_zalloc(sizeof *larger + bits + page->count);
-    memcpy(larger, progress, sizeof *larger + bits);
-    larger->counts = true;
-    if (list_linked(&progress->dirty)) {
-        larger->dirty = (struct list){0};
-        list_insert_before(&progress->dirty, &larger->dirty);
-        list_remove(&progress->dirty);
-    }
-    mem_free(progress);
-    page->progress = larger;
-    return larger->acked + bits;
-}
-
 static void count_return(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count,
                          uint64_t batch)
 {
     assert(sequence >= page->first && sequence <= page_last(page));
-    counts_of(page)[sequence - page->first] = count < UINT8_MAX ? (uint8_t)count : UINT8_MAX;
+    struct page_progress *progress = progress_of(page);
+    if (!progress->counts)
+        progress->counts = mem_zalloc(page->count);
+    progress->counts[sequence - page->first] = count < UINT8_MAX ? (uint8_t)count : UINT8_MAX;
     if (page->stored)
-        make_dirty(pages, page->progress, batch);
+        make_dirty(pages, progress, batch);
 }
 
 void pages_returned(struct pages *pages, uint32_t slot, uint64_t sequence, uint16_t count)
@@ -291,7 +297,7 @@ uint16_t page_returns(const struct page *page, uint64_t sequence)
 {
     const struct page_progress *progress = page->progress;
     assert(sequence >= page->first && sequence <= page_last(page));
-    return progress && progress->counts ? progress->acked[bitmap_bytes(page) + (sequence - page->first)] : 0;
+    return progress && progress->counts ? progress->counts[sequence - page->first] : 0;
 }
 
 void pages_give_up(struct pages *pages, uint32_t slot)
@@ -524,6 +530,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     page->offset = row->offset, page->bytes = row->bytes;
     page->count = row->count, page->persistent = page->live = row->persistent;
     page->stored = page->recovered = true;
+    page->times = row->times;
     list_push_back(&file->pages, &page->of_file);
     add_live(pages, file, page->bytes);
     give_slot(pages, page);
@@ -535,9 +542,10 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
         progress->delivered = row->delivered;
         if (row->acked_size)
             memcpy(progress->acked, row->acked, row->acked_size < size ? row->acked_size : size);
-        if (row->acked_size == size + page->count)
-            memcpy(counts_of(page), row->acked + size, page->count);
-        progress = page->progress;
+        if (row->acked_size == size + page->count) {
+            progress->counts = mem_alloc(page->count);
+            memcpy(progress->counts, row->acked + size, page->count);
+        }
         for (size_t i = 0; i < size; i++)
             page->live -= (uint32_t)__builtin_popcount(progress->acked[i]);
     }

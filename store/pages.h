@@ -23,8 +23,8 @@ struct page_progress {
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
     struct page *page;
-    bool counts;          /* how often messages came back follows the bits, a byte each; 255 is more */
-    uint8_t acked[];      /* bit i: message first + i */
+    uint8_t *counts;      /* how often each message came back, 255 is more; own memory, NULL = never */
+    uint8_t acked[]; /* bit i: message first + i; behind these the same of those that were taken out */
 };
 
 struct page_file {
@@ -45,6 +45,8 @@ struct page {
     uint64_t batch;                 /* on disk when this batch is */
     uint32_t body_bytes, slot, offset, bytes, count, persistent;
     uint32_t live;                  /* not acked */
+    uint32_t taken;                 /* of these, taken out of it (pages_take) */
+    struct page_times times;
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving;
@@ -81,9 +83,13 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
 /* Puts the page into the open batch. `stored`: it must survive a restart. Returns its slot,
  * which stays until the page dies. */
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
-                     bool stored);
+                     bool stored, const struct page_times *times);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
 void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled);
+/* One of its messages was taken out of it while it is on disk, and is to be acked later; it is passed over
+ * when the page is read. */
+void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence);
+bool page_is_taken(const struct page *page, uint64_t sequence);
 /* Its messages up to this sequence may have been delivered, says the open batch. */
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
 /* One of its messages came back, that often by now, says the open batch. */

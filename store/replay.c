@@ -339,6 +339,12 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
         return false;
     struct stored_message message = {
         .targets = replay->targets, .returns = replay->returns, .target_count = alive};
+    uint16_t flags = format_u16(record + MESSAGE_FLAGS);
+    message.dead_letter = flags & MESSAGE_DEAD_LETTER;
+    if (flags & MESSAGE_HAS_BORN) {
+        message.born_ms = format_u64(at);
+        at += BORN_BYTES;
+    }
     message.exchange = cut(&at, format_u16(record + MESSAGE_EXCHANGE_LEN));
     message.key = cut(&at, format_u16(record + MESSAGE_KEY_LEN));
     message.props = cut(&at, format_u32(record + MESSAGE_PROPS_LEN));

@@ -125,20 +125,20 @@ static int create_schema(struct definitions *d)
         code = schema_run(
             d, "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
                "INSERT INTO meta VALUES ('queue_id_max', 0);"
-               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 2; COMMIT");
+               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 3; COMMIT");
     return code;
 }
 
-/* Version 1 had no pages. */
+/* Version 1 had no pages, version 2 did not know their times. */
 int schema_upgrade(struct definitions *d, int64_t *version)
 {
-    if (*version != 1)
+    if (*version != 1 && *version != 2)
         return SQLITE_OK;
     int code = schema_run(d, "BEGIN IMMEDIATE");
     if (code == SQLITE_OK)
-        code = schema_run(d, page_rows_schema());
+        code = schema_run(d, *version == 1 ? page_rows_schema() : page_rows_upgrade());
     if (code == SQLITE_OK)
-        code = schema_run(d, "PRAGMA user_version = 2; COMMIT");
+        code = schema_run(d, "PRAGMA user_version = 3; COMMIT");
     *version = SCHEMA_VERSION;
     return code;
 }

@@ -44,8 +44,7 @@ void store_define(struct store *store, const struct definition *definition);
 /* Deletes the row with that identity; nothing happens when there is none. */
 void store_undefine(struct store *store, const struct definition *definition);
 
-/* A queue may have its messages in several lanes, each with sequences of its own: the high bits of the id
- * that they are stored under are the lane, the low ones that of the defined queue. */
+/* A queue's messages may be in several lanes with sequences of their own: the high bits of an id. */
 enum { STORE_LANE_SHIFT = 48, STORE_LANE_MAX = UINT16_MAX };
 #define STORE_QUEUE_ID_MAX (((uint64_t)1 << STORE_LANE_SHIFT) - 1)
 
@@ -59,7 +58,9 @@ struct stored_message {
     const struct stored_target *targets;
     size_t target_count;
     struct slice exchange, key, props, body;
-    const uint16_t *returns; /* from recovery: how often it came back, for each target */
+    uint64_t born_ms; /* when it was published; 0 = nobody needs it */
+    bool dead_letter; /* by the broker, as a dead letter */
+    const uint16_t *returns; /* from recovery: how often it came back, a target each */
 };
 
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
@@ -87,8 +88,7 @@ uint64_t store_queue_id_next(const struct store *store);
 uint64_t store_message(struct store *store, const struct stored_message *message);
 /* The second tier. */
 struct pages *store_pages(struct store *store);
-/* Of the batches up to this one little is still needed, but it holds on to much of the journal: whoever holds
- * a message of them is to move it. 0 = all is well. */
+/* Little is needed of the batches up to this one, yet they hold much of the journal: move that. 0 = none. */
 uint64_t store_sparse_batch(struct store *store);
 /* As store_message, for one target of a message of an older batch, which is then to be released. */
 uint64_t store_move(struct store *store, const struct stored_message *message);
@@ -106,13 +106,11 @@ struct store_run {
 void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
 /* So with `count` messages from `first` on. */
 void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count);
-/* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
+/* Handed to a consumer that must ack (the highest of a batch is kept); came back that often. */
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
                      uint64_t sequence);
 
-/* The message came back from a consumer, that often by now; while it is the queue's, a restart knows it. */
 void store_returned(struct store *store, uint64_t queue_id, uint64_t sequence, uint16_t count);
-
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);
 /* The last batch that holds anything: what to wait for. An open one that stays empty is never durable. */

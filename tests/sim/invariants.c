@@ -20,6 +20,7 @@ struct census {
     struct holder_ring journalled;
     struct holder_ring queues;    /* one for each unacked item */
     struct holder_ring consumers; /* the same */
+    struct holder_ring leaving;   /* queues, one for each outcome */
     size_t of_consumers;          /* items of the channel that is being counted */
 };
 
@@ -55,10 +56,18 @@ static void count_item(void *arg, uint64_t tag, const struct unacked_item *item)
     }
 }
 
+static void count_outcome(void *arg, const struct outcome *outcome)
+{
+    struct census *census = arg;
+    count_entry(arg, &outcome->entry);
+    holder_ring_push_back(&census->leaving, outcome->queue);
+}
+
 static void count_order(struct census *census, const struct order *order)
 {
     for (size_t at = 0; at < order->fresh.size; at++)
-        count_entry(census, entry_ring_at(&order->fresh, at));
+        if (entry_ring_at(&order->fresh, at)->message)
+            count_entry(census, entry_ring_at(&order->fresh, at));
     for (size_t at = 0; at < order->returned_size; at++)
         count_entry(census, &order->returned[at]);
 }
@@ -206,6 +215,14 @@ static void check_unacked(struct census *census, const struct server *s)
                 q->unacked, items);
         deleted += q->deleted;
     }
+    sort(&census->leaving);
+    for (size_t at = 0; at < census->leaving.size;) {
+        const struct queue *q = census->leaving.slots[at];
+        size_t items = run(&census->leaving, &at);
+        assertf(items == q->leaving.outcomes, "queue %.*s has %zu outcomes, %zu are there",
+                SLICE_ARG(q->name), q->leaving.outcomes, items);
+        deleted += q->deleted && q->unacked == 0; /* the others were counted */
+    }
     for (size_t at = 0; at < census->consumers.size;) {
         const struct consumer *c = census->consumers.slots[at];
         size_t items = run(&census->consumers, &at);
@@ -236,6 +253,7 @@ void invariants_check(const struct server *s, bool references)
         check_connection(&census, s, container_of(node, struct connection, link));
     map_each (&s->vhosts, i)
         count_queues(&census, s->vhosts.slots[i].value);
+    outcomes_each(&s->home, count_outcome, &census);
     queue_home_each_buried(&s->home, count_entry, &census);
     check_references(&census, s);
     check_unacked(&census, s);
@@ -243,4 +261,5 @@ void invariants_check(const struct server *s, bool references)
     holder_ring_free(&census.journalled);
     holder_ring_free(&census.queues);
     holder_ring_free(&census.consumers);
+    holder_ring_free(&census.leaving);
 }

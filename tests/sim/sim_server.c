@@ -198,7 +198,7 @@ static void disturb(struct simulation *sim)
 
 /* --- runs --- */
 
-struct outcome {
+struct run_result {
     uint64_t hash, events, turns, crashes, stops, failures;
     struct model_counts counts;
 };
@@ -225,7 +225,7 @@ static void close_simulation(struct simulation *sim)
     world_free(&sim->world);
 }
 
-static struct outcome run(uint64_t seed, unsigned steps, bool verbose)
+static struct run_result run(uint64_t seed, unsigned steps, bool verbose)
 {
     struct simulation *sim = mem_zalloc(sizeof(*sim));
     current = sim;
@@ -242,7 +242,7 @@ static struct outcome run(uint64_t seed, unsigned steps, bool verbose)
     fakedisk_fail_at(sim->world.disk, 0, 0, false);
     quiesce(sim);
     crash(sim);
-    struct outcome outcome = {
+    struct run_result outcome = {
         sim->world.trace.hash, sim->world.trace.count, sim->world.turns, sim->crashes, sim->stops,
         sim->failures,         sim->model.counts};
     close_simulation(sim);
@@ -302,7 +302,7 @@ static bool parse(int argc, char **argv, struct arguments *args)
     return true;
 }
 
-static void add(struct outcome *sum, const struct outcome *one)
+static void add(struct run_result *sum, const struct run_result *one)
 {
     sum->turns += one->turns, sum->events += one->events;
     sum->crashes += one->crashes, sum->stops += one->stops, sum->failures += one->failures;
@@ -314,7 +314,7 @@ static void add(struct outcome *sum, const struct outcome *one)
     sum->counts.musts += one->counts.musts, sum->counts.checked += one->counts.checked;
 }
 
-static void report(const struct outcome *sum, unsigned runs)
+static void report(const struct run_result *sum, unsigned runs)
 {
     const struct model_counts *c = &sum->counts;
     printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu failures of the disk\n", runs,
@@ -343,7 +343,7 @@ int main(int argc, char **argv)
 {
     bool slow = __sanitizer_set_death_callback != NULL;
     struct arguments args = {.steps = STEPS};
-    struct outcome sum = {0};
+    struct run_result sum = {0};
     if (!parse(argc, argv, &args)) {
         fprintf(stderr, "usage: sim_server [--seed N] [--runs N] [--steps N] [--verbose]\n");
         return 2;
@@ -355,8 +355,8 @@ int main(int argc, char **argv)
         __sanitizer_set_death_callback(last_words);
     unsigned done = 0;
     for (size_t i = 0; !args.seed && i < array_size(regressions); i++) {
-        struct outcome first = run(regressions[i], args.steps, args.verbose);
-        struct outcome again = run(regressions[i], args.steps, args.verbose);
+        struct run_result first = run(regressions[i], args.steps, args.verbose);
+        struct run_result again = run(regressions[i], args.steps, args.verbose);
         assertf(first.hash == again.hash && first.events == again.events,
                 "seed %llu is not one run", (unsigned long long)regressions[i]);
         done += 2;
@@ -364,7 +364,7 @@ int main(int argc, char **argv)
     }
     uint64_t seed = args.seed ? args.seed : 1;
     for (unsigned i = 0; i < args.runs; i++, done++) {
-        struct outcome one = run(seed + i, args.steps, args.verbose);
+        struct run_result one = run(seed + i, args.steps, args.verbose);
         add(&sum, &one);
     }
     report(&sum, done);
