@@ -158,11 +158,16 @@ bool arguments_check_consumer(struct slice args, const struct resource *what, in
 {
     struct field field;
     *priority = 0;
-    if (!table_find(args, "x-priority", &field) || field_integer(&field, priority))
-        return true;
-    return fault(f, PRECONDITION_FAILED,
-                 "invalid arg 'x-priority' for " RESOURCE_FORMAT ": \"expected integer, got %s\"",
-                 RESOURCE_ARG(what), field_type_name(field.type));
+    if (table_find(args, "x-priority", &field) && !field_integer(&field, priority))
+        return fault(f, PRECONDITION_FAILED,
+                     "invalid arg 'x-priority' for " RESOURCE_FORMAT ": \"expected integer, got %s\"",
+                     RESOURCE_ARG(what), field_type_name(field.type));
+    const char *wrong =
+        table_find(args, "x-consumer-timeout", &field) ? is_ttl(&field, args) : NULL;
+    if (wrong)
+        return fault(f, PRECONDITION_FAILED, "invalid arg 'x-consumer-timeout' for " RESOURCE_FORMAT ": %s",
+                     RESOURCE_ARG(what), wrong);
+    return true;
 }
 
 /* The value alone: 1000, drop-head, true. */

@@ -3,6 +3,7 @@
 #include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
+#include "protocol/table.h"
 #include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
@@ -46,6 +47,18 @@ static struct subscription *subscribe(struct channel *ch, const struct amqp_basi
     return sub;
 }
 
+/* Milliseconds that a consumer may take to settle a message: its own argument, the queue's, the server's. */
+static uint64_t timeout_of(const struct channel *ch, const struct queue *q, struct slice args)
+{
+    struct field field;
+    int64_t own;
+    if (table_find(args, "x-consumer-timeout", &field) && field_integer(&field, &own))
+        return (uint64_t)own;
+    if (q->settings.consumer_timeout_ms != SETTINGS_NEVER)
+        return q->settings.consumer_timeout_ms;
+    return channel_server(ch)->config->queues.consumer_timeout_ms;
+}
+
 bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
 {
     const struct amqp_basic_consume *consume = &m->basic_consume;
@@ -70,6 +83,7 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         !check_exclusive(ch, q, exclusive, f))
         return false;
     struct subscription *sub = subscribe(ch, consume, priority, exclusive);
+    patience_begin(ch, &sub->patience, consume->no_ack ? 0 : timeout_of(ch, q, consume->arguments));
     if (!consume->no_wait) {
         struct method ok = {.id = METHOD_basic_consume_ok};
         ok.basic_consume_ok.consumer_tag = sub->tag;
