@@ -271,6 +271,11 @@ static void move_unacked(void *arg, struct unacked_item *item)
     paging_move(item->queue, &item->entry, *(const uint64_t *)arg, true);
 }
 
+static void move_outcome(void *arg, struct outcome *outcome)
+{
+    paging_move(outcome->queue, &outcome->entry, *(const uint64_t *)arg, true);
+}
+
 /* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
  * that. */
 static void compact_journal(struct server *s)
@@ -283,6 +288,7 @@ static void compact_journal(struct server *s)
         map_each(&v->queues, j)
             paging_move_ready(v->queues.slots[j].value, limit);
     }
+    outcomes_walk(&s->home, move_outcome, &limit);
     list_each(node, &s->connections) {
         struct connection *conn = container_of(node, struct connection, link);
         for (size_t i = 0; i < conn->channels.capacity; i++) {
@@ -309,8 +315,9 @@ static void reap(struct server *s)
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
-    expire_before_delivery(s);
+    expire_input(s);
     paging_arrive(&s->home);
+    expire_before_delivery(s);
     consume_resume_gets(s);
     alarm_watch(s);
     deliver_ready(s);

@@ -15,7 +15,8 @@
 enum {
     PAGE_WAIT_MS = 10,  /* until the queue is looked at again that waits for a page */
     THIN_MS = 50,       /* between two readings of one page: what is due in between goes together */
-    SWEEP_MS = 20,      /* between two walks over what was requeued */
+    SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
+    SWEEP_SMALL = 4096,
     DUES_SPARE = 1024
 };
 
@@ -322,7 +323,7 @@ static void expire_requeued(struct look *look)
     struct expiry *expiry = &order->expiry;
     if (order->returned_size == 0)
         return;
-    if (q->home->now_ms < expiry->swept_ms + SWEEP_MS) {
+    if (order->returned_size > SWEEP_SMALL && q->home->now_ms < expiry->swept_ms + SWEEP_MS) {
         push_due(order, expiry->swept_ms + SWEEP_MS, 0); /* nobody has this sequence: among the requeued */
         return;
     }

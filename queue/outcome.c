@@ -81,15 +81,13 @@ void outcomes_drop(struct queue_home *home)
     outcome_ring_free(&home->outcomes.kept);
 }
 
-static void walk(const struct outcome_ring *ring, void (*each)(void *arg, const struct outcome *outcome),
-                 void *arg)
+static void walk(struct outcome_ring *ring, void (*each)(void *arg, struct outcome *outcome), void *arg)
 {
     for (size_t i = 0; i < ring->size; i++)
         each(arg, outcome_ring_at(ring, i));
 }
 
-void outcomes_each(const struct queue_home *home, void (*each)(void *arg, const struct outcome *outcome),
-                   void *arg)
+void outcomes_walk(struct queue_home *home, void (*each)(void *arg, struct outcome *outcome), void *arg)
 {
     walk(&home->outcomes.fresh, each, arg);
     walk(&home->outcomes.kept, each, arg);

@@ -50,8 +50,7 @@ void outcome_retry(struct queue_home *home, size_t count);
 /* Settles all without publishing them. */
 void outcomes_drop(struct queue_home *home);
 
-/* Tests: calls `each` for all of them. */
-void outcomes_each(const struct queue_home *home, void (*each)(void *arg, const struct outcome *outcome),
-                   void *arg);
+/* Calls `each` for all of them; it may change their entries. */
+void outcomes_walk(struct queue_home *home, void (*each)(void *arg, struct outcome *outcome), void *arg);
 
 #endif

@@ -378,6 +378,7 @@ static uint64_t unpack(struct order *order, struct page *page, const struct page
 static void uncount(struct order *order, const struct page *page)
 {
     struct backlog *backlog = order->backlog;
+    assertf(page->live >= page->taken, "%u live, %u taken", page->live, page->taken);
     backlog->paged -= page->live - page->taken;
     backlog->page_bytes -= page->body_bytes;
     order->bytes -= page->body_bytes;
@@ -548,8 +549,10 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
 {
     struct message *m = entry->message;
     struct store *store = q->home->store;
+    if (!entry->journalled || entry->page)
+        return;
     uint64_t open = store_open_batch(store), batch = m->batch;
-    if (!entry->journalled || entry->page || (batch > limit && !(m->moved && batch == open)))
+    if (batch > limit && !(m->moved && batch == open))
         return;
     assert(batch > 0 && limit < open);
     if (q->deleted) {
@@ -624,18 +627,17 @@ void paging_leave(struct order *order)
         forget_load(q, *page_slot_ring_at(&backlog->pages, 0));
 }
 
-/* Acks what is left in a page of which something was taken out: that keeps the page. */
+/* Acks what is left in a page of which something was taken out: that keeps the page. Which of its messages
+ * are not persistent is known to the page alone, and an ack of such a one would count as another's: a page that
+ * is mixed is let go without acks, and a crash before it is gone brings it back. */
 static void bury_thinned(struct queue_home *home, const struct page *page, uint64_t queue_id)
 {
-    struct pages *pages = store_pages(home->store);
     uint64_t last = page_last(page);
-    for (uint64_t sequence = page->first; sequence <= last && page->live > page->taken; sequence++) {
-        if (page_is_acked(page, sequence) || page_is_taken(page, sequence))
-            continue;
-        if (queue_id && page->stored)
+    bool told = queue_id && page->stored && page->persistent == page->count;
+    for (uint64_t sequence = page->first; told && sequence <= last; sequence++)
+        if (!page_is_acked(page, sequence) && !page_is_taken(page, sequence))
             store_ack_range(home->store, queue_id, sequence, 1);
-        pages_ack(pages, page->slot, sequence, queue_id && page->stored);
-    }
+    pages_ack_rest(store_pages(home->store), page->slot, told);
 }
 
 size_t paging_bury(struct queue_home *home, struct order *order, bool forget, size_t budget)

@@ -42,6 +42,8 @@ void page_add(struct page_draft *draft, const struct page_record *record)
     }
     at = put_bytes(at, record->exchange);
     put_bytes(put_bytes(put_bytes(at, record->key), record->props), record->body);
+    if (record->flags & PAGE_GONE)
+        draft->gone_bits[draft->count / 8] |= (uint8_t)(1u << draft->count % 8);
     draft->used += size;
     draft->count++;
     draft->persistent += (record->flags & PAGE_PERSISTENT) != 0;

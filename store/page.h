@@ -52,6 +52,7 @@ struct page_draft {
     size_t used, size;
     uint32_t count, persistent, gone;
     uint32_t body_bytes;
+    uint8_t gone_bits[PAGE_MESSAGES_MAX / 8]; /* bit i: place i has no message */
 };
 
 static inline size_t page_record_size(const struct page_record *record)

@@ -118,6 +118,15 @@ static size_t bitmap_bytes(const struct page *page)
     return (page->count + 7) / 8;
 }
 
+static struct page_progress *progress_of(struct page *page)
+{
+    if (!page->progress) {
+        page->progress = mem_zalloc(sizeof *page->progress + 2 * bitmap_bytes(page));
+        page->progress->page = page;
+    }
+    return page->progress;
+}
+
 static struct page_row row_of(const struct page *page, enum page_row_kind kind)
 {
     struct page_row row = {.kind = kind,
@@ -165,11 +174,13 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->count = draft->count;
     page->live = draft->count - draft->gone;
     page->times = *times;
-    page->persistent = draft->persistent;
+    page->persistent = draft->persistent + draft->gone;
     page->stored = stored && draft->persistent > 0;
     page->file = reserve(pages, page->bytes, &page->offset);
     list_push_back(&page->file->pages, &page->of_file);
     page_seal(draft, page->id, queue_id, first);
+    if (draft->gone > 0) /* as if they were there and acked, which the journal says they are */
+        memcpy(progress_of(page)->acked, draft->gone_bits, bitmap_bytes(page));
     uint32_t slot = give_slot(pages, page);
 
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_WRITE);
@@ -184,15 +195,6 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
 }
 
 /* --- what is needed of a page --- */
-
-static struct page_progress *progress_of(struct page *page)
-{
-    if (!page->progress) {
-        page->progress = mem_zalloc(sizeof *page->progress + 2 * bitmap_bytes(page));
-        page->progress->page = page;
-    }
-    return page->progress;
-}
 
 static void make_dirty(struct pages *pages, struct page_progress *progress, uint64_t batch)
 {
@@ -255,6 +257,21 @@ void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
     assert(i < page->count && !page_is_taken(page, sequence));
     progress->acked[bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
     page->taken++;
+    assertf(page->taken <= page->live, "%u taken of %u", page->taken, page->live);
+}
+
+void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled)
+{
+    struct page *page = pages_at(pages, slot);
+    struct page_progress *progress = progress_of(page);
+    size_t size = bitmap_bytes(page);
+    assert(page->taken > 0 && page->live >= page->taken);
+    page->live = page->taken;
+    if (!journalled || !page->stored)
+        return;
+    for (size_t i = 0; i < size; i++)
+        progress->acked[i] |= (uint8_t)~progress->acked[size + i];
+    make_dirty(pages, progress, pages->open->number);
 }
 
 bool page_is_taken(const struct page *page, uint64_t sequence)

@@ -90,6 +90,8 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
  * when the page is read. */
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence);
 bool page_is_taken(const struct page *page, uint64_t sequence);
+/* All but those are done with; `journalled` as in pages_ack. */
+void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled);
 /* Its messages up to this sequence may have been delivered, says the open batch. */
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
 /* One of its messages came back, that often by now, says the open batch. */

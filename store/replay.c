@@ -133,6 +133,8 @@ static bool add(struct replay *replay, uint64_t queue_id, uint64_t sequence, uin
     }
     if (queue->delivered >= sequence)
         queue->delivered = sequence ? sequence - 1 : 0;
+    if (queue->marked > queue->delivered)
+        queue->marked = queue->delivered;
     append(queue, sequence, batch);
     return true;
 }
@@ -188,16 +190,19 @@ static void ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64
 static void mark_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence)
 {
     struct replay_queue *queue = find(replay, queue_id);
-    if (!queue || sequence <= queue->delivered)
+    /* The row of a later page may know what that of an earlier one does not. */
+    if (!queue || sequence <= queue->marked)
         return;
     size_t pages = queue->pages.size;
-    for (size_t i = pages ? page_bound(queue, queue->delivered) : 0; i < pages; i++) {
+    for (size_t i = pages ? page_bound(queue, queue->marked) : 0; i < pages; i++) {
         struct page *page = *page_ring_at(&queue->pages, i);
         if (page->first > sequence)
             break;
         pages_restore_delivered(replay->pages, page, sequence);
     }
-    queue->delivered = sequence;
+    queue->marked = sequence;
+    if (queue->delivered < sequence)
+        queue->delivered = sequence;
 }
 
 /* How often a message came back is said in the journal, and kept with the page if it is in one. */

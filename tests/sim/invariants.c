@@ -56,7 +56,7 @@ static void count_item(void *arg, uint64_t tag, const struct unacked_item *item)
     }
 }
 
-static void count_outcome(void *arg, const struct outcome *outcome)
+static void count_outcome(void *arg, struct outcome *outcome)
 {
     struct census *census = arg;
     count_entry(arg, &outcome->entry);
@@ -253,7 +253,7 @@ void invariants_check(const struct server *s, bool references)
         check_connection(&census, s, container_of(node, struct connection, link));
     map_each (&s->vhosts, i)
         count_queues(&census, s->vhosts.slots[i].value);
-    outcomes_each(&s->home, count_outcome, &census);
+    outcomes_walk((struct queue_home *)(uintptr_t)&s->home, count_outcome, &census);
     queue_home_each_buried(&s->home, count_entry, &census);
     check_references(&census, s);
     check_unacked(&census, s);
