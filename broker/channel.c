@@ -5,6 +5,7 @@
 #include "broker/confirm.h"
 #include "broker/consume.h"
 #include "broker/publish.h"
+#include "broker/reply.h"
 #include "broker/topology.h"
 #include "broker/tx.h"
 
@@ -18,6 +19,8 @@ struct channel *channel_new(struct connection *conn, uint16_t number)
     list_init(&ch->parked);
     patience_begin(ch, &ch->patience, conn->server->config->queues.consumer_timeout_ms);
     conn->server->counters.channels_opened++;
+    conn->user->channel_count++;
+    event_channel(ch, "channel.created");
     return ch;
 }
 
@@ -54,6 +57,7 @@ void channel_release(struct channel *ch, bool fetched_too)
     publish_abandon(ch);
     patience_end(ch);
     tx_free(ch);
+    reply_end(ch);
     stop_consumers(ch);
     requeue_unacked(ch, fetched_too);
     list_unlink(&ch->confirming);
@@ -72,7 +76,9 @@ void channel_free(struct channel **channel)
     slice_free(&ch->last_queue);
     buf_free(&ch->assembly.names);
     buf_free(&ch->memo.name);
+    event_channel(ch, "channel.closed");
     ch->conn->server->counters.channels_closed++;
+    ch->conn->user->channel_count--;
     mem_free(ch);
 }
 
@@ -115,17 +121,6 @@ bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q,
                      "does not match that of the original declaration.",
                      SLICE_ARG(name), SLICE_ARG(v->name));
     return true;
-}
-
-bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
-                     struct fault *f)
-{
-    struct connection *conn = ch->conn;
-    struct slice name = resource.len ? resource : SLICE("amq.default");
-    if (permission_allows(conn->permission, access, name))
-        return true;
-    return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'",
-                 what, SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
 }
 
 /* Semantics 1.1: flow can be turned on, not off. */

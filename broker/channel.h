@@ -51,6 +51,7 @@ struct confirms {
 };
 
 struct tx; /* tx.c */
+struct reply; /* reply.c */
 
 struct channel {
     struct connection *conn;
@@ -73,6 +74,7 @@ struct channel {
     struct tx *tx;                 /* NULL until tx.select */
     struct patience patience;      /* with what basic.get took */
     struct timer patience_timer;
+    struct reply *reply;           /* its direct reply-to consumer, NULL = none (reply.c) */
 };
 
 /* basic.consume: the channel's side of a consumer. */
@@ -112,5 +114,12 @@ bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q,
 /* 403 unless the user may; resource "" is the default exchange. */
 bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
                      struct fault *f);
+/* The same for a passive declare: any one of the three rights will do. */
+bool channel_permits_any(struct channel *ch, struct slice resource, const char *what, struct fault *f);
+/* 403 unless the user may use this routing key of the exchange, if it is a topic exchange. */
+bool channel_permits_key(struct channel *ch, enum access access, const struct exchange *x,
+                         struct slice key, struct fault *f);
+/* True when it depends on the routing key whether the user may. */
+bool channel_checks_keys(const struct channel *ch, const struct exchange *x);
 
 #endif

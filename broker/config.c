@@ -4,43 +4,14 @@
 #include "broker/config.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "auth/pattern.h"
 #include "base/assert.h"
 #include "base/mem.h"
-#include "broker/key.h"
+#include "broker/setting.h"
 #include "broker/value.h"
 #include "queue/kind.h"
-
-/* One key being set. */
-struct setting {
-    struct config *config;
-    const struct key *key;
-    char name[KEY_NAME_MAX + 1]; /* of a family's member */
-    const char *written, *value; /* the key as it was written */
-    const char *where;
-    char *error;
-    size_t error_size;
-};
-
-__attribute__((format(printf, 2, 3))) static bool refuse(const struct setting *s,
-                                                         const char *format, ...)
-{
-    int len = s->key && s->key->kind == KEY_SECRET
-                  ? snprintf(s->error, s->error_size, "%s: %s: ", s->where, s->written)
-                  : snprintf(s->error, s->error_size, "%s: %s = '%.100s': ", s->where, s->written,
-                             s->value);
-    assert(len > 0);
-    if ((size_t)len < s->error_size) {
-        va_list args;
-        va_start(args, format);
-        vsnprintf(s->error + len, s->error_size - (size_t)len, format, args);
-        va_end(args);
-    }
-    return false;
-}
 
 /* log.dir and log.file may come in any order, so they are joined after each. */
 static void join_log_file(struct config *config)
@@ -59,7 +30,7 @@ static bool set_number(const struct setting *s)
     bool read =
         key->kind == KEY_SIZE ? value_size(s->value, &number) : value_number(s->value, &number);
     if (!read || number < key->min || number > key->max)
-        return refuse(s, "expected a %s from %" PRIu64 " to %" PRIu64 "%s",
+        return setting_refuse(s, "expected a %s from %" PRIu64 " to %" PRIu64 "%s",
                       key->kind == KEY_SIZE ? "size" : "whole number", key->min, key->max,
                       key->kind == KEY_SIZE ? " bytes (KB, MB or GB may follow the number)" : "");
     void *field = key_field(s->config, key);
@@ -80,8 +51,8 @@ static bool set_amount(const struct setting *s)
     if (strcmp(s->value, "none") == 0)
         *field = CONFIG_NONE;
     else if (!value_amount(s->value, field))
-        return refuse(s, "expected bytes (KB, MB, GB, TB or KiB, MiB, GiB, TiB may follow the number) "
-                         "or none");
+        return setting_refuse(s, "expected bytes (KB, MB, GB, TB or KiB, MiB, GiB, TiB may follow the "
+                                 "number) or none");
     return true;
 }
 
@@ -95,10 +66,11 @@ static bool set_fraction(const struct setting *s)
         return true;
     }
     if (!value_fraction(s->value, &ppm) || ppm > s->key->max * 1000000)
-        return refuse(s, "expected a number from 0 to %" PRIu64 " such as 0.5, or none", s->key->max);
+        return setting_refuse(s, "expected a number from 0 to %" PRIu64 " such as 0.5, or none",
+                              s->key->max);
     *field = ppm;
     const struct key *absolute = key_absolute(s->key);
-    if (!(s->config->raw.given & key_bit(absolute)))
+    if (!*key_given(s->config, absolute))
         *(uint64_t *)key_field(s->config, absolute) = CONFIG_NONE;
     return true;
 }
@@ -106,7 +78,20 @@ static bool set_fraction(const struct setting *s)
 static bool set_flag(const struct setting *s)
 {
     if (!value_flag(s->value, key_field(s->config, s->key)))
-        return refuse(s, "expected true or false");
+        return setting_refuse(s, "expected true or false");
+    return true;
+}
+
+static bool set_overwrite(const struct setting *s)
+{
+    bool overwrite;
+    enum config_overwrite *field = key_field(s->config, s->key);
+    if (strcmp(s->value, "none") == 0)
+        *field = OVERWRITE_NONE;
+    else if (value_flag(s->value, &overwrite))
+        *field = overwrite ? OVERWRITE_TRUE : OVERWRITE_FALSE;
+    else
+        return setting_refuse(s, "expected true, false or none");
     return true;
 }
 
@@ -116,11 +101,11 @@ static bool set_text(const struct setting *s)
     size_t len = strlen(s->value);
     assert(key->max < key->size);
     if (len < key->min || len > key->max || !value_printable(s->value))
-        return refuse(
+        return setting_refuse(
             s, "expected %" PRIu64 " to %" PRIu64 " bytes of UTF-8 text without control characters",
             key->min, key->max);
     if (strncmp(s->value, "encrypted:", 10) == 0)
-        return refuse(s, "encrypted values are not supported by this version of Leveret");
+        return setting_refuse(s, "encrypted values are not supported by this version of Leveret");
     memcpy(key_field(s->config, key), s->value, len + 1);
     return true;
 }
@@ -130,7 +115,7 @@ static bool set_regex(const struct setting *s)
     char reason[200];
     struct pattern *pattern = pattern_compile(slice_of_string(s->value), reason, sizeof(reason));
     if (!pattern)
-        return refuse(s, "%s", reason);
+        return setting_refuse(s, "%s", reason);
     pattern_free(&pattern);
     return set_text(s);
 }
@@ -139,7 +124,7 @@ static bool set_queue_type(const struct setting *s)
 {
     enum kind_type type;
     if (!kind_type_find(slice_of_string(s->value), &type))
-        return refuse(s, "expected classic or quorum");
+        return setting_refuse(s, "expected classic or quorum");
     return set_text(s);
 }
 
@@ -155,39 +140,24 @@ static bool set_log_file(const struct setting *s)
 static bool set_level(const struct setting *s)
 {
     if (!log_level_from_name(s->value, key_field(s->config, s->key)))
-        return refuse(s, "expected debug, info, notice, warning, error, critical or none");
+        return setting_refuse(s, "expected debug, info, notice, warning, error, critical or none");
     return true;
 }
 
-/* A colon ends the name in a log; a listener is named like rabbitmq.conf's words. */
-static bool is_word(const char *name)
+static bool set_choice(const struct setting *s)
 {
-    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] ==
-           0;
-}
-
-static bool set_listener(const struct setting *s)
-{
-    struct config *config = s->config;
-    struct listen_address new = {0};
-    if (strlen(s->name) >= sizeof(new.name) || !is_word(s->name))
-        return refuse(s, "a listener's name is a word of at most %zu letters",
-                      sizeof(new.name) - 1);
-    if (!value_address(s->value, new.host, sizeof(new.host), &new.port))
-        return refuse(s, "expected a port from 0 to 65535 (0 is any free one) or address:port, "
-                         "where the address "
-                         "is a numeric IPv4 or IPv6 one");
-    memcpy(new.name, s->name, strlen(s->name));
-    size_t i = 0;
-    while (i < config->listener_count && strcmp(config->listeners[i].name, new.name) != 0)
-        i++;
-    if (i == CONFIG_LISTENERS_MAX)
-        return refuse(s, "there can be %d listeners", CONFIG_LISTENERS_MAX);
-    config->listeners[i] = new;
-    if (i == config->listener_count)
-        config->listener_count++;
-    assert(config->listener_count <= CONFIG_LISTENERS_MAX);
-    return true;
+    char words[CONFIG_TEXT_MAX] = "";
+    const char *const *choices = key_choices(s->key->kind);
+    assert(choices && s->key->size == sizeof(uint32_t));
+    for (uint32_t i = 0; choices[i]; i++) {
+        if (strcmp(s->value, choices[i]) == 0) {
+            *(uint32_t *)key_field(s->config, s->key) = i;
+            return true;
+        }
+        size_t len = strlen(words);
+        snprintf(words + len, sizeof(words) - len, "%s%s", i ? ", " : "", choices[i]);
+    }
+    return setting_refuse(s, "expected one of %s", words);
 }
 
 static bool set_list_flag(const struct setting *s)
@@ -195,35 +165,22 @@ static bool set_list_flag(const struct setting *s)
     char *list = key_field(s->config, s->key);
     bool on;
     if (!value_flag(s->value, &on))
-        return refuse(s, "expected true or false");
+        return setting_refuse(s, "expected true or false");
     if (!value_printable(s->name))
-        return refuse(s, "the name is not UTF-8 text");
+        return setting_refuse(s, "the name is not UTF-8 text");
     if (!on)
         value_list_remove(list, s->name);
     else if (!value_list_add(list, s->key->size, s->name))
-        return refuse(s, "a name has no comma, and all names together at most %zu bytes",
+        return setting_refuse(s, "a name has no comma, and all names together at most %zu bytes",
                       s->key->size - 1);
     return true;
 }
 
-/* The list holds "1=PLAIN": a second auth_mechanisms.1 replaces the first. */
 static bool set_mechanism(const struct setting *s)
 {
-    static const char *const mechanisms[] = {"PLAIN", "AMQPLAIN"};
-    char *list = s->config->raw.mechanisms, item[KEY_NAME_MAX + 16] = "";
-    for (size_t i = 0; i < array_size(mechanisms); i++)
-        if (strcmp(s->value, mechanisms[i]) == 0)
-            snprintf(item, sizeof(item), "%s=%s", s->name, mechanisms[i]);
-    if (!item[0])
-        return refuse(s, "expected PLAIN or AMQPLAIN, the mechanisms of this version of Leveret");
-    for (size_t i = 0; i < array_size(mechanisms); i++) {
-        char old[KEY_NAME_MAX + 16];
-        snprintf(old, sizeof(old), "%s=%s", s->name, mechanisms[i]);
-        value_list_remove(list, old);
-    }
-    if (!is_word(s->name) || !value_list_add(list, s->key->size, item))
-        return refuse(s, "expected a key like auth_mechanisms.1");
-    return true;
+    if (strcmp(s->value, "PLAIN") != 0 && strcmp(s->value, "AMQPLAIN") != 0)
+        return setting_refuse(s, "expected PLAIN or AMQPLAIN, the mechanisms of this version of Leveret");
+    return setting_item(s);
 }
 
 /* The two flags are the list's, whatever its items are called. */
@@ -243,7 +200,9 @@ static void read_mechanisms(struct config *config)
 static void empty_family(struct config *config, const struct key *family)
 {
     if (family->kind == KEY_LISTENER || family->kind == KEY_NO_LISTENER)
-        config->listener_count = 0;
+        ((struct listen_list *)key_field(config, family))->count = 0;
+    else if (family->kind == KEY_SNI || family->kind == KEY_SNI_SECRET)
+        return; /* without defaults, and filled by several families */
     else
         *(char *)key_field(config, family) = 0;
 }
@@ -251,7 +210,7 @@ static void empty_family(struct config *config, const struct key *family)
 static bool set_none(const struct setting *s)
 {
     if (strcmp(s->value, "none") != 0)
-        return refuse(s, "expected none, or keys %s.<name>", s->key->name);
+        return setting_refuse(s, "expected none, or keys %s.<name>", s->key->name);
     empty_family(s->config, s->key);
     return true;
 }
@@ -266,19 +225,24 @@ static bool set_value(const struct setting *s)
         [KEY_QUEUE_TYPE] = set_queue_type,
         [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
-        [KEY_LISTENER] = set_listener,   [KEY_LIST_FLAG] = set_list_flag,
-        [KEY_MECHANISM] = set_mechanism,
+        [KEY_LISTENER] = setting_listener,   [KEY_LIST_FLAG] = set_list_flag,
+        [KEY_MECHANISM] = set_mechanism, [KEY_VERSION] = setting_version,
+        [KEY_CIPHER] = setting_cipher,   [KEY_SOURCE] = setting_source,
+        [KEY_SNI] = setting_sni,         [KEY_SNI_SECRET] = setting_sni,
+        [KEY_FIXED] = setting_fixed,     [KEY_LIMIT] = setting_limit,
+        [KEY_HASHING] = set_choice,      [KEY_VALIDATION] = set_choice,
+        [KEY_VERIFY] = set_choice,       [KEY_CRL_CHECK] = set_choice,
+        [KEY_OVERWRITE] = set_overwrite,
     };
-    struct config_raw *raw = &s->config->raw;
     if (key_is_family(s->key)) {
         const struct key *none = key_none(s->key);
-        if (none && (raw->given & key_bit(none)))
-            return refuse(s, "contradicts '%s = none'", none->name);
-        if (!(raw->given & key_bit(s->key)))
+        if (none && *key_given(s->config, none))
+            return setting_refuse(s, "contradicts '%s = none'", none->name);
+        if (!*key_given(s->config, s->key))
             empty_family(s->config, s->key);
     }
     assert((size_t)s->key->kind < array_size(setters));
-    raw->given |= key_bit(s->key);
+    *key_given(s->config, s->key) = true;
     if (!setters[s->key->kind](s))
         return false;
     join_log_file(s->config);
@@ -291,7 +255,13 @@ static bool refuse_unknown(const struct setting *s)
 {
     char nearest[2 * CONFIG_TEXT_MAX] = "";
     unsigned distance = key_nearest(s->written, nearest, sizeof(nearest));
+    const char *moot = key_moot(s->written);
     assert(nearest[0]);
+    if (moot) {
+        snprintf(s->error, s->error_size, "%s: '%s' of RabbitMQ has no meaning in Leveret (%s): remove it",
+                 s->where, s->written, moot);
+        return false;
+    }
     if (distance > 2 && key_is_rabbitmqs(s->written)) {
         snprintf(
             s->error, s->error_size,
@@ -354,35 +324,24 @@ void config_defaults(struct config *config)
             set_default_family(config, key_at(i));
         else if (key_at(i)->defaults[0])
             set_default(config, key_at(i)->name, key_at(i)->defaults);
-    config->raw.given = 0;
-    assert(config->listener_count > 0);
-}
-
-/* Both would bind the same port: any address takes it on all. */
-static bool collide(const struct listen_address *a, const struct listen_address *b)
-{
-    return a->port != 0 && a->port == b->port &&
-           (!a->host[0] || !b->host[0] || strcmp(a->host, b->host) == 0);
+    memset(config->raw.given, 0, sizeof(config->raw.given));
+    assert(config->listeners.count > 0);
 }
 
 bool config_check(const struct config *config, char *error, size_t error_size)
 {
     assert(config->mechanism_plain || config->mechanism_amqplain);
-    if (config->listener_count == 0) {
-        snprintf(
-            error, error_size,
-            "listeners.tcp = none leaves no listener: this version of Leveret has no other kind");
+    return setting_check(config, error, error_size);
+}
+
+bool config_next_item(const char **at, struct slice *value)
+{
+    size_t len = strcspn(*at, ",");
+    if (len == 0)
         return false;
-    }
-    for (size_t i = 0; i < config->listener_count; i++)
-        for (size_t j = 0; j < i; j++)
-            if (collide(&config->listeners[i], &config->listeners[j])) {
-                snprintf(
-                    error, error_size,
-                    "listeners.tcp.%s and listeners.tcp.%s both want port %u of the same address",
-                    config->listeners[j].name, config->listeners[i].name,
-                    config->listeners[i].port);
-                return false;
-            }
+    const char *equals = memchr(*at, '=', len);
+    assert(equals != NULL);
+    *value = slice_of(equals + 1, len - (size_t)(equals + 1 - *at));
+    *at += len + ((*at)[len] == ',');
     return true;
 }

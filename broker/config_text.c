@@ -126,9 +126,9 @@ static void print_list(const struct key *key, const char *list, FILE *out)
 {
     for (const char *at = list; *at;) {
         size_t len = strcspn(at, ",");
-        const char *equals = key->kind == KEY_MECHANISM ? memchr(at, '=', len) : NULL;
+        const char *equals = key_has_items(key) ? memchr(at, '=', len) : NULL;
         size_t name_len = equals ? (size_t)(equals - at) : len;
-        assert(name_len > 0 && (equals || key->kind != KEY_MECHANISM));
+        assert(name_len > 0 && (equals || !key_has_items(key)));
         fprintf(out, "%.*s", (int)key_prefix(key), key->name);
         for (size_t i = 0; i < name_len; i++)
             fprintf(out, at[i] == '.' ? "\\%c" : "%c", at[i]);
@@ -139,19 +139,38 @@ static void print_list(const struct key *key, const char *list, FILE *out)
         at += len + (at[len] == ',');
     }
     /* An empty list says nothing where only "false" undoes the default. */
-    if (!*list && !key_none(key))
+    if (!*list && !key_none(key) && !key_has_items(key))
         fprintf(out, "%.*s%.*s = false\n", (int)key_prefix(key), key->name,
                 (int)strcspn(key->defaults, "="), key->defaults);
 }
 
-static void print_listeners(const struct config *config, FILE *out)
+static void print_listeners(const struct key *key, const struct listen_list *list, FILE *out)
 {
-    assert(config->listener_count <= CONFIG_LISTENERS_MAX);
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct listen_address *at = &config->listeners[i];
+    assert(list->count <= CONFIG_LISTENERS_MAX);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct listen_address *at = &list->at[i];
         bool v6 = strchr(at->host, ':') != NULL;
-        fprintf(out, "listeners.tcp.%s = %s%s%s%s%u\n", at->name, v6 ? "[" : "", at->host,
-                v6 ? "]" : "", at->host[0] ? ":" : "", at->port);
+        fprintf(out, "%.*s%s = %s%s%s%s%u\n", (int)key_prefix(key), key->name, at->name, v6 ? "[" : "",
+                at->host, v6 ? "]" : "", at->host[0] ? ":" : "", at->port);
+    }
+}
+
+static void print_sni(const struct key *key, const struct config_sni *sni, FILE *out)
+{
+    bool keyfile = strstr(key->name, "sni_keyfile") != NULL;
+    assert(sni->count <= CONFIG_SNI_MAX);
+    for (size_t i = 0; i < sni->count; i++) {
+        const struct config_sni_name *name = &sni->at[i];
+        bool secret = key->kind == KEY_SNI_SECRET;
+        if (secret && !*name->password)
+            continue;
+        fprintf(out, "%s%.*s", secret ? "# " : "", (int)key_prefix(key), key->name);
+        for (const char *at = name->name; *at; at++)
+            fprintf(out, *at == '.' ? "\\%c" : "%c", *at);
+        fputs(secret ? " is set and not shown" : " = ", out);
+        if (!secret)
+            print_text(keyfile ? name->keyfile : name->certfile, out);
+        fputc('\n', out);
     }
 }
 
@@ -173,8 +192,15 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
 {
     static const char *const levels[] = {"debug", "info",     "notice", "warning",
                                          "error", "critical", "none"};
+    static const char *const overwrites[] = {"none", "false", "true"};
     fprintf(out, "%s = ", key->name);
     switch (key->kind) {
+    case KEY_LIMIT:
+        if (*(const uint64_t *)field == CONFIG_NONE) {
+            fputs("infinity", out);
+            break;
+        }
+        __attribute__((fallthrough));
     case KEY_NUMBER:
     case KEY_SIZE:
         fprintf(out, "%" PRIu64,
@@ -185,8 +211,21 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
     case KEY_FRACTION:
         print_amount(key, *(const uint64_t *)field, out);
         break;
+    case KEY_FIXED:
+        fputs(key->defaults, out);
+        break;
+    case KEY_VERIFY:
+    case KEY_CRL_CHECK:
+    case KEY_HASHING:
+    case KEY_VALIDATION:
+        fputs(key_choices(key->kind)[*(const uint32_t *)field], out);
+        break;
     case KEY_FLAG:
         fputs(*(const bool *)field ? "true" : "false", out);
+        break;
+    case KEY_OVERWRITE:
+        assert(*(const enum config_overwrite *)field < array_size(overwrites));
+        fputs(overwrites[*(const enum config_overwrite *)field], out);
         break;
     case KEY_LEVEL:
         assert(*(const enum log_level *)field < array_size(levels));
@@ -205,9 +244,14 @@ void config_print(const struct config *config, FILE *out)
         const struct key *key = key_at(i);
         const void *field = key_field(config, key);
         if (key->kind == KEY_SECRET)
-            fprintf(out, "# %s is set and not shown\n", key->name);
+            fprintf(out, "# %s is %s\n", key->name,
+                    *(const char *)field ? "set and not shown" : "not set");
+        else if (key->kind == KEY_REGEX && !*key->defaults && !*(const char *)field)
+            fprintf(out, "# %s is not set\n", key->name);
         else if (key->kind == KEY_LISTENER)
-            print_listeners(config, out);
+            print_listeners(key, field, out);
+        else if (key->kind == KEY_SNI || key->kind == KEY_SNI_SECRET)
+            print_sni(key, field, out);
         else if (key_is_family(key))
             print_list(key, field, out);
         else if (key->kind == KEY_LIST_NONE && !*(const char *)field)

@@ -55,7 +55,10 @@ struct connection *connection_new(struct server *s, const struct transport *tran
     conn->timer.fire = handshake_timeout;
     timer_set(&s->timers, &conn->timer, server_now_ms(s) + s->config->handshake_timeout_ms);
     stream_init(&conn->stream, &s->net, transport, io, &events);
-    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)", conn->name);
+    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
+             peer->tls ? ", " : "", peer->tls ? peer->tls_version : "", peer->tls ? " " : "",
+             peer->tls ? peer->tls_cipher : "");
+    gate_enter(conn);
     return conn;
 }
 
@@ -71,8 +74,11 @@ void connection_free(struct connection **connection)
     list_unlink(&conn->barred);
     list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
+    if (conn->user)
+        user_drop(&conn->user);
     barrier_ring_free(&conn->barriers);
     mem_free(conn->channels.slots);
+    certificate_free(&conn->peer->certificate);
     mem_free(conn->peer);
     mem_free(conn->name);
     mem_free(conn);
@@ -105,7 +111,11 @@ void connection_release(struct connection *conn)
         vhost_delete_queue(conn->vhost,
                            list_first(&conn->exclusive_queues, struct queue, of_owner));
     assert(list_empty(&conn->parked) && list_empty(&conn->flow.parked));
+    login_leave(conn);
     flow_end(conn);
+    if (conn->announced)
+        event_connection(conn, "connection.closed");
+    conn->announced = false;
 }
 
 static void on_closed(struct stream *stream, int error)
@@ -118,7 +128,10 @@ static void on_closed(struct stream *stream, int error)
                  "client unexpectedly closed TCP connection%s%s",
                  conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
                  error ? ": " : "", error ? strerror(-error) : "");
+    s->events.actor = conn;
     connection_release(conn);
+    gate_leave(conn);
+    s->events.actor = NULL;
     conn->state = CONNECTION_CLOSED;
     timer_clear(&s->timers, &conn->timer);
     if (!list_linked(&conn->doomed))
@@ -344,6 +357,12 @@ static bool open_channel(struct connection *conn, uint16_t number, struct fault 
         return fault(f, NOT_ALLOWED,
                      "number of channels opened (%zu) has reached the negotiated channel_max (%u)",
                      conn->channels.size, conn->channel_max);
+    if (limits_reached(&conn->user->limits, LIMIT_CHANNELS, conn->user->channel_count))
+        return fault(f, NOT_ALLOWED,
+                     "number of channels opened for user '%.*s' has reached the maximum allowed user "
+                     "limit of %llu",
+                     SLICE_ARG(conn->user->name),
+                     (unsigned long long)conn->user->limits.max[LIMIT_CHANNELS]);
     connection_add_channel(conn, channel_new(conn, number));
     connection_send(conn, number, &(struct method){.id = METHOD_channel_open_ok});
     return true;
@@ -519,6 +538,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
     expire_input(conn->server);
+    conn->server->events.actor = conn;
     if (conn->state == CONNECTION_HEADER)
         used = connection_protocol_header(conn, in);
     if (conn->stream.output.pending < STREAM_LOW_WATER)
@@ -530,6 +550,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
             break;
         used += taken;
     }
+    conn->server->events.actor = NULL;
     if (conn->pace.behind)
         pace_start(conn);
     return conn->state >= CONNECTION_SILENT ? in.len : used;

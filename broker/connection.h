@@ -11,6 +11,7 @@
 
 #include "base/ring.h"
 #include "broker/flow.h"
+#include "broker/login.h"
 #include "broker/server.h"
 #include "net/stream.h"
 #include "protocol/frame.h"
@@ -74,6 +75,7 @@ struct connection {
     struct server *server;
     struct list link, doomed, barred;
     struct flow flow;
+    struct admission admission;
     struct barrier_ring barriers;
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;
@@ -85,14 +87,16 @@ struct connection {
     struct channel *last_channel; /* the one that the last frame was for */
     uint64_t id;
     struct vhost *vhost;         /* NULL until open */
-    struct user *user;           /* NULL until login */
-    const struct permission *permission;
+    struct user *user;           /* NULL until login; a reference */
+    const struct permission *permission; /* NULL = none any more */
+    struct login login;
     uint32_t frame_max;
     uint32_t body_left;          /* of a body frame that is being taken in pieces, with its end octet */
     uint16_t body_channel, channel_max;
     enum connection_state state;
+    bool announced;              /* connection.created was told of, connection.closed was not */
     struct capabilities capabilities;
-    struct peer *peer;           /* own memory */
+    struct peer *peer;           /* own memory, with its certificate */
     char *name;                  /* "peer:port -> host:port", own memory */
 };
 

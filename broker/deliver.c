@@ -6,6 +6,7 @@
 #include "broker/deliver.h"
 
 #include "broker/consume.h"
+#include "broker/trace.h"
 
 enum {
     DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */
@@ -75,11 +76,16 @@ static __attribute__((cold, noinline)) struct slice tell_returns(struct server *
     return buf_slice(&s->told);
 }
 
-struct slice deliver_props(struct server *s, const struct queue *q, const struct entry *entry)
+static inline struct slice props_of(struct server *s, const struct queue *q, const struct entry *entry)
 {
     if (entry->returns | (unsigned)q->kind.type)
         return tell_returns(s, entry);
     return message_props(entry->message);
+}
+
+struct slice deliver_props(struct server *s, const struct queue *q, const struct entry *entry)
+{
+    return props_of(s, q, entry);
 }
 
 /* Room for a method frame with three short strings, and the content header behind it. */
@@ -153,15 +159,24 @@ uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint6
     return w.at + 1;
 }
 
-static bool write_delivery(struct queue *q, struct subscription *sub, uint64_t tag,
-                           const struct entry *entry)
+static inline bool write_delivery(struct subscription *sub, uint64_t tag, const struct entry *entry,
+                           struct slice props)
 {
     struct channel *ch = sub->channel;
-    struct slice props = deliver_props(channel_server(ch), q, entry);
     if (!header_fits(ch, props))
         return false;
     uint8_t *start = reserve(ch, entry->message, props);
     write_content(ch, entry->message, props, start, deliver_write_method(start, sub, tag, entry));
+    return true;
+}
+
+bool deliver_unqueued(struct subscription *sub, struct message *m)
+{
+    struct entry entry = {.message = m};
+    assert(sub->consumer.no_ack && sub->consumer.queue == NULL);
+    if (!write_delivery(sub, sub->channel->delivery_tag + 1, &entry, message_props(m)))
+        return false;
+    sub->channel->delivery_tag++;
     return true;
 }
 
@@ -191,11 +206,14 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
     uint64_t batch = sub->consumer.no_ack ? 0 : queue_delivery_batch(q, &entry);
     if (batch)
         connection_bar(ch->conn, batch);
-    if (!write_delivery(q, sub, ch->delivery_tag + 1, &entry)) {
+    struct slice props = props_of(channel_server(ch), q, &entry);
+    if (!write_delivery(sub, ch->delivery_tag + 1, &entry, props)) {
         refuse_header(q, sub, &entry);
         return false;
     }
     ch->delivery_tag++;
+    if (ch->conn->vhost->traced)
+        trace_deliver(ch, q, &entry);
     *bytes += entry.message->body_size;
     if (sub->consumer.no_ack) {
         queue_settle(q, &entry, false);

@@ -14,6 +14,8 @@ bool deliver_content(struct channel *ch, const struct method *m, struct message 
 /* The properties that a consumer of the queue gets: with x-delivery-count if the message came back to a queue
  * that counts that, in a quorum queue always. Good until the next call. */
 struct slice deliver_props(struct server *s, const struct queue *q, const struct entry *entry);
+/* Writes a delivery that is to be acked by nobody and comes from no queue; false as above. */
+bool deliver_unqueued(struct subscription *sub, struct message *m);
 /* The basic.deliver frame at `at` (at least 1 KB of room); returns its end. */
 uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint64_t tag,
                               const struct entry *entry);

@@ -17,6 +17,7 @@ static void send_start(struct connection *conn)
     static const char *const capabilities[] = {
         "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
         "connection.blocked", "authentication_failure_close", "per_consumer_qos",
+        "direct_reply_to",
     };
     struct buf granted = {0}, properties = {0};
     char cluster[SERVER_NODE_SIZE];
@@ -170,14 +171,26 @@ static void send_tune(struct connection *conn)
     connection_send(conn, 0, &m);
 }
 
+/* Who it said it is, "" when that cannot be read. */
+static struct slice attempted_name(const struct amqp_connection_start_ok *ok)
+{
+    struct slice name = {0}, password;
+    bool plain = slice_is(ok->mechanism, "PLAIN");
+    bool parsed = plain ? sasl_plain(ok->response, &name, &password)
+                        : sasl_amqplain(ok->response, &name, &password);
+    return parsed ? name : SLICE("");
+}
+
 static bool start_ok(struct connection *conn, const struct amqp_connection_start_ok *ok,
                      struct fault *f)
 {
     const char *why;
     read_capabilities(conn, ok->client_properties);
-    conn->user = login(conn, ok->mechanism, ok->response, &why);
-    if (!conn->user)
+    struct user *user = login(conn, ok->mechanism, ok->response, &why);
+    event_login(conn, attempted_name(ok), ok->mechanism, user ? NULL : why);
+    if (!user)
         return refuse_login(conn, ok->mechanism, why, f);
+    login_as(conn, user);
     conn->state = CONNECTION_TUNED;
     send_tune(conn);
     return true;
@@ -218,14 +231,13 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     struct vhost *v = server_find_vhost(s, name);
     if (!v)
         return fault(f, NOT_ALLOWED, "vhost %.*s not found", SLICE_ARG(name));
-    conn->permission = user_permission(conn->user, name);
-    if (!conn->permission)
-        return fault(f, NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
-                     SLICE_ARG(name), SLICE_ARG(conn->user->name));
-    conn->vhost = v;
+    if (!gate_admit(conn, f) || !login_enter(conn, v, f))
+        return false;
     conn->state = CONNECTION_OPEN;
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_open_ok});
     connection_start_heartbeat(conn);
+    conn->announced = true;
+    event_connection(conn, "connection.created");
     log_line(&s->log, LOG_INFO, conn->id,
              "connection (%s): user '%.*s' authenticated and granted access to vhost '%.*s'",
              conn->name, SLICE_ARG(conn->user->name), SLICE_ARG(name));

@@ -20,10 +20,17 @@ static const struct key keys[] = {
      help},
 #include "broker/config.def"
 };
-static_assert(array_size(keys) <= 64, "a bit of config_raw.given each");
+static_assert(array_size(keys) <= CONFIG_KEYS_MAX, "one of config_raw.given each");
 
 static const char *const rabbitmq_only[] = {
 #define RABBITMQ_ONLY(name) name,
+#include "broker/config.def"
+};
+
+static const struct {
+    const char *name, *why;
+} rabbitmq_moot[] = {
+#define RABBITMQ_MOOT(name, why) {name, why},
 #include "broker/config.def"
 };
 
@@ -44,15 +51,40 @@ void *key_field(const struct config *config, const struct key *key)
     return (char *)(uintptr_t)config + key->offset;
 }
 
-uint64_t key_bit(const struct key *key)
+bool *key_given(struct config *config, const struct key *key)
 {
     assert(key >= keys && key < keys + array_size(keys));
-    return UINT64_C(1) << (key - keys);
+    return &config->raw.given[key - keys];
+}
+
+bool key_has_items(const struct key *key)
+{
+    return key->kind == KEY_MECHANISM || key->kind == KEY_VERSION || key->kind == KEY_CIPHER ||
+           key->kind == KEY_SOURCE;
 }
 
 bool key_is_family(const struct key *key)
 {
-    return key->kind == KEY_LISTENER || key->kind == KEY_LIST_FLAG || key->kind == KEY_MECHANISM;
+    return key->kind == KEY_LISTENER || key->kind == KEY_LIST_FLAG || key->kind == KEY_SNI ||
+           key->kind == KEY_SNI_SECRET || key_has_items(key);
+}
+
+const char *const *key_choices(enum key_kind kind)
+{
+    static const char *const verifications[] = {"verify_none", "verify_peer", NULL};
+    static const char *const crl_checks[] = {"false", "peer", "true", "best_effort", NULL};
+    static const char *const hashings[] = {"rabbit_password_hashing_sha256",
+                                           "rabbit_password_hashing_sha512", NULL};
+    static const char *const validations[] = {"rabbit_credential_validator_accept_everything",
+                                              "rabbit_credential_validator_min_password_length",
+                                              "rabbit_credential_validator_password_regexp", NULL};
+    switch (kind) {
+    case KEY_VERIFY: return verifications;
+    case KEY_CRL_CHECK: return crl_checks;
+    case KEY_HASHING: return hashings;
+    case KEY_VALIDATION: return validations;
+    default: return NULL;
+    }
 }
 
 const struct key *key_none(const struct key *family)
@@ -112,15 +144,28 @@ const struct key *key_find(const char *written, char *name)
     return NULL;
 }
 
+/* The pattern is a key, or "prefix.*" for all with that prefix. */
+static bool matches(const char *pattern, const char *written)
+{
+    size_t prefix = prefix_of(pattern);
+    return prefix ? strncmp(written, pattern, prefix) == 0 && written[prefix]
+                  : strcmp(written, pattern) == 0;
+}
+
 bool key_is_rabbitmqs(const char *written)
 {
-    for (size_t i = 0; i < array_size(rabbitmq_only); i++) {
-        size_t prefix = prefix_of(rabbitmq_only[i]);
-        if (prefix ? strncmp(written, rabbitmq_only[i], prefix) == 0 && written[prefix]
-                   : strcmp(written, rabbitmq_only[i]) == 0)
+    for (size_t i = 0; i < array_size(rabbitmq_only); i++)
+        if (matches(rabbitmq_only[i], written))
             return true;
-    }
     return false;
+}
+
+const char *key_moot(const char *written)
+{
+    for (size_t i = 0; i < array_size(rabbitmq_moot); i++)
+        if (matches(rabbitmq_moot[i].name, written))
+            return rabbitmq_moot[i].why;
+    return NULL;
 }
 
 unsigned key_nearest(const char *written, char *nearest, size_t size)

@@ -17,11 +17,23 @@ enum key_kind {
     KEY_QUEUE_TYPE,
     KEY_LEVEL,
     KEY_LOG_FILE,
+    KEY_FIXED,  /* has one value only */
+    KEY_LIMIT,  /* a number or infinity, which is CONFIG_NONE */
+    KEY_VERIFY, /* choices among words: key_choices */
+    KEY_CRL_CHECK,
+    KEY_HASHING,
+    KEY_VALIDATION,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */
     KEY_LIST_NONE,
     KEY_LISTENER, /* families: the key's last word is a name */
     KEY_LIST_FLAG,
-    KEY_MECHANISM,
+    KEY_MECHANISM, /* those kept as "1=value,2=value" */
+    KEY_VERSION,
+    KEY_CIPHER,
+    KEY_SOURCE,
+    KEY_SNI, /* of struct config_sni, all families of it in one field */
+    KEY_SNI_SECRET,
+    KEY_OVERWRITE, /* none, false or true */
 };
 
 struct key {
@@ -45,18 +57,25 @@ size_t key_count(void);
 const struct key *key_find(const char *written, char *name);
 /* True when RabbitMQ has the key and Leveret has not. */
 bool key_is_rabbitmqs(const char *written);
+/* Why a key of RabbitMQ's would mean nothing here; NULL when it is none of those. */
+const char *key_moot(const char *written);
 /* Writes the known key nearest to the text and returns how many letters it is away. */
 unsigned key_nearest(const char *written, char *nearest, size_t size);
 
 bool key_is_family(const struct key *key);
+/* A family kept as a text "name=value,…". */
+bool key_has_items(const struct key *key);
+/* The words that a key of this kind may be, NULL at the end; its field, an uint32_t, has the place of
+ * one. NULL when the kind is no choice among words. */
+const char *const *key_choices(enum key_kind kind);
 /* Length of the part before a family's "*"; 0 for a key that is none. */
 size_t key_prefix(const struct key *key);
 /* The key "x.absolute" beside a key "x.relative". */
 const struct key *key_absolute(const struct key *relative);
 /* The key that empties this family with "none", NULL when it has none. */
 const struct key *key_none(const struct key *family);
-/* The key's bit in config_raw.given. */
-uint64_t key_bit(const struct key *key);
+/* Where config_raw.given notes that the key was set. */
+bool *key_given(struct config *config, const struct key *key);
 /* The key's field. */
 void *key_field(const struct config *config, const struct key *key);
 

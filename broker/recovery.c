@@ -4,6 +4,7 @@
  * (an exchange of a vhost that is not there) is logged and left out. */
 #include "broker/recovery.h"
 
+#include "broker/admin.h"
 #include "broker/vhost.h"
 #include "queue/lane.h"
 
@@ -27,6 +28,43 @@ static void complain(struct recovery *r, const struct definition *d, const char 
 {
     log_line(&r->server->log, LOG_ERROR, 0, "left out of the definitions: %s '%.*s' in vhost '%.*s'",
              what, SLICE_ARG(d->name), SLICE_ARG(d->vhost));
+}
+
+static void recover_vhost(struct recovery *r, const struct definition *d)
+{
+    struct vhost *v = vhost_new(r->server, d->name, false);
+    v->metadata = slice_copy(d->args);
+}
+
+static void recover_user(struct recovery *r, const struct definition *d)
+{
+    enum password_hashing hashing;
+    char error[256];
+    struct user *user = user_put(&r->server->users, d->name, d->password_hash, d->tags);
+    bool known = password_hashing_from_name(d->type, &hashing);
+    user->hashing = hashing;
+    if (!known || (d->args.len && !limits_parse(&user->limits, LIMITS_OF_USER, d->args, error,
+                                                sizeof(error))))
+        complain(r, d, "hashing or limits of user");
+}
+
+/* The limits of a vhost are the only parameters that are acted on. */
+static void recover_parameter(struct recovery *r, const struct definition *d)
+{
+    struct vhost *v = server_find_vhost(r->server, d->vhost);
+    char error[256];
+    if (!v || !slice_is(d->type, "vhost-limits") ||
+        !limits_parse(&v->limits, LIMITS_OF_VHOST, d->args, error, sizeof(error)))
+        complain(r, d, "parameter");
+}
+
+static void recover_topic_permission(struct recovery *r, const struct definition *d)
+{
+    struct user *user = user_find(&r->server->users, d->name);
+    char error[256];
+    if (!user || d->source.len > 255 ||
+        !user_permit_topic(user, d->vhost, d->source, d->write, d->read, error, sizeof(error)))
+        complain(r, d, "topic permission of user");
 }
 
 static void recover_permission(struct recovery *r, const struct definition *d)
@@ -81,13 +119,17 @@ static void on_definition(void *arg, const struct definition *d)
     struct server *s = r->server;
     struct vhost *v = server_find_vhost(s, d->vhost);
     if (d->kind == DEFINITION_VHOST)
-        vhost_new(s, d->name, false);
+        recover_vhost(r, d);
+    else if (d->kind == DEFINITION_PARAMETER)
+        recover_parameter(r, d);
     else if (d->kind == DEFINITION_USER)
-        user_put(&s->users, d->name, d->password_hash, d->tags);
+        recover_user(r, d);
     else if (!v)
         complain(r, d, "something of a missing vhost:");
     else if (d->kind == DEFINITION_PERMISSION)
         recover_permission(r, d);
+    else if (d->kind == DEFINITION_TOPIC_PERMISSION)
+        recover_topic_permission(r, d);
     else if (d->kind == DEFINITION_EXCHANGE)
         recover_exchange(r, v, d);
     else if (d->kind == DEFINITION_QUEUE)
@@ -155,29 +197,18 @@ static void make_defaults(struct server *s)
     const struct config *config = s->config;
     struct slice vhost = slice_of_string(config->default_vhost);
     struct slice name = slice_of_string(config->default_user);
-    char hash[64], error[256];
+    struct slice algorithm = slice_of_string(password_hashing_name(s->users.hashing));
+    char hash[PASSWORD_HASH_MAX + 1];
     struct slice patterns[3];
+    struct admin_error e;
     for (int i = 0; i < 3; i++)
         patterns[i] = slice_of_string(config->default_permissions[i]);
-    password_hash(&s->rand, slice_of_string(config->default_pass), hash);
-    vhost_new(s, vhost, true);
-    struct user *user = user_put(&s->users, name, slice_of_string(hash),
-                                 slice_of_string(config->default_user_tags));
-    store_define(s->store, &(struct definition){.kind = DEFINITION_USER,
-                                                .name = name,
-                                                .password_hash = slice_of_string(hash),
-                                                .tags = slice_of_string(config->default_user_tags)});
-    if (!user_permit(user, vhost, patterns[ACCESS_CONFIGURE], patterns[ACCESS_WRITE],
-                     patterns[ACCESS_READ], error, sizeof(error))) {
-        log_line(&s->log, LOG_ERROR, 0, "default_permissions: %s", error);
-        return;
-    }
-    store_define(s->store, &(struct definition){.kind = DEFINITION_PERMISSION,
-                                                .name = name,
-                                                .vhost = vhost,
-                                                .configure = patterns[ACCESS_CONFIGURE],
-                                                .write = patterns[ACCESS_WRITE],
-                                                .read = patterns[ACCESS_READ]});
+    password_hash_with(s->users.hashing, &s->rand, slice_of_string(config->default_pass), hash);
+    if (!admin_add_vhost(s, vhost, SLICE(""), &e) ||
+        !admin_put_user(s, name, slice_of_string(hash), algorithm,
+                        slice_of_string(config->default_user_tags), &e) ||
+        !admin_set_permissions(s, vhost, name, patterns, &e))
+        log_line(&s->log, LOG_ERROR, 0, "the default user and vhost: %s", e.text);
 }
 
 /* Who may log in from this machine only is a matter of the configuration, not of the store. */

@@ -12,7 +12,9 @@
 #include "broker/deadletter.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
+#include "broker/outbox.h"
 #include "broker/recovery.h"
+#include "broker/status.h"
 #include "broker/tx.h"
 #include "net/writer.h"
 #include "queue/paging.h"
@@ -47,6 +49,10 @@ static void on_signal(void *arg, int signal)
     if (signal == SIGTERM || signal == SIGINT) {
         log_line(&s->log, LOG_INFO, 0, "stopping: got %s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
         server_stop(s);
+    } else if (signal == SIGUSR1) {
+        status_log(s);
+    } else if (signal == SIGHUP) {
+        gate_reload(s);
     }
 }
 
@@ -72,6 +78,7 @@ static bool open_store(struct server *s, const struct server_options *options)
         .dir = s->config->data_dir,
         .io = options->io,
         .segment_bytes = options->segment_bytes,
+        .quarantine = s->config->store_quarantine,
         .without_thread = options->simulated,
         .wake = options->simulated ? NULL : wake_loop,
         .wake_arg = s,
@@ -99,14 +106,17 @@ bool server_open(struct server *s, const struct server_options *options)
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
                             &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack,       &s->getting};
+                            &s->slack,       &s->getting,    &s->outboxes};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
+    gate_init(&s->gate);
+    intercept_open(s);
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
+    s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
     /* Whoever fails from here on leaves something that server_close can free. */
     if (!options->simulated)
@@ -143,6 +153,9 @@ static void free_state(struct server *s)
     slab_pool_free(&s->messages);
     mem_free(s->targets);
     buf_free(&s->told);
+    gate_free(s);
+    intercept_free(&s->intercept);
+    event_free(&s->events);
     writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);
@@ -160,16 +173,9 @@ static void close_connections(struct server *s)
     }
 }
 
-static void close_listeners(struct server *s)
-{
-    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++)
-        if (s->listeners[i])
-            listener_close(&s->listeners[i]);
-}
-
 void server_close(struct server *s)
 {
-    close_listeners(s);
+    gate_close(s);
     close_connections(s);
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
@@ -194,38 +200,6 @@ struct connection *server_accept(struct server *s, const struct transport *trans
                                  const struct peer *peer)
 {
     return connection_new(s, transport, io, peer);
-}
-
-static void on_accept(void *arg, const struct transport *transport, void *io,
-                      const struct peer *peer)
-{
-    struct connection *conn = server_accept(arg, transport, io, peer);
-    tcp_attach(io, &conn->stream);
-}
-
-static void on_accept_pause(void *arg, int error)
-{
-    struct server *s = arg;
-    log_line(&s->log, LOG_WARNING, 0, "not accepting clients for now: %s", strerror(-error));
-}
-
-bool server_listen(struct server *s)
-{
-    const struct config *config = s->config;
-    char error[256];
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct listen_address *address = &config->listeners[i];
-        int status = listener_open(&s->listeners[i], s->loop, address->host, address->port,
-                                   on_accept, s, error, sizeof(error));
-        if (status < 0) {
-            log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.tcp.default, listeners.tcp.1)", error);
-            return false;
-        }
-        listener_on_pause(s->listeners[i], on_accept_pause);
-        log_line(&s->log, LOG_INFO, 0, "started TCP listener on %s:%u",
-                 address->host[0] ? address->host : "[::]", listener_port(s->listeners[i]));
-    }
-    return true;
 }
 
 void server_node(char name[SERVER_NODE_SIZE])
@@ -256,7 +230,7 @@ void server_stop(struct server *s)
     if (s->stopping)
         return;
     s->stopping = true;
-    close_listeners(s);
+    gate_close(s);
     list_each(node, &s->connections)
         connection_force_close(container_of(node, struct connection, link),
                                "broker forced connection closure with reason 'shutdown'");
@@ -320,6 +294,7 @@ void server_act(struct server *s)
     expire_before_delivery(s);
     consume_resume_gets(s);
     alarm_watch(s);
+    outbox_flush(s);
     deliver_ready(s);
     expire_after_delivery(s);
     deadletter_run(s, DEAD_LETTERS_MAX);
@@ -336,7 +311,7 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->doomed) ||
+        !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
         pages_have_loaded(store_pages(s->store)) || deadletter_waits(s))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
@@ -355,7 +330,7 @@ int server_run(const struct config *config)
     bool started = server_open(s, &options);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);
-    started = started && server_listen(s);
+    started = started && gate_open(s);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "ready: clients can connect");
     while (started && !(s->stopping && list_empty(&s->connections))) {

@@ -12,6 +12,9 @@
 #include "base/timer.h"
 #include "broker/alarm.h"
 #include "broker/config.h"
+#include "broker/gate.h"
+#include "broker/event.h"
+#include "broker/intercept.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/net.h"
@@ -41,7 +44,7 @@ struct server {
     struct timers timers;
     struct net net;
     struct loop *loop;            /* NULL in the simulator */
-    struct listener *listeners[CONFIG_LISTENERS_MAX];
+    struct gate gate;             /* listeners, TLS, limits of connections */
     struct store *store;
     struct users users;
     struct map vhosts;            /* name -> vhost */
@@ -53,6 +56,7 @@ struct server {
     struct list throttled;        /* flow.throttled: not read until the journal has caught up */
     struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
+    struct list outboxes;         /* outbox.link of vhosts in which the server has something to publish */
     struct list getting;          /* connection.get.link: basic.get that waits for a page */
     uint64_t pace_due_ms;         /* when the last paced publisher is to be read again */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
@@ -65,6 +69,8 @@ struct server {
     struct server_counters counters;
     struct alarms alarms;
     struct server_expire expire;
+    struct intercept intercept;
+    struct events events;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };
@@ -84,8 +90,6 @@ struct server_options {
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it
  * cannot start: the reason is in the log. */
 bool server_open(struct server *s, const struct server_options *options);
-/* Listens where the configuration says. */
-bool server_listen(struct server *s);
 /* Everything written, everything freed. */
 void server_close(struct server *s);
 /* The simulator's kill -9: nothing more is written. */

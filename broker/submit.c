@@ -2,7 +2,9 @@
  * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
+#include "broker/reply.h"
 #include "broker/submit.h"
+#include "broker/trace.h"
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
@@ -15,7 +17,8 @@
 enum { KEYS_MAX = 256 };
 
 /* The exchange, if it may be written: permission before existence (K62). */
-static struct exchange *find_exchange(struct channel *ch, struct slice name, struct fault *f)
+static struct exchange *find_exchange(struct channel *ch, struct slice name, struct slice key,
+                                      struct fault *f)
 {
     struct vhost *v = ch->conn->vhost;
     struct exchange_memo *memo = &ch->memo;
@@ -34,6 +37,11 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
               SLICE_ARG(name), SLICE_ARG(v->name));
         return NULL;
     }
+    memo->exchange = NULL;
+    if (!channel_permits_key(ch, ACCESS_WRITE, x, key, f))
+        return NULL;
+    if (channel_checks_keys(ch, x))
+        return x; /* not remembered: every message is asked about */
     memo->exchange = x;
     memo->generation = v->router.generation;
     memo->name.len = 0;
@@ -165,7 +173,7 @@ struct submission submit_enqueue(struct server *s, struct connection *conn, stru
     struct submission done = {0};
     size_t stored = 0;
     m->born_ms = s->home.now_ms;
-    size_t durable = journal(s, queues, count, m);
+    size_t durable = m->persistent || s->home.keeping_all ? journal(s, queues, count, m) : 0;
     if (durable)
         done.batch = m->batch;
     for (size_t i = 0; i < count; i++) {
@@ -219,8 +227,21 @@ static bool prepare(struct message *m, struct props *props, struct keys *keys,
         input->headers = props->headers;
     }
     input->keys = keys->at;
+    input->props = message_props(m);
+    input->message = m;
     input->key_count = keys->count;
     return keys->count > open;
+}
+
+/* The keys that name no queue may name reply consumers; whom nobody got at all goes back, if it has to. */
+static void reach_beyond_queues(struct channel *ch, const struct exchange *x, const struct route_set *set,
+                                const struct keys *keys, struct message *m, bool mandatory)
+{
+    size_t taken = set->size;
+    if (x->is_default)
+        taken += reply_deliver(ch->conn->vhost, keys->at, keys->count, m);
+    if (taken == 0 && mandatory)
+        send_return(ch, m);
 }
 
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
@@ -230,22 +251,54 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     struct message *m = *message;
     struct props props;
     struct keys keys;
-    struct route_input input = {0};
+    struct route_input input = {.pool = &s->messages};
     *message = NULL;
     bool blind = prepare(m, &props, &keys, &input);
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     if (blind)
         m = strip_bcc(s, m, &props);
-    if (set->size == 0 && mandatory)
-        send_return(ch, m);
+    if (set->size == 0 || keys.count > 1)
+        reach_beyond_queues(ch, x, set, &keys, m, mandatory);
+    if (ch->conn->vhost->traced)
+        trace_publish(ch, m, set);
     struct submission done = submit_enqueue(s, ch->conn, set->queues, set->size, m);
     message_unref(&s->messages, &m);
     return done;
 }
 
+struct submission submit_internal(struct vhost *v, struct dest *dest, struct message **message)
+{
+    struct server *s = v->server;
+    struct message *m = *message;
+    struct props props;
+    struct keys keys;
+    struct route_input input = {.pool = &s->messages};
+    struct route_set alone = {.queues = &dest, .size = 1};
+    const struct route_set *set = &alone;
+    *message = NULL;
+    bool blind = prepare(m, &props, &keys, &input);
+    if (dest->kind == DEST_EXCHANGE)
+        set = route(&v->router, container_of(dest, struct exchange, dest), &input);
+    if (blind)
+        m = strip_bcc(s, m, &props);
+    struct submission done = submit_enqueue(s, NULL, set->queues, set->size, m);
+    message_unref(&s->messages, &m);
+    return done;
+}
+
+/* The keys of CC and BCC; the routing key itself was asked about with the exchange. */
+static bool permits_keys(struct channel *ch, const struct exchange *x, const struct keys *keys,
+                         struct fault *f)
+{
+    for (size_t i = 1; i < keys->count && ch->memo.exchange != x; i++)
+        if (!channel_permits_key(ch, ACCESS_WRITE, x, keys->at[i], f))
+            return false;
+    return true;
+}
+
 /* What can be wrong with a message itself. */
-static bool check_message(struct channel *ch, struct message *m, uint16_t prop_flags,
-                          struct fault *f)
+static bool check_message(struct channel *ch, const struct exchange *x, struct message *m,
+                          uint16_t prop_flags, struct fault *f)
 {
     struct props props;
     struct keys keys; /* not zeroed: it is large, and used by few */
@@ -258,14 +311,15 @@ static bool check_message(struct channel *ch, struct message *m, uint16_t prop_f
     return (!(prop_flags & PROP_user_id) || check_user_id(ch, props.user_id, f)) &&
            (!(prop_flags & PROP_expiration) || check_expiration(props.expiration, f)) &&
            (!m->has_headers || (add_keys(props.headers, "CC", &keys, f) &&
-                                add_keys(props.headers, "BCC", &keys, f)));
+                                add_keys(props.headers, "BCC", &keys, f) &&
+                                permits_keys(ch, x, &keys, f)));
 }
 
 bool submit_message(struct channel *ch, struct message **message, struct fault *f)
 {
     struct server *s = channel_server(ch);
-    struct exchange *x = find_exchange(ch, message_exchange(*message), f);
-    if (!x || !check_message(ch, *message, ch->assembly.prop_flags, f)) {
+    struct exchange *x = find_exchange(ch, message_exchange(*message), message_key(*message), f);
+    if (!x || !check_message(ch, x, *message, ch->assembly.prop_flags, f)) {
         message_unref(&s->messages, message);
         return false;
     }

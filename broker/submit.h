@@ -13,4 +13,8 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
 struct submission submit_enqueue(struct server *s, struct connection *conn, struct dest *const *queues,
                                  size_t count, struct message *m);
 
+/* Publishes what no client did, to an exchange or straight to a queue: nothing is returned, nobody is paced.
+ * Drops the caller's reference. A BCC header is taken out. */
+struct submission submit_internal(struct vhost *v, struct dest *dest, struct message **m);
+
 #endif

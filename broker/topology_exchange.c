@@ -55,10 +55,12 @@ static bool create(struct channel *ch, struct slice name, const struct amqp_exch
     if (slice_starts_with(name, "amq."))
         return fault(f, ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
                      SLICE_ARG(name));
-    if (!check_alternate(ch, name, declare->arguments, what, f))
+    const struct exchange_type *type = exchange_type_find(declare->type);
+    if ((type->check_args && !type->check_args(declare->arguments, f)) ||
+        !check_alternate(ch, name, declare->arguments, what, f))
         return false;
     struct exchange_properties properties = {
-        .type = exchange_type_find(declare->type),
+        .type = type,
         .args = declare->arguments,
         .durable = declare->durable,
         .auto_delete = declare->auto_delete,
@@ -82,13 +84,18 @@ static bool declare_active(struct channel *ch, struct slice name,
     return x ? compare(x, declare, &what, f) : create(ch, name, declare, &what, f);
 }
 
+static bool find_passive(struct channel *ch, struct slice name, struct fault *f)
+{
+    return check_not_default(name, f) && channel_permits_any(ch, name, "exchange", f) &&
+           find(ch, name, f);
+}
+
 bool topology_exchange_declare(struct channel *ch, const struct method *m, struct fault *f)
 {
     const struct amqp_exchange_declare *declare = &m->exchange_declare;
     uint8_t clean[256];
     struct slice name = topology_clean_name(declare->exchange, clean);
-    if (declare->passive ? !check_not_default(name, f) || !find(ch, name, f)
-                         : !declare_active(ch, name, declare, f))
+    if (declare->passive ? !find_passive(ch, name, f) : !declare_active(ch, name, declare, f))
         return false;
     if (!declare->no_wait)
         topology_answer(ch, METHOD_exchange_declare_ok);
@@ -119,20 +126,19 @@ bool topology_exchange_delete(struct channel *ch, const struct method *m, struct
     return true;
 }
 
-/* Both ends by name, after the permissions (write on the destination, read on the source). */
-static bool find_ends(struct channel *ch, struct slice destination, struct slice source,
-                      struct fault *f)
+/* Write on the destination, read on the source and on the key of a topic exchange. */
+static bool check_ends(struct channel *ch, struct slice destination, struct slice source,
+                       struct slice key, struct fault *f)
 {
     return channel_permits(ch, ACCESS_WRITE, destination, "exchange", f) &&
-           check_not_default(destination, f) && check_not_default(source, f) &&
-           channel_permits(ch, ACCESS_READ, source, "exchange", f);
+           check_not_default(destination, f) && topology_check_source(ch, source, key, f);
 }
 
 bool topology_exchange_bind(struct channel *ch, const struct method *m, struct fault *f)
 {
     const struct amqp_exchange_bind *bind = &m->exchange_bind;
     struct exchange *destination, *source;
-    if (!find_ends(ch, bind->destination, bind->source, f) ||
+    if (!check_ends(ch, bind->destination, bind->source, bind->routing_key, f) ||
         !(source = find(ch, bind->source, f)) || !(destination = find(ch, bind->destination, f)) ||
         !vhost_bind(ch->conn->vhost, source, &destination->dest, bind->routing_key, bind->arguments,
                     true, f))
@@ -146,7 +152,7 @@ bool topology_exchange_unbind(struct channel *ch, const struct method *m, struct
 {
     const struct amqp_exchange_unbind *unbind = &m->exchange_unbind;
     struct vhost *v = ch->conn->vhost;
-    if (!find_ends(ch, unbind->destination, unbind->source, f))
+    if (!check_ends(ch, unbind->destination, unbind->source, unbind->routing_key, f))
         return false;
     struct exchange *source = vhost_find_exchange(v, unbind->source);
     struct exchange *destination = vhost_find_exchange(v, unbind->destination);

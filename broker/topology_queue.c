@@ -1,6 +1,7 @@
 /* topology_queue.c - queue.declare, delete, purge, bind and unbind (semantics 1.4). */
 #include "broker/arguments.h"
 #include "broker/expire.h"
+#include "broker/reply.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
 
@@ -112,6 +113,13 @@ static struct queue *create(struct channel *ch, struct slice name,
               SLICE_ARG(name));
         return NULL;
     }
+    if (limits_reached(&conn->vhost->limits, LIMIT_QUEUES, conn->vhost->queues.size)) {
+        fault(f, PRECONDITION_FAILED,
+              "cannot declare queue '%.*s': queue limit in vhost '%.*s' (%llu) is reached",
+              SLICE_ARG(name), SLICE_ARG(conn->vhost->name),
+              (unsigned long long)conn->vhost->limits.max[LIMIT_QUEUES]);
+        return NULL;
+    }
     if (!arguments_check_queue(declare->arguments, &what, f) || !check_quorum(declare, &what, f) ||
         !check_dead_letter(ch, name, declare->arguments, f))
         return NULL;
@@ -162,6 +170,21 @@ static struct queue *declare_active(struct channel *ch, struct slice name,
     return q;
 }
 
+/* The name of a reply consumer, passive or not: it is there or it is not (K99). */
+static bool declare_reply(struct channel *ch, struct slice name, bool no_wait, struct fault *f)
+{
+    const struct vhost *v = ch->conn->vhost;
+    if (!reply_exists(v, name))
+        return fault(f, NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_ARG(name), SLICE_ARG(v->name));
+    remember_name(ch, name);
+    struct method ok = {.id = METHOD_queue_declare_ok};
+    ok.queue_declare_ok.queue = name;
+    ok.queue_declare_ok.consumer_count = 1;
+    if (!no_wait)
+        channel_send(ch, &ok);
+    return true;
+}
+
 bool topology_queue_declare(struct channel *ch, const struct method *m, struct fault *f)
 {
     const struct amqp_queue_declare *declare = &m->queue_declare;
@@ -169,8 +192,11 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
     char generated[64];
     struct slice name = topology_clean_name(declare->queue, clean);
     struct queue *q = NULL;
+    if (reply_is_name(name))
+        return declare_reply(ch, name, declare->no_wait, f);
     if (declare->passive) {
-        if (!channel_queue_name(ch, name, &name, f) || !channel_find_queue(ch, name, &q, f))
+        if (!channel_queue_name(ch, name, &name, f) ||
+            !channel_permits_any(ch, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
             return false;
     } else {
         if (name.len == 0) {
@@ -255,14 +281,22 @@ static bool binding_names(struct channel *ch, struct slice queue, struct slice *
     return true;
 }
 
-static bool check_binding(struct channel *ch, struct slice queue, struct slice exchange,
-                          struct fault *f)
+bool topology_check_source(struct channel *ch, struct slice exchange, struct slice key,
+                           struct fault *f)
 {
-    if (!channel_permits(ch, ACCESS_WRITE, queue, "queue", f))
-        return false;
     if (exchange.len == 0)
         return fault(f, ACCESS_REFUSED, "operation not permitted on the default exchange");
-    return channel_permits(ch, ACCESS_READ, exchange, "exchange", f);
+    if (!channel_permits(ch, ACCESS_READ, exchange, "exchange", f))
+        return false;
+    const struct exchange *x = vhost_find_exchange(ch->conn->vhost, exchange);
+    return !x || channel_permits_key(ch, ACCESS_READ, x, key, f);
+}
+
+static bool check_binding(struct channel *ch, struct slice queue, struct slice exchange,
+                          struct slice key, struct fault *f)
+{
+    return channel_permits(ch, ACCESS_WRITE, queue, "queue", f) &&
+           topology_check_source(ch, exchange, key, f);
 }
 
 bool topology_queue_bind(struct channel *ch, const struct method *m, struct fault *f)
@@ -272,7 +306,7 @@ bool topology_queue_bind(struct channel *ch, const struct method *m, struct faul
     struct slice name, key = bind->routing_key;
     struct queue *q;
     if (!binding_names(ch, bind->queue, &name, &key, f) ||
-        !check_binding(ch, name, bind->exchange, f) || !channel_find_queue(ch, name, &q, f))
+        !check_binding(ch, name, bind->exchange, key, f) || !channel_find_queue(ch, name, &q, f))
         return false;
     struct exchange *x = vhost_find_exchange(v, bind->exchange);
     if (!x)
@@ -292,7 +326,7 @@ bool topology_queue_unbind(struct channel *ch, const struct method *m, struct fa
     struct slice name, key = unbind->routing_key;
     struct queue *q = NULL;
     if (!binding_names(ch, unbind->queue, &name, &key, f) ||
-        !check_binding(ch, name, unbind->exchange, f))
+        !check_binding(ch, name, unbind->exchange, key, f))
         return false;
     struct exchange *x = vhost_find_exchange(v, unbind->exchange);
     if (x && vhost_find_queue(v, name)) {

@@ -3,6 +3,7 @@
 
 #include "broker/consume.h"
 #include "broker/expire.h"
+#include "broker/history.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
@@ -34,7 +35,10 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     v->name = slice_copy(name);
     map_init(&v->exchanges, rand_u64(&s->rand));
     map_init(&v->queues, rand_u64(&s->rand));
+    map_init(&v->replies, rand_u64(&s->rand));
     router_init(&v->router, &v->exchanges);
+    v->limits = limits_none();
+    list_init(&v->connections);
     map_put(&s->vhosts, v->name, v);
     if (stored)
         define(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
@@ -48,6 +52,14 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
         properties.internal = predeclared[i].internal;
         vhost_add_exchange(v, slice_of_string(predeclared[i].name), &properties, false);
     }
+    if (slice_is(name, s->config->default_vhost)) {
+        properties.type = exchange_type_find(SLICE("topic"));
+        properties.internal = true;
+        vhost_add_exchange(v, SLICE(EVENT_EXCHANGE), &properties, false);
+        s->events.vhost = v;
+    }
+    if (stored)
+        event(s, "vhost.created", EVENT_TEXT("name", v->name));
     return v;
 }
 
@@ -71,6 +83,9 @@ void vhost_free(struct vhost **vhost)
 {
     struct vhost *v = *vhost;
     *vhost = NULL;
+    if (v->server->events.vhost == v)
+        v->server->events.vhost = NULL;
+    outbox_free(v);
     free_queues(v);
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
@@ -84,7 +99,10 @@ void vhost_free(struct vhost **vhost)
         exchange_free(&x);
     }
     map_free(&v->exchanges);
+    assertf(v->replies.size == 0, "%zu reply consumers left", v->replies.size);
+    map_free(&v->replies);
     router_free(&v->router);
+    slice_free(&v->metadata);
     slice_free(&v->name);
     slice_free(&v->default_queue_type);
     mem_free(v);
@@ -114,6 +132,8 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     router_changed(&v->router);
     if (stored && x->durable)
         define(v->server, exchange_definition(v, x));
+    if (stored)
+        event_exchange(v, x, "exchange.created");
     return x;
 }
 
@@ -134,6 +154,8 @@ static bool drop_binding(struct vhost *v, struct binding *binding)
     struct exchange *source = binding->source;
     if (binding->durable)
         undefine(v->server, binding_definition(v, binding));
+    if (!binding->implicit)
+        event_binding(v, binding, "binding.deleted");
     exchange_unbind(&binding);
     router_changed(&v->router);
     return source->auto_delete && source->binding_count == 0;
@@ -158,6 +180,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     drop_bindings_to(v, &x->dest, orphans);
     if (x->durable)
         undefine(v->server, exchange_definition(v, x));
+    event_exchange(v, x, "exchange.deleted");
     map_remove(&v->exchanges, x->name);
     router_changed(&v->router);
     exchange_free(&x);
@@ -213,6 +236,8 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     router_changed(&v->router);
     if (stored && queue_is_stored(q))
         define(v->server, queue_definition(v, q));
+    if (stored)
+        event_queue(v, q, "queue.created");
     return q;
 }
 
@@ -234,6 +259,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
     drop_orphans(v, &orphans);
     if (queue_is_stored(q))
         undefine(v->server, queue_definition(v, q));
+    event_queue(v, q, "queue.deleted");
     map_remove(&v->queues, q->name);
     router_changed(&v->router);
     queue_delete(&q);
@@ -245,6 +271,24 @@ void vhost_consumer_gone(struct vhost *v, struct queue *q)
         expire_used(v->server, q);
     if (q->auto_delete && q->consumer_count == 0 && q->had_consumers)
         vhost_delete_queue(v, q);
+}
+
+void vhost_delete(struct vhost **vhost)
+{
+    struct vhost *v = *vhost;
+    struct server *s = v->server;
+    assert(v->connection_count == 0 && list_empty(&v->connections));
+    while (v->queues.size > 0) /* more than one walk when slots have moved to where it had been */
+        for (size_t i = v->queues.capacity; i-- > 0;)
+            if (v->queues.slots[i].value)
+                vhost_delete_queue(v, v->queues.slots[i].value);
+    while (v->exchanges.size > 1)
+        for (size_t i = v->exchanges.capacity; i-- > 0;)
+            if (v->exchanges.slots[i].value && v->exchanges.slots[i].value != v->default_exchange)
+                vhost_delete_exchange(v, v->exchanges.slots[i].value);
+    undefine(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
+    map_remove(&s->vhosts, v->name);
+    vhost_free(vhost);
 }
 
 static bool dest_is_durable(const struct dest *dest)
@@ -266,6 +310,10 @@ bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, str
     binding->durable = source->durable && dest_is_durable(dest);
     if (stored && binding->durable)
         define(v->server, binding_definition(v, binding));
+    if (stored) {
+        event_binding(v, binding, "binding.created");
+        history_replay(v, source, dest);
+    }
     return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "broker/server.h"
+#include "broker/outbox.h"
 #include "exchange/route.h"
 
 struct vhost {
@@ -13,8 +14,15 @@ struct vhost {
     struct slice default_queue_type; /* own memory; of queues declared without one, "" = the server's */
     struct map exchanges;   /* name -> struct exchange */
     struct map queues;      /* name -> struct queue */
+    struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */
     struct router router;
     struct exchange *default_exchange;
+    struct slice metadata;  /* a JSON object, own memory; "" = {} */
+    struct limits limits;
+    struct list connections;       /* login.of_vhost */
+    uint64_t connection_count;
+    struct outbox outbox;
+    bool traced; /* the firehose is on (trace.h) */
 };
 
 /* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`
@@ -22,6 +30,8 @@ struct vhost {
 struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
 /* Without touching the store. */
 void vhost_free(struct vhost **v);
+/* With everything in it, here and in the store; its connections must have left. */
+void vhost_delete(struct vhost **v);
 
 static inline struct exchange *vhost_find_exchange(const struct vhost *v, struct slice name)
 {

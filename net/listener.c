@@ -1,14 +1,15 @@
 /* listener.c - listening TCP sockets.
  *
- * Owner: the server, until listener_close; then libuv, until both handles are closed. Failure
+ * Owner: the server, until listener_close; then libuv and the worker, until all handles are closed and no
+ * handshake is under way. Failure
  * modes: without file descriptors it stops accepting for a moment and leaves clients in the
  * kernel's backlog; a connection that dies before it is accepted is passed over. */
 #include "net/listener.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,47 +18,26 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "net/arrival.h"
 #include "net/tcp.h"
 
 struct listener {
     uv_poll_t watcher;
-    uv_timer_t retry;
+    uv_timer_t retry, expiry;
     struct loop *loop;
     int fd; /* -1 once closed */
     int open_handles;
     uint16_t port;
-    bool lagging; /* paused, and not caught up since */
-    accept_handler *on_accept;
+    bool lagging;  /* paused, and not caught up since */
+    bool crowded;  /* paused until an arrival leaves */
+    struct arrivals arrivals; /* with the options */
     void (*on_pause)(void *arg, int error);
-    void *arg;
 };
 
-union address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-    struct sockaddr_storage storage;
-};
-
-/* ---- addresses ---- */
-
-static uint16_t address_text(const union address *address, char *host, size_t size)
+static void free_if_done(struct listener *listener)
 {
-    bool v6 = address->any.sa_family == AF_INET6;
-    bool mapped = v6 && IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr);
-    const uint8_t *number = v6 ? address->v6.sin6_addr.s6_addr + (mapped ? 12 : 0)
-                               : (const uint8_t *)&address->v4.sin_addr;
-    if (!inet_ntop(v6 && !mapped ? AF_INET6 : AF_INET, number, host, (socklen_t)size))
-        snprintf(host, size, "unknown");
-    return ntohs(v6 ? address->v6.sin6_port : address->v4.sin_port);
-}
-
-static bool address_is_loopback(const union address *address)
-{
-    if (address->any.sa_family == AF_INET)
-        return ntohl(address->v4.sin_addr.s_addr) >> 24 == 127;
-    const struct in6_addr *v6 = &address->v6.sin6_addr;
-    return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+    if (listener->fd < 0 && listener->open_handles == 0 && listener->arrivals.count == 0)
+        mem_free(listener);
 }
 
 static void fill_peer(struct peer *peer, int fd, const union address *remote)
@@ -83,7 +63,9 @@ static void watch(struct listener *listener)
 
 static void handle_retry(uv_timer_t *retry)
 {
-    watch(container_of(retry, struct listener, retry));
+    struct listener *listener = container_of(retry, struct listener, retry);
+    if (!listener->crowded)
+        watch(listener);
 }
 
 static void pause_accepting(struct listener *listener, int error)
@@ -94,12 +76,44 @@ static void pause_accepting(struct listener *listener, int error)
     bool first = !listener->lagging;
     listener->lagging = true;
     if (first && listener->on_pause)
-        listener->on_pause(listener->arg, error);
+        listener->on_pause(listener->arrivals.options.arg, error);
 }
 
 static bool is_shortage(int error)
 {
     return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+}
+
+/* Arrivals that have been there too long go; the timer runs while there are any. */
+static void handle_expiry(uv_timer_t *expiry)
+{
+    struct listener *listener = container_of(expiry, struct listener, expiry);
+    uint64_t next_ms = arrivals_expire(&listener->arrivals);
+    if (listener->fd < 0 || next_ms == UINT64_MAX)
+        return;
+    int result = uv_timer_start(expiry, handle_expiry, next_ms, 0);
+    assert(result == 0);
+}
+
+static void handle_leave(void *owner)
+{
+    struct listener *listener = owner;
+    if (listener->fd >= 0 && listener->crowded) {
+        listener->crowded = false;
+        watch(listener);
+    }
+    free_if_done(listener);
+}
+
+/* Options that matter less than the connection: what fails here is said by its first read, or is nothing. */
+static void set_options(int fd, const struct tcp_options *options)
+{
+    int nodelay = options->nodelay, keepalive = options->keepalive;
+    struct linger linger = {.l_onoff = 1, .l_linger = options->linger_s};
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keepalive, sizeof(keepalive));
+    if (options->linger)
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
 /* Accepts one connection. 0, or -errno: -EAGAIN when no more wait. */
@@ -110,13 +124,17 @@ static int accept_one(struct listener *listener)
     int fd = accept4(listener->fd, &remote.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    set_options(fd, &listener->arrivals.options.tcp);
     struct peer peer;
     fill_peer(&peer, fd, &remote);
     struct tcp *tcp;
     int result = tcp_open(&tcp, listener->loop, fd);
-    if (result == 0)
-        listener->on_accept(listener->arg, &tcp_transport, tcp, &peer);
-    return result;
+    if (result < 0)
+        return result;
+    arrivals_add(&listener->arrivals, tcp, &peer, &remote);
+    if (listener->fd >= 0 && listener->arrivals.count > 0 && !uv_is_active((uv_handle_t *)&listener->expiry))
+        handle_expiry(&listener->expiry);
+    return 0;
 }
 
 static void handle_ready(uv_poll_t *watcher, int status, int events)
@@ -128,6 +146,11 @@ static void handle_ready(uv_poll_t *watcher, int status, int events)
         return;
     }
     for (int i = 0; i < LISTENER_ACCEPTS_MAX && listener->fd >= 0; i++) {
+        if (!arrivals_make_room(&listener->arrivals)) {
+            listener->crowded = true;
+            uv_poll_stop(&listener->watcher);
+            return;
+        }
         int result = accept_one(listener);
         if (result == -EAGAIN) {
             listener->lagging = false;
@@ -144,7 +167,7 @@ static void handle_ready(uv_poll_t *watcher, int status, int events)
 /* ---- opening ---- */
 
 /* A listening socket at the address, or -errno. */
-static int listen_at(const struct addrinfo *at)
+static int listen_at(const struct addrinfo *at, const struct tcp_options *options)
 {
     int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -153,7 +176,12 @@ static int listen_at(const struct addrinfo *at)
     bool done = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
     if (done && at->ai_family == AF_INET6)
         done = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == 0;
-    done = done && bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, LISTENER_BACKLOG) == 0;
+    /* Buffers of accepted sockets are those of the listening one. */
+    if (done && options->sndbuf)
+        done = setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &options->sndbuf, sizeof(options->sndbuf)) == 0;
+    if (done && options->recbuf)
+        done = setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &options->recbuf, sizeof(options->recbuf)) == 0;
+    done = done && bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, options->backlog) == 0;
     if (done)
         return fd;
     int error = -errno;
@@ -162,10 +190,10 @@ static int listen_at(const struct addrinfo *at)
 }
 
 /* The first address of `host` that can be listened at; -errno of the last one otherwise. */
-static int listen_on(const char *host, uint16_t port, const char **reason)
+static int listen_on(const char *host, const struct listener_options *options, const char **reason)
 {
     char service[8];
-    snprintf(service, sizeof(service), "%u", (unsigned)port);
+    snprintf(service, sizeof(service), "%u", (unsigned)options->port);
     struct addrinfo hints = {
         .ai_socktype = SOCK_STREAM,
         .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
@@ -178,7 +206,7 @@ static int listen_on(const char *host, uint16_t port, const char **reason)
     }
     int fd = -EADDRNOTAVAIL;
     for (struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
-        fd = listen_at(at);
+        fd = listen_at(at, &options->tcp);
     freeaddrinfo(found);
     if (fd < 0)
         *reason = strerror(-fd);
@@ -187,27 +215,37 @@ static int listen_on(const char *host, uint16_t port, const char **reason)
 
 /* Both families on one socket where there is IPv6; a port that is taken is no reason to do with
  * less. */
-static int listen_on_all(uint16_t port, const char **reason)
+static int listen_on_all(const struct listener_options *options, const char **reason)
 {
-    int fd = listen_on("::", port, reason);
+    int fd = listen_on("::", options, reason);
     if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL)
-        fd = listen_on("0.0.0.0", port, reason);
+        fd = listen_on("0.0.0.0", options, reason);
     return fd;
 }
 
-int listener_open(struct listener **listener, struct loop *loop, const char *host, uint16_t port,
-                  accept_handler *on_accept, void *arg, char *error, size_t error_size)
+static void init_timer(struct listener *listener, uv_timer_t *timer)
 {
-    assert(on_accept != NULL);
-    const char *reason = NULL;
-    int fd = host[0] ? listen_on(host, port, &reason) : listen_on_all(port, &reason);
+    int result = uv_timer_init(loop_uv(listener->loop), timer);
+    assert(result == 0);
+    listener->open_handles++;
+}
+
+int listener_open(struct listener **listener, struct loop *loop, const struct listener_options *options,
+                  char *error, size_t error_size)
+{
+    const char *reason = NULL, *host = options->host;
+    assert(options->on_accept != NULL && options->tcp.backlog > 0);
+    int fd = host[0] ? listen_on(host, options, &reason) : listen_on_all(options, &reason);
     if (fd < 0) {
         snprintf(error, error_size, "cannot listen on %s port %u: %s", host[0] ? host : "all addresses",
-                 (unsigned)port, reason);
+                 (unsigned)options->port, reason);
         return fd;
     }
     struct listener *l = mem_zalloc(sizeof(*l));
-    *l = (struct listener){.loop = loop, .fd = fd, .on_accept = on_accept, .arg = arg};
+    *l = (struct listener){.loop = loop, .fd = fd};
+    arrivals_init(&l->arrivals, loop, options);
+    l->arrivals.on_leave = handle_leave;
+    l->arrivals.owner = l;
     union address local = {0};
     socklen_t size = sizeof(local);
     char text[64];
@@ -216,14 +254,14 @@ int listener_open(struct listener **listener, struct loop *loop, const char *hos
     l->port = address_text(&local, text, sizeof(text));
     result = uv_poll_init_socket(loop_uv(loop), &l->watcher, fd);
     if (result < 0) {
-        snprintf(error, error_size, "cannot watch port %u: %s", (unsigned)port, uv_strerror(result));
+        snprintf(error, error_size, "cannot watch port %u: %s", (unsigned)l->port, uv_strerror(result));
         close(fd);
         mem_free(l);
         return result;
     }
-    result = uv_timer_init(loop_uv(loop), &l->retry);
-    assert(result == 0);
-    l->open_handles = 2;
+    l->open_handles = 1;
+    init_timer(l, &l->retry);
+    init_timer(l, &l->expiry);
     watch(l);
     *listener = l;
     return 0;
@@ -243,18 +281,23 @@ static void handle_closed(uv_handle_t *handle)
 {
     struct listener *listener = handle->data;
     assert(listener->open_handles > 0);
-    if (--listener->open_handles == 0)
-        mem_free(listener);
+    listener->open_handles--;
+    free_if_done(listener);
 }
 
 void listener_close(struct listener **listener)
 {
     struct listener *l = *listener;
+    uv_handle_t *handles[] = {(uv_handle_t *)&l->watcher, (uv_handle_t *)&l->retry,
+                              (uv_handle_t *)&l->expiry};
     *listener = NULL;
-    assert(l->fd >= 0);
-    l->watcher.data = l->retry.data = l;
-    uv_close((uv_handle_t *)&l->watcher, handle_closed);
-    uv_close((uv_handle_t *)&l->retry, handle_closed);
-    close(l->fd);
+    assert(l->fd >= 0 && l->open_handles == (int)array_size(handles));
+    int fd = l->fd;
     l->fd = -1;
+    for (size_t i = 0; i < array_size(handles); i++) {
+        handles[i]->data = l;
+        uv_close(handles[i], handle_closed);
+    }
+    close(fd);
+    arrivals_close(&l->arrivals);
 }

@@ -10,9 +10,10 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "net/worker.h"
 #include "net/writer.h"
 
-static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP};
+static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
 struct loop {
     uv_loop_t uv;
@@ -102,6 +103,8 @@ void loop_poll(struct loop *loop, int timeout_ms)
     uv_run(&loop->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
     if (loop->net->writer)
         writer_collect(loop->net->writer);
+    if (loop->net->worker)
+        worker_collect(loop->net->worker);
     if (wait && timeout_ms > 0)
         must(uv_timer_stop(&loop->limit), "stop a timer");
 }

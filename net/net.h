@@ -24,6 +24,7 @@ struct net_chunk {
     _Alignas(16) uint8_t bytes[];
 };
 
+struct worker;
 struct writer;
 
 struct net {
@@ -35,6 +36,7 @@ struct net {
     struct list free_chunks;  /* last used first: it is still in the cache */
     size_t free_chunk_count;
     struct writer *writer;    /* threads for large writes, NULL = the loop writes all; borrowed */
+    struct worker *worker;    /* threads for TLS handshakes, NULL = none; borrowed */
     uint8_t *scratch;         /* where what is written to a closed stream goes */
     size_t scratch_size;
 };

@@ -30,7 +30,7 @@ void stream_init(struct stream *stream, struct net *net, const struct transport 
 
 static void update_want(struct stream *stream)
 {
-    bool readable = !stream->paused && !stream->peer_done;
+    bool readable = !stream->paused && !stream->peer_done && !(stream->job && stream->transport->one_way);
     stream->transport->want(stream->io, readable, stream->want_write);
 }
 
@@ -187,8 +187,8 @@ static bool write_elsewhere(struct stream *stream, size_t share)
     if (!stream->net->writer || size < STREAM_ELSEWHERE_MIN)
         return false;
     stream->want_write = false;
-    update_want(stream);
     stream->job = writer_start(stream->net->writer, stream, share);
+    update_want(stream);
     return true;
 }
 
@@ -278,6 +278,8 @@ void stream_readable(struct stream *stream)
     struct net *net = stream->net;
     if (stream->state == STREAM_CLOSED || stream->paused || stream->peer_done)
         return;
+    if (stream->job && stream->transport->one_way)
+        return; /* told before the job began; told again after it */
     assert(!net->reading);
     fit_read_buffer(net, stream->tail_size);
     size_t tail = stream->tail_size;

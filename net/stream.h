@@ -32,6 +32,7 @@ struct transport {
     void (*want)(void *io, bool readable, bool writable); /* which events to report */
     void (*finish)(void *io); /* no more will be written (FIN) */
     void (*close)(void *io);  /* frees io */
+    bool one_way; /* read and writev may not run at once (TLS) */
 };
 
 struct stream_events {

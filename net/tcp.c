@@ -1,8 +1,8 @@
-/* tcp.c - a connected TCP socket as the transport of a stream.
+/* tcp.c - a connected TCP socket, plain or with TLS.
  *
- * Owner: its stream, until transport->close; then libuv, until the watcher's closed callback frees
- * it. The socket is ours and libuv only watches it, so that a stream reads once a turn, into the
- * buffer all share, and writes with its own writev. */
+ * Owner: an arrival, then the stream whose transport it is, until its close; then libuv, whose closed
+ * callback frees it. The socket is ours and libuv only watches it, so that a stream reads once a turn,
+ * into the buffer all share, and writes with its own writev. */
 #include "net/tcp.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "net/listener.h"
+#include "net/tls.h"
 
 struct tcp {
     uv_poll_t watcher;
@@ -21,9 +22,39 @@ struct tcp {
     int wanted;  /* what the stream wants: UV_READABLE | UV_WRITABLE */
     int watched; /* what libuv was told */
     struct stream *stream; /* NULL until attached */
+    struct tls *tls;       /* NULL = plain */
+    void (*on_ready)(void *arg); /* of an arrival, NULL once there is a stream */
+    void *arg;
 };
 
 static void watch(struct tcp *tcp);
+
+/* The TLS of a stream, unless a thread has it just now. */
+static struct tls *own_tls(const struct tcp *tcp)
+{
+    return tcp->stream && !tcp->stream->job ? tcp->tls : NULL;
+}
+
+/* The stream wants to read and TLS knows something that the socket will not tell again. */
+static bool has_news(const struct tcp *tcp)
+{
+    const struct tls *tls = own_tls(tcp);
+    return tls && (tcp->wanted & UV_READABLE) && tls_has_news(tls);
+}
+
+/* Tells the stream. It may close after any call; the memory lives until the closed callback. */
+static void tell_stream(struct tcp *tcp, int events)
+{
+    struct tls *tls = own_tls(tcp);
+    if (tls && (events & UV_WRITABLE) && tls_wants_write(tls))
+        tls_flush(tls);
+    if (events & UV_READABLE)
+        stream_readable(tcp->stream);
+    if (tcp->fd >= 0 && tcp->stream && has_news(tcp))
+        stream_readable(tcp->stream);
+    if (tcp->fd >= 0 && tcp->stream && (events & tcp->wanted & UV_WRITABLE))
+        stream_writable(tcp->stream);
+}
 
 static void handle_ready(uv_poll_t *watcher, int status, int events)
 {
@@ -34,11 +65,10 @@ static void handle_ready(uv_poll_t *watcher, int status, int events)
         tcp->watched = 0;
         events = tcp->wanted;
     }
-    if (tcp->stream && (events & UV_READABLE))
-        stream_readable(tcp->stream);
-    /* Either call may have closed it; the memory lives until the closed callback. */
-    if (tcp->fd >= 0 && tcp->stream && (events & UV_WRITABLE))
-        stream_writable(tcp->stream);
+    if (tcp->stream)
+        tell_stream(tcp, events);
+    else if (tcp->on_ready)
+        tcp->on_ready(tcp->arg);
     if (tcp->fd >= 0)
         watch(tcp);
 }
@@ -46,12 +76,16 @@ static void handle_ready(uv_poll_t *watcher, int status, int events)
 static void watch(struct tcp *tcp)
 {
     assert(tcp->fd >= 0);
-    if (tcp->wanted == tcp->watched)
+    int events = tcp->wanted;
+    /* Being writable, which it usually is, stands in for what the socket does not tell. */
+    const struct tls *tls = own_tls(tcp);
+    if (tls && (tls_wants_write(tls) || has_news(tcp)))
+        events |= UV_WRITABLE;
+    if (events == tcp->watched)
         return;
-    int result = tcp->wanted ? uv_poll_start(&tcp->watcher, tcp->wanted, handle_ready)
-                             : uv_poll_stop(&tcp->watcher);
-    assertf(result == 0, "watching %d for %d: %s", tcp->fd, tcp->wanted, uv_strerror(result));
-    tcp->watched = tcp->wanted;
+    int result = events ? uv_poll_start(&tcp->watcher, events, handle_ready) : uv_poll_stop(&tcp->watcher);
+    assertf(result == 0, "watching %d for %d: %s", tcp->fd, events, uv_strerror(result));
+    tcp->watched = events;
 }
 
 static ssize_t tcp_read(void *io, void *bytes, size_t size)
@@ -96,6 +130,7 @@ static void tcp_close(void *io)
 {
     struct tcp *tcp = io;
     assert(tcp->fd >= 0);
+    tls_free(&tcp->tls);
     uv_close((uv_handle_t *)&tcp->watcher, free_tcp);
     close(tcp->fd);
     tcp->fd = -1;
@@ -110,6 +145,38 @@ const struct transport tcp_transport = {
     .close = tcp_close,
 };
 
+/* ---- with TLS ---- */
+
+static ssize_t tls_transport_read(void *io, void *bytes, size_t size)
+{
+    struct tcp *tcp = io;
+    return tls_read(tcp->tls, bytes, size);
+}
+
+static ssize_t tls_transport_writev(void *io, const struct iovec *parts, int count)
+{
+    struct tcp *tcp = io;
+    return tls_writev(tcp->tls, parts, count);
+}
+
+static void tls_transport_finish(void *io)
+{
+    struct tcp *tcp = io;
+    tls_finish(tcp->tls);
+    watch(tcp);
+}
+
+const struct transport tcp_tls_transport = {
+    .read = tls_transport_read,
+    .writev = tls_transport_writev,
+    .want = tcp_want,
+    .finish = tls_transport_finish,
+    .close = tcp_close,
+    .one_way = true,
+};
+
+/* ---- opening ---- */
+
 int tcp_open(struct tcp **tcp, struct loop *loop, int fd)
 {
     struct tcp *t = mem_zalloc(sizeof(*t));
@@ -120,10 +187,6 @@ int tcp_open(struct tcp **tcp, struct loop *loop, int fd)
         mem_free(t);
         return result; /* libuv's codes are -errno */
     }
-    int on = 1;
-    /* The connection may be reset by now: then the first read says so. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     *tcp = t;
     return 0;
 }
@@ -135,4 +198,25 @@ void tcp_attach(void *io, struct stream *stream)
         return; /* closed again before it was attached */
     assert(tcp->stream == NULL && stream->io == io && tcp->fd >= 0);
     tcp->stream = stream;
+    tcp->on_ready = NULL;
+    watch(tcp);
+}
+
+void tcp_wait(struct tcp *tcp, bool readable, bool writable, void (*on_ready)(void *arg), void *arg)
+{
+    assert(tcp->stream == NULL && on_ready != NULL);
+    tcp->on_ready = on_ready;
+    tcp->arg = arg;
+    tcp_want(tcp, readable, writable);
+}
+
+int tcp_fd(const struct tcp *tcp)
+{
+    return tcp->fd;
+}
+
+void tcp_secure(struct tcp *tcp, struct tls *tls)
+{
+    assert(tcp->tls == NULL && tls != NULL);
+    tcp->tls = tls;
 }

@@ -1,4 +1,4 @@
-/* tcp.h - private to net/: a connected TCP socket as the transport of a stream. */
+/* tcp.h - private to net/: a connected TCP socket as the transport of a stream, plain or with TLS. */
 #ifndef NET_TCP_H
 #define NET_TCP_H
 
@@ -6,11 +6,20 @@
 #include "net/stream.h"
 
 struct tcp;
+struct tls;
 
 extern const struct transport tcp_transport;
+extern const struct transport tcp_tls_transport; /* after tcp_secure */
 
-/* Takes over `fd` (non-blocking), also when it fails with -errno. The result is the io of
- * tcp_transport, which tells nothing until tcp_attach (listener.h). */
+/* Takes over `fd` (non-blocking), also when it fails with -errno. The result is the io of the
+ * transports, which tells nothing until tcp_attach (listener.h). */
 int tcp_open(struct tcp **tcp, struct loop *loop, int fd) __attribute__((warn_unused_result));
+
+/* Before a stream is attached: on_ready(arg) is called when the socket is readable or writable, as
+ * asked, until asked again; it may close. */
+void tcp_wait(struct tcp *tcp, bool readable, bool writable, void (*on_ready)(void *arg), void *arg);
+int tcp_fd(const struct tcp *tcp);
+/* Takes over a TLS connection on this socket, whose handshake is done. */
+void tcp_secure(struct tcp *tcp, struct tls *tls);
 
 #endif

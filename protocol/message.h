@@ -79,9 +79,11 @@ static inline struct message *message_new(struct slab_pool *pool, struct slice e
         memcpy(m->bytes + exchange.len, key.at, key.len);
     if (props.len) {
         memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
-        m->has_expiration = props_have(props, PROP_expiration);
-        if (props_have(props, PROP_priority))
-            m->has_priority = true, m->priority = props_priority(props);
+        if (props_have(props, PROP_expiration | PROP_priority)) {
+            m->has_expiration = props_have(props, PROP_expiration);
+            m->has_priority = props_have(props, PROP_priority);
+            m->priority = m->has_priority ? props_priority(props) : 0;
+        }
     }
     return m;
 }

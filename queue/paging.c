@@ -10,16 +10,21 @@
 #include <errno.h>
 
 #include "queue/lane.h"
+#include "queue/merge.h"
 
 enum {
     HEAD_KEPT = 256,                        /* messages that stay in memory in front of the pages */
-    HEAD_KEPT_PRESSED = 8,                  /* so when memory is short */
+    HEAD_KEPT_PRESSED = 4,                  /* so when memory is short */
     RESIDENT_PAGES = 32,                    /* bodies that a queue keeps in memory, in pages */
-    RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
+    RESIDENT_MIN = 16,                      /* a queue with so few in memory is left alone */
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
-    SQUEEZE_QUEUES = 2048, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    PENDING_MAX_PRESSED = 8 * 1024 * 1024,  /* so when memory is short */
+    SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
+    EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
+    QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
     SLAB_BYTES = 64 * 1024
 };
 
@@ -42,6 +47,7 @@ void paging_init(struct paging *paging)
 {
     list_init(&paging->resident);
     list_init(&paging->wanting);
+    list_init(&paging->merges);
     paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
 }
 
@@ -69,14 +75,14 @@ static struct page_record record_of(const struct queue *q, const struct entry *e
 {
     const struct message *m = entry->message;
     if (!m)
-        return (struct page_record){.flags = PAGE_GONE};
+        return (struct page_record){.flags = PAGE_GONE | PAGE_PERSISTENT, .run = 1};
     bool kept = m->persistent || entry->journalled;
     uint8_t flags =
         (uint8_t)((kept ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
                   (entry->redelivered ? PAGE_REDELIVERED : 0) | (m->dead_letter ? PAGE_DEAD_LETTER : 0) |
                   (queue_keeps_birth(q, m) ? PAGE_HAS_BORN : 0));
     return (struct page_record){flags,           message_exchange(m), message_key(m),
-                                message_props(m), message_body(m),     m->born_ms};
+                                message_props(m), message_body(m),     m->born_ms, 1};
 }
 
 /* How many entries at the front of the tail make the next page, and their size. */
@@ -100,13 +106,7 @@ static size_t measure(const struct order *order, size_t *bytes)
 
 static void note_times(struct page_times *times, const struct message *m)
 {
-    uint64_t own = expiry_own_deadline(m);
-    if (times->born_first == 0 || times->born_first > m->born_ms)
-        times->born_first = m->born_ms;
-    if (times->born_last < m->born_ms)
-        times->born_last = m->born_ms;
-    if (times->own_first > own)
-        times->own_first = own;
+    page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, expiry_own_deadline(m)});
 }
 
 static void write_page(struct order *order)
@@ -137,6 +137,7 @@ static void write_page(struct order *order)
         expiry_note_page(order, first, times.own_first);
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
+    merge_consider(order);
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
@@ -181,12 +182,19 @@ static void write_pages(struct order *order, size_t messages, uint64_t bytes)
     }
 }
 
+/* It may be squeezed when memory is short. */
+static void note_resident(struct order *order)
+{
+    struct paging *paging = &order->queue->home->paging;
+    if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
+        list_push_back(&paging->resident, &order->resident);
+}
+
 void paging_check(struct order *order)
 {
     struct queue *q = order->queue;
     struct paging *paging = &q->home->paging;
-    if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
-        list_push_back(&paging->resident, &order->resident);
+    note_resident(order);
     uint64_t bytes_max = paging->resident_bytes / 4;
     size_t messages_max = paging->resident_max / 2;
     if (!order->backlog) {
@@ -202,15 +210,49 @@ void paging_check(struct order *order)
     order_join(order);
 }
 
-static uint64_t memory_used(const struct slab_pool *pool)
+static uint64_t memory_used(const struct queue_home *home)
 {
-    return pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
+    const struct slab_pool *pool = home->pool;
+    uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
+    return used + home->queue_count * QUEUE_BYTES;
+}
+
+static bool memory_is_short(const struct queue_home *home)
+{
+    return memory_used(home) > home->paging.memory_max;
+}
+
+/* Drops a page that was read but nobody can take from now: it is still on disk. */
+static void unload(struct order *order)
+{
+    struct queue *q = order->queue;
+    struct entry_ring *fresh = &order->fresh;
+    if (fresh->size == 0 || (order->backlog && order->backlog->loading) ||
+        q->settings.limit.overflow == LIMIT_DROP_HEAD || list_linked(&q->ready_link))
+        return;
+    uint32_t slot = entry_ring_at(fresh, fresh->size - 1)->page;
+    if (slot == 0)
+        return;
+    const struct page *page = pages_at(store_pages(q->home->store), slot);
+    if (page->live < page->count || (order->backlog && order->backlog->holes > 0))
+        return;
+    if (fresh->size < page->count || entry_ring_at(fresh, fresh->size - page->count)->sequence != page->first)
+        return; /* some of it was taken */
+    for (uint32_t i = 0; i < page->count; i++) {
+        struct entry entry = entry_ring_pop_back(fresh);
+        assert(entry.page == slot);
+        message_unref(q->home->pool, &entry.message);
+    }
+    order_unload_page(order, slot, page);
+    if (page->times.own_first < UINT64_MAX)
+        expiry_note_page(order, page->first, page->times.own_first);
 }
 
 /* Writes out nearly all that the order holds. */
 static void squeeze(struct order *order)
 {
     const struct paging *paging = &order->queue->home->paging;
+    unload(order);
     if (!may_write(order->queue))
         return;
     if (!order->backlog)
@@ -227,8 +269,7 @@ void paging_squeeze(struct queue_home *home)
 {
     struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (memory_used(home->pool) <= home->paging.memory_max ||
-            store_pending_bytes(home->store) >= PENDING_MAX)
+        if (!memory_is_short(home) || store_pending_bytes(home->store) >= PENDING_MAX_PRESSED)
             return;
         struct order *order = container_of(list_pop_front(resident), struct order, resident);
         if (order_resident(order) <= home->paging.resident_min)
@@ -273,8 +314,10 @@ static bool load(struct order *order, uint32_t slot)
 {
     struct store *store = order->queue->home->store;
     const struct page *page = pages_at(store_pages(store), slot);
-    return page->load ||
-           (page->batch <= store_durable(store) && pages_load(store_pages(store), slot, order));
+    merge_cancel(order, slot);
+    if (page->load)
+        return page->load->owner == order;
+    return page->batch <= store_durable(store) && pages_load(store_pages(store), slot, order);
 }
 
 /* Asks for the order's next page. */
@@ -286,17 +329,39 @@ static bool fetch(struct order *order)
     return true;
 }
 
+/* How many queues may have a page read now. When memory is very short consumers should first take what is
+ * there; but those of other queues cannot be kept waiting for that for long. */
+static int fetches_max(struct queue_home *home)
+{
+    uint64_t used = memory_used(home), max = home->paging.memory_max;
+    if (used <= max)
+        return FETCH_QUEUES;
+    bool idle = list_empty(&home->ready) && store_pages(home->store)->loader.under_way == 0;
+    if (used - max <= EXCESS_MAX || idle)
+        return FETCH_QUEUES_PRESSED;
+    return ++home->paging.held_turns % FETCH_TURNS == 0;
+}
+
+/* While memory is short nothing is read ahead. */
 void paging_fetch(struct queue_home *home)
 {
     struct list waiting;
     list_init(&waiting);
-    for (int i = 0; i < FETCH_QUEUES && !list_empty(&home->paging.wanting); i++) {
+    int fetches = fetches_max(home);
+    bool pressed = fetches < FETCH_QUEUES;
+    for (int i = 0; i < FETCH_QUEUES && fetches > 0 && !list_empty(&home->paging.wanting); i++) {
         struct list *node = list_pop_front(&home->paging.wanting);
         struct order *order = container_of(node, struct order, wanting);
-        if (wants(order) && !fetch(order))
+        bool later = pressed && order->fresh.size > 0;
+        if (!wants(order) || (later && !rotation_any(&order->queue->rotation)))
+            continue;
+        if (later || !fetch(order))
             list_push_back(&waiting, node);
+        else
+            fetches--;
     }
     list_splice_back(&home->paging.wanting, &waiting);
+    merge_begin(home);
 }
 
 /* A page that was read, walked through. */
@@ -320,9 +385,10 @@ static bool next_record(struct reading *reading, struct page_record *record, str
 {
     const struct page *page = reading->page;
     while (reading->left > 0) {
-        uint64_t sequence = reading->sequence++;
-        reading->left--;
+        uint64_t sequence = reading->sequence;
         page_next(&reading->rest, record);
+        reading->sequence += record->run;
+        reading->left -= record->run;
         bool persistent = record->flags & PAGE_PERSISTENT;
         if (record->flags & PAGE_GONE || (page->recovered && !persistent) ||
             page_is_acked(page, sequence) || page_is_taken(page, sequence))
@@ -407,6 +473,7 @@ static void arrive(struct order *order, struct pages *pages, const struct page_l
     if (backlog->pages.size > 0)
         backlog->first = pages_at(pages, *page_slot_ring_at(&backlog->pages, 0))->first;
     order_join(order);
+    note_resident(order);
     queue_order_changed(q, order);
 }
 
@@ -417,6 +484,7 @@ static void remove_page(struct order *order, const struct page *page)
     struct pages *pages = store_pages(order->queue->home->store);
     size_t at = order_find_page(order, pages, page->first);
     assert(at < ring->size && *page_slot_ring_at(ring, at) == page->slot);
+    merge_cancel(order, ring->size > 1 ? page->slot : 0);
     uncount(order, page);
     for (; at > 0; at--)
         *page_slot_ring_at(ring, at) = *page_slot_ring_at(ring, at - 1);
@@ -523,7 +591,10 @@ void paging_arrive(struct queue_home *home)
     while (count < ARRIVE_PAGES && (load = pages_loaded(pages))) {
         struct order *order = load->owner;
         const struct backlog *backlog = order->backlog;
+        count++;
         assert(backlog);
+        if (merge_takes(order, load))
+            continue;
         if (order->expiry.page == load->slot)
             order->expiry.page = 0;
         if (backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot)
@@ -531,7 +602,6 @@ void paging_arrive(struct queue_home *home)
         else
             thin_out(order, pages, load);
         page_load_free(&load);
-        count++;
     }
 }
 
@@ -605,10 +675,8 @@ void paging_move_ready(struct queue *q, uint64_t limit)
 
 static void forget_load(struct queue *q, uint32_t slot)
 {
-    struct page *page = pages_at(store_pages(q->home->store), slot);
-    if (page->load)
-        page->load->owner = NULL;
-    page->load = NULL;
+    if (pages_at(store_pages(q->home->store), slot)->load)
+        pages_forget_load(store_pages(q->home->store), slot);
 }
 
 void paging_leave(struct order *order)
@@ -617,6 +685,8 @@ void paging_leave(struct order *order)
     struct queue *q = order->queue;
     list_unlink(&order->resident);
     list_unlink(&order->wanting);
+    if (backlog)
+        merge_cancel(order, 0);
     if (order->expiry.page && q->home->store)
         forget_load(q, order->expiry.page);
     order->expiry.page = 0;
@@ -627,9 +697,9 @@ void paging_leave(struct order *order)
         forget_load(q, *page_slot_ring_at(&backlog->pages, 0));
 }
 
-/* Acks what is left in a page of which something was taken out: that keeps the page. Which of its messages
- * are not persistent is known to the page alone, and an ack of such a one would count as another's: a page that
- * is mixed is let go without acks, and a crash before it is gone brings it back. */
+/* Acks what is left in a page of which something was taken out: that keeps the page. Which of its
+ * messages are not persistent is known to the page alone, and an ack of such a one would count as
+ * another's: a page that is mixed is let go without acks, and a crash before it is gone brings it back. */
 static void bury_thinned(struct queue_home *home, const struct page *page, uint64_t queue_id)
 {
     uint64_t last = page_last(page);

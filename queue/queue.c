@@ -111,6 +111,7 @@ void queue_make_durable(struct queue *q)
     assert(queue_ready(q) == 0 && q->unacked == 0);
     q->durable = true;
     q->stores = q->kind.type == KIND_QUORUM ? QUEUE_STORES_ALL : QUEUE_STORES_PERSISTENT;
+    q->home->keeping_all += q->stores == QUEUE_STORES_ALL;
 }
 
 /* Calls `each` for all orders that were ever used. */
@@ -137,6 +138,7 @@ void queue_release(struct queue *q)
         return;
     assert(queue_ready(q) == 0);
     settings_free(&q->settings);
+    q->home->keeping_all -= q->stores == QUEUE_STORES_ALL;
     levels_free(&q->levels);
     rotation_free(&q->rotation);
     order_free(&q->order);
@@ -187,14 +189,17 @@ void queue_delete(struct queue **queue)
 }
 
 /* `told`: its ack is in the journal. */
-static void drop_message(struct queue_home *home, struct entry *entry, bool told)
+static void drop_message(struct queue_home *home, struct entry *entry, struct order *order, bool told)
 {
     if (entry->page && home->store)
         pages_ack(store_pages(home->store), entry->page, entry->sequence, told);
-    if (entry->page)
+    if (entry->page) {
         message_unref(home->pool, &entry->message);
-    else
+        if (order->fresh.size == 0) /* as large as the page: there may be many such queues */
+            entry_ring_free(&order->fresh);
+    } else {
         paging_drop(home, entry);
+    }
 }
 
 static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
@@ -206,7 +211,7 @@ static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
         bool told = entry.journalled && !grave->forget && home->store;
         if (told)
             store_ack(home->store, &grave->order.run, grave->order.id, entry.sequence);
-        drop_message(home, &entry, told);
+        drop_message(home, &entry, &grave->order, told);
         budget--;
     }
     return budget;
@@ -462,11 +467,10 @@ struct entry queue_next(struct queue *q, struct consumer *c)
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
 {
     bool told = entry->journalled && !q->deleted && q->home->store;
-    if (told) {
-        struct order *order = lane_of(q, entry->message);
+    struct order *order = lane_of(q, entry->message);
+    if (told)
         store_ack(q->home->store, &order->run, order->id, entry->sequence);
-    }
-    drop_message(q->home, entry, told);
+    drop_message(q->home, entry, order, told);
     if (!was_unacked)
         return;
     assert(q->unacked > 0);
@@ -615,5 +619,7 @@ void queue_home_each_buried(const struct queue_home *home, void (*each)(void *ar
                 each(arg, entry_ring_at(&order->fresh, i));
         for (size_t i = 0; i < order->returned_size; i++)
             each(arg, &order->returned[i]);
+        for (size_t i = 0; order->backlog && i < order->backlog->tail.size; i++)
+            each(arg, entry_ring_at(&order->backlog->tail, i));
     }
 }

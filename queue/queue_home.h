@@ -15,6 +15,7 @@ struct queue_home {
     struct slab_pool *pool;  /* of messages */
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
+    size_t keeping_all;      /* of these, that keep what is not persistent too */
     struct paging paging;
     struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
     struct heap expiring;    /* expiry.node of queues in which something has a deadline */

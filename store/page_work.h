@@ -13,6 +13,17 @@ struct page_times {
     uint64_t own_first; /* the earliest of their own deadlines; UINT64_MAX = none has one */
 };
 
+/* Makes them those of both. */
+static inline void page_times_add(struct page_times *times, const struct page_times *other)
+{
+    if (times->born_first == 0 || times->born_first > other->born_first)
+        times->born_first = other->born_first;
+    if (times->born_last < other->born_last)
+        times->born_last = other->born_last;
+    if (times->own_first > other->own_first)
+        times->own_first = other->own_first;
+}
+
 enum page_job_kind { PAGE_JOB_WRITE, PAGE_JOB_MOVE, PAGE_JOB_UNLINK };
 
 struct page_job {

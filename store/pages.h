@@ -16,15 +16,16 @@
 
 struct page;
 
-/* What was acked and delivered of a page, as far as anything was. */
-struct page_progress {
+struct page_progress { /* what was acked and delivered of a page, as far as anything was */
     struct list dirty;    /* in pages.dirty while its row does not say all of it */
+    struct list thin;     /* in pages.thin: less than half of it is needed */
+    uint64_t thin_batch;  /* the open one when that was so */
     uint64_t dirty_batch; /* the first batch that its row does not know */
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
     struct page *page;
-    uint8_t *counts;      /* how often each message came back, 255 is more; own memory, NULL = never */
-    uint8_t acked[]; /* bit i: message first + i; behind these the same of those that were taken out */
+    uint8_t *counts; /* how often each message came back, 255 is more; own memory, NULL = never */
+    uint8_t acked[]; /* bit i: message first + i; behind these: of those that were taken out */
 };
 
 struct page_file {
@@ -47,9 +48,11 @@ struct page {
     uint32_t live;                  /* not acked */
     uint32_t taken;                 /* of these, taken out of it (pages_take) */
     struct page_times times;
+    uint32_t kept;                  /* of what is in the file */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving;
+    bool alone;     /* could not be read: not to be merged with others */
 };
 
 RING(page_slot_ring, uint32_t);
@@ -58,13 +61,15 @@ struct pages {
     struct page **slots; /* 0 is none */
     uint32_t slot_count, slot_capacity;
     struct page_slot_ring free_slots;
-    struct list files, sparse, dirty;
+    struct list files, sparse, dirty, thin;
     struct page_file *current;
     struct batch *open; /* the store's */
     struct page_loader loader;
     const struct store_options *options;
     uint64_t id_next, file_bytes_max;
     uint64_t bytes, live_bytes; /* in files */
+    uint64_t thinned_bytes;     /* that pages were made smaller by */
+    uint64_t settled;           /* the last batch that was seen to be on disk */
     uint32_t file_next;
     uint32_t count;
 };
@@ -86,11 +91,10 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
                      bool stored, const struct page_times *times);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
 void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled);
-/* One of its messages was taken out of it while it is on disk, and is to be acked later; it is passed over
- * when the page is read. */
+/* One of its messages was taken out while it is on disk, and is acked later; reading passes it over. */
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence);
 bool page_is_taken(const struct page *page, uint64_t sequence);
-/* All but those are done with; `journalled` as in pages_ack. */
+/* All but those are done with. */
 void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled);
 /* Its messages up to this sequence may have been delivered, says the open batch. */
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
@@ -123,6 +127,8 @@ void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
+/* The page that was asked for is not wanted any more. */
+void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);
 /* True when pages_loaded may have one without anything happening before (no thread). */

@@ -278,8 +278,12 @@ static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t
         note_id(replay, queue_id);
         if (record[RECORD_TYPE] == RECORD_MOVED)
             move(replay, queue_id, format_u64(at + 8), batch);
-        else if (!add(replay, queue_id, format_u64(at + 8), batch))
-            return false;
+        else if (!add(replay, queue_id, format_u64(at + 8), batch)) {
+            if (!replay->doubtful)
+                return false;
+            /* What was above had been acked, and that was lost: it stays, to be delivered again. */
+            move(replay, queue_id, format_u64(at + 8), batch);
+        }
     }
     return true;
 }
@@ -300,16 +304,28 @@ static void learn_marks(struct replay *replay, const uint8_t *record)
     }
 }
 
+void replay_doubt(struct replay *replay)
+{
+    replay->doubtful = true;
+    for (size_t i = 0; i < replay->queues.size; i++) {
+        struct replay_queue *queue = *replay_queues_at(&replay->queues, i);
+        size_t pages = queue->pages.size;
+        uint64_t last = queue->count ? queue->entries[queue->count - 1].sequence : 0;
+        if (pages && page_last(*page_ring_at(&queue->pages, pages - 1)) > last)
+            last = page_last(*page_ring_at(&queue->pages, pages - 1));
+        mark_delivered(replay, queue->id, last);
+    }
+}
+
 uint64_t replay_learn(struct replay *replay, const struct read_batch *batch)
 {
-    uint64_t at = BATCH_HEADER_BYTES;
-    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
-        const uint8_t *record = batch->bytes + at;
+    struct read_cursor cursor = READ_CURSOR;
+    for (uint32_t left = batch->records; left; left--) {
+        const uint8_t *record = reader_next(batch, &cursor);
         if (!is_message(record))
             learn_marks(replay, record);
         else if (!learn_message(replay, record, batch->number))
-            return batch->offset + at;
-        at += format_u32(record + RECORD_SIZE);
+            return batch->offset + (uint64_t)(record - batch->bytes);
     }
     return 0;
 }
@@ -361,14 +377,14 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
 uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
                        const struct recovery_sink *sink)
 {
-    uint64_t at = BATCH_HEADER_BYTES, reported = 0;
-    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
-        const uint8_t *record = batch->bytes + at;
+    struct read_cursor cursor = READ_CURSOR;
+    uint64_t reported = 0;
+    for (uint32_t left = batch->records; left; left--) {
+        const uint8_t *record = reader_next(batch, &cursor);
         if (is_message(record))
             reported += report_message(replay, record, batch->number, sink);
-        at += format_u32(record + RECORD_SIZE);
     }
-    assert(at <= batch->size);
+    assert(batch->records == 0 || cursor.at <= batch->size);
     return reported;
 }
 

@@ -46,6 +46,7 @@ struct replay {
     struct stored_target *targets; /* of the message being reported */
     uint16_t *returns;             /* beside them */
     size_t target_capacity;
+    bool doubtful; /* parts of the journal are lost */
 };
 
 void replay_init(struct replay *replay, struct pages *pages);
@@ -60,6 +61,9 @@ bool replay_page(struct replay *replay, struct page *page);
 /* First reading: takes in a verified batch. Returns 0, or the offset of a message whose sequence is
  * not above those its queue holds. */
 uint64_t replay_learn(struct replay *replay, const struct read_batch *batch);
+/* Something before this place is lost: acks, so that messages come again, and marks of deliveries, so that
+ * all that was learnt so far has to count as delivered. */
+void replay_doubt(struct replay *replay);
 /* Second reading, in the same order: reports the batch's messages that are still un-acked; returns
  * how many. */
 uint64_t replay_report(struct replay *replay, const struct read_batch *batch,

@@ -19,18 +19,30 @@
     }
 
 const struct schema_table schema_tables[DEFINITION_KINDS] = {
-    [DEFINITION_VHOST] = {"vhost", "", 1, {COLUMN(COLUMN_TEXT, name)}},
+    [DEFINITION_VHOST] = {"vhost", "", 1, {COLUMN(COLUMN_TEXT, name), COLUMN(COLUMN_TEXT, args)}},
     [DEFINITION_USER] = {"user",
                          "",
                          1,
                          {COLUMN(COLUMN_TEXT, name), COLUMN(COLUMN_BLOB, password_hash),
-                          COLUMN(COLUMN_TEXT, tags)}},
+                          COLUMN(COLUMN_TEXT, tags), COLUMN(COLUMN_TEXT, type),
+                          COLUMN(COLUMN_TEXT, args)}},
     [DEFINITION_PERMISSION] = {"permission",
                                "",
                                2,
                                {COLUMN(COLUMN_TEXT, name), COLUMN(COLUMN_TEXT, vhost),
                                 COLUMN(COLUMN_TEXT, configure), COLUMN(COLUMN_TEXT, write),
                                 COLUMN(COLUMN_TEXT, read)}},
+    [DEFINITION_TOPIC_PERMISSION] = {"topic_permission",
+                                     "",
+                                     3,
+                                     {COLUMN(COLUMN_TEXT, name), COLUMN(COLUMN_TEXT, vhost),
+                                      COLUMN(COLUMN_TEXT, source), COLUMN(COLUMN_TEXT, write),
+                                      COLUMN(COLUMN_TEXT, read)}},
+    [DEFINITION_PARAMETER] = {"parameter",
+                              "",
+                              3,
+                              {COLUMN(COLUMN_TEXT, vhost), COLUMN(COLUMN_TEXT, type),
+                               COLUMN(COLUMN_TEXT, name), COLUMN(COLUMN_TEXT, args)}},
     [DEFINITION_EXCHANGE] = {"exchange",
                              "",
                              2,
@@ -125,20 +137,34 @@ static int create_schema(struct definitions *d)
         code = schema_run(
             d, "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
                "INSERT INTO meta VALUES ('queue_id_max', 0);"
-               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 3; COMMIT");
+               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 4; COMMIT");
     return code;
 }
 
-/* Version 1 had no pages, version 2 did not know their times. */
+/* Version 2 had neither topic permissions nor parameters, and nothing but names of vhosts. */
+static int upgrade_to_3(struct definitions *d)
+{
+    int code = schema_run(d, "ALTER TABLE vhost ADD COLUMN args TEXT NOT NULL DEFAULT '';"
+                             "ALTER TABLE user ADD COLUMN type TEXT NOT NULL DEFAULT "
+                             "'rabbit_password_hashing_sha256';"
+                             "ALTER TABLE user ADD COLUMN args TEXT NOT NULL DEFAULT ''");
+    if (code == SQLITE_OK)
+        code = create_table(d, &schema_tables[DEFINITION_TOPIC_PERMISSION]);
+    return code == SQLITE_OK ? create_table(d, &schema_tables[DEFINITION_PARAMETER]) : code;
+}
+
+/* Version 1 had no pages, and those of version 3 did not know their times. All or nothing. */
 int schema_upgrade(struct definitions *d, int64_t *version)
 {
-    if (*version != 1 && *version != 2)
+    if (*version < 1 || *version >= SCHEMA_VERSION)
         return SQLITE_OK;
     int code = schema_run(d, "BEGIN IMMEDIATE");
     if (code == SQLITE_OK)
         code = schema_run(d, *version == 1 ? page_rows_schema() : page_rows_upgrade());
+    if (code == SQLITE_OK && *version < 3)
+        code = upgrade_to_3(d);
     if (code == SQLITE_OK)
-        code = schema_run(d, "PRAGMA user_version = 3; COMMIT");
+        code = schema_run(d, "PRAGMA user_version = 4; COMMIT");
     *version = SCHEMA_VERSION;
     return code;
 }

@@ -36,6 +36,7 @@ struct store {
     struct sync sync;
     struct store_options options; /* io and dir set */
     uint64_t batch_count, queue_id_next;
+    uint64_t record_bytes, moved_bytes, open_moved; /* the last: in the open batch */
     size_t flying_bytes; /* as they were when it was handed over */
     unsigned idle_turns;
     int lock_fd;
@@ -242,7 +243,10 @@ uint64_t store_sparse_batch(struct store *store)
 uint64_t store_move(struct store *store, const struct stored_message *message)
 {
     assert(store->recovered && message->target_count == 1);
+    size_t used = store->open->used;
     batch_message(store->open, message, true);
+    store->open_moved += store->open->used - used;
+    store->moved_bytes += store->open->used - used;
     return store->open->number;
 }
 
@@ -328,6 +332,8 @@ static bool in_flight(struct store *store)
 static void hand_over(struct store *store)
 {
     struct batch *batch = store->open;
+    store->record_bytes += batch->used - BATCH_HEADER_BYTES - store->open_moved;
+    store->open_moved = 0;
     pages_fold(&store->pages, segments_dying(&store->segments));
     store->segments.needed = pages_needed_batch(&store->pages);
     store->flying_bytes = batch_pending_bytes(batch);
@@ -423,6 +429,10 @@ void store_stats(struct store *store, struct store_stats *stats)
         .syncs = atomic_load_explicit(&store->sync.syncs, memory_order_relaxed),
         .bytes_written = atomic_load_explicit(&store->sync.bytes_written, memory_order_relaxed),
         .journal_bytes = segments_file_bytes(&store->segments),
+        .journal_live_bytes = segments_live_bytes(&store->segments),
+        .record_bytes = store->record_bytes,
+        .moved_bytes = store->moved_bytes,
+        .thinned_bytes = store->pages.thinned_bytes,
         .live_messages = store->segments.live + store->open->live,
         .page_bytes = store->pages.bytes,
         .page_live_bytes = store->pages.live_bytes,

@@ -26,6 +26,7 @@ struct store_options {
     const char *dir;           /* made when missing */
     const struct io *io;       /* NULL = io_system() */
     size_t segment_bytes;      /* of a journal segment; 0 = the default, 16 MB */
+    bool quarantine;           /* damaged parts of the journal are set aside; else the start is refused */
     bool without_thread;       /* simulator, tests: store_sync_now does the disk thread's work */
     void (*wake)(void *arg);   /* from the disk thread: a batch became durable. May be NULL */
     void *wake_arg;
@@ -59,7 +60,7 @@ struct stored_message {
     size_t target_count;
     struct slice exchange, key, props, body;
     uint64_t born_ms; /* when it was published; 0 = nobody needs it */
-    bool dead_letter; /* by the broker, as a dead letter */
+    bool dead_letter; /* published by the broker */
     const uint16_t *returns; /* from recovery: how often it came back, a target each */
 };
 
@@ -69,16 +70,16 @@ struct recovery_sink {
     void (*definition)(void *arg, const struct definition *definition);
     /* `batch` is to be given back with store_release when no queue holds it any more. */
     void (*message)(void *arg, const struct stored_message *message, uint64_t batch);
-    /* Messages of the queue up to this sequence may have been delivered to a client: redelivered. Called
-     * after all messages. */
+    /* After all messages: those of the queue up to this sequence may have been delivered to a client. */
     void (*delivered)(void *arg, uint64_t queue_id, uint64_t sequence);
     void *arg;
     /* A page that is still needed; before all messages, a queue's in their order. NULL = they are dropped. */
     void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
 };
 
-/* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged
- * record followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
+/* Reads everything back; once, before the first write. A torn last batch is cut off and noted. A damaged
+ * record followed by valid ones is corruption: each place is noted with file and offset, kept in
+ * DIR/quarantine, and the rest is recovered; without options.quarantine -EILSEQ, and `error` names it. */
 int store_recover(struct store *store, const struct recovery_sink *sink, char *error,
                   size_t error_size) __attribute__((warn_unused_result));
 /* Higher than every id a queue ever had in this data directory, deleted ones too; after store_recover. */
@@ -136,7 +137,11 @@ struct store_stats {
     uint64_t batches, syncs, bytes_written;
     uint64_t journal_bytes, page_bytes; /* files on disk */
     uint64_t page_live_bytes;           /* of these, in pages that are needed */
+    uint64_t journal_live_bytes;        /* of these, in records that are needed, about */
     uint64_t live_messages;             /* journalled and not released */
+    uint64_t record_bytes;              /* of messages that were given to be journalled */
+    uint64_t moved_bytes;               /* of records that were written again, within the journal */
+    uint64_t thinned_bytes;             /* that pages were made smaller by */
     unsigned pages, segments, spare_segments;
 };
 

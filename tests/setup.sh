@@ -1,7 +1,8 @@
 # setup.sh - what ./run and ./test do first: the packages that are missing, and a build. Sourced by both.
 # The caller has set `root` to the folder of the project.
 
-run_packages="libc6-dev libuv1-dev libssl-dev libsqlite3-dev libpcre2-dev libxxhash-dev amqp-tools"
+run_packages="libc6-dev libuv1-dev libssl-dev libsqlite3-dev libpcre2-dev libxxhash-dev amqp-tools
+    libjansson-dev libcurl4-openssl-dev"
 run_commands="gcc:gcc meson:meson ninja:ninja-build pkg-config:pkg-config"
 test_packages="check librabbitmq-dev python3-pika python3-amqp python3-kombu ruby-bunny
     php-cli php-amqp php-amqplib"

@@ -77,8 +77,12 @@ class Broker:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
         self.prepare()
+        self.launch()
+
+    def launch(self):
+        """Starts the process on what its folder holds and waits until it serves a client."""
         began = time.monotonic()
-        with open(self.log_path(), "wb") as log:
+        with open(self.log_path(), "ab") as log:
             self.process = subprocess.Popen(self.command(), env=self.environment(), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         while True:
@@ -119,6 +123,32 @@ class Broker:
         self.stop()
         self.start()
 
+    def resume(self, number):
+        """Ends the broker with a signal and starts it again on its data; returns the milliseconds until it
+        serves a client again."""
+        os.kill(self.pid, number)
+        self.process.wait(120)
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process = self.pid = None
+        self.launch()
+        return self.ready_ms
+
+    def data_path(self):
+        return os.path.join(self.folder, "data")
+
+    def disk_bytes(self):
+        total = 0
+        for folder, _, names in os.walk(self.data_path()):
+            for name in names:
+                try:
+                    total += os.stat(os.path.join(folder, name)).st_blocks * 512
+                except FileNotFoundError:
+                    pass
+        return total
+
     def stop(self):
         """Asks the process to end, then makes it and its children; safe when it never started."""
         if not self.process:
@@ -147,7 +177,7 @@ class Leveret(Broker):
         self.path = os.path.abspath(path)
 
     def command(self):
-        return [self.path, "--data-dir", os.path.join(self.folder, "data"),
+        return [self.path, "--data-dir", self.data_path(),
                 "--set", f"listeners.tcp.1=127.0.0.1:{self.port}", "--set", "log.console.level=warning"]
 
     def version(self):
@@ -179,6 +209,9 @@ class RabbitMQ(Broker):
             self.epmd = subprocess.Popen(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"],
                                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def data_path(self):
+        return os.path.join(self.folder, "mnesia")
 
     def environment(self):
         return {

@@ -64,6 +64,7 @@ struct model {
     struct buf
         unwanted; /* batches of messages of queues that were deleted, to be released after the recovery */
     unsigned crashes, paged, loaded, moved, outcomes;
+    uint64_t merged;
     char error[512];
 };
 
@@ -401,6 +402,7 @@ static int try_open(struct model *m)
 static void forget(struct model *m)
 {
     m->home.store = NULL;
+    m->merged += m->home.paging.merged_pages;
     store_abandon(&m->store);
     while (m->taken_count) {
         struct taken *taken = &m->taken[--m->taken_count];
@@ -552,6 +554,10 @@ static void step(struct model *m)
             push(m, line);
         break;
     case 3: case 4: case 5:
+        if (below(m, 2)) {
+            paging_arrive(&m->home);
+            m->looked_ms = 0; /* what came may be due */
+        }
         for (uint64_t i = below(m, 60); i-- && take(m, line, below(m, 4) == 0);)
             ;
         if (line->queue->order.backlog && queue_ready(line->queue) > 0)
@@ -614,6 +620,9 @@ static void drain(struct model *m)
             paging_await(&line->queue->order);
             turn(m);
             store_sync_now(m->store);
+            paging_arrive(&m->home); /* who waits is served before memory is looked after */
+            expiry_run(&m->home, m->home.now_ms, SIZE_MAX);
+            take_outcomes(m, UINT64_MAX);
         }
         for (size_t j = line->first; j < line->count; j++)
             assertf(line->items[j].state != READY || is_due(m, &line->items[j]),
@@ -644,8 +653,8 @@ static void run_round(uint64_t seed)
     for (int i = 0; i < STEPS; i++)
         step(m);
     drain(m);
-    printf("seed %" PRIu64 ": %u crashes, %u messages read back, %u moves\n", seed, m->crashes, m->loaded,
-           m->moved);
+    printf("seed %" PRIu64 ": %u crashes, %u messages read back, %u moves, %" PRIu64 " pages merged\n", seed,
+           m->crashes, m->loaded, m->moved, m->merged + m->home.paging.merged_pages);
     assert(m->paged > 0 && m->loaded > 0);
     m->home.store = NULL;
     store_close(&m->store);

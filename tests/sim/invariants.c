@@ -39,7 +39,7 @@ static void count_entry(void *arg, const struct entry *entry)
 {
     struct census *census = arg;
     count_message(arg, entry->message);
-    if (entry->journalled)
+    if (entry->journalled && !entry->page) /* a page's messages are not in the journal any more */
         holder_ring_push_back(&census->journalled, entry->message);
 }
 
@@ -70,6 +70,9 @@ static void count_order(struct census *census, const struct order *order)
             count_entry(census, entry_ring_at(&order->fresh, at));
     for (size_t at = 0; at < order->returned_size; at++)
         count_entry(census, &order->returned[at]);
+    for (size_t at = 0; order->backlog && at < order->backlog->tail.size; at++)
+        if (entry_ring_at(&order->backlog->tail, at)->message)
+            count_entry(census, entry_ring_at(&order->backlog->tail, at));
 }
 
 static void count_queues(struct census *census, const struct vhost *v)

@@ -24,12 +24,15 @@ PRODUCT = ("base", "protocol", "net", "store", "auth", "exchange", "queue", "bro
 
 # A library has one folder that knows it.
 LIBRARIES = {"uv.h": {"net"}, "sqlite3.h": {"store"}, "pcre2.h": {"auth"}, "openssl/": {"auth", "net"},
-             "xxhash.h": {"base", "store"}}
+             "jansson.h": {"auth"}, "curl/": {"auth"}, "xxhash.h": {"base", "store"}}
 
 # Nouns that the exported names of a file may begin with, besides the file's own (users.c: user, users) and
 # what stands before a "_" in it (config_text.c: config).
 NOUNS = {
-    "auth/users.c": {"permission"},
+    "auth/backend.c": {"question", "inquiry"},
+    "auth/grant.c": {"wildcard"},
+    "auth/user_permissions.c": {"permission", "topic"},
+    "auth/users.c": {"tags"},
     "base/assert.c": {"panic"},
     "broker/handshake.c": {"connection"},
     "broker/heartbeat.c": {"connection"},

@@ -25,6 +25,7 @@ struct client {
     struct buf in, heard;
     unsigned heartbeats;
     uint64_t last_tag, deliveries;
+    char text[256]; /* of the last close */
 };
 
 /* --- the world --- */
@@ -194,6 +195,11 @@ static inline void note(struct client *client, const struct method *m)
     buf_printf(&client->heard, "%s%s", client->heard.len ? " " : "", method_name(m->id));
     if (m->id == METHOD_connection_blocked)
         buf_printf(&client->heard, "(%.*s)", SLICE_ARG(m->connection_blocked.reason));
+    if (m->id == METHOD_connection_close || m->id == METHOD_channel_close) {
+        struct slice text = m->id == METHOD_channel_close ? m->channel_close.reply_text
+                                                          : m->connection_close.reply_text;
+        snprintf(client->text, sizeof(client->text), "%.*s", SLICE_ARG(text));
+    }
     if (m->id == METHOD_connection_close)
         buf_printf(&client->heard, "(%u)", m->connection_close.reply_code);
     if (m->id == METHOD_channel_close)
@@ -222,7 +228,7 @@ static inline void take_frames(struct client *client)
 /* What came since the last time: the names of methods; deliveries and heartbeats are only counted. */
 static inline const char *hear(struct client *client)
 {
-    static char text[1024];
+    static char text[8192];
     client->heard.len = 0;
     for (;;) {
         run();
@@ -239,33 +245,49 @@ static inline const char *hear(struct client *client)
     return text;
 }
 
-static inline void connect_client(struct client *client, bool capable, uint16_t heartbeat_s)
+/* How a client presents itself. */
+struct login_as {
+    const char *user, *password, *vhost;
+    bool capable; /* of connection.blocked */
+    uint16_t heartbeat_s;
+};
+
+/* Up to connection.open and channel 1; what came of it is to be heard. */
+static inline void connect_as(struct client *client, struct login_as as)
 {
     struct peer peer = {.host = "127.0.0.1", .peer_host = "127.0.0.1", .loopback = true};
-    struct buf capabilities = {0}, properties = {0};
+    struct buf capabilities = {0}, properties = {0}, response = {0};
     *client = (struct client){.link = fakenet_connect(net)};
     client->conn = server_accept(&server, &fakenet_transport, client->link, &peer);
     fakenet_attach(client->link, &client->conn->stream);
     put(client, "AMQP\0\0\x09\x01", 8);
-    table_put_bool(&capabilities, "connection.blocked", capable);
+    table_put_bool(&capabilities, "connection.blocked", as.capable);
+    table_put_bool(&capabilities, "authentication_failure_close", true);
+    buf_printf(&response, "%c%s%c%s", 0, as.user, 0, as.password);
     table_put_table(&properties, "capabilities", buf_slice(&capabilities));
     struct method m = {.id = METHOD_connection_start_ok};
     m.connection_start_ok.client_properties = buf_slice(&properties);
     m.connection_start_ok.mechanism = SLICE("PLAIN");
-    m.connection_start_ok.response = SLICE("\0guest\0guest");
+    m.connection_start_ok.response = buf_slice(&response);
     m.connection_start_ok.locale = SLICE("en_US");
     send(client, 0, &m);
     buf_free(&capabilities);
     buf_free(&properties);
+    buf_free(&response);
     m = (struct method){.id = METHOD_connection_tune_ok};
     m.connection_tune_ok.channel_max = 2047;
     m.connection_tune_ok.frame_max = 131072;
-    m.connection_tune_ok.heartbeat = heartbeat_s;
+    m.connection_tune_ok.heartbeat = as.heartbeat_s;
     send(client, 0, &m);
     m = (struct method){.id = METHOD_connection_open};
-    m.connection_open.virtual_host = SLICE("/");
+    m.connection_open.virtual_host = slice_of_string(as.vhost);
     send(client, 0, &m);
     send(client, 1, &(struct method){.id = METHOD_channel_open});
+}
+
+static inline void connect_client(struct client *client, bool capable, uint16_t heartbeat_s)
+{
+    connect_as(client, (struct login_as){"guest", "guest", "/", capable, heartbeat_s});
     ck_assert_str_eq(hear(client), "connection.start connection.tune connection.open_ok channel.open_ok");
 }
 

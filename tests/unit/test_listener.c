@@ -79,10 +79,26 @@ static void on_signal(void *arg, int signal)
     ck_abort_msg("signal %d", signal);
 }
 
+static struct listener_options options_for(const char *host, uint16_t port)
+{
+    return (struct listener_options){.host = host,
+                                     .port = port,
+                                     .tcp = {.backlog = LISTENER_BACKLOG, .nodelay = true, .keepalive = true},
+                                     .arrivals_max = 100,
+                                     .on_accept = on_accept,
+                                     .arg = connections};
+}
+
+static int open_at(struct listener **at, const char *host, uint16_t port, char *error, size_t size)
+{
+    struct listener_options options = options_for(host, port);
+    return listener_open(at, loop, &options, error, size);
+}
+
 static void listen_at(const char *host)
 {
     char error[200];
-    int result = listener_open(&listener, loop, host, 0, on_accept, connections, error, sizeof(error));
+    int result = open_at(&listener, host, 0, error, sizeof(error));
     ck_assert_msg(result == 0, "%s", error);
     ck_assert_uint_ne(listener_port(listener), 0);
     listener_on_pause(listener, on_pause);
@@ -187,19 +203,16 @@ START_TEST(test_cannot_listen)
     struct listener *other = NULL;
     listen_at("127.0.0.1");
     uint16_t port = listener_port(listener);
-    int result = listener_open(&other, loop, "127.0.0.1", port, on_accept, connections, error,
-                               sizeof(error));
+    int result = open_at(&other, "127.0.0.1", port, error, sizeof(error));
     ck_assert_int_eq(result, -EADDRINUSE);
     char expected[200];
     snprintf(expected, sizeof(expected),
              "cannot listen on 127.0.0.1 port %u: Address already in use", (unsigned)port);
     ck_assert_str_eq(error, expected);
-    result = listener_open(&other, loop, "256.1.1.1.", 0, on_accept, connections, error,
-                           sizeof(error));
+    result = open_at(&other, "256.1.1.1.", 0, error, sizeof(error));
     ck_assert_int_lt(result, 0);
     ck_assert_ptr_nonnull(strstr(error, "cannot listen on 256.1.1.1. port 0: "));
-    result = listener_open(&other, loop, "192.0.2.1", 0, on_accept, connections, error,
-                           sizeof(error));
+    result = open_at(&other, "192.0.2.1", 0, error, sizeof(error));
     ck_assert_int_eq(result, -EADDRNOTAVAIL); /* a documentation address: never ours */
     ck_assert_ptr_null(other);
 }

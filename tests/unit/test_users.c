@@ -34,10 +34,73 @@ static struct user *put(const char *name, const char *password, const char *tags
 
 START_TEST(hash_is_rabbitmqs)
 {
-    ck_assert(password_matches(SLICE(TEST12), SLICE("test12")));
-    ck_assert(!password_matches(SLICE(TEST12), SLICE("test13")));
-    ck_assert(!password_matches(SLICE(TEST12), SLICE("test12 ")));
-    ck_assert(!password_matches(SLICE(TEST12), SLICE("Test12")));
+    ck_assert(password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("test12")));
+    ck_assert(!password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("test13")));
+    ck_assert(!password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("test12 ")));
+    ck_assert(!password_matches(PASSWORD_SHA256, SLICE(TEST12), SLICE("Test12")));
+}
+END_TEST
+
+/* Salt 01020304, password "test12": from printf '\1\2\3\4test12' | openssl dgst -sha512 -binary, and -md5. */
+START_TEST(other_hashes)
+{
+    const char *const sha512 =
+        "AQIDBEasi57qQmKrKS3hT/tToZQTSGe0aIxheFJPzONWfcZLALq7JlkjIrc4zKmzoCl2i5"
+        "ligSzH2lxUTbywDEUALuc=";
+    const char *const md5 = "AQIDBDeBuuH8ubD+6IsvjTP2It8=";
+    enum password_hashing hashing;
+    ck_assert(password_matches(PASSWORD_SHA512, slice_of_string(sha512), SLICE("test12")));
+    ck_assert(!password_matches(PASSWORD_SHA512, slice_of_string(sha512), SLICE("test13")));
+    ck_assert(!password_matches(PASSWORD_SHA256, slice_of_string(sha512), SLICE("test12")));
+    ck_assert(!password_matches(PASSWORD_SHA512, SLICE(TEST12), SLICE("test12")));
+    ck_assert(password_matches(PASSWORD_MD5, slice_of_string(md5), SLICE("test12")));
+    ck_assert(!password_matches(PASSWORD_MD5, slice_of_string(md5), SLICE("Test12")));
+    ck_assert(password_hash_is_valid(PASSWORD_MD5, slice_of_string(md5)));
+    ck_assert(!password_hash_is_valid(PASSWORD_SHA512, slice_of_string(md5)));
+    ck_assert(password_hash_is_valid(PASSWORD_SHA512, SLICE("")));
+    for (int i = 0; i < PASSWORD_HASHINGS; i++) {
+        ck_assert(password_hashing_from_name(
+            slice_of_string(password_hashing_name((enum password_hashing)i)), &hashing));
+        ck_assert_int_eq((int)hashing, i);
+    }
+    ck_assert(!password_hashing_from_name(SLICE("sha512"), &hashing));
+    ck_assert(password_hashing_from_name(SLICE(""), &hashing) && hashing == PASSWORD_SHA256);
+}
+END_TEST
+
+START_TEST(limits_in_json)
+{
+    struct limits limits = limits_none();
+    struct buf json = {0};
+    ck_assert(limits_parse(&limits, LIMITS_OF_USER, SLICE("{\"max-channels\": 5}"), error, sizeof(error)));
+    ck_assert(!limits_parse(&limits, LIMITS_OF_USER, SLICE("{\"max-channels\": 6, \"max\": 1}"), error,
+                            sizeof(error)));
+    ck_assert_str_eq(error, "unknown limit 'max': expected max-connections or max-channels");
+    ck_assert_uint_eq(limits.max[LIMIT_CHANNELS], 5);
+    ck_assert(limits_parse(&limits, LIMITS_OF_USER, SLICE("{\"max-connections\": 0}"), error, sizeof(error)));
+    limits_print(&limits, &json);
+    ck_assert(slice_is(buf_slice(&json), "{\"max-connections\":0,\"max-channels\":5}"));
+    ck_assert(limits_reached(&limits, LIMIT_CONNECTIONS, 0));
+    ck_assert(!limits_reached(&limits, LIMIT_CHANNELS, 4) && limits_reached(&limits, LIMIT_CHANNELS, 5));
+    ck_assert(!limits_reached(&limits, LIMIT_QUEUES, UINT64_MAX - 1));
+    buf_free(&json);
+}
+END_TEST
+
+/* A removed user lives on as long as somebody holds it. */
+START_TEST(references)
+{
+    struct user *bob = user_hold(put("bob", "x", ""));
+    user_remove(&users, bob);
+    ck_assert_ptr_null(user_find(&users, SLICE("bob")));
+    ck_assert(slice_is(bob->name, "bob"));
+    struct user *other = put("bob", "y", "");
+    ck_assert_ptr_ne(other, bob);
+    user_drop(&bob);
+    ck_assert_ptr_null(bob);
+    struct user *guest = user_new_outsider(SLICE("far"), SLICE("impersonator"), 1);
+    ck_assert(guest->impersonator && !user_find(&users, SLICE("far")));
+    user_drop(&guest);
 }
 END_TEST
 
@@ -49,9 +112,9 @@ START_TEST(hash_has_a_fresh_salt)
     password_hash(&rand, SLICE("geheim"), second);
     ck_assert_uint_eq(strlen(first), PASSWORD_HASH_LENGTH);
     ck_assert_str_ne(first, second);
-    ck_assert(password_matches(slice_of_string(first), SLICE("geheim")));
-    ck_assert(password_matches(slice_of_string(second), SLICE("geheim")));
-    ck_assert(!password_matches(slice_of_string(first), SLICE("geheim2")));
+    ck_assert(password_matches(PASSWORD_SHA256, slice_of_string(first), SLICE("geheim")));
+    ck_assert(password_matches(PASSWORD_SHA256, slice_of_string(second), SLICE("geheim")));
+    ck_assert(!password_matches(PASSWORD_SHA256, slice_of_string(first), SLICE("geheim2")));
 }
 END_TEST
 
@@ -67,7 +130,8 @@ START_TEST(malformed_hash_matches_nothing)
         "????????????????????????????????????????????????",
     };
     for (size_t i = 0; i < array_size(bad); i++)
-        ck_assert_msg(!password_matches(slice_of_string(bad[i]), SLICE("test12")), "%s", bad[i]);
+        ck_assert_msg(!password_matches(PASSWORD_SHA256, slice_of_string(bad[i]), SLICE("test12")),
+                      "%s", bad[i]);
 }
 END_TEST
 
@@ -284,6 +348,9 @@ int main(void)
     TCase *tcase = tcase_create("users");
     tcase_add_checked_fixture(tcase, start, stop);
     tcase_add_test(tcase, hash_is_rabbitmqs);
+    tcase_add_test(tcase, other_hashes);
+    tcase_add_test(tcase, limits_in_json);
+    tcase_add_test(tcase, references);
     tcase_add_test(tcase, hash_has_a_fresh_salt);
     tcase_add_test(tcase, malformed_hash_matches_nothing);
     tcase_add_test(tcase, blank_password_is_refused);

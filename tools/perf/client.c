@@ -6,11 +6,11 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "tools/perf/secure.h"
 
 enum { READ_SIZE = 16 * 1024, PIPELINE_DEPTH = 2000, CLOSE_TIMEOUT_MS = 3000 };
 
@@ -80,7 +80,7 @@ int client_write(struct client *c)
 {
     assert(c->out_at <= c->out.len);
     while (c->out_at < c->out.len) {
-        ssize_t n = send(c->fd, c->out.at + c->out_at, c->out.len - c->out_at, MSG_NOSIGNAL);
+        ssize_t n = secure_write(c, c->out.at + c->out_at, c->out.len - c->out_at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -94,6 +94,8 @@ int client_write(struct client *c)
 /* Waits until the socket is ready for `events`; false after the time-out. */
 static bool wait_ready(struct client *c, short events, uint64_t deadline_ns)
 {
+    if ((events & POLLIN) && secure_pending(c))
+        return true;
     for (;;) {
         uint64_t now = time_now_ns();
         if (now >= deadline_ns)
@@ -121,7 +123,7 @@ static bool read_more(struct client *c)
         buf_consume(&c->in, c->in_at);
         c->in_at = 0;
     }
-    ssize_t n = recv(c->fd, buf_reserve(&c->in, READ_SIZE), READ_SIZE, 0);
+    ssize_t n = secure_read(c, buf_reserve(&c->in, READ_SIZE), READ_SIZE);
     if (n == 0)
         return client_fail_errno(c, 0);
     if (n < 0)
@@ -232,6 +234,7 @@ bool client_pipeline(struct client *c, uint64_t count, void (*make)(struct metho
 
 void client_drop(struct client *c)
 {
+    secure_close(c);
     if (c->fd >= 0)
         close(c->fd);
     buf_free(&c->in);

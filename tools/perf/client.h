@@ -16,6 +16,7 @@ enum { CLIENT_CHANNEL = 1, CLIENT_ERROR_MAX = 600, CLIENT_METHOD_MAX = 64 * 1024
 
 struct client {
     int fd;           /* -1: none; non-blocking */
+    struct ssl_st *tls; /* NULL: plain */
     struct buf in;    /* bytes read; from in_at on they are not yet used */
     size_t in_at;
     struct buf out;   /* bytes to write; before out_at they are written */

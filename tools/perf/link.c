@@ -1,9 +1,9 @@
 /* link.c - what producers and consumers do alike with their connection. */
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 #include "base/assert.h"
+#include "tools/perf/secure.h"
 #include "tools/perf/worker.h"
 
 enum { CLOSE_TIMEOUT_MS = 3000, CLOSE_READ_SIZE = 256 * 1024 };
@@ -11,7 +11,7 @@ enum { CLOSE_TIMEOUT_MS = 3000, CLOSE_READ_SIZE = 256 * 1024 };
 bool link_read(struct link *link, size_t size)
 {
     struct client *c = &link->client;
-    ssize_t n = recv(c->fd, buf_reserve(&c->in, size), size, 0);
+    ssize_t n = secure_read(c, buf_reserve(&c->in, size), size);
     if (n == 0)
         return client_fail_errno(c, 0);
     if (n < 0 && errno != EAGAIN && errno != EINTR)

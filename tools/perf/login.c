@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "protocol/table.h"
 #include "tools/perf/client.h"
+#include "tools/perf/secure.h"
 
 enum { FRAME_MAX_WANTED = 131072 };
 
@@ -108,7 +109,7 @@ bool client_open(struct client *c, const struct uri *uri)
 {
     struct method m;
     assert(c->fd < 0);
-    if (!connect_by_name(c, uri))
+    if (!connect_by_name(c, uri) || (uri->context && !secure_open(c, uri)))
         return false;
     buf_append(&c->out, "AMQP\0\0\x09\x01", 8);
     if (!client_flush(c) || !receive_on_zero(c, METHOD_connection_start, &m))

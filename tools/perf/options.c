@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "tools/perf/secure.h"
 
 enum kind { kind_flag, kind_number, kind_real, kind_text };
 
@@ -244,6 +245,13 @@ enum options_status options_parse(struct options *options, int argc, char **argv
     char reason[600];
     if (!uri_parse(options->run.uri, &options->uri, reason, sizeof(reason))) {
         fprintf(stderr, "leveret-perf: --uri: %s\n", reason);
+        return OPTIONS_WRONG;
+    }
+    const struct run_options *run = &options->run;
+    if (options->uri.tls)
+        options->uri.context = secure_context(run->cacert, run->cert, run->key, reason, sizeof(reason));
+    if (options->uri.tls && !options->uri.context) {
+        fprintf(stderr, "leveret-perf: %s\n", reason);
         return OPTIONS_WRONG;
     }
     set_defaults(options);

@@ -19,7 +19,7 @@ enum mode {
 };
 
 struct run_options {
-    const char *uri;
+    const char *uri, *cacert, *cert, *key;
     double seconds; /* 0 = until the counts are reached */
     double warmup, drain, timeout;
     uint64_t threads;     /* 0 = choose */

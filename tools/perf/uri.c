@@ -1,4 +1,4 @@
-/* uri.c - reads amqp:// URIs. */
+/* uri.c - reads amqp:// and amqps:// URIs. */
 #include "tools/perf/uri.h"
 
 #include <stdio.h>
@@ -84,15 +84,15 @@ bool uri_parse(const char *text, struct uri *uri, char *error, size_t error_size
     *uri = (struct uri){.user = "guest", .password = "guest", .host = "localhost", .vhost = "/",
                         .port = "5672"};
     struct slice rest = slice_of_string(text), part;
-    if (slice_starts_with(rest, "amqps://")) {
-        snprintf(error, error_size, "TLS (amqps://) is not supported by this tool");
+    uri->tls = slice_starts_with(rest, "amqps://");
+    if (uri->tls)
+        snprintf(uri->port, sizeof(uri->port), "5671");
+    if (!uri->tls && !slice_starts_with(rest, "amqp://")) {
+        snprintf(error, error_size, "'%s' begins neither with amqp:// nor with amqps://", text);
         return false;
     }
-    if (!slice_starts_with(rest, "amqp://")) {
-        snprintf(error, error_size, "'%s' does not begin with amqp://", text);
-        return false;
-    }
-    rest = slice_of(rest.at + 7, rest.len - 7);
+    size_t scheme = uri->tls ? 8 : 7;
+    rest = slice_of(rest.at + scheme, rest.len - scheme);
     struct slice place = rest, vhost = {0};
     if (cut(&rest, '/', &part))
         place = part, vhost = rest;

@@ -1,0 +1,117 @@
+/* http.c - one HTTP request and its answer (libcurl). */
+#include "auth/http.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+
+#include "auth/backend.h"
+#include "base/assert.h"
+#include "base/mem.h"
+
+struct http {
+    CURL *curl;
+    const struct backend *backend;
+    const struct http_options *options;
+    struct buf *body; /* of the request that is made now */
+    char error[CURL_ERROR_SIZE];
+};
+
+static size_t on_bytes(char *bytes, size_t one, size_t size, void *arg)
+{
+    struct http *http = arg;
+    assert(one == 1);
+    if (size > http->options->answer_max - http->body->len)
+        return 0; /* libcurl then fails the transfer */
+    buf_append(http->body, bytes, size);
+    return size;
+}
+
+static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+    const struct http *http = arg;
+    (void)down_total, (void)down, (void)up_total, (void)up;
+    return backend_is_stopping(http->backend);
+}
+
+static void set_tls(CURL *curl, const struct http_tls *tls)
+{
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, tls->verify ? 1L : 0L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, tls->verify ? 2L : 0L);
+    if (*tls->ca_file)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, tls->ca_file);
+    if (*tls->cert_file)
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, tls->cert_file);
+    if (*tls->key_file)
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, tls->key_file);
+}
+
+struct http *http_new(const struct backend *backend, const struct http_options *options)
+{
+    struct http *http = mem_zalloc(sizeof(*http));
+    http->backend = backend;
+    http->options = options;
+    http->curl = curl_easy_init();
+    if (!http->curl)
+        panic("out of memory for HTTP");
+    CURL *curl = http->curl;
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, options->connect_timeout_ms);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, options->timeout_ms);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, http);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, http);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, http->error);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "Leveret/" LEVERET_VERSION);
+    set_tls(curl, &options->tls);
+    return http;
+}
+
+void http_free(struct http **http)
+{
+    curl_easy_cleanup((*http)->curl);
+    mem_free(*http);
+    *http = NULL;
+}
+
+bool http_request(struct http *http, const char *url, const struct buf *form, long *status,
+                  struct buf *body, char *error, size_t error_size)
+{
+    CURL *curl = http->curl;
+    http->body = body;
+    http->error[0] = 0;
+    body->len = 0;
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    if (form) {
+        curl_easy_setopt(curl, CURLOPT_POST, 1L);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)form->len);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, form->len ? (const char *)form->at : "");
+    } else {
+        curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
+    }
+    CURLcode code = curl_easy_perform(curl);
+    http->body = NULL;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
+    if (code != CURLE_OK) /* not libcurl's own words: they may quote the address, which may hold a password */
+        snprintf(error, error_size, "%s",
+                 code == CURLE_WRITE_ERROR ? "the answer is too long" : curl_easy_strerror(code));
+    return code == CURLE_OK;
+}
+
+void http_add(struct buf *out, const char *name, struct slice value)
+{
+    buf_printf(out, "%s%s=", out->len ? "&" : "", name);
+    for (size_t i = 0; i < value.len; i++) {
+        uint8_t byte = value.at[i];
+        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                     (byte >= '0' && byte <= '9') || strchr("-_.~", byte);
+        if (byte == ' ')
+            buf_append(out, "+", 1);
+        else if (plain && byte)
+            buf_append(out, &byte, 1);
+        else
+            buf_printf(out, "%%%02X", byte);
+    }
+}

@@ -1,0 +1,14 @@
+/* token_claims.h - what the payload of a verified token says. */
+#ifndef AUTH_TOKEN_CLAIMS_H
+#define AUTH_TOKEN_CLAIMS_H
+
+#include "auth/token.h"
+
+struct json_t;
+
+/* False, and nothing in `claims`, when the token is for somebody else, has expired, or is NULL or
+ * malformed. */
+bool token_claims_read(struct json_t *payload, const struct token_rules *rules, uint64_t now_s,
+                       struct token_claims *claims, char *reason, size_t reason_size);
+
+#endif

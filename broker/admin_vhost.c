@@ -1,0 +1,137 @@
+/* admin_vhost.c - vhosts and their limits, changed by an administrator. */
+#include "broker/admin.h"
+#include "broker/connection.h"
+#include "broker/vhost.h"
+
+static void define_vhost(struct server *s, const struct vhost *v)
+{
+    admin_define(s, &(struct definition){
+                        .kind = DEFINITION_VHOST, .name = v->name, .args = v->metadata});
+}
+
+static bool check_metadata(struct slice metadata, struct admin_error *e)
+{
+    return metadata.len == 0 || limits_is_object(metadata) ||
+           admin_fail(e, ADMIN_INVALID, "the metadata of a virtual host are a JSON object");
+}
+
+bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
+                     struct admin_error *e)
+{
+    if (!admin_check_name(name, "virtual host", e) || !check_metadata(metadata, e))
+        return false;
+    if (server_find_vhost(s, name))
+        return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' already exists", SLICE_ARG(name));
+    struct vhost *v = vhost_new(s, name, false);
+    v->metadata = slice_copy(metadata);
+    define_vhost(s, v);
+    log_line(&s->log, LOG_INFO, 0, "added vhost '%.*s'", SLICE_ARG(v->name));
+    return true;
+}
+
+bool admin_set_vhost_metadata(struct server *s, struct slice name, struct slice metadata,
+                              struct admin_error *e)
+{
+    struct vhost *v = admin_find_vhost(s, name, e);
+    if (!v || !check_metadata(metadata, e))
+        return false;
+    struct slice old = v->metadata;
+    v->metadata = slice_copy(metadata);
+    slice_free(&old);
+    define_vhost(s, v);
+    return true;
+}
+
+static void drop_permissions(struct server *s, const struct vhost *v)
+{
+    struct admin_error e;
+    map_each(&s->users.by_name, i) {
+        struct user *user = s->users.by_name.slots[i].value;
+        bool done = admin_clear_permissions(s, v->name, user->name, &e) &&
+                    admin_clear_topic_permissions(s, v->name, user->name, SLICE(""), &e);
+        assertf(done, "%s", e.text);
+    }
+}
+
+static void undefine_limits(struct server *s, const struct vhost *v)
+{
+    admin_undefine(s, &(struct definition){.kind = DEFINITION_PARAMETER,
+                                           .vhost = v->name,
+                                           .type = SLICE("vhost-limits"),
+                                           .name = SLICE("limits")});
+}
+
+bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error *e)
+{
+    struct vhost *v = admin_find_vhost(s, name, e);
+    if (!v)
+        return false;
+    struct buf reason = {0};
+    buf_printf(&reason, "vhost '%.*s' is deleted", SLICE_ARG(v->name));
+    buf_append(&reason, "", 1);
+    while (!list_empty(&v->connections)) {
+        struct connection *conn = list_first(&v->connections, struct connection, login.of_vhost);
+        connection_force_close(conn, (const char *)reason.at);
+        assert(!list_linked(&conn->login.of_vhost));
+        conn->vhost = NULL;
+    }
+    drop_permissions(s, v);
+    undefine_limits(s, v);
+    log_line(&s->log, LOG_INFO, 0, "deleted vhost '%.*s'", SLICE_ARG(v->name));
+    vhost_delete(&v);
+    buf_free(&reason);
+    return true;
+}
+
+static void set_limits(struct server *s, struct vhost *v, const struct limits *limits)
+{
+    struct buf json = {0};
+    v->limits = *limits;
+    limits_print(limits, &json);
+    if (slice_is(buf_slice(&json), "{}"))
+        undefine_limits(s, v);
+    else
+        admin_define(s, &(struct definition){.kind = DEFINITION_PARAMETER,
+                                             .vhost = v->name,
+                                             .type = SLICE("vhost-limits"),
+                                             .name = SLICE("limits"),
+                                             .args = buf_slice(&json)});
+    log_line(&s->log, LOG_INFO, 0, "limits of vhost '%.*s' are now %.*s", SLICE_ARG(v->name),
+             SLICE_ARG(buf_slice(&json)));
+    buf_free(&json);
+}
+
+bool admin_set_vhost_limits(struct server *s, struct slice name, struct slice json,
+                            struct admin_error *e)
+{
+    char error[256];
+    struct limits limits = limits_none();
+    struct vhost *v = admin_find_vhost(s, name, e);
+    if (!v)
+        return false;
+    if (!limits_parse(&limits, LIMITS_OF_VHOST, json, error, sizeof(error)))
+        return admin_fail(e, ADMIN_INVALID, "%s", error);
+    set_limits(s, v, &limits);
+    return true;
+}
+
+bool admin_clear_vhost_limits(struct server *s, struct slice name, struct admin_error *e)
+{
+    return admin_set_vhost_limits(s, name, SLICE("{}"), e);
+}
+
+bool admin_set_vhost_limit(struct server *s, struct slice name, struct slice limit, int64_t value,
+                           struct admin_error *e)
+{
+    enum limit_kind kind;
+    struct vhost *v = admin_find_vhost(s, name, e);
+    if (!v)
+        return false;
+    if (!limits_kind(LIMITS_OF_VHOST, limit, &kind))
+        return admin_fail(e, ADMIN_INVALID,
+                          "a virtual host's limits are max-connections and max-queues");
+    struct limits limits = v->limits;
+    limits.max[kind] = value < 0 ? UNLIMITED : (uint64_t)value;
+    set_limits(s, v, &limits);
+    return true;
+}

@@ -1,0 +1,34 @@
+/* setting.h - private to the configuration: one key being set, and the kinds of value that are about the
+ * network (setting.c); the others are in config.c. */
+#ifndef BROKER_SETTING_H
+#define BROKER_SETTING_H
+
+#include "broker/key.h"
+
+struct setting {
+    struct config *config;
+    const struct key *key;
+    char name[KEY_NAME_MAX + 1]; /* of a family's member */
+    const char *written, *value; /* the key as it was written */
+    const char *where;
+    char *error;
+    size_t error_size;
+};
+
+/* Writes the sentence, with file, line and key in front; returns false. A secret's value is not shown. */
+bool setting_refuse(const struct setting *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Keeps "name=value" in the family's text, in the place of an item of the same name. */
+bool setting_item(const struct setting *s);
+bool setting_listener(const struct setting *s);
+bool setting_version(const struct setting *s);
+bool setting_cipher(const struct setting *s);
+bool setting_source(const struct setting *s);
+bool setting_sni(const struct setting *s);
+bool setting_fixed(const struct setting *s);
+bool setting_limit(const struct setting *s);
+
+/* What only all keys of the network together can tell; false and one sentence. */
+bool setting_check(const struct config *config, char *error, size_t error_size);
+
+#endif
