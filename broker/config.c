@@ -128,6 +128,13 @@ static bool set_queue_type(const struct setting *s)
     return set_text(s);
 }
 
+static bool set_backend(const struct setting *s)
+{
+    if (strcmp(s->value, "local_filesystem") != 0)
+        return setting_refuse(s, "expected local_filesystem, the only one of this version of Leveret");
+    return set_text(s);
+}
+
 static bool set_log_file(const struct setting *s)
 {
     if (strcmp(s->value, "false") == 0)
@@ -223,7 +230,7 @@ static bool set_value(const struct setting *s)
         [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
         [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
         [KEY_QUEUE_TYPE] = set_queue_type,
-        [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
+        [KEY_BACKEND] = set_backend,     [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
         [KEY_LISTENER] = setting_listener,   [KEY_LIST_FLAG] = set_list_flag,
         [KEY_MECHANISM] = set_mechanism, [KEY_VERSION] = setting_version,

@@ -40,6 +40,8 @@ static struct subscription *subscribe(struct channel *ch, const struct amqp_basi
     char name[64];
     rand_name(&channel_server(ch)->rand, "amq.ctag-", name);
     sub->tag = slice_copy(consume->consumer_tag.len ? consume->consumer_tag : slice_of_string(name));
+    if (consume->arguments.len)
+        sub->args = slice_copy(consume->arguments);
     sub->channel = ch;
     sub->consumer.no_ack = consume->no_ack;
     sub->consumer.exclusive = exclusive;
@@ -105,6 +107,7 @@ static void release_subscription(struct subscription *sub)
     if (sub->consumer.state != CONSUMER_GONE || sub->consumer.unacked > 0)
         return;
     slice_free(&sub->tag);
+    slice_free(&sub->args);
     mem_free(sub);
 }
 
@@ -112,6 +115,7 @@ static void drop_subscription(struct subscription *sub)
 {
     event_consumer(&sub->consumer, "consumer.deleted");
     map_remove(&sub->channel->subscriptions, sub->tag);
+    walk_leave(&channel_server(sub->channel)->control.walks, &sub->consumer.of_queue);
     consumer_exit(&sub->consumer);
     sub->channel = NULL;
     release_subscription(sub);
@@ -227,6 +231,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
 static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct fault *f)
 {
     struct entry entry;
+    expiry_before_get(q);
     if (queue_get(q, no_ack, &entry)) {
         uint64_t batch = no_ack ? 0 : queue_delivery_batch(q, &entry);
         if (batch)

@@ -116,11 +116,11 @@ static bool route_letter(struct letter *letter, bool at_least_once)
     struct buf queues = {0};
     size_t routed = set->size;
     leave_cycles_out(letter, set, &queues);
-    struct dest *const *targets = (struct dest *const *)queues.at;
+    struct dest **targets = (struct dest **)queues.at;
     size_t count = queues.len / sizeof(*targets);
     bool published = !at_least_once || (routed > 0 && !any_refuses(targets, count, letter->message));
     if (published)
-        submit_enqueue(letter->server, NULL, targets, count, letter->message);
+        submit_enqueue(letter->server, targets, count, letter->message);
     buf_free(&queues);
     return published;
 }
@@ -137,6 +137,7 @@ static bool publish(struct server *s, struct outcome *outcome)
     write(&letter);
     bool published = route_letter(&letter, at_least_once);
     s->counters.dead_lettered += published;
+    s->home.paging.atomic_batch = store_open_batch(s->store); /* a page would be on disk before the ack */
     message_unref(&s->messages, &letter.message);
     buf_free(&letter.headers);
     return published;

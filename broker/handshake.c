@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "broker/connection.h"
+#include "broker/connection_info.h"
 #include "broker/vhost.h"
 #include "protocol/table.h"
 
@@ -186,6 +187,7 @@ static bool start_ok(struct connection *conn, const struct amqp_connection_start
 {
     const char *why;
     read_capabilities(conn, ok->client_properties);
+    connection_describe(conn, ok->mechanism, ok->client_properties);
     struct user *user = login(conn, ok->mechanism, ok->response, &why);
     event_login(conn, attempted_name(ok), ok->mechanism, user ? NULL : why);
     if (!user)

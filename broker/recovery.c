@@ -5,6 +5,7 @@
 #include "broker/recovery.h"
 
 #include "broker/admin.h"
+#include "broker/duplicate.h"
 #include "broker/vhost.h"
 #include "queue/lane.h"
 
@@ -48,13 +49,24 @@ static void recover_user(struct recovery *r, const struct definition *d)
         complain(r, d, "hashing or limits of user");
 }
 
-/* The limits of a vhost are the only parameters that are acted on. */
+/* Limits and policies are kept as parameters, but live with their vhost. */
 static void recover_parameter(struct recovery *r, const struct definition *d)
 {
     struct vhost *v = server_find_vhost(r->server, d->vhost);
-    char error[256];
-    if (!v || !slice_is(d->type, "vhost-limits") ||
-        !limits_parse(&v->limits, LIMITS_OF_VHOST, d->args, error, sizeof(error)))
+    char error[512];
+    bool good = (v || d->vhost.len == 0) && d->vhost.len < 256 && d->type.len < 256 && d->name.len < 256;
+    if (good && v && slice_is(d->type, "vhost-limits"))
+        good = limits_parse(&v->limits, LIMITS_OF_VHOST, d->args, error, sizeof(error));
+    else if (good && v && slice_is(d->type, "policy"))
+        good = policies_recover(v, d->name, false, d->args, error, sizeof(error));
+    else if (good && v && slice_is(d->type, "operator_policy"))
+        good = policies_recover(v, d->name, true, d->args, error, sizeof(error));
+    else if (good)
+        parameters_put(r->server,
+                       &(struct parameter){
+                           .vhost = d->vhost, .component = d->type, .name = d->name, .value = d->args},
+                       false);
+    if (!good)
         complain(r, d, "parameter");
 }
 
@@ -186,9 +198,22 @@ static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
         queue_restore_delivered(returning->queue, lane_of_id(queue_id), sequence);
 }
 
+static void on_note(void *arg, const struct stored_note *note, uint64_t batch)
+{
+    struct recovery *r = arg;
+    struct returning *returning = find_returning(r, note->owner_id);
+    struct dedup *dedup =
+        returning ? returning->queue->dedup : duplicate_memory(r->server, note->owner_id);
+    if (dedup)
+        dedup_restore(dedup, note, batch);
+}
+
 static void finish_queue(struct recovery *r, struct returning *returning)
 {
-    queue_restored(returning->queue, store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS);
+    struct queue *q = returning->queue;
+    queue_restored(q, store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS);
+    if (q->dedup)
+        dedup_restored(q->dedup);
 }
 
 /* A vhost and a user who may do everything in it (semantics 3, default objects). */
@@ -229,7 +254,7 @@ static void apply_loopback_users(struct server *s)
 bool recovery_run(struct server *s)
 {
     struct recovery r = {.server = s};
-    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page, on_note};
     char error[512];
     map_init(&r.queues, rand_u64(&s->rand));
     int status = store_recover(s->store, &sink, error, sizeof(error));
@@ -240,12 +265,13 @@ bool recovery_run(struct server *s)
         finish_queue(&r, returning);
         mem_free(returning);
     }
+    duplicate_restored(s);
     size_t queues = r.queues.size;
     map_free(&r.queues);
     if (status < 0)
         return false;
     s->next_queue_id = store_queue_id_next(s->store);
-    if (s->vhosts.size == 0 && s->users.by_name.size == 0)
+    if (s->vhosts.size == 0 && s->users.by_name.size == 0 && !s->config->control.definitions[0])
         make_defaults(s);
     apply_loopback_users(s);
     if (queues)

@@ -10,6 +10,7 @@
 #include "broker/confirm.h"
 #include "broker/consume.h"
 #include "broker/deadletter.h"
+#include "broker/definitions_import.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
 #include "broker/outbox.h"
@@ -110,11 +111,14 @@ bool server_open(struct server *s, const struct server_options *options)
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
+    control_init(&s->control);
+    parameters_init(&s->parameters, rand_u64(&s->rand));
     gate_init(&s->gate);
     intercept_open(s);
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
+    map_init(&s->memories, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
     s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
@@ -129,7 +133,7 @@ bool server_open(struct server *s, const struct server_options *options)
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
-    if (!recovery_run(s))
+    if (!recovery_run(s) || !definitions_import_configured(s))
         return false;
     struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
     if (options->probe || !options->simulated)
@@ -147,12 +151,17 @@ static void free_state(struct server *s)
         vhost_free(&v);
     }
     map_free(&s->vhosts);
+    parameters_free(&s->parameters);
+    assert(list_empty(&s->control.walks));
+    assert(s->memories.size == 0);
+    map_free(&s->memories);
     queue_home_free(&s->home);
     users_free(&s->users);
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
     buf_free(&s->told);
+    mem_free(s->screened);
     gate_free(s);
     intercept_free(&s->intercept);
     event_free(&s->events);
@@ -176,6 +185,7 @@ static void close_connections(struct server *s)
 void server_close(struct server *s)
 {
     gate_close(s);
+    control_close(s);
     close_connections(s);
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
@@ -294,6 +304,8 @@ void server_act(struct server *s)
     expire_before_delivery(s);
     consume_resume_gets(s);
     alarm_watch(s);
+    policies_act(s);
+    control_act(s);
     outbox_flush(s);
     deliver_ready(s);
     expire_after_delivery(s);
@@ -302,6 +314,7 @@ void server_act(struct server *s)
     paging_squeeze(&s->home);
     paging_fetch(&s->home);
     compact_journal(s);
+    dedup_renew(&s->home.dedup, s->store);
     store_commit(s->store);
     confirm_durable(s);
     net_flush_all(&s->net);
@@ -312,7 +325,8 @@ int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
         !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
-        pages_have_loaded(store_pages(s->store)) || deadletter_waits(s))
+        policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
+        pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
     if (due < next)
@@ -330,7 +344,7 @@ int server_run(const struct config *config)
     bool started = server_open(s, &options);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);
-    started = started && gate_open(s);
+    started = started && control_open(s) && gate_open(s);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "ready: clients can connect");
     while (started && !(s->stopping && list_empty(&s->connections))) {

@@ -12,6 +12,8 @@
 #include "base/timer.h"
 #include "broker/alarm.h"
 #include "broker/config.h"
+#include "broker/control.h"
+#include "broker/parameters.h"
 #include "broker/gate.h"
 #include "broker/event.h"
 #include "broker/intercept.h"
@@ -48,6 +50,7 @@ struct server {
     struct store *store;
     struct users users;
     struct map vhosts;            /* name -> vhost */
+    struct map memories;          /* id -> what an exchange remembers of messages (duplicate.c) */
     struct slab_pool messages;
     struct queue_home home;
     struct list connections;      /* connection.link */
@@ -66,9 +69,13 @@ struct server {
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
     struct buf told;              /* scratch of deliver */
+    struct dest **screened;       /* scratch of duplicate_screen */
+    size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
     struct server_expire expire;
+    struct parameters parameters;
+    struct control control;
     struct intercept intercept;
     struct events events;
     struct timer stop_timer;

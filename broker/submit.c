@@ -2,6 +2,7 @@
  * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
+#include "broker/duplicate.h"
 #include "broker/reply.h"
 #include "broker/submit.h"
 #include "broker/trace.h"
@@ -167,9 +168,12 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
     return durable;
 }
 
-struct submission submit_enqueue(struct server *s, struct connection *conn, struct dest *const *queues,
-                                 size_t count, struct message *m)
+/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. */
+static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
+                                 struct message *m, const struct dedup_ids *ids)
 {
+    struct dest *const *queues = set->queues;
+    size_t count = set->size;
     struct submission done = {0};
     size_t stored = 0;
     m->born_ms = s->home.now_ms;
@@ -187,6 +191,8 @@ struct submission submit_enqueue(struct server *s, struct connection *conn, stru
         bool journalled = queue_stores(q, m);
         stored += journalled;
         queue_push(q, m, journalled);
+        if (ids && q->dedup)
+            dedup_take(q->dedup, ids, journalled ? s->store : NULL);
         if (!conn)
             continue;
         if (queue_is_behind(q))
@@ -196,6 +202,40 @@ struct submission submit_enqueue(struct server *s, struct connection *conn, stru
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;
+}
+
+struct submission submit_enqueue(struct server *s, struct dest **queues, size_t count, struct message *m)
+{
+    struct route_set set = {.queues = queues, .size = count};
+    return enqueue(s, NULL, &set, m, NULL);
+}
+
+static struct submission wait_for(const struct server *s, struct submission done, uint64_t batch)
+{
+    if (batch > s->durable_seen && batch > done.batch)
+        done.batch = batch;
+    return done;
+}
+
+/* A repeated message counts as taken, by the batch that has the first one: the confirm waits for that. */
+static __attribute__((cold, noinline)) struct submission
+enqueue_once(struct server *s, struct connection *conn, const struct route_set *set, struct message *m)
+{
+    struct dedup_ids ids;
+    uint64_t before = 0;
+    if (!duplicate_ids(s, m, &ids))
+        return enqueue(s, conn, set, m, NULL);
+    struct route_set screened = duplicate_screen(s, set, &ids, &before);
+    struct submission done = enqueue(s, conn, &screened, m, &ids);
+    return wait_for(s, done, before);
+}
+
+static struct submission screen_and_enqueue(struct server *s, struct connection *conn,
+                                            const struct route_set *set, struct message *m)
+{
+    if ((m->has_headers || m->has_id) && s->home.dedup.users)
+        return enqueue_once(s, conn, set, m);
+    return enqueue(s, conn, set, m, NULL);
 }
 
 static void send_return(struct channel *ch, struct message *m)
@@ -244,6 +284,27 @@ static void reach_beyond_queues(struct channel *ch, const struct exchange *x, co
         send_return(ch, m);
 }
 
+/* True when an exchange that remembers messages has seen this one: it is routed nowhere, and done. */
+static bool exchange_knows(struct server *s, const struct exchange *x, const struct message *m,
+                           struct submission *done)
+{
+    struct dedup_ids ids;
+    uint64_t batch = 0;
+    if (!duplicate_ids(s, m, &ids) || !dedup_knows(x->memory, &ids, &batch))
+        return false;
+    *done = wait_for(s, *done, batch);
+    return true;
+}
+
+/* What a queue refused is not remembered: the publisher is to try again. */
+static void exchange_takes(struct server *s, const struct exchange *x, const struct message *m,
+                           struct submission done)
+{
+    struct dedup_ids ids;
+    if (!done.refused && duplicate_ids(s, m, &ids))
+        dedup_take(x->memory, &ids, x->durable && done.batch == store_open_batch(s->store) ? s->store : NULL);
+}
+
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
                                bool mandatory)
 {
@@ -254,6 +315,13 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     struct route_input input = {.pool = &s->messages};
     *message = NULL;
     bool blind = prepare(m, &props, &keys, &input);
+    if (x->memory && (m->has_headers || m->has_id)) {
+        struct submission known = {0};
+        if (exchange_knows(s, x, m, &known)) {
+            message_unref(&s->messages, &m);
+            return known;
+        }
+    }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     if (blind)
         m = strip_bcc(s, m, &props);
@@ -261,7 +329,9 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
         reach_beyond_queues(ch, x, set, &keys, m, mandatory);
     if (ch->conn->vhost->traced)
         trace_publish(ch, m, set);
-    struct submission done = submit_enqueue(s, ch->conn, set->queues, set->size, m);
+    struct submission done = screen_and_enqueue(s, ch->conn, set, m);
+    if (x->memory && (m->has_headers || m->has_id))
+        exchange_takes(s, x, m, done);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -281,7 +351,7 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
         set = route(&v->router, container_of(dest, struct exchange, dest), &input);
     if (blind)
         m = strip_bcc(s, m, &props);
-    struct submission done = submit_enqueue(s, NULL, set->queues, set->size, m);
+    struct submission done = screen_and_enqueue(s, NULL, set, m);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -302,6 +372,7 @@ static bool check_message(struct channel *ch, const struct exchange *x, struct m
 {
     struct props props;
     struct keys keys; /* not zeroed: it is large, and used by few */
+    m->has_id = prop_flags & PROP_message_id;
     if (!(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)))
         return true;
     if (!props_decode(message_props(m), &props, f))

@@ -27,6 +27,13 @@ struct tx {
     struct tx_settlement_ring settlements;
 };
 
+size_t tx_uncommitted(const struct channel *ch, bool settlements)
+{
+    if (!ch->tx)
+        return 0;
+    return settlements ? ch->tx->settlements.size : ch->tx->publishes.size;
+}
+
 bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct fault *f)
 {
     if (!flow_hold(&ch->conn->flow, message_size(*m), f)) {
@@ -83,6 +90,7 @@ static void commit_settlements(struct channel *ch)
 static bool commit(struct channel *ch, struct fault *f)
 {
     struct store *store = channel_server(ch)->store;
+    channel_server(ch)->home.paging.atomic_batch = store_open_batch(store);
     bool refused = commit_publishes(ch);
     commit_settlements(ch);
     if (store_last_batch(store) > store_durable(store))

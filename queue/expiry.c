@@ -17,6 +17,7 @@ enum {
     THIN_MS = 50,       /* between two readings of one page: what is due in between goes together */
     SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
+    GET_MESSAGES = 8192, /* that go before one is fetched */
     DUES_SPARE = 1024
 };
 
@@ -348,6 +349,17 @@ static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
     look_at(order, look.again_ms);
     queue_order_changed(q, order);
     return look.budget;
+}
+
+void expiry_before_get(struct queue *q)
+{
+    struct order *order = q->front;
+    const struct heap_node *node = &order->expiry.node;
+    uint64_t now = q->home->now_ms;
+    if (!heap_linked(node) || node->key > now || list_linked(&q->ready_link))
+        return;
+    heap_remove(&q->home->expiring, &order->expiry.node);
+    look_into(order, now + 1, GET_MESSAGES);
 }
 
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)

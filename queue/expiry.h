@@ -51,6 +51,8 @@ void expiry_reset(struct order *order);
 /* Takes what is due before `before_ms` out of all queues, at most `budget` messages; returns what is left of
  * the budget. They become outcomes, or are settled. */
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget);
+/* Before a message is fetched: what is due now goes from that queue, unless a consumer is about to take it. */
+void expiry_before_get(struct queue *q);
 /* When something may be due; UINT64_MAX = never. */
 uint64_t expiry_next_ms(const struct queue_home *home);
 /* The order has lost its messages, and its queue goes. */

@@ -14,7 +14,7 @@ enum {
     SHARE = 6,               /* none of them holds more than this part of all */
     BEGIN_TURN = 48,         /* looked at in a turn */
     BYTES_MAX = 1024 * 1024, /* under way */
-    PENDING_MAX = 4 * 1024 * 1024, /* bytes on their way to the disk beyond which none begins */
+    BATCH_MAX = 4 * 1024 * 1024, /* bytes of pages in the open batch beyond which none begins */
 };
 
 struct merge {
@@ -134,7 +134,7 @@ void merge_begin(struct queue_home *home)
     struct list waiting;
     list_init(&waiting);
     for (int i = 0; i < BEGIN_TURN && !list_empty(&home->paging.merges); i++) {
-        if (home->paging.merge_bytes >= BYTES_MAX || store_pending_bytes(home->store) >= PENDING_MAX)
+        if (home->paging.merge_bytes >= BYTES_MAX || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX)
             break;
         struct list *node = list_pop_front(&home->paging.merges);
         if (!begin(container_of(node, struct merge, link)))

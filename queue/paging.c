@@ -20,7 +20,7 @@ enum {
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
-    PENDING_MAX_PRESSED = 8 * 1024 * 1024,  /* so when memory is short */
+    BATCH_MAX = 4 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
@@ -96,6 +96,9 @@ static size_t measure(const struct order *order, size_t *bytes)
         const struct entry *entry = entry_ring_at(tail, count);
         struct page_record record = record_of(order->queue, entry);
         size_t size = page_record_size(&record);
+        /* Pages are on disk before the rest of their batch. */
+        if (entry->journalled && entry->message->batch == paging->atomic_batch)
+            break;
         if (entry->sequence != first + count || (count > 0 && *bytes + size > paging->page_bytes))
             break;
         assert(entry->page == 0);
@@ -109,12 +112,15 @@ static void note_times(struct page_times *times, const struct message *m)
     page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, expiry_own_deadline(m)});
 }
 
-static void write_page(struct order *order)
+/* False when what comes next has to wait for a transaction. */
+static bool write_page(struct order *order)
 {
     struct queue *q = order->queue;
     struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
     size_t bytes, count = measure(order, &bytes);
+    if (count == 0)
+        return false;
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
     struct page_times times = {.own_first = UINT64_MAX};
@@ -138,6 +144,7 @@ static void write_page(struct order *order)
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
     merge_consider(order);
+    return true;
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
@@ -176,9 +183,9 @@ static void write_pages(struct order *order, size_t messages, uint64_t bytes)
     const struct backlog *backlog = order->backlog;
     for (;;) {
         order_trim_tail(order); /* a page begins with a message */
-        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue))
+        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue) ||
+            !write_page(order))
             break;
-        write_page(order);
     }
 }
 
@@ -269,7 +276,8 @@ void paging_squeeze(struct queue_home *home)
 {
     struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (!memory_is_short(home) || store_pending_bytes(home->store) >= PENDING_MAX_PRESSED)
+        if (!memory_is_short(home) || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
+            store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct order *order = container_of(list_pop_front(resident), struct order, resident);
         if (order_resident(order) <= home->paging.resident_min)

@@ -22,6 +22,7 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     list_init(&home->ready);
     list_init(&home->graveyard);
     paging_init(&home->paging);
+    dedup_home_init(&home->dedup);
 }
 
 void queue_home_free(struct queue_home *home)
@@ -90,6 +91,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     struct settings settings = settings_of_args(q->args);
     q->settings = settings_copy(&settings);
     q->id = q->order.id = id;
+    q->dedup = dedup_of_args(&home->dedup, id, q->args);
     q->order.next_sequence = 1;
     q->order.queue = q;
     q->front = &q->order;
@@ -183,6 +185,8 @@ void queue_delete(struct queue **queue)
     dig_graves(q, true);
     list_unlink(&q->of_owner);
     q->exclusive_owner = NULL;
+    if (q->dedup)
+        dedup_free(&q->dedup);
     q->deleted = true;
     each_order(q, expiry_leave);
     queue_release(q);

@@ -9,6 +9,7 @@
 #define QUEUE_QUEUE_H
 
 #include "exchange/dest.h"
+#include "queue/dedup.h"
 #include "queue/kind.h"
 #include "queue/levels.h"
 #include "queue/queue_home.h"
@@ -40,6 +41,7 @@ struct queue {
     uint64_t ready_bytes;     /* of bodies */
     struct settings settings;
     struct leaving leaving;
+    struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct rotation rotation; /* who of them is next */
     size_t consumer_count;

@@ -3,6 +3,7 @@
 #define QUEUE_QUEUE_HOME_H
 
 #include "base/timer.h"
+#include "queue/dedup.h"
 #include "queue/expiry.h"
 #include "queue/order.h"
 #include "queue/outcome.h"
@@ -17,6 +18,7 @@ struct queue_home {
     size_t queue_count;      /* alive or deleted with unacked entries */
     size_t keeping_all;      /* of these, that keep what is not persistent too */
     struct paging paging;
+    struct dedup_home dedup;
     struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
     struct heap expiring;    /* expiry.node of queues in which something has a deadline */
     uint64_t now_ms;         /* milliseconds since 1970 as they were at the last input */

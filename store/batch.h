@@ -51,6 +51,8 @@ struct batch {
     struct ack_range *acks;
     struct delivered_mark *delivered;
     struct buf returned; /* of struct return_mark */
+    uint32_t note_count, note_capacity;
+    struct stored_note *notes;
     struct buf definitions;
     struct page_work pages;
     uint64_t live; /* messages in it that nobody has released */
@@ -70,6 +72,8 @@ uint32_t batch_ack(struct batch *batch, uint64_t queue_id, uint64_t sequence);
 uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequence);
 /* Appends how often a message came back. */
 void batch_returned(struct batch *batch, const struct return_mark *mark);
+
+uint32_t batch_note(struct batch *batch, const struct stored_note *note);
 
 bool batch_empty(const struct batch *batch);
 /* Bytes it takes in the journal, header and padding included; 0 when it holds no record. */

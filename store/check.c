@@ -223,7 +223,7 @@ static void on_batch(void *arg, const struct segment *segment, const struct read
             c->messages++;
         else if (record[RECORD_TYPE] == RECORD_ACKS)
             c->acks += format_u32(record + MARKS_COUNT);
-        else
+        else if (record[RECORD_TYPE] == RECORD_DELIVERED)
             c->marks += format_u32(record + MARKS_COUNT);
     }
     c->batches++;

@@ -235,6 +235,16 @@ static void print_marks(FILE *out, const uint8_t *record)
     }
 }
 
+static void print_notes(FILE *out, const uint8_t *record)
+{
+    const uint8_t *at = record + MARKS_HEADER_BYTES;
+    fputs("notes", out);
+    for (uint32_t left = format_u32(record + MARKS_COUNT); left; left--, at += NOTE_BYTES)
+        fprintf(out, " %llu:%016llx%016llx=%llu", (unsigned long long)format_u64(at),
+                (unsigned long long)format_u64(at + 8), (unsigned long long)format_u64(at + 16),
+                (unsigned long long)format_u64(at + 24));
+}
+
 static void on_batch(void *arg, const struct segment *segment, const struct read_batch *batch)
 {
     struct dump *dump = arg;
@@ -251,6 +261,8 @@ static void on_batch(void *arg, const struct segment *segment, const struct read
         fprintf(dump->out, "  %llu+%u ", (unsigned long long)(batch->offset + at), size);
         if (record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED)
             print_message(dump->out, record);
+        else if (record[RECORD_TYPE] == RECORD_NOTES)
+            print_notes(dump->out, record);
         else
             print_marks(dump->out, record);
         fputc('\n', dump->out);

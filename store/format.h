@@ -47,7 +47,12 @@ enum format_batch {
 };
 
 enum format_record_type {
-    RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4, RECORD_RETURNED = 5
+    RECORD_MESSAGE = 1,
+    RECORD_ACKS = 2,
+    RECORD_DELIVERED = 3,
+    RECORD_MOVED = 4,
+    RECORD_NOTES = 5,
+    RECORD_RETURNED = 6
 };
 
 enum format_record {
@@ -68,7 +73,8 @@ enum format_record {
     MARKS_HEADER_BYTES = 16,
     ACK_BYTES = 24,      /* u64 queue id, u64 first sequence, u64 how many */
     DELIVERED_BYTES = 16, /* u64 queue id, u64 sequence */
-    RETURNED_BYTES = 24   /* u64 queue id, u64 sequence, u64 how often */
+    RETURNED_BYTES = 24,  /* u64 queue id, u64 sequence, u64 how often */
+    NOTE_BYTES = 32       /* u64 owner's id, two u64 of a key, u64 value; a header as that of acks */
 };
 
 enum format_message_flag { MESSAGE_HAS_BORN = 1, MESSAGE_DEAD_LETTER = 2, MESSAGE_FLAGS_KNOWN = 3 };

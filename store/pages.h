@@ -105,6 +105,12 @@ uint16_t page_returns(const struct page *page, uint64_t sequence);
 /* None of its messages is needed any more. */
 void pages_drop(struct pages *pages, uint32_t slot);
 
+/* Bytes of pages that the open batch is to write. */
+static inline size_t pages_open_bytes(const struct pages *pages)
+{
+    return pages->open->pages.used;
+}
+
 /* True when that message of the page was acked. */
 static inline bool page_is_acked(const struct page *page, uint64_t sequence)
 {

@@ -189,6 +189,12 @@ static bool returned_fit(const uint8_t *record, uint32_t size)
     return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * RETURNED_BYTES == size;
 }
 
+static bool notes_fit(const uint8_t *record, uint32_t size)
+{
+    uint32_t count = format_u32(record + MARKS_COUNT);
+    return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * NOTE_BYTES == size;
+}
+
 static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
 {
     if (format_u32(record + RECORD_CHECKSUM) != format_record_checksum(record, size, seed))
@@ -203,6 +209,8 @@ static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
         return delivered_fit(record, size);
     case RECORD_RETURNED:
         return returned_fit(record, size);
+    case RECORD_NOTES:
+        return notes_fit(record, size);
     default:
         return false;
     }

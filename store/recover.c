@@ -353,7 +353,7 @@ static void guess(struct work *w, struct slice bytes, char *text, size_t size)
 static int set_aside(struct work *w, const struct segment *segment, const struct read_batch *batch,
                      const struct read_hole *hole)
 {
-    char name[QUARANTINE_NAME_MAX], about[320], text[1024];
+    char name[QUARANTINE_NAME_MAX], kept[QUARANTINE_NAME_MAX + 16], about[320], text[1024];
     uint64_t offset = batch->offset + hole->from, size = hole->to - hole->from;
     struct slice bytes = slice_of(batch->bytes + hole->from, (size_t)size);
     quarantine_name_journal(name, segment->slot, segment->epoch, offset);
@@ -362,9 +362,10 @@ static int set_aside(struct work *w, const struct segment *segment, const struct
         return sentence(w, failed, "%s/" QUARANTINE_DIR "/%s: cannot keep damaged bytes: %s",
                         w->r->options->dir, name, strerror(-failed));
     guess(w, bytes, about, sizeof about);
+    snprintf(kept, sizeof kept, QUARANTINE_DIR "/%s", name);
     snprintf(text, sizeof text, "%" PRIu64 " bytes of batch %" PRIu64 " are left out, %s %s%s", size,
              batch->number, failed ? "no space to keep them in" : "kept in",
-             failed ? QUARANTINE_DIR : name, about);
+             failed ? QUARANTINE_DIR : kept, about);
     note_damage(w, offset, text);
     return 0;
 }
@@ -595,6 +596,7 @@ static int recover_journal(struct work *w)
     report_pages(w);
     failed = report(w);
     w->r->queue_id_max = w->replay.queue_id_max;
+    w->r->notes_needed = w->replay.notes_first;
     if (failed || w->found.size == 0)
         return failed;
     while (w->found.size)
@@ -651,7 +653,8 @@ int recover_run(struct recover *r)
         failed = recover_journal(w);
     if (!failed) {
         adopt_blank(w);
-        r->segments->needed = pages_needed_batch(r->pages);
+        uint64_t pages = pages_needed_batch(r->pages);
+        r->segments->needed = pages < r->notes_needed ? pages : r->notes_needed;
         segments_retire(r->segments);
     }
     free_work(w);

@@ -13,7 +13,7 @@
 
 void replay_init(struct replay *replay, struct pages *pages)
 {
-    *replay = (struct replay){.pages = pages};
+    *replay = (struct replay){.pages = pages, .notes_first = UINT64_MAX};
     map_init(&replay->by_id, 0);
 }
 
@@ -28,32 +28,39 @@ void replay_free(struct replay *replay)
         mem_free(queue);
     }
     replay_queues_free(&replay->queues);
+    replay_ids_free(&replay->defined);
     mem_free(replay->targets);
     mem_free(replay->returns);
 }
 
-static struct replay_queue *make(struct replay *replay, uint64_t queue_id)
+static int by_number(const void *a, const void *b)
 {
-    struct replay_queue *queue = mem_zalloc(sizeof *queue);
-    queue->id = queue_id;
-    map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
-    replay_queues_push_back(&replay->queues, queue);
-    return queue;
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
 }
 
-static struct replay_queue *get(struct replay *replay, uint64_t queue_id)
+static bool is_defined(struct replay *replay, uint64_t queue_id)
 {
-    return map_get(&replay->by_id, slice_of(&queue_id, sizeof queue_id));
+    struct replay_ids *ids = &replay->defined;
+    assert(ids->head == 0); /* nothing is taken out: it is an array */
+    if (replay->unsorted)
+        qsort(ids->slots, ids->size, sizeof *ids->slots, by_number);
+    replay->unsorted = false;
+    return ids->size && bsearch(&queue_id, ids->slots, ids->size, sizeof *ids->slots, by_number);
 }
 
-/* The queue, or the lane of a queue, NULL when no queue with that id is defined. */
+/* The queue with that id, or the lane of one, NULL when it is not defined. Most are never asked for. */
 static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
 {
     if (replay->last && replay->last->id == queue_id)
         return replay->last;
-    struct replay_queue *queue = get(replay, queue_id);
-    if (!queue && queue_id > STORE_QUEUE_ID_MAX && get(replay, queue_id & STORE_QUEUE_ID_MAX))
-        queue = make(replay, queue_id);
+    struct replay_queue *queue = map_get(&replay->by_id, slice_of(&queue_id, sizeof queue_id));
+    if (!queue && is_defined(replay, queue_id & STORE_QUEUE_ID_MAX)) {
+        queue = mem_zalloc(sizeof *queue);
+        queue->id = queue_id;
+        map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
+        replay_queues_push_back(&replay->queues, queue);
+    }
     if (queue)
         replay->last = queue;
     return queue;
@@ -68,9 +75,9 @@ static void note_id(struct replay *replay, uint64_t queue_id)
 
 void replay_define(struct replay *replay, uint64_t queue_id)
 {
-    assert(queue_id <= STORE_QUEUE_ID_MAX);
-    if (!get(replay, queue_id))
-        make(replay, queue_id);
+    size_t size = replay->defined.size;
+    replay->unsorted |= size > 0 && *replay_ids_at(&replay->defined, size - 1) > queue_id;
+    replay_ids_push_back(&replay->defined, queue_id);
 }
 
 bool replay_page(struct replay *replay, struct page *page)
@@ -322,7 +329,9 @@ uint64_t replay_learn(struct replay *replay, const struct read_batch *batch)
     struct read_cursor cursor = READ_CURSOR;
     for (uint32_t left = batch->records; left; left--) {
         const uint8_t *record = reader_next(batch, &cursor);
-        if (!is_message(record))
+        if (record[RECORD_TYPE] == RECORD_NOTES)
+            ; /* whoever wants them hears of them in the second reading */
+        else if (!is_message(record))
             learn_marks(replay, record);
         else if (!learn_message(replay, record, batch->number))
             return batch->offset + (uint64_t)(record - batch->bytes);
@@ -374,6 +383,19 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
     return true;
 }
 
+static void report_notes(struct replay *replay, const uint8_t *record, uint64_t batch,
+                         const struct recovery_sink *sink)
+{
+    const uint8_t *at = record + MARKS_HEADER_BYTES;
+    if (replay->notes_first > batch)
+        replay->notes_first = batch;
+    for (uint32_t left = format_u32(record + MARKS_COUNT); left && sink->note; left--, at += NOTE_BYTES) {
+        struct stored_note note = {format_u64(at), {format_u64(at + 8), format_u64(at + 16)},
+                                   format_u64(at + 24)};
+        sink->note(sink->arg, &note, batch);
+    }
+}
+
 uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
                        const struct recovery_sink *sink)
 {
@@ -383,6 +405,8 @@ uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
         const uint8_t *record = reader_next(batch, &cursor);
         if (is_message(record))
             reported += report_message(replay, record, batch->number, sink);
+        else if (record[RECORD_TYPE] == RECORD_NOTES)
+            report_notes(replay, record, batch->number, sink);
     }
     assert(batch->records == 0 || cursor.at <= batch->size);
     return reported;

@@ -36,16 +36,20 @@ struct replay_queue {
 };
 
 RING(replay_queues, struct replay_queue *);
+RING(replay_ids, uint64_t);
 
 struct replay {
     struct pages *pages;
-    struct map by_id;
-    struct replay_queues queues;   /* in the order they were defined */
+    struct replay_ids defined;     /* ids of queues; ascending unless they were not given so */
+    bool unsorted;
+    struct map by_id;              /* those that the journal or a page is about */
+    struct replay_queues queues;   /* the same, in the order they were found */
     struct replay_queue *last;     /* asked for last */
     uint64_t queue_id_max;         /* of all targets, defined or not */
     struct stored_target *targets; /* of the message being reported */
     uint16_t *returns;             /* beside them */
     size_t target_capacity;
+    uint64_t notes_first;          /* batch of the first note reported, UINT64_MAX = none */
     bool doubtful; /* parts of the journal are lost */
 };
 

@@ -15,7 +15,7 @@ enum {
     SPARSE_MIN = 4,            /* segments in use from which the oldest may be asked to go */
     SPARSE_KEPT = 2,           /* newest segments that are left alone */
     SPARSE_SHARE = 8,          /* sparse = less than one in so many messages is live */
-    CROWDED_MIN = 8,           /* segments in use from which the disk matters more than what is written twice */
+    CROWDED_MIN = 8,           /* segments in use from which disk matters more than writing twice */
     CROWDED_SHARE = 2,
     SPARSE_LIVE_MAX = 256 * 1024 /* messages moved at a time */
 };

@@ -3,8 +3,8 @@
  *
  * The loop thread fills the open batch (all functions below); store_commit hands it to the disk thread,
  * which commits the batch's definitions to SQLite, writes its records to the journal, calls fdatasync, and
- * only then makes its number durable. One number orders everything: what was put into batch n is on disk when
- * store_durable() >= n. A failed write or sync ends the process; lack of space is waited out.
+ * only then makes its number durable: what was put into batch n is on disk when store_durable() >= n.
+ * A failed write or sync ends the process; lack of space is waited out.
  * The store knows records, not queues: a message is four byte strings and a list of (queue id, sequence). */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -16,8 +16,8 @@
 #include "base/slice.h"
 #include "store/definition.h"
 #include "store/io.h"
+#include "store/note.h"
 
-struct store;
 struct pages; /* pages.h */
 
 enum store_note { STORE_NOTE_INFO, STORE_NOTE_WARNING, STORE_NOTE_ERROR };
@@ -75,6 +75,8 @@ struct recovery_sink {
     void *arg;
     /* A page that is still needed; before all messages, a queue's in their order. NULL = they are dropped. */
     void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
+    /* A note, each time that it was written, the oldest first; of owners that are gone too. */
+    void (*note)(void *arg, const struct stored_note *note, uint64_t batch);
 };
 
 /* Reads everything back; once, before the first write. A torn last batch is cut off and noted. A damaged
@@ -108,8 +110,7 @@ void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, ui
 /* So with `count` messages from `first` on. */
 void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count);
 /* Handed to a consumer that must ack (the highest of a batch is kept); came back that often. */
-void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
-                     uint64_t sequence);
+void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
 
 void store_returned(struct store *store, uint64_t queue_id, uint64_t sequence, uint16_t count);
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */

@@ -75,9 +75,24 @@ static void changes(struct actor_channel *ch, struct pending *p, struct model_op
 
 /* --- topology --- */
 
+/* Two of the queues have deadlines that never come, and dead-letter what is rejected: one to nowhere, one to
+ * a queue that nobody but the judge looks at. */
+static void put_arguments(int q, struct buf *args)
+{
+    if (q == MODEL_MORTAL || q == MODEL_HAUNTED)
+        table_put_int(args, "x-message-ttl", 300000000000);
+    if (q == MODEL_MORTAL)
+        table_put_string(args, "x-dead-letter-exchange", SLICE("nowhere"));
+    if (q == MODEL_HAUNTED) {
+        table_put_string(args, "x-dead-letter-exchange", SLICE(""));
+        table_put_string(args, "x-dead-letter-routing-key", SLICE(MODEL_TOMB));
+    }
+}
+
 static void declare_queue(struct actor_channel *ch)
 {
     struct method m = {.id = METHOD_queue_declare};
+    struct buf args = {0};
     int q = (int)pick(ch, MODEL_QUEUES);
     for (; ch->actor->model->queues[q].exclusive && chance(ch, 2); q = (int)pick(ch, MODEL_QUEUES))
         ;
@@ -86,11 +101,11 @@ static void declare_queue(struct actor_channel *ch)
     m.queue_declare.durable = queue->entity.durable;
     m.queue_declare.auto_delete = queue->auto_delete;
     m.queue_declare.exclusive = queue->exclusive;
-    struct buf args = {0};
     if (queue->limit && strcmp(queue->limit, "x-single-active-consumer") == 0)
         table_put_bool(&args, queue->limit, true);
     else if (queue->limit)
         table_put_int(&args, queue->limit, queue->limit_value);
+    put_arguments(q, &args);
     m.queue_declare.arguments = buf_slice(&args);
     SAY(ch, "declare %s", queue->name);
     struct pending *p = actor_expect(ch, METHOD_queue_declare, METHOD_queue_declare_ok);
@@ -278,7 +293,8 @@ static void finish_tx(struct actor_channel *ch)
     }
     for (size_t i = 0; commit && i < ch->held_count; i++)
         if (ch->held[i].state == HELD_TX_SETTLE)
-            model_settling(model, ch->held[i].queue, ch->held[i].id);
+            model_settling(model, ch->held[i].queue, ch->held[i].id),
+                model_rejecting(model, ch->held[i].queue, ch->held[i].id, false);
     ch->committing = true;
     actor_expect(ch, methods[!commit], methods[!commit] + 1);
     actor_send(ch, &(struct method){.id = methods[!commit]});
@@ -421,7 +437,7 @@ static void recover(struct actor_channel *ch)
 
 /* --- settling --- */
 
-static bool settle_one(struct actor_channel *ch, size_t i, bool requeue)
+static bool settle_one(struct actor_channel *ch, size_t i, bool requeue, bool reject)
 {
     struct held *held = &ch->held[i];
     if (ch->mode == MODE_TX) {
@@ -430,6 +446,7 @@ static bool settle_one(struct actor_channel *ch, size_t i, bool requeue)
         *held = ch->held[--ch->held_count];
     } else {
         model_settling(ch->actor->model, held->queue, held->id);
+        model_rejecting(ch->actor->model, held->queue, held->id, reject);
         held->state = HELD_SETTLING;
         held->offset = ch->actor->client.encoded;
     }
@@ -460,7 +477,7 @@ static void settle(struct actor_channel *ch)
     for (size_t i = ch->held_count; i-- > 0;)
         if (ch->held[i].state == HELD &&
             (ch->held[i].tag == tag || (multiple && ch->held[i].tag < tag)))
-            settle_one(ch, i, requeue);
+            settle_one(ch, i, requeue, !ack);
 }
 
 /* --- channels, connections, mistakes --- */

@@ -15,6 +15,7 @@ enum { PUBLISHERS_MAX = 4096 };
 static void crash_cell(struct model_message *m, struct cell *cell, bool kept, uint64_t durable)
 {
     bool on_disk = cell->batch <= durable;
+    cell->buried = cell->buried && on_disk && m->persistent;
     if (cell->state == CELL_DROPPED || cell->state == CELL_GONE || !kept || !m->persistent)
         cell->state = CELL_GONE;
     else if (cell->state == CELL_SETTLED)
@@ -161,7 +162,8 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
     size_t found = 0;
     snprintf(path, sizeof(path), "data/pages-%06u.dat", page->file->number);
     struct slice bytes = fakedisk_get(model->world->disk, path);
-    assertf(bytes.len >= (size_t)page->offset + page->bytes, "%s ends before a page", path);
+    assertf(bytes.len >= (size_t)page->offset + page->bytes, "%s ends before page %llu at %u", path,
+            (unsigned long long)page->id, page->offset);
     bytes = slice_of(bytes.at + page->offset, page->bytes);
     assertf(page_check(bytes, page->id), "the page at %u of %s is not valid", page->offset, path);
     uint64_t sequence = page->first;
@@ -169,7 +171,9 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
     for (uint32_t left = page_open(bytes, &rest); left; left -= r.run, sequence += r.run) {
         page_next(&rest, &r);
         bool persistent = r.flags & PAGE_PERSISTENT;
-        if (r.flags & PAGE_GONE || (page->recovered && (!persistent || page_is_acked(page, sequence))))
+        if (r.flags & PAGE_GONE)
+            continue;
+        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
             continue;
         struct message *m = message_new(q->home->pool, r.exchange, r.key, r.props, r.body.len);
         memcpy(message_body_at(m), r.body.at, r.body.len);
@@ -278,6 +282,37 @@ static void judge_groups(const struct model *model)
     }
 }
 
+/* --- dead letters --- */
+
+static void judge_tomb_entry(void *arg, const struct entry *entry)
+{
+    struct judgement *j = arg;
+    uint32_t id = model_read_body(j->model, message_body(entry->message));
+    struct cell *cell = &j->model->messages[id].cells[MODEL_HAUNTED];
+    assertf(!cell->in_tomb, "message %u was dead-lettered twice", id);
+    assertf(!cell->there, "message %u was dead-lettered, and is still there", id);
+    cell->in_tomb = true;
+}
+
+/* What was rejected is in the tomb: once, and nowhere else. */
+static void judge_tomb(struct judgement *j, struct vhost *v)
+{
+    struct model *model = j->model;
+    struct queue *tomb = vhost_find_queue(v, SLICE(MODEL_TOMB));
+    const struct model_queue *q = &model->queues[MODEL_HAUNTED];
+    assert(tomb && tomb->durable);
+    for (uint32_t id = 1; id < model->message_count; id++)
+        model->messages[id].cells[MODEL_HAUNTED].in_tomb = false;
+    each_entry(model, tomb, judge_tomb_entry, j);
+    for (uint32_t id = 1; id < model->message_count; id++) {
+        const struct model_message *m = &model->messages[id];
+        const struct cell *cell = &m->cells[MODEL_HAUNTED];
+        bool sure = cell->buried && q->cleared < m->stamp;
+        assertf(!sure || cell->in_tomb, "message %u was rejected, and is nowhere", id);
+        model->counts.buried += sure;
+    }
+}
+
 void model_check_memory(struct model *model, bool recovered)
 {
     struct vhost *v = server_find_vhost(&model->world->server, SLICE("/"));
@@ -287,6 +322,7 @@ void model_check_memory(struct model *model, bool recovered)
     judge_definitions(model, v);
     for (j.queue = 0; j.queue < MODEL_QUEUES; j.queue++)
         judge_queue(&j, v);
+    judge_tomb(&j, v);
     if (recovered)
         judge_groups(model);
     mem_free(j.last);

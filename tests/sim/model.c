@@ -411,7 +411,13 @@ void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch)
         return;
     cell->state = CELL_SETTLED;
     cell->batch = batch;
+    cell->buried = cell->rejecting && queue == MODEL_HAUNTED;
     model->counts.settled++;
+}
+
+void model_rejecting(struct model *model, int queue, uint32_t id, bool rejecting)
+{
+    model->messages[id].cells[queue].rejecting = rejecting;
 }
 
 void model_unsettled(struct model *model, int queue, uint32_t id)

@@ -25,8 +25,12 @@ enum {
     MODEL_EXCHANGES = 7, /* 0 is the default exchange */
     MODEL_DESTS = MODEL_QUEUES + MODEL_EXCHANGES,
     MODEL_KEYS = 4,   /* of bindings */
+    MODEL_MORTAL = 1, MODEL_HAUNTED = 2, /* queues with a ttl that dead-letter */
     MODEL_ROUTES = 3, /* routing keys of messages, and their values of header h */
 };
+
+/* Where the dead letters of MODEL_HAUNTED go: a durable queue that the clients never look at. */
+#define MODEL_TOMB "tomb"
 
 enum known { ABSENT, PRESENT, UNSURE };
 
@@ -70,6 +74,9 @@ struct cell {
     bool marked; /* flagged as redelivered after a restart */
     bool there;  /* scratch of model_check_memory */
     bool ever;   /* seen, whenever */
+    bool rejecting; /* the last who settled it rejected it */
+    bool buried; /* so it is in the tomb, if nobody emptied its queue */
+    bool in_tomb; /* scratch of model_check_memory */
     uint64_t batch;
 };
 
@@ -90,6 +97,7 @@ struct model_counts {
     uint64_t published, confirmed, delivered, redelivered, settled, returned;
     uint64_t flagged_unseen; /* flagged, and no client had read it */
     uint64_t paged;          /* messages that were looked at on disk */
+    uint64_t buried; /* dead letters that were checked to be where they belong */
     uint64_t musts, checked; /* cells that were checked to be there; all cells */
 };
 
@@ -162,6 +170,9 @@ void model_settling(struct model *model, int queue, uint32_t id);
 /* The server has certainly dealt with it (`batch` as in model_land), or may have. */
 void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch);
 void model_unsettled(struct model *model, int queue, uint32_t id);
+
+/* Whoever settles it now rejects it, or does not. */
+void model_rejecting(struct model *model, int queue, uint32_t id, bool rejecting);
 
 /* The server was killed; `durable` = the last batch that was certainly on disk. */
 void model_crash(struct model *model, uint64_t durable);

@@ -35,7 +35,7 @@ static struct {
 /* True when this call is the one, and can fail in that way. */
 static bool fails(enum call what, bool grows)
 {
-    static const bool full[] = {[CALL_WRITE] = true};
+    static const bool full[] = {[CALL_WRITE] = true, [CALL_OTHER] = false};
     bool able = true;
     if (faulty.kind == FAULT_FULL)
         able = full[what] || grows;
@@ -383,6 +383,8 @@ static bool try_fault(enum fault_kind kind, uint64_t at)
         durable = error[0] ? 0 : store_durable(store);
     if (kind == FAULT_SHORT)
         ck_assert_msg(good, "%s: not completed: %s", saying, error);
+    if (kind == FAULT_FULL && error[0] == 0)
+        ck_assert_msg(good, "%s: not waited out", saying);
     if (!good && error[0] == 0)
         ck_assert_msg(store_failed(store) != 0, "%s: nothing says that it failed", saying);
     if (!good && error[0])

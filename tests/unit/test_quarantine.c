@@ -268,7 +268,7 @@ START_TEST(the_guess_names_queue_and_sequence)
         "it seems to have held a message for queue 'orders' in vhost '/' (id 1), sequence 1\n";
     ck_assert_msg(strstr(recovered_text(&notes), guess), "%s", recovered_text(&notes));
     ck_assert_ptr_nonnull(strstr(recovered_text(&notes),
-                                 "kept in journal-000001.seg-epoch-1-offset-4152; it seems"));
+                                 "kept in quarantine/journal-000001.seg-epoch-1-offset-4152; it seems"));
 }
 END_TEST
 
