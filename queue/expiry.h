@@ -44,14 +44,14 @@ bool expiry_is_due(const struct queue *q, const struct message *m);
 
 /* Something in the page that begins with that sequence has a deadline of its own. */
 void expiry_note_page(struct order *order, uint64_t first, uint64_t deadline_ms);
-/* The entry was put into the order; the queue has a ttl, or the message an expiration. */
+/* The entry was put into the order: its queue has a ttl, or the message an expiration. */
 void expiry_note(struct order *order, const struct entry *entry);
 /* The ttl has changed. */
 void expiry_reset(struct order *order);
 /* Takes what is due before `before_ms` out of all queues, at most `budget` messages; returns what is left of
  * the budget. They become outcomes, or are settled. */
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget);
-/* Before a message is fetched: what is due now goes from that queue, unless a consumer is about to take it. */
+/* Before a message is fetched: what is due now goes from that queue, unless a consumer will take it. */
 void expiry_before_get(struct queue *q);
 /* When something may be due; UINT64_MAX = never. */
 uint64_t expiry_next_ms(const struct queue_home *home);

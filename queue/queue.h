@@ -53,7 +53,6 @@ struct queue {
 
 /* Copies name and args; its settings are what the args say. It is not durable yet. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
-/* It survives a restart, with the messages that are to be kept. */
 void queue_make_durable(struct queue *q);
 /* What is chosen of it from now on, living messages included; copies the settings. */
 void queue_configure(struct queue *q, const struct settings *settings);
@@ -146,7 +145,6 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 /* Drops all waiting entries (not the unacked ones); returns their number. */
 size_t queue_purge(struct queue *q);
 
-/* Panics when an invariant does not hold. */
 void queue_check(const struct queue *q);
 
 #endif

@@ -47,11 +47,7 @@ enum format_batch {
 };
 
 enum format_record_type {
-    RECORD_MESSAGE = 1,
-    RECORD_ACKS = 2,
-    RECORD_DELIVERED = 3,
-    RECORD_MOVED = 4,
-    RECORD_NOTES = 5,
+    RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4, RECORD_NOTES = 5,
     RECORD_RETURNED = 6
 };
 
