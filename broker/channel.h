@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/ring.h"
 #include "broker/connection.h"
+#include "broker/patience.h"
 #include "broker/vhost.h"
 #include "protocol/method.h"
 #include "queue/unacked.h"
@@ -71,6 +72,8 @@ struct channel {
     struct confirms confirms;
     struct list confirming;        /* in server.confirming or server.confirmable */
     struct tx *tx;                 /* NULL until tx.select */
+    struct patience patience;      /* with what basic.get took */
+    struct timer patience_timer;
     struct reply *reply;           /* its direct reply-to consumer, NULL = none (reply.c) */
 };
 
@@ -79,6 +82,7 @@ struct subscription {
     struct consumer consumer;
     struct channel *channel;       /* NULL once cancelled */
     struct slice tag, args;        /* own memory; args: table fields, as given */
+    struct patience patience;
 };
 
 struct channel *channel_new(struct connection *conn, uint16_t number);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "broker/setting.h"
 #include "broker/value.h"
+#include "queue/kind.h"
 
 /* log.dir and log.file may come in any order, so they are joined after each. */
 static void join_log_file(struct config *config)
@@ -119,6 +120,14 @@ static bool set_regex(const struct setting *s)
     return set_text(s);
 }
 
+static bool set_queue_type(const struct setting *s)
+{
+    enum kind_type type;
+    if (!kind_type_find(slice_of_string(s->value), &type))
+        return setting_refuse(s, "expected classic or quorum");
+    return set_text(s);
+}
+
 static bool set_backend(const struct setting *s)
 {
     if (strcmp(s->value, "local_filesystem") != 0)
@@ -220,6 +229,7 @@ static bool set_value(const struct setting *s)
         [KEY_AMOUNT] = set_amount,       [KEY_FRACTION] = set_fraction,
         [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
         [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
+        [KEY_QUEUE_TYPE] = set_queue_type,
         [KEY_BACKEND] = set_backend,     [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
         [KEY_LISTENER] = setting_listener,   [KEY_LIST_FLAG] = set_list_flag,

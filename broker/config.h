@@ -36,6 +36,10 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
+struct config_queues {
+    char default_type[16];        /* classic */
+    uint64_t consumer_timeout_ms; /* 0 = no limit */
+};
 enum password_validation { VALIDATE_NOTHING, VALIDATE_LENGTH, VALIDATE_REGEXP };
 
 /* Who gets in, and how. */
@@ -66,6 +70,7 @@ struct config {
     uint32_t consumer_max_per_channel; /* 0 = no limit */
     uint64_t connection_unacked_max;   /* bytes; 0 = no limit */
     struct config_alarms alarms;
+    struct config_queues queues;
     char default_user[CONFIG_TEXT_MAX], default_pass[CONFIG_TEXT_MAX],
         default_vhost[CONFIG_TEXT_MAX];
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */

@@ -160,6 +160,7 @@ static void free_state(struct server *s)
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    buf_free(&s->told);
     mem_free(s->screened);
     gate_free(s);
     intercept_free(&s->intercept);

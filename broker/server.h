@@ -68,6 +68,7 @@ struct server {
     uint64_t next_queue_id;       /* the journal's names of queues: not used again after a restart either */
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
+    struct buf told;              /* scratch of deliver */
     struct dest **screened;       /* scratch of duplicate_screen */
     size_t screened_capacity;
     struct server_counters counters;

@@ -9,6 +9,7 @@
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
+#include "queue/lane.h"
 
 /* Ten years, the longest expiration (semantics 1.2). */
 #define EXPIRATION_MAX_MS 315360000000u
@@ -151,9 +152,9 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
     }
     for (size_t i = 0; i < count; i++) {
         struct queue *q = queue_of_dest(queues[i]);
-        if (!queue_is_stored(q) || refuses(q, m))
+        if (!queue_stores(q, m) || refuses(q, m))
             continue;
-        s->targets[durable++] = (struct stored_target){q->id, queue_next_sequence(q)};
+        s->targets[durable++] = lane_target(q, m);
         keeps_birth |= queue_keeps_birth(q, m);
     }
     if (durable) {
@@ -174,7 +175,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
     struct submission done = {0};
     size_t stored = 0;
     m->born_ms = s->home.now_ms;
-    size_t durable = m->persistent ? journal(s, set->queues, set->size, m) : 0;
+    size_t durable = m->persistent || s->home.keeping_all ? journal(s, set->queues, set->size, m) : 0;
     if (durable)
         done.batch = m->batch;
     for (size_t i = 0; i < set->size; i++) {
@@ -185,7 +186,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
                 outcome_put_refused(q, m);
             continue;
         }
-        bool journalled = m->persistent && queue_is_stored(q);
+        bool journalled = queue_stores(q, m);
         stored += journalled;
         queue_push(q, m, journalled);
         if (ids && q->dedup)
@@ -194,7 +195,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
-        if (q->order.backlog)
+        if (lane_of(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
@@ -243,7 +244,7 @@ static void send_return(struct channel *ch, struct message *m)
     ret.basic_return.exchange = message_exchange(m);
     ret.basic_return.routing_key = message_key(m);
     channel_server(ch)->counters.returned++;
-    bool fits = deliver_content(ch, &ret, m);
+    bool fits = deliver_content(ch, &ret, m, message_props(m));
     assertf(fits, "the header came in a frame of the same size"); /* frame_max is the connection's */
 }
 

@@ -111,6 +111,7 @@ void vhost_free(struct vhost **vhost)
     router_free(&v->router);
     slice_free(&v->metadata);
     slice_free(&v->name);
+    slice_free(&v->default_queue_type);
     mem_free(v);
 }
 
@@ -242,7 +243,8 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     struct queue *q = queue_new(&s->home, name, properties->args, id);
     q->auto_delete = properties->auto_delete;
     q->exclusive_owner = properties->exclusive_owner;
-    q->durable = properties->durable && !q->exclusive_owner;
+    if (properties->durable && !q->exclusive_owner)
+        queue_make_durable(q);
     q->leaving.vhost = v;
     expire_used(s, q);
     expire_watch(s, q);

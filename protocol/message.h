@@ -27,6 +27,8 @@ struct message {
     bool dead_letter : 1;  /* published by the broker: its x-death header is the broker's own */
     bool has_id : 1;       /* the message_id property is there: so may be duplicates */
     bool moved : 1;        /* its record was written again, to let an old part of the journal go */
+    bool has_priority : 1;
+    uint8_t priority;      /* the property; 0 when it is missing */
     uint8_t bytes[];
 };
 
@@ -83,7 +85,11 @@ static inline struct message *message_new(struct slab_pool *pool, struct slice e
         memcpy(m->bytes + exchange.len, key.at, key.len);
     if (props.len) {
         memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
-        m->has_expiration = props_have(props, PROP_expiration);
+        if (props_have(props, PROP_expiration | PROP_priority)) {
+            m->has_expiration = props_have(props, PROP_expiration);
+            m->has_priority = props_have(props, PROP_priority);
+            m->priority = m->has_priority ? props_priority(props) : 0;
+        }
     }
     return m;
 }

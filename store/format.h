@@ -47,11 +47,8 @@ enum format_batch {
 };
 
 enum format_record_type {
-    RECORD_MESSAGE = 1,
-    RECORD_ACKS = 2,
-    RECORD_DELIVERED = 3,
-    RECORD_MOVED = 4,
-    RECORD_NOTES = 5
+    RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4, RECORD_NOTES = 5,
+    RECORD_RETURNED = 6
 };
 
 enum format_record {
@@ -67,11 +64,12 @@ enum format_record {
     MESSAGE_HEADER_BYTES = 24,
     BORN_BYTES = 8,            /* u64: behind the targets */
     TARGET_BYTES = 16, /* u64 queue id, u64 sequence */
-    /* Acks and delivered marks: u16 0, u32 how many, then they. */
+    /* Acks, delivered marks and returns: u16 0, u32 how many, then they. */
     MARKS_COUNT = 12,
     MARKS_HEADER_BYTES = 16,
     ACK_BYTES = 24,      /* u64 queue id, u64 first sequence, u64 how many */
     DELIVERED_BYTES = 16, /* u64 queue id, u64 sequence */
+    RETURNED_BYTES = 24,  /* u64 queue id, u64 sequence, u64 how often */
     NOTE_BYTES = 32       /* u64 owner's id, two u64 of a key, u64 value; a header as that of acks */
 };
 

@@ -101,6 +101,10 @@ static void declare_queue(struct actor_channel *ch)
     m.queue_declare.durable = queue->entity.durable;
     m.queue_declare.auto_delete = queue->auto_delete;
     m.queue_declare.exclusive = queue->exclusive;
+    if (queue->limit && strcmp(queue->limit, "x-single-active-consumer") == 0)
+        table_put_bool(&args, queue->limit, true);
+    else if (queue->limit)
+        table_put_int(&args, queue->limit, queue->limit_value);
     put_arguments(q, &args);
     m.queue_declare.arguments = buf_slice(&args);
     SAY(ch, "declare %s", queue->name);
@@ -231,6 +235,7 @@ static uint32_t invent(struct actor_channel *ch)
     msg->queue = (uint8_t)pick_queue(ch);
     msg->persistent = !chance(ch, 3);
     msg->mandatory = chance(ch, 4);
+    msg->priority = chance(ch, 2) ? 0 : (uint8_t)pick(ch, chance(ch, 2) ? 5 : 256);
     return id;
 }
 
@@ -246,6 +251,9 @@ static void publish(struct actor_channel *ch, uint32_t id)
     table_put_int(&headers, "h", msg->route);
     struct props props = {.flags = PROP_headers | PROP_delivery_mode};
     props.delivery_mode = msg->persistent ? 2 : 1;
+    props.priority = msg->priority;
+    if (msg->priority)
+        props.flags |= PROP_priority;
     props.headers = buf_slice(&headers);
     props_encode(&bytes, &props);
     model_body(id, msg->size, &body);
@@ -321,6 +329,10 @@ static void consume_from(struct actor_channel *ch, int q)
     m.basic_consume.consumer_tag = slice_of_string(tag);
     m.basic_consume.no_ack = sub->no_ack;
     m.basic_consume.exclusive = chance(ch, 10);
+    struct buf args = {0};
+    if (chance(ch, 3))
+        table_put_int(&args, "x-priority", (int64_t)pick(ch, 5) - 2);
+    m.basic_consume.arguments = buf_slice(&args);
     SAY(ch, "consume %s as %s%s, prefetch %u", model->queues[q].name, tag,
         sub->no_ack ? " without acks" : "", sub->prefetch);
     struct pending *p = actor_expect(ch, METHOD_basic_consume, METHOD_basic_consume_ok);
@@ -333,6 +345,7 @@ static void consume_from(struct actor_channel *ch, int q)
         model_begin(model, &sub->removal);
     }
     actor_send(ch, &m);
+    buf_free(&args);
 }
 
 static void consume(struct actor_channel *ch)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/vhost.h"
+#include "queue/lane.h"
 #include "tests/sim/model.h"
 
 /* Of one publisher in one queue, in the order of the queue. */
@@ -102,7 +103,8 @@ struct judgement {
     struct model *model;
     int queue;
     bool recovered;
-    uint32_t *last; /* by publisher: the last of its messages in this queue */
+    uint32_t *last; /* by publisher: the last of its messages in this queue, with this level */
+    unsigned level;
 };
 
 /* What a client has seen and could have acked comes back with the flag, after a crash, too: the
@@ -131,6 +133,11 @@ static void judge_entry(void *arg, const struct entry *entry)
             cell->state);
     assertf(entry->message->persistent == m->persistent, "message %u in %s", id, name);
     assert(m->publisher < PUBLISHERS_MAX);
+    unsigned level = model_level(model, j->queue, id);
+    assertf(level <= j->level, "in %s message %u comes after lesser ones", name, id);
+    if (level < j->level)
+        memset(j->last, 0, PUBLISHERS_MAX * sizeof(*j->last));
+    j->level = level;
     assertf(j->last[m->publisher] < id, "in %s message %u comes after %u", name, id,
             j->last[m->publisher]);
     j->last[m->publisher] = id;
@@ -172,7 +179,7 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
         memcpy(message_body_at(m), r.body.at, r.body.len);
         m->persistent = persistent;
         bool redelivered = r.flags & PAGE_REDELIVERED || sequence <= delivered;
-        entries[found++] = (struct entry){m, sequence, redelivered, false, MADE_HERE};
+        entries[found++] = (struct entry){m, sequence, redelivered, .page = MADE_HERE};
     }
     return found;
 }
@@ -186,23 +193,24 @@ static size_t free_made(const struct queue *q, struct entry *entry)
     return 1;
 }
 
-/* All waiting entries in the order in which they would go out. */
-static void each_entry(struct model *model, const struct queue *q,
-                       void (*each)(void *arg, const struct entry *entry), void *arg)
+/* All waiting entries of one order as they would go out. */
+static size_t each_of_order(struct model *model, const struct order *order,
+                            void (*each)(void *arg, const struct entry *entry), void *arg)
 {
-    size_t count = queue_ready(q), at = 0, paged;
-    const struct backlog *backlog = q->order.backlog;
+    const struct queue *q = order->queue;
+    size_t count = order_size(order), at = 0, paged;
+    const struct backlog *backlog = order->backlog;
     struct entry *all = mem_alloc((count + PAGE_MESSAGES_MAX) * sizeof(*all));
     for (size_t i = 0; backlog && i < backlog->pages.size; i++)
         at += read_page(model, q, *page_slot_ring_at(&backlog->pages, i), &all[at]);
     paged = at;
     for (size_t i = 0; backlog && i < backlog->tail.size; i++)
         all[at++] = *entry_ring_at(&backlog->tail, i);
-    for (size_t i = 0; i < q->order.fresh.size; i++)
-        all[at++] = *entry_ring_at(&q->order.fresh, i);
-    for (size_t i = 0; i < q->order.returned_size; i++)
-        all[at++] = q->order.returned[i];
-    assertf(at == count && q->unacked == 0, "%zu messages, the queue counts %zu", at, count);
+    for (size_t i = 0; i < order->fresh.size; i++)
+        all[at++] = *entry_ring_at(&order->fresh, i);
+    for (size_t i = 0; i < order->returned_size; i++)
+        all[at++] = order->returned[i];
+    assertf(at == count, "%zu messages, the order counts %zu", at, count);
     qsort(all, count, sizeof(*all), by_sequence);
     for (size_t i = 0; i < count; i++) {
         each(arg, &all[i]);
@@ -211,6 +219,17 @@ static void each_entry(struct model *model, const struct queue *q,
     }
     assert(paged == 0);
     mem_free(all);
+    return count;
+}
+
+static void each_entry(struct model *model, struct queue *q,
+                       void (*each)(void *arg, const struct entry *entry), void *arg)
+{
+    size_t count = 0;
+    for (unsigned lane = lane_count(q); lane-- > 0;)
+        if (lane_at(q, lane))
+            count += each_of_order(model, lane_at(q, lane), each, arg);
+    assert(count == queue_ready(q) && q->unacked == 0);
 }
 
 static void judge_queue(struct judgement *j, struct vhost *v)
@@ -219,6 +238,7 @@ static void judge_queue(struct judgement *j, struct vhost *v)
     struct model_queue *mq = &model->queues[j->queue];
     struct queue *q = vhost_find_queue(v, slice_of_string(mq->name));
     memset(j->last, 0, PUBLISHERS_MAX * sizeof(*j->last));
+    j->level = UINT8_MAX;
     for (uint32_t id = 1; id < model->message_count; id++)
         model->messages[id].cells[j->queue].there = false;
     if (q)

@@ -45,6 +45,9 @@ struct model_queue {
     struct entity entity;
     const char *name;
     bool auto_delete, exclusive, leaky; /* leaky: may be consumed with no_ack */
+    const char *limit;     /* an argument of its declaration, NULL = none */
+    uint32_t limit_value;
+    unsigned priority_max; /* 0 = first in, first out */
     unsigned purging, leaks;
     uint64_t cleared; /* stamp of the last request that may empty it */
 };
@@ -81,6 +84,7 @@ struct model_message {
     uint32_t publisher;             /* channel of publish, never reused */
     uint32_t size;                  /* of the body */
     uint8_t exchange, route, queue; /* queue: of the default exchange */
+    uint8_t priority;
     bool persistent, mandatory, returned;
     bool flown, flying; /* it was given to the server; it still is on its way */
     uint32_t group;     /* of the transaction it was committed in, 0 = none */
@@ -136,6 +140,13 @@ const char *model_binding_key(int key);
 void model_binding_args(const struct model *model, int source, int key, struct buf *args);
 
 /* Body and headers of a message are made from its id. */
+/* The level of priority that the message has in that queue. */
+static inline unsigned model_level(const struct model *model, int queue, uint32_t id)
+{
+    unsigned max = model->queues[queue].priority_max, priority = model->messages[id].priority;
+    return priority < max ? priority : max;
+}
+
 uint32_t model_new_message(struct model *model);
 void model_body(uint32_t id, uint32_t size, struct buf *body);
 /* The id of a body that is whole; panics when it is not one of ours. */
