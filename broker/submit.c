@@ -171,8 +171,6 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
 static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
                                  struct message *m, const struct dedup_ids *ids)
 {
-    struct dest *const *queues = set->queues;
-    size_t count = set->size;
     struct submission done = {0};
     size_t stored = 0;
     m->born_ms = s->home.now_ms;
