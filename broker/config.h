@@ -12,14 +12,13 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "broker/config_auth.h"
 #include "base/slice.h"
 
 enum {
     CONFIG_LISTENERS_MAX = 16,
-    CONFIG_TEXT_MAX = 256,
     CONFIG_FILE_MAX = 1024 * 1024,
     CONFIG_KEYS_MAX = 256,
-    CONFIG_PATH_MAX = 1024,
     CONFIG_CIPHERS_MAX = 4096,
     CONFIG_SNI_MAX = 32,
 };
@@ -89,16 +88,6 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
-enum password_validation { VALIDATE_NOTHING, VALIDATE_LENGTH, VALIDATE_REGEXP };
-
-/* Who gets in, and how. */
-struct config_auth {
-    uint32_t password_hashing;   /* enum password_hashing */
-    uint32_t validation_backend; /* enum password_validation */
-    uint32_t password_length_min;
-    char password_regexp[CONFIG_TEXT_MAX];
-};
-
 struct config {
     struct listen_list listeners;
     struct config_tls tls;
@@ -121,7 +110,6 @@ struct config {
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
-    bool mechanism_plain, mechanism_amqplain;
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
@@ -135,6 +123,10 @@ bool config_read(struct config *config, const char *path, char *error, size_t er
 /* One "key = value" (--set KEY=VALUE); `where` goes into the sentence. */
 bool config_set(struct config *config, const char *key, const char *value, const char *where,
                 char *error, size_t error_size);
+/* True when the value of this key is shown nowhere. */
+bool config_is_secret(struct slice key);
+/* True when the SASL mechanism is among auth_mechanisms.*. */
+bool config_offers(const struct config *config, const char *mechanism);
 /* What only the whole can tell (listeners that collide, no listener at all). */
 bool config_check(const struct config *config, char *error, size_t error_size);
 /* The value of the next item of a list "name=value,…", of which *at is the rest; false at its end. */

@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "base/timer.h"
 #include "broker/alarm.h"
+#include "broker/ask.h"
 #include "broker/config.h"
 #include "broker/gate.h"
 #include "net/listener.h"
@@ -58,6 +59,7 @@ struct server {
     size_t targets_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct logins logins;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };
