@@ -18,4 +18,10 @@ static inline uint64_t clock_ms(const struct clock *clock)
     return clock->monotonic_ns(clock->arg) / 1000000;
 }
 
+/* Milliseconds since 1970, UTC. */
+static inline uint64_t clock_wall_ms(const struct clock *clock)
+{
+    return clock->wall_us(clock->arg) / 1000;
+}
+
 #endif

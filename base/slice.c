@@ -79,3 +79,9 @@ uint64_t slice_hash(struct slice s, uint64_t seed)
 {
     return XXH3_64bits_withSeed(s.at, s.len, seed);
 }
+
+void slice_digest(struct slice s, uint64_t digest[2])
+{
+    XXH128_hash_t hash = XXH3_128bits(s.at, s.len);
+    digest[0] = hash.high64, digest[1] = hash.low64;
+}

@@ -60,5 +60,7 @@ bool slice_is_utf8(struct slice s);
 
 /* Seeded 64-bit hash; the seed keeps clients from choosing colliding names. */
 uint64_t slice_hash(struct slice s, uint64_t seed);
+/* 128 bits of hash, the same for ever: for names that are told apart by it alone. */
+void slice_digest(struct slice s, uint64_t digest[2]);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "broker/connection.h"
+#include "broker/status.h"
 
 enum {
     PERIOD_MS = 1000,
@@ -138,6 +139,7 @@ static void log_change(struct server *s, unsigned kind, bool on)
     const struct alarms *alarms = &s->alarms;
     char node[SERVER_NODE_SIZE];
     server_node(node);
+    event_alarm(s, kind == ALARM_MEMORY ? "memory" : "disk", on);
     if (kind == ALARM_MEMORY)
         log_line(&s->log, LOG_INFO, 0,
                  "vm_memory_high_watermark %s. Memory used:%" PRIu64 " allowed:%" PRIu64,
@@ -149,6 +151,8 @@ static void log_change(struct server *s, unsigned kind, bool on)
     log_line(&s->log, LOG_WARNING, 0, "%s resource limit alarm %s on node %s%s",
              kind == ALARM_MEMORY ? "memory" : "disk", on ? "set" : "cleared", node,
              on ? ": publishers will be blocked until it clears" : "");
+    if (kind == ALARM_DISK && on && s->store)
+        status_log(s);
 }
 
 void alarm_look(struct server *s)

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "protocol/table.h"
+#include "queue/dedup.h"
 
 #define TIME_MAX_MS 315360000000 /* ten years */
 
@@ -38,6 +39,13 @@ static const char *is_length(const struct field *field, struct slice args)
 {
     (void)args;
     return in_range(field, 0, INT64_MAX);
+}
+
+/* What is remembered to know duplicates by. */
+static const char *is_memory(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 1, DEDUP_MAX);
 }
 
 static const char *is_priority(const struct field *field, struct slice args)

@@ -5,6 +5,7 @@
 #include "broker/confirm.h"
 #include "broker/consume.h"
 #include "broker/publish.h"
+#include "broker/reply.h"
 #include "broker/topology.h"
 #include "broker/tx.h"
 
@@ -18,6 +19,7 @@ struct channel *channel_new(struct connection *conn, uint16_t number)
     list_init(&ch->parked);
     conn->server->counters.channels_opened++;
     conn->user->channel_count++;
+    event_channel(ch, "channel.created");
     return ch;
 }
 
@@ -53,6 +55,7 @@ void channel_release(struct channel *ch, bool fetched_too)
 {
     publish_abandon(ch);
     tx_free(ch);
+    reply_end(ch);
     stop_consumers(ch);
     requeue_unacked(ch, fetched_too);
     list_unlink(&ch->confirming);
@@ -71,6 +74,7 @@ void channel_free(struct channel **channel)
     slice_free(&ch->last_queue);
     buf_free(&ch->assembly.names);
     buf_free(&ch->memo.name);
+    event_channel(ch, "channel.closed");
     ch->conn->server->counters.channels_closed++;
     ch->conn->user->channel_count--;
     mem_free(ch);

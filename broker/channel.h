@@ -51,6 +51,7 @@ struct confirms {
 };
 
 struct tx; /* tx.c */
+struct reply; /* reply.c */
 
 struct channel {
     struct connection *conn;
@@ -71,6 +72,7 @@ struct channel {
     struct confirms confirms;
     struct list confirming;        /* in server.confirming or server.confirmable */
     struct tx *tx;                 /* NULL until tx.select */
+    struct reply *reply;           /* its direct reply-to consumer, NULL = none (reply.c) */
 };
 
 /* basic.consume: the channel's side of a consumer. */

@@ -81,6 +81,19 @@ static bool set_flag(const struct setting *s)
     return true;
 }
 
+static bool set_overwrite(const struct setting *s)
+{
+    bool overwrite;
+    enum config_overwrite *field = key_field(s->config, s->key);
+    if (strcmp(s->value, "none") == 0)
+        *field = OVERWRITE_NONE;
+    else if (value_flag(s->value, &overwrite))
+        *field = overwrite ? OVERWRITE_TRUE : OVERWRITE_FALSE;
+    else
+        return setting_refuse(s, "expected true, false or none");
+    return true;
+}
+
 static bool set_text(const struct setting *s)
 {
     const struct key *key = s->key;
@@ -206,6 +219,7 @@ static bool set_value(const struct setting *s)
         [KEY_ITEM] = setting_item,
         [KEY_HASHING] = set_choice,      [KEY_VALIDATION] = set_choice,
         [KEY_VERIFY] = set_choice,       [KEY_CRL_CHECK] = set_choice,
+        [KEY_OVERWRITE] = set_overwrite,
     };
     if (key_is_family(s->key)) {
         const struct key *none = key_none(s->key);

@@ -1,8 +1,8 @@
 /* config.h - the configuration: rabbitmq.conf's keys, their defaults, and where a mistake is.
  * A key that is not in broker/config.def stops the start, with the nearest known key named; so does
- * one that RabbitMQ has and Leveret cannot honour. Nothing is parsed and ignored. The syntax is
- * that of RabbitMQ's configuration page: key = value, # begins a comment, 'a value in quotes' may
- * hold a #. The last of two equal keys counts. */
+ * one that RabbitMQ has and Leveret cannot honour. Nothing is parsed and ignored. The syntax is that of
+ * RabbitMQ's configuration page: key = value, # begins a comment, 'a value in quotes' may hold a #. The last
+ * of two equal keys counts. */
 #ifndef BROKER_CONFIG_H
 #define BROKER_CONFIG_H
 
@@ -14,61 +14,9 @@
 #include "base/log.h"
 #include "broker/config_auth.h"
 #include "base/slice.h"
+#include "broker/config_net.h"
 
-enum {
-    CONFIG_LISTENERS_MAX = 16,
-    CONFIG_FILE_MAX = 1024 * 1024,
-    CONFIG_KEYS_MAX = 256,
-    CONFIG_CIPHERS_MAX = 4096,
-    CONFIG_SNI_MAX = 32,
-};
-
-struct listen_address {
-    char name[32]; /* listeners.tcp.<name> */
-    char host[64]; /* "" = all addresses */
-    uint16_t port; /* 0 = any free one */
-};
-
-struct listen_list {
-    struct listen_address at[CONFIG_LISTENERS_MAX];
-    size_t count;
-};
-
-/* A certificate of its own for clients that ask for this server name. */
-struct config_sni_name {
-    char name[128]; /* may begin with "*." */
-    char certfile[CONFIG_PATH_MAX], keyfile[CONFIG_PATH_MAX], password[CONFIG_TEXT_MAX];
-};
-
-struct config_sni {
-    struct config_sni_name at[CONFIG_SNI_MAX];
-    size_t count;
-};
-
-/* listeners.ssl.*, ssl_options.*. Lists are "1=tlsv1.3,2=tlsv1.2". */
-struct config_tls {
-    struct listen_list listeners;
-    char cacertfile[CONFIG_PATH_MAX], certfile[CONFIG_PATH_MAX], keyfile[CONFIG_PATH_MAX];
-    char crlfile[CONFIG_PATH_MAX];
-    char password[CONFIG_TEXT_MAX];
-    uint32_t verify_peer; /* 0 or 1: a choice of words */
-    uint32_t crl_check;   /* enum tls_crl_check */
-    uint32_t depth, handshake_timeout_ms;
-    bool fail_if_no_peer_cert, honor_cipher_order, reuse_sessions;
-    char versions[CONFIG_TEXT_MAX], ciphers[CONFIG_CIPHERS_MAX];
-    struct config_sni sni;
-};
-
-/* tcp_listen_options.*, proxy_protocol, limits of connections. */
-struct config_tcp {
-    uint32_t backlog, sndbuf, recbuf; /* bytes; 0 = the system's */
-    uint32_t linger_s;
-    bool nodelay, keepalive, linger;
-    bool proxy_protocol;
-    char proxy_sources[CONFIG_TEXT_MAX * 4];
-    uint64_t connection_max; /* CONFIG_NONE = no limit */
-    uint32_t handshakes_max; /* of a listener, and of connections that are not open yet */
-};
+enum { CONFIG_FILE_MAX = 1024 * 1024, CONFIG_KEYS_MAX = 256 };
 
 /* What config.c keeps to itself. */
 struct config_raw {
@@ -88,12 +36,16 @@ struct config_alarms {
     uint64_t disk_bytes, disk_ppm;     /* ppm of the memory, as in RabbitMQ */
 };
 
+/* A message interceptor: off, or what it does to a header that is there already. */
+enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
+
 struct config {
     struct listen_list listeners;
     struct config_tls tls;
     struct config_tcp tcp;
     uint32_t queue_resident_messages;  /* 16384: the rest of a queue is on disk */
     uint32_t queue_page_size;          /* 256 KB */
+    bool store_quarantine;             /* set damaged data aside and serve the rest */
     uint64_t resident_memory;          /* 48 MB: for messages that wait */
     char data_dir[CONFIG_TEXT_MAX * 4];
     uint32_t heartbeat_s;              /* heartbeat, 60 */
@@ -110,6 +62,7 @@ struct config {
     char default_user_tags[CONFIG_TEXT_MAX];      /* comma separated */
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
+    enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
@@ -131,8 +84,7 @@ bool config_offers(const struct config *config, const char *mechanism);
 bool config_check(const struct config *config, char *error, size_t error_size);
 /* The value of the next item of a list "name=value,…", of which *at is the rest; false at its end. */
 bool config_next_item(const char **at, struct slice *value);
-/* Writes every key with its effective value, in the syntax config_read takes; the password is left
- * out. */
+/* Writes every key with its effective value, in the syntax config_read takes, without the password. */
 void config_print(const struct config *config, FILE *out);
 /* Writes every key with its default and its line of help. */
 void config_help(FILE *out);

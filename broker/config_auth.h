@@ -7,10 +7,9 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "broker/config_net.h"
 
 struct config;
-
-enum { CONFIG_TEXT_MAX = 256, CONFIG_PATH_MAX = 1024 };
 
 enum password_validation { VALIDATE_NOTHING, VALIDATE_LENGTH, VALIDATE_REGEXP };
 

@@ -192,6 +192,7 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
 {
     static const char *const levels[] = {"debug", "info",     "notice", "warning",
                                          "error", "critical", "none"};
+    static const char *const overwrites[] = {"none", "false", "true"};
     fprintf(out, "%s = ", key->name);
     switch (key->kind) {
     case KEY_LIMIT:
@@ -226,6 +227,10 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
         break;
     case KEY_FLAG:
         fputs(*(const bool *)field ? "true" : "false", out);
+        break;
+    case KEY_OVERWRITE:
+        assert(*(const enum config_overwrite *)field < array_size(overwrites));
+        fputs(overwrites[*(const enum config_overwrite *)field], out);
         break;
     case KEY_LEVEL:
         assert(*(const enum log_level *)field < array_size(levels));

@@ -49,15 +49,18 @@ static void send_ack(struct channel *ch, uint64_t sequence)
     channel_send(ch, &m);
 }
 
-/* Nacks all after those that were answered, up to `sequence`. */
-static void send_nacks(struct channel *ch, uint64_t sequence)
+/* Nacks all after those that were answered, up to `sequence`; false when the client does not read them: very
+ * many may have waited together behind one message that was not on disk. */
+static bool send_nacks(struct channel *ch, uint64_t sequence)
 {
     struct method m = {.id = METHOD_basic_nack};
     assert(sequence > ch->confirms.confirmed);
-    while (ch->confirms.confirmed < sequence) {
+    /* At twice the limit the client is certainly not read any more (flow_replied). */
+    while (ch->confirms.confirmed < sequence && ch->conn->stream.output.pending <= 2 * FLOW_REPLIES_MAX) {
         m.basic_nack.delivery_tag = ++ch->confirms.confirmed;
         channel_send(ch, &m);
     }
+    return ch->confirms.confirmed == sequence;
 }
 
 /* Answers what is durable or refused on one channel and puts it back where it has to wait. */
@@ -65,21 +68,26 @@ static void confirm_channel(struct channel *ch, uint64_t durable)
 {
     struct confirm_ring *waiting = &ch->confirms.waiting;
     uint64_t sequence = 0; /* to be acked */
+    bool unread = false;
     while (waiting->size && confirm_ring_at(waiting, 0)->batch <= durable) {
-        struct confirm confirm = confirm_ring_pop_front(waiting);
-        if (!confirm.refused) {
-            sequence = confirm.sequence;
-            continue;
+        const struct confirm *confirm = confirm_ring_at(waiting, 0);
+        if (!confirm->refused) {
+            sequence = confirm->sequence;
+        } else {
+            if (sequence)
+                send_ack(ch, sequence);
+            sequence = 0;
+            unread = !send_nacks(ch, confirm->sequence);
+            if (unread)
+                break;
         }
-        if (sequence)
-            send_ack(ch, sequence);
-        sequence = 0;
-        send_nacks(ch, confirm.sequence);
+        confirm_ring_pop_front(waiting);
     }
     if (sequence)
         send_ack(ch, sequence);
-    if (waiting->size)
-        list_push_back(&channel_server(ch)->confirming, &ch->confirming);
+    struct server *s = channel_server(ch);
+    if (waiting->size) /* what is not read is looked at again in the next turn, when the output has drained */
+        list_push_back(unread ? &s->confirmable : &s->confirming, &ch->confirming);
 }
 
 static void confirm_list(struct list *channels, uint64_t durable)

@@ -112,6 +112,9 @@ void connection_release(struct connection *conn)
     assert(list_empty(&conn->parked) && list_empty(&conn->flow.parked));
     login_leave(conn);
     flow_end(conn);
+    if (conn->announced)
+        event_connection(conn, "connection.closed");
+    conn->announced = false;
 }
 
 static void on_closed(struct stream *stream, int error)
@@ -124,8 +127,10 @@ static void on_closed(struct stream *stream, int error)
                  "client unexpectedly closed TCP connection%s%s",
                  conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
                  error ? ": " : "", error ? strerror(-error) : "");
+    s->events.actor = conn;
     connection_release(conn);
     gate_leave(conn);
+    s->events.actor = NULL;
     conn->state = CONNECTION_CLOSED;
     timer_clear(&s->timers, &conn->timer);
     if (!list_linked(&conn->doomed))
@@ -544,6 +549,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
 {
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
+    conn->server->events.actor = conn;
     if (conn->state == CONNECTION_HEADER)
         used = connection_protocol_header(conn, in);
     if (conn->stream.output.pending < STREAM_LOW_WATER)
@@ -555,6 +561,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
             break;
         used += taken;
     }
+    conn->server->events.actor = NULL;
     if (conn->pace.behind)
         pace_start(conn);
     return conn->state >= CONNECTION_SILENT ? in.len : used;

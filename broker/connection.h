@@ -94,6 +94,7 @@ struct connection {
     uint32_t body_left;          /* of a body frame that is being taken in pieces, with its end octet */
     uint16_t body_channel, channel_max;
     enum connection_state state;
+    bool announced;              /* connection.created was told of, connection.closed was not */
     struct capabilities capabilities;
     struct peer *peer;           /* own memory, with its certificate */
     char *name;                  /* "peer:port -> host:port", own memory */
@@ -106,7 +107,7 @@ void connection_free(struct connection **conn);
 
 /* Writes a method frame. */
 void connection_send(struct connection *conn, uint16_t channel, const struct method *m);
-/* Turns a fault into connection.close and stops listening to anything but close-ok. */
+/* Turns a fault into connection.close; only close-ok is listened to from then on. */
 void connection_fail(struct connection *conn, const struct fault *f);
 /* Closes the channel for a soft fault on one that is open, the connection for all else. */
 void connection_fault(struct connection *conn, struct channel *ch, const struct fault *f);
@@ -114,7 +115,7 @@ void connection_fault(struct connection *conn, struct channel *ch, const struct 
 void connection_force_close(struct connection *conn, const char *reason);
 /* Closes without a word (handshake failures). */
 void connection_hang_up(struct connection *conn);
-/* Drops channels, consumers and exclusive queues; unacked messages go back. Once. */
+/* Drops channels, consumers, exclusive queues; unacked messages go back. Once. */
 void connection_release(struct connection *conn);
 /* What is written from now on leaves only when the batch is durable (a durable declare's answer). */
 void connection_bar(struct connection *conn, uint64_t batch);
@@ -137,8 +138,7 @@ void connection_remove_channel(struct connection *conn, struct channel *ch);
 
 /* handshake.c: a method of class connection, in any state; false = fault (closes the connection). */
 bool connection_handshake(struct connection *conn, const struct method *m, struct fault *f);
-/* heartbeat.c */
-void connection_start_heartbeat(struct connection *conn);
+void connection_start_heartbeat(struct connection *conn); /* heartbeat.c */
 /* handshake.c: the 8 octets that a client starts with; returns how many were consumed. */
 size_t connection_protocol_header(struct connection *conn, struct slice in);
 

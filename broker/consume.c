@@ -1,6 +1,8 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/reply.h"
+#include "broker/trace.h"
 #include "protocol/table.h"
 #include "queue/paging.h"
 
@@ -49,7 +51,10 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
     const struct config *config = channel_server(ch)->config;
     struct slice name;
     struct queue *q;
-    if (consume->consumer_tag.len && map_get(&ch->subscriptions, consume->consumer_tag))
+    if (reply_is_queue(consume->queue))
+        return reply_consume(ch, consume, f);
+    if (consume->consumer_tag.len && (map_get(&ch->subscriptions, consume->consumer_tag) ||
+                                      reply_has_tag(ch, consume->consumer_tag)))
         return fault(f, NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
                      SLICE_ARG(consume->consumer_tag));
     if (config->consumer_max_per_channel &&
@@ -73,6 +78,7 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         channel_send(ch, &ok);
     }
     queue_add_consumer(q, &sub->consumer);
+    event_consumer(&sub->consumer, "consumer.created");
     return true;
 }
 
@@ -87,6 +93,7 @@ static void release_subscription(struct subscription *sub)
 
 static void drop_subscription(struct subscription *sub)
 {
+    event_consumer(&sub->consumer, "consumer.deleted");
     map_remove(&sub->channel->subscriptions, sub->tag);
     queue_remove_consumer(&sub->consumer);
     sub->channel = NULL;
@@ -136,6 +143,8 @@ bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)
     struct subscription *sub = map_get(&ch->subscriptions, tag);
     if (sub)
         consume_stop(sub);
+    else if (reply_has_tag(ch, tag))
+        reply_end(ch);
     if (!m->basic_cancel.no_wait) {
         struct method ok = {.id = METHOD_basic_cancel_ok};
         ok.basic_cancel_ok.consumer_tag = tag;
@@ -181,6 +190,8 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
     ok.basic_get_ok.routing_key = message_key(entry->message);
     ok.basic_get_ok.message_count = (uint32_t)queue_ready(q);
     if (deliver_content(ch, &ok, entry->message)) {
+        if (ch->conn->vhost->traced)
+            trace_deliver(ch, q, entry);
         ch->delivery_tag++;
         if (no_ack) {
             queue_settle(q, entry, false);

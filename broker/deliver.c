@@ -6,6 +6,7 @@
 #include "broker/deliver.h"
 
 #include "broker/consume.h"
+#include "broker/trace.h"
 
 enum {
     DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */
@@ -148,6 +149,16 @@ static bool write_delivery(struct subscription *sub, uint64_t tag, const struct 
     return true;
 }
 
+bool deliver_unqueued(struct subscription *sub, struct message *m)
+{
+    struct entry entry = {.message = m};
+    assert(sub->consumer.no_ack && sub->consumer.queue == NULL);
+    if (!write_delivery(sub, sub->channel->delivery_tag + 1, &entry))
+        return false;
+    sub->channel->delivery_tag++;
+    return true;
+}
+
 /* The message cannot be sent to this consumer: it goes back unseen, and the channel is told (K27). */
 static void refuse_header(struct queue *q, struct subscription *sub, struct entry *entry)
 {
@@ -179,6 +190,8 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
         return false;
     }
     ch->delivery_tag++;
+    if (ch->conn->vhost->traced)
+        trace_deliver(ch, q, &entry);
     *bytes += entry.message->body_size;
     if (sub->consumer.no_ack) {
         queue_settle(q, &entry, false);

@@ -11,6 +11,8 @@ void deliver_to_make_room(struct queue *q, uint64_t body_size);
 /* Writes content frames for a method that carries a message; false when its header does not fit the peer's
  * frame_max (nothing is written then). */
 bool deliver_content(struct channel *ch, const struct method *m, struct message *message);
+/* Writes a delivery that is to be acked by nobody and comes from no queue; false as above. */
+bool deliver_unqueued(struct subscription *sub, struct message *m);
 /* The basic.deliver frame at `at` (at least 1 KB of room); returns its end. */
 uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint64_t tag,
                               const struct entry *entry);

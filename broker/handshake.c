@@ -17,6 +17,7 @@ static void send_start(struct connection *conn)
     static const char *const capabilities[] = {
         "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
         "connection.blocked", "authentication_failure_close", "per_consumer_qos",
+        "direct_reply_to",
     };
     struct buf granted = {0}, properties = {0};
     char cluster[SERVER_NODE_SIZE];
@@ -138,6 +139,7 @@ static void send_tune(struct connection *conn)
 
 void connection_logged_in(struct connection *conn, bool passed, const char *why)
 {
+    event_login(conn, login_name(conn), slice_of_string(conn->login.mechanism), passed ? NULL : why);
     if (!passed) {
         refuse_login(conn, why);
         return;
@@ -201,6 +203,8 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     conn->state = CONNECTION_OPEN;
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_open_ok});
     connection_start_heartbeat(conn);
+    conn->announced = true;
+    event_connection(conn, "connection.created");
     log_line(&s->log, LOG_INFO, conn->id,
              "connection (%s): user '%.*s' authenticated and granted access to vhost '%.*s'",
              conn->name, SLICE_ARG(conn->user->name), SLICE_ARG(name));

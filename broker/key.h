@@ -41,6 +41,7 @@ enum key_kind {
     KEY_SOURCE,
     KEY_SNI, /* of struct config_sni, all families of it in one field */
     KEY_SNI_SECRET,
+    KEY_OVERWRITE, /* none, false or true */
 };
 
 struct key {

@@ -406,3 +406,10 @@ bool login_shares_answers(const struct connection *conn)
     return conn->login.attempt ? !conn->login.attempt->renews && link_of(conn)->cached
                                : conn->login.cached;
 }
+
+struct slice login_name(const struct connection *conn)
+{
+    if (conn->user)
+        return conn->user->name;
+    return conn->login.attempt ? conn->login.attempt->user : SLICE("");
+}

@@ -39,6 +39,8 @@ enum login_result login_start(struct connection *conn, struct slice mechanism, s
                               const char **why);
 /* connection.update-secret; with WAITS connection_renewed will be called. */
 enum login_result login_renew(struct connection *conn, struct slice secret, const char **why);
+/* Who it is, or said it was, "" when that could not be read. */
+struct slice login_name(const struct connection *conn);
 /* For login_leave. */
 void login_drop_attempt(struct connection *conn);
 /* A backend answered a question of the attempt. */

@@ -105,6 +105,9 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
     if (!check_header(ch, &header, f) ||
         !read_props(header.props, &a->prop_flags, &persistent, f))
         return false;
+    if (intercept_wants(&channel_server(ch)->intercept, a->prop_flags) &&
+        !intercept_props(ch, &header.props, &a->prop_flags, f))
+        return false;
     struct slice names = buf_slice(&a->names);
     uint64_t room = header.body_size < BODY_AT_ONCE ? header.body_size : BODY_AT_ONCE;
     if (!count_block(ch, sizeof(*a->message) + names.len + header.props.len + room, f))

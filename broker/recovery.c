@@ -5,6 +5,7 @@
 #include "broker/recovery.h"
 
 #include "broker/admin.h"
+#include "broker/duplicate.h"
 #include "broker/vhost.h"
 
 /* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than
@@ -181,6 +182,16 @@ static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
         returning->delivered = sequence;
 }
 
+static void on_note(void *arg, const struct stored_note *note, uint64_t batch)
+{
+    struct recovery *r = arg;
+    struct returning *returning = find_returning(r, note->owner_id);
+    struct dedup *dedup =
+        returning ? returning->queue->dedup : duplicate_memory(r->server, note->owner_id);
+    if (dedup)
+        dedup_restore(dedup, note, batch);
+}
+
 static void finish_queue(struct recovery *r, struct returning *returning)
 {
     struct queue *q = returning->queue;
@@ -189,6 +200,8 @@ static void finish_queue(struct recovery *r, struct returning *returning)
         q->next_sequence = floor;
     queue_restore_delivered(q, returning->delivered);
     queue_restored(q);
+    if (q->dedup)
+        dedup_restored(q->dedup);
 }
 
 /* A vhost and a user who may do everything in it (semantics 3, default objects). */
@@ -229,7 +242,7 @@ static void apply_loopback_users(struct server *s)
 bool recovery_run(struct server *s)
 {
     struct recovery r = {.server = s};
-    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page, on_note};
     char error[512];
     map_init(&r.queues, rand_u64(&s->rand));
     int status = store_recover(s->store, &sink, error, sizeof(error));
@@ -240,6 +253,7 @@ bool recovery_run(struct server *s)
         finish_queue(&r, returning);
         mem_free(returning);
     }
+    duplicate_restored(s);
     size_t queues = r.queues.size;
     map_free(&r.queues);
     if (status < 0)

@@ -10,7 +10,9 @@
 #include "broker/confirm.h"
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/outbox.h"
 #include "broker/recovery.h"
+#include "broker/status.h"
 #include "broker/tx.h"
 #include "net/writer.h"
 #include "queue/paging.h"
@@ -42,6 +44,8 @@ static void on_signal(void *arg, int signal)
     if (signal == SIGTERM || signal == SIGINT) {
         log_line(&s->log, LOG_INFO, 0, "stopping: got %s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
         server_stop(s);
+    } else if (signal == SIGUSR1) {
+        status_log(s);
     } else if (signal == SIGHUP) {
         gate_reload(s);
     }
@@ -69,6 +73,7 @@ static bool open_store(struct server *s, const struct server_options *options)
         .dir = s->config->data_dir,
         .io = options->io,
         .segment_bytes = options->segment_bytes,
+        .quarantine = s->config->store_quarantine,
         .without_thread = options->simulated,
         .wake = options->simulated ? NULL : wake_loop,
         .wake_arg = s,
@@ -97,14 +102,16 @@ bool server_open(struct server *s, const struct server_options *options)
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
                             &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack,       &s->getting};
+                            &s->slack,       &s->getting,    &s->outboxes};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
     gate_init(&s->gate);
+    intercept_open(s);
     net_init(&s->net);
     slab_pool_init(&s->messages);
     map_init(&s->vhosts, rand_u64(&s->rand));
+    map_init(&s->memories, rand_u64(&s->rand));
     users_init(&s->users, rand_u64(&s->rand));
     s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
@@ -135,13 +142,18 @@ static void free_state(struct server *s)
         vhost_free(&v);
     }
     map_free(&s->vhosts);
+    assert(s->memories.size == 0);
+    map_free(&s->memories);
     queue_home_free(&s->home);
     ask_close(s);
     users_free(&s->users);
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    mem_free(s->screened);
     gate_free(s);
+    intercept_free(&s->intercept);
+    event_free(&s->events);
     writer_free(&s->net.writer);
     if (s->loop)
         loop_free(&s->loop);
@@ -272,11 +284,13 @@ void server_act(struct server *s)
     paging_arrive(&s->home);
     consume_resume_gets(s);
     alarm_watch(s);
+    outbox_flush(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
     paging_fetch(&s->home);
     compact_journal(s);
+    dedup_renew(&s->home.dedup, s->store);
     store_commit(s->store);
     confirm_durable(s);
     net_flush_all(&s->net);
@@ -286,7 +300,7 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->doomed) ||
+        !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);

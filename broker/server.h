@@ -14,6 +14,8 @@
 #include "broker/ask.h"
 #include "broker/config.h"
 #include "broker/gate.h"
+#include "broker/event.h"
+#include "broker/intercept.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/net.h"
@@ -41,6 +43,7 @@ struct server {
     struct store *store;
     struct users users;
     struct map vhosts;            /* name -> vhost */
+    struct map memories;          /* id -> what an exchange remembers of messages (duplicate.c) */
     struct slab_pool messages;
     struct queue_home home;
     struct list connections;      /* connection.link */
@@ -49,6 +52,7 @@ struct server {
     struct list throttled;        /* flow.throttled: not read until the journal has caught up */
     struct list slack;            /* channel.slack: asked again when the queues are drained */
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
+    struct list outboxes;         /* outbox.link of vhosts in which the server has something to publish */
     struct list getting;          /* connection.get.link: basic.get that waits for a page */
     uint64_t pace_due_ms;         /* when the last paced publisher is to be read again */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
@@ -57,9 +61,13 @@ struct server {
     uint64_t next_queue_id;       /* the journal's names of queues: not used again after a restart either */
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
+    struct dest **screened;       /* scratch of duplicate_screen */
+    size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
     struct logins logins;
+    struct intercept intercept;
+    struct events events;
     struct timer stop_timer;
     bool stopping;                /* connections are being closed */
 };

@@ -2,7 +2,10 @@
  * 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
+#include "broker/duplicate.h"
+#include "broker/reply.h"
 #include "broker/submit.h"
+#include "broker/trace.h"
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
@@ -137,10 +140,11 @@ static bool refuses(struct queue *q, const struct message *m)
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
-/* One record for all durable queues, then a push to each queue; but for those that are full and refuse. */
-static struct submission enqueue(struct connection *conn, const struct route_set *set, struct message *m)
+/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. One record for all durable queues,
+ * then a push to each queue; but for those that are full and refuse. */
+static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
+                                 struct message *m, const struct dedup_ids *ids)
 {
-    struct server *s = conn->server;
     struct submission done = {0};
     size_t durable = 0, stored = 0;
     if (s->targets_capacity < set->size) {
@@ -167,6 +171,10 @@ static struct submission enqueue(struct connection *conn, const struct route_set
         bool journalled = m->persistent && queue_is_stored(q);
         stored += journalled;
         queue_push(q, m, journalled);
+        if (ids && q->dedup)
+            dedup_take(q->dedup, ids, journalled ? s->store : NULL);
+        if (!conn)
+            continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
         if (q->order.backlog)
@@ -174,6 +182,34 @@ static struct submission enqueue(struct connection *conn, const struct route_set
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;
+}
+
+static struct submission wait_for(const struct server *s, struct submission done, uint64_t batch)
+{
+    if (batch > s->durable_seen && batch > done.batch)
+        done.batch = batch;
+    return done;
+}
+
+/* A repeated message counts as taken, by the batch that has the first one: the confirm waits for that. */
+static __attribute__((cold, noinline)) struct submission
+enqueue_once(struct server *s, struct connection *conn, const struct route_set *set, struct message *m)
+{
+    struct dedup_ids ids;
+    uint64_t before = 0;
+    if (!duplicate_ids(s, m, &ids))
+        return enqueue(s, conn, set, m, NULL);
+    struct route_set screened = duplicate_screen(s, set, &ids, &before);
+    struct submission done = enqueue(s, conn, &screened, m, &ids);
+    return wait_for(s, done, before);
+}
+
+static struct submission screen_and_enqueue(struct server *s, struct connection *conn,
+                                            const struct route_set *set, struct message *m)
+{
+    if ((m->has_headers || m->has_id) && s->home.dedup.users)
+        return enqueue_once(s, conn, set, m);
+    return enqueue(s, conn, set, m, NULL);
 }
 
 static void send_return(struct channel *ch, struct message *m)
@@ -205,8 +241,42 @@ static bool prepare(struct message *m, struct props *props, struct keys *keys,
         input->headers = props->headers;
     }
     input->keys = keys->at;
+    input->props = message_props(m);
+    input->message = m;
     input->key_count = keys->count;
     return keys->count > open;
+}
+
+/* The keys that name no queue may name reply consumers; whom nobody got at all goes back, if it has to. */
+static void reach_beyond_queues(struct channel *ch, const struct exchange *x, const struct route_set *set,
+                                const struct keys *keys, struct message *m, bool mandatory)
+{
+    size_t taken = set->size;
+    if (x->is_default)
+        taken += reply_deliver(ch->conn->vhost, keys->at, keys->count, m);
+    if (taken == 0 && mandatory)
+        send_return(ch, m);
+}
+
+/* True when an exchange that remembers messages has seen this one: it is routed nowhere, and done. */
+static bool exchange_knows(struct server *s, const struct exchange *x, const struct message *m,
+                           struct submission *done)
+{
+    struct dedup_ids ids;
+    uint64_t batch = 0;
+    if (!duplicate_ids(s, m, &ids) || !dedup_knows(x->memory, &ids, &batch))
+        return false;
+    *done = wait_for(s, *done, batch);
+    return true;
+}
+
+/* What a queue refused is not remembered: the publisher is to try again. */
+static void exchange_takes(struct server *s, const struct exchange *x, const struct message *m,
+                           struct submission done)
+{
+    struct dedup_ids ids;
+    if (!done.refused && duplicate_ids(s, m, &ids))
+        dedup_take(x->memory, &ids, x->durable && done.batch == store_open_batch(s->store) ? s->store : NULL);
 }
 
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
@@ -216,15 +286,46 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     struct message *m = *message;
     struct props props;
     struct keys keys;
-    struct route_input input = {0};
+    struct route_input input = {.pool = &s->messages};
     *message = NULL;
     bool blind = prepare(m, &props, &keys, &input);
+    if (x->memory && (m->has_headers || m->has_id)) {
+        struct submission known = {0};
+        if (exchange_knows(s, x, m, &known)) {
+            message_unref(&s->messages, &m);
+            return known;
+        }
+    }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     if (blind)
         m = strip_bcc(s, m, &props);
-    if (set->size == 0 && mandatory)
-        send_return(ch, m);
-    struct submission done = enqueue(ch->conn, set, m);
+    if (set->size == 0 || keys.count > 1)
+        reach_beyond_queues(ch, x, set, &keys, m, mandatory);
+    if (ch->conn->vhost->traced)
+        trace_publish(ch, m, set);
+    struct submission done = screen_and_enqueue(s, ch->conn, set, m);
+    if (x->memory && (m->has_headers || m->has_id))
+        exchange_takes(s, x, m, done);
+    message_unref(&s->messages, &m);
+    return done;
+}
+
+struct submission submit_internal(struct vhost *v, struct dest *dest, struct message **message)
+{
+    struct server *s = v->server;
+    struct message *m = *message;
+    struct props props;
+    struct keys keys;
+    struct route_input input = {.pool = &s->messages};
+    struct route_set alone = {.queues = &dest, .size = 1};
+    const struct route_set *set = &alone;
+    *message = NULL;
+    bool blind = prepare(m, &props, &keys, &input);
+    if (dest->kind == DEST_EXCHANGE)
+        set = route(&v->router, container_of(dest, struct exchange, dest), &input);
+    if (blind)
+        m = strip_bcc(s, m, &props);
+    struct submission done = screen_and_enqueue(s, NULL, set, m);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -245,6 +346,7 @@ static bool check_message(struct channel *ch, const struct exchange *x, struct m
 {
     struct props props;
     struct keys keys; /* not zeroed: it is large, and used by few */
+    m->has_id = prop_flags & PROP_message_id;
     if (!(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)))
         return true;
     if (!props_decode(message_props(m), &props, f))

@@ -9,4 +9,8 @@ bool submit_message(struct channel *ch, struct message **m, struct fault *f);
 /* Routes, returns it when it is mandatory and unroutable, and enqueues. Drops the caller's reference. */
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
 
+/* Publishes what no client did, to an exchange or straight to a queue: nothing is returned, nobody is paced.
+ * Drops the caller's reference. A BCC header is taken out. */
+struct submission submit_internal(struct vhost *v, struct dest *dest, struct message **m);
+
 #endif

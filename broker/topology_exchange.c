@@ -1,5 +1,6 @@
 /* topology_exchange.c - exchange.declare, delete, bind and unbind (semantics 1.3). */
 #include "broker/arguments.h"
+#include "broker/duplicate.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
 
@@ -55,10 +56,13 @@ static bool create(struct channel *ch, struct slice name, const struct amqp_exch
     if (slice_starts_with(name, "amq."))
         return fault(f, ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
                      SLICE_ARG(name));
-    if (!check_alternate(ch, name, declare->arguments, what, f))
+    const struct exchange_type *type = exchange_type_find(declare->type);
+    if (!duplicate_check_args(declare->arguments, f) ||
+        (type->check_args && !type->check_args(declare->arguments, f)) ||
+        !check_alternate(ch, name, declare->arguments, what, f))
         return false;
     struct exchange_properties properties = {
-        .type = exchange_type_find(declare->type),
+        .type = type,
         .args = declare->arguments,
         .durable = declare->durable,
         .auto_delete = declare->auto_delete,

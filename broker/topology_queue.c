@@ -1,5 +1,6 @@
 /* topology_queue.c - queue.declare, delete, purge, bind and unbind (semantics 1.4). */
 #include "broker/arguments.h"
+#include "broker/reply.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
 
@@ -131,6 +132,21 @@ static void generate_name(struct channel *ch, char generated[LOGIN_NAME_SIZE])
     asked[0] = 0;
 }
 
+/* The name of a reply consumer, passive or not: it is there or it is not (K99). */
+static bool declare_reply(struct channel *ch, struct slice name, bool no_wait, struct fault *f)
+{
+    const struct vhost *v = ch->conn->vhost;
+    if (!reply_exists(v, name))
+        return fault(f, NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_ARG(name), SLICE_ARG(v->name));
+    remember_name(ch, name);
+    struct method ok = {.id = METHOD_queue_declare_ok};
+    ok.queue_declare_ok.queue = name;
+    ok.queue_declare_ok.consumer_count = 1;
+    if (!no_wait)
+        channel_send(ch, &ok);
+    return true;
+}
+
 bool topology_queue_declare(struct channel *ch, const struct method *m, struct fault *f)
 {
     const struct amqp_queue_declare *declare = &m->queue_declare;
@@ -138,6 +154,8 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
     char generated[LOGIN_NAME_SIZE] = "";
     struct slice name = topology_clean_name(declare->queue, clean);
     struct queue *q = NULL;
+    if (reply_is_name(name))
+        return declare_reply(ch, name, declare->no_wait, f);
     if (declare->passive) {
         if (!channel_queue_name(ch, name, &name, f) ||
             !channel_permits_any(ch, name, "queue", f) || !channel_find_queue(ch, name, &q, f))

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "broker/server.h"
+#include "broker/outbox.h"
 #include "exchange/route.h"
 
 struct vhost {
@@ -12,12 +13,15 @@ struct vhost {
     struct slice name;      /* own memory */
     struct map exchanges;   /* name -> struct exchange */
     struct map queues;      /* name -> struct queue */
+    struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */
     struct router router;
     struct exchange *default_exchange;
     struct slice metadata;  /* a JSON object, own memory; "" = {} */
     struct limits limits;
     struct list connections;       /* login.of_vhost */
     uint64_t connection_count;
+    struct outbox outbox;
+    bool traced; /* the firehose is on (trace.h) */
 };
 
 /* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`

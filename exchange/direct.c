@@ -12,9 +12,10 @@ struct direct {
     struct map keys; /* key -> a binding of the key's ring */
 };
 
-static void *direct_new(uint64_t seed)
+static void *direct_new(uint64_t seed, struct slice args)
 {
     struct direct *direct = mem_alloc(sizeof(*direct));
+    (void)args;
     map_init(&direct->keys, seed);
     return direct;
 }

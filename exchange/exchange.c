@@ -14,6 +14,11 @@ static const struct exchange_type *const exchange_types[] = {
     &fanout_type,
     &topic_type,
     &headers_type,
+    &consistent_hash_type,
+    &modulus_hash_type,
+    &random_type,
+    &local_random_type,
+    &recent_history_type,
 };
 
 const struct exchange_type *exchange_type_find(struct slice name)
@@ -22,6 +27,15 @@ const struct exchange_type *exchange_type_find(struct slice name)
         if (slice_is(name, exchange_types[i]->name))
             return exchange_types[i];
     return NULL;
+}
+
+/* The argument's, or else the policy's. */
+static void read_alternate(struct exchange *x)
+{
+    struct field alternate;
+    x->alternate = x->policy_alternate;
+    if (table_find(x->args, "alternate-exchange", &alternate))
+        field_string(&alternate, &x->alternate);
 }
 
 struct exchange *exchange_new(struct slice name, const struct exchange_type *type, struct slice args,
@@ -33,14 +47,21 @@ struct exchange *exchange_new(struct slice name, const struct exchange_type *typ
     x->args = slice_copy(args);
     x->type = type;
     x->id = id;
-    x->index = type->index_new(seed);
+    x->index = type->index_new(seed, x->args);
     dest_init(&x->dest, DEST_EXCHANGE, x->name);
     identity_init(&x->bindings, seed);
     list_init(&x->binding_list);
-    struct field alternate;
-    if (table_find(x->args, "alternate-exchange", &alternate))
-        field_string(&alternate, &x->alternate);
+    read_alternate(x);
     return x;
+}
+
+void exchange_set_alternate(struct exchange *x, struct slice name)
+{
+    assert(name.len <= NAME_MAX_BYTES);
+    slice_free(&x->policy_alternate);
+    if (name.len)
+        x->policy_alternate = slice_copy(name);
+    read_alternate(x);
 }
 
 void exchange_free(struct exchange **exchange)
@@ -57,6 +78,7 @@ void exchange_free(struct exchange **exchange)
     x->type->index_free(&x->index);
     slice_free(&x->name);
     slice_free(&x->args);
+    slice_free(&x->policy_alternate);
     mem_free(x);
 }
 
@@ -92,7 +114,7 @@ static struct binding *link_binding(struct exchange *x, struct dest *dest, struc
 struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slice key,
                               struct slice args, struct fault *f)
 {
-    if (x->type->check && !x->type->check(key, args, f))
+    if (x->type->check && !x->type->check(x->index, key, args, f))
         return NULL;
     x->binding_count++;
     x->had_bindings = true;

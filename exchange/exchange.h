@@ -1,5 +1,5 @@
 /* exchange.h - an exchange: its properties and its bindings.
- * An exchange type is a table of functions over an index of its own (direct, fanout, topic, headers);
+ * An exchange type is a table of functions over an index of its own (direct, fanout, topic, headers …);
  * adding a type means one file with such a table and a line in exchange_types. */
 #ifndef EXCHANGE_EXCHANGE_H
 #define EXCHANGE_EXCHANGE_H
@@ -17,10 +17,13 @@ struct exchange_type {
     bool cacheable;
     /* The routing key does not matter: a message with many keys is matched once. */
     bool keyless;
-    void *(*index_new)(uint64_t seed);
+    /* Checks a declaration's arguments (406 …). NULL = everything goes. */
+    bool (*check_args)(struct slice args, struct fault *f);
+    /* `args` are the declaration's, as checked; they outlive the index. */
+    void *(*index_new)(uint64_t seed, struct slice args);
     void (*index_free)(void **index); /* no binding is left in it */
     /* Checks the binding's key and arguments before it is made (406 …). NULL = everything goes. */
-    bool (*check)(struct slice key, struct slice args, struct fault *f);
+    bool (*check)(const void *index, struct slice key, struct slice args, struct fault *f);
     void (*add)(void *index, struct binding *binding);
     void (*remove)(void *index, struct binding *binding);
     /* Calls route_add for the destination of each matching binding. */
@@ -34,16 +37,18 @@ struct exchange {
     const struct exchange_type *type;
     bool durable, auto_delete, internal, is_default;
     struct slice args;             /* as declared, own memory */
-    struct slice alternate;        /* name of the alternate exchange, len 0 = none; points into args */
+    struct slice alternate;        /* name of the alternate exchange, len 0 = none; borrowed */
+    struct slice policy_alternate; /* own memory; what a policy says, len 0 = nothing */
     uint64_t id;                   /* never reused; for the route cache */
     void *index;
     struct identity_set bindings;  /* found by destination, key, arguments */
     struct list binding_list;      /* binding.by_source */
     size_t binding_count;          /* without implicit ones */
     bool had_bindings;             /* auto-delete only after it once had one */
+    void *memory;                  /* of what was published to it: the broker's; NULL = none */
 };
 
-/* The type of that name, NULL when unknown ("x-…" types come with a later issue). */
+/* The type of that name, NULL when unknown. */
 const struct exchange_type *exchange_type_find(struct slice name);
 
 /* Copies name and args. `alternate-exchange` must have been checked to be a longstr. */
@@ -51,6 +56,10 @@ struct exchange *exchange_new(struct slice name, const struct exchange_type *typ
                               uint64_t id, uint64_t seed);
 /* Unbinds what is still bound from it; the bindings that lead to it must be gone already. */
 void exchange_free(struct exchange **x);
+
+/* What a policy says of the alternate exchange ("" = nothing). A copy is kept; the argument counts more. The
+ * caller tells the router. */
+void exchange_set_alternate(struct exchange *x, struct slice name);
 
 /* The binding with exactly this identity, NULL when there is none. Arguments compare by value in any
  * order, the destination by address. */

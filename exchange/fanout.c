@@ -7,9 +7,9 @@ struct fanout {
     struct list bindings; /* binding.in_index */
 };
 
-static void *fanout_new(uint64_t seed)
+static void *fanout_new(uint64_t seed, struct slice args)
 {
-    (void)seed;
+    (void)seed, (void)args;
     struct fanout *fanout = mem_alloc(sizeof(*fanout));
     list_init(&fanout->bindings);
     return fanout;

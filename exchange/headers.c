@@ -91,9 +91,10 @@ static uint64_t pair_digest(const struct pairs *pair, uint64_t seed)
     return digest_pair(pair->name_hash, presence ? PRESENT : digest_field(&pair->value, seed));
 }
 
-static void *headers_new(uint64_t seed)
+static void *headers_new(uint64_t seed, struct slice args)
 {
     struct headers *headers = mem_zalloc(sizeof(*headers));
+    (void)args;
     headers->seed = seed;
     map_init(&headers->buckets, seed);
     list_init(&headers->always);
@@ -133,10 +134,10 @@ static bool parse_mode(struct slice args, bool *any, bool *with_x, struct fault 
                  shown ? (int)mode.len : 3, shown ? (const char *)mode.at : "...");
 }
 
-static bool headers_check(struct slice key, struct slice args, struct fault *f)
+static bool headers_check(const void *index, struct slice key, struct slice args, struct fault *f)
 {
     bool any, with_x;
-    (void)key;
+    (void)index, (void)key;
     return parse_mode(args, &any, &with_x, f);
 }
 

@@ -7,11 +7,17 @@
 #include "base/map.h"
 #include "exchange/exchange.h"
 
+struct message;
+struct slab_pool;
+
 /* What routing may look at. */
 struct route_input {
     const struct slice *keys; /* the routing key, then CC and BCC keys (usually one) */
     size_t key_count;
     struct slice headers;     /* the headers property's table fields, len 0 = none */
+    struct slice props;       /* the property bytes */
+    struct message *message;  /* the whole of it, for who keeps a reference; NULL = nobody may */
+    struct slab_pool *pool;   /* that it is from */
 };
 
 /* Reusable result; grows, never shrinks during a turn. */

@@ -30,9 +30,10 @@ struct matching {
     struct words key;
 };
 
-static void *topic_new(uint64_t seed)
+static void *topic_new(uint64_t seed, struct slice args)
 {
     struct topic *topic = mem_zalloc(sizeof(*topic));
+    (void)args;
     trie_init(&topic->trie, seed);
     return topic;
 }

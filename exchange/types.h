@@ -8,5 +8,10 @@ extern const struct exchange_type direct_type;
 extern const struct exchange_type fanout_type;
 extern const struct exchange_type topic_type;
 extern const struct exchange_type headers_type;
+extern const struct exchange_type consistent_hash_type;
+extern const struct exchange_type modulus_hash_type;
+extern const struct exchange_type random_type;
+extern const struct exchange_type local_random_type;
+extern const struct exchange_type recent_history_type;
 
 #endif

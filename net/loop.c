@@ -13,7 +13,7 @@
 #include "net/worker.h"
 #include "net/writer.h"
 
-static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP};
+static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
 struct loop {
     uv_loop_t uv;

@@ -12,7 +12,7 @@
 struct loop;
 
 /* The loop runs `net`'s deferred streams and outlives no stream of it. on_signal runs inside
- * loop_poll, for SIGTERM, SIGINT and SIGHUP. SIGPIPE is ignored. */
+ * loop_poll, for SIGTERM, SIGINT, SIGHUP and SIGUSR1. SIGPIPE is ignored. */
 struct loop *loop_new(struct net *net, void (*on_signal)(void *arg, int signal), void *arg);
 /* All listeners and streams must have been closed. */
 void loop_free(struct loop **loop);

@@ -66,6 +66,7 @@ static bool read_port(const char *text, union address *address)
 static enum proxy_status parse_line(struct slice line, struct proxy_header *header, const char **reason)
 {
     char word[5][INET6_ADDRSTRLEN];
+    bool ends_blank = line.len > 0 && line.at[line.len - 1] == ' ';
     if (!cut_word(&line, word[0], sizeof(word[0])))
         return bad(reason, "its protocol is missing");
     if (strcmp(word[0], "UNKNOWN") == 0) {
@@ -78,7 +79,7 @@ static enum proxy_status parse_line(struct slice line, struct proxy_header *head
     for (size_t i = 1; i < array_size(word); i++)
         if (!cut_word(&line, word[i], sizeof(word[i])))
             return bad(reason, "it does not have two addresses and two ports");
-    if (line.len > 0)
+    if (line.len > 0 || ends_blank)
         return bad(reason, "there is more behind its ports");
     if (!read_address(word[1], v6, &header->source) || !read_address(word[2], v6, &header->destination))
         return bad(reason, "an address is none");

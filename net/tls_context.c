@@ -64,7 +64,7 @@ __attribute__((format(printf, 4, 5))) static bool refuse(const struct making *m,
 
 static const char *openssl_reason(void)
 {
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    const char *reason = ERR_reason_error_string(ERR_peek_error()); /* the first one is the cause */
     return reason ? reason : "OpenSSL does not say why";
 }
 
@@ -107,8 +107,13 @@ static bool use_certificate(const struct making *m, SSL_CTX *ssl, const char *ke
     if (!can_read(m, key, file))
         return false;
     ERR_clear_error();
-    if (SSL_CTX_use_certificate_chain_file(ssl, file) != 1)
-        return refuse(m, key, file, "no certificate in PEM form can be read from it (%s)", openssl_reason());
+    if (SSL_CTX_use_certificate_chain_file(ssl, file) != 1) {
+        bool no_pem = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_PEM;
+        return refuse(m, key, file, "%s (%s)",
+                      no_pem ? "no certificate in PEM form can be read from it"
+                             : "the certificate cannot be used",
+                      openssl_reason());
+    }
     return check_dates(m, key, file, SSL_CTX_get0_certificate(ssl));
 }
 
@@ -288,6 +293,18 @@ static void use_rules(const struct tls_options *options, SSL_CTX *ssl)
     SSL_CTX_set_max_cert_list(ssl, CHAIN_BYTES_MAX);
 }
 
+/* What is between the certificate and its CA is looked up once, in cacertfile, and not in each handshake. */
+static void build_chain(SSL_CTX *ssl)
+{
+    STACK_OF(X509) *given = NULL;
+    SSL_CTX_get0_chain_certs(ssl, &given);
+    /* Without the CA there is nothing to be found: clients may know more. */
+    if (sk_X509_num(given) <= 0)
+        (void)SSL_CTX_build_cert_chain(ssl, SSL_BUILD_CHAIN_FLAG_NO_ROOT | SSL_BUILD_CHAIN_FLAG_IGNORE_ERROR |
+                                                SSL_BUILD_CHAIN_FLAG_CLEAR_ERROR);
+    SSL_CTX_set_mode(ssl, SSL_MODE_NO_AUTO_CHAIN);
+}
+
 /* An SSL_CTX for one certificate; NULL and the error. */
 static SSL_CTX *make_one(const struct making *m, const struct tls_pair *pair)
 {
@@ -302,8 +319,10 @@ static SSL_CTX *make_one(const struct making *m, const struct tls_pair *pair)
         panic("OpenSSL does not start: %s", openssl_reason());
     use_rules(m->options, ssl);
     if (use_certificate(m, ssl, certfile, pair->certfile) && use_key(m, ssl, keyfile, pair) &&
-        use_authorities(m, ssl) && use_ciphers(m, ssl))
+        use_authorities(m, ssl) && use_ciphers(m, ssl)) {
+        build_chain(ssl);
         return ssl;
+    }
     SSL_CTX_free(ssl);
     return NULL;
 }

@@ -28,7 +28,8 @@ static void *run(void *arg)
 {
     struct worker *worker = arg;
     /* Linux has a niceness for each thread; where it is refused nothing is lost. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS);
+    id_t self = (id_t)gettid();
+    (void)setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + NICENESS);
     for (;;) {
         struct work *work = container_of(mailbox_take(&worker->posted), struct work, letter);
         if (!work->run) { /* the end */

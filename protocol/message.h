@@ -19,6 +19,7 @@ struct message {
     uint8_t exchange_size, key_size;
     bool persistent : 1;   /* delivery-mode 2 */
     bool has_headers : 1;  /* the headers property is there: routing must look */
+    bool has_id : 1;       /* the message_id property is there: so may be duplicates */
     bool moved : 1;        /* its record was written again, to let an old part of the journal go */
     uint8_t bytes[];
 };

@@ -390,6 +390,13 @@ void table_put_int(struct buf *table, const char *name, int64_t value)
     assert(!w.bad && w.at == w.end);
 }
 
+void table_put_array(struct buf *table, const char *name, struct slice items)
+{
+    struct writer w = put(table, name, 'A', 4 + items.len);
+    write_lstr(&w, items);
+    assert(!w.bad && w.at == w.end);
+}
+
 void table_put_table(struct buf *table, const char *name, struct slice fields)
 {
     struct writer w = put(table, name, 'F', 4 + fields.len);

@@ -49,6 +49,8 @@ bool table_equal(struct slice a, struct slice b);
 void table_put_bool(struct buf *table, const char *name, bool value);
 void table_put_string(struct buf *table, const char *name, struct slice value);
 void table_put_int(struct buf *table, const char *name, int64_t value); /* type l */
+/* `items`: each a type octet and a value. */
+void table_put_array(struct buf *table, const char *name, struct slice items);
 void table_put_table(struct buf *table, const char *name, struct slice fields);
 
 #endif

@@ -108,17 +108,48 @@ void order_add_page(struct order *order, uint32_t slot, const struct page *page)
     backlog->page_bytes += page->body_bytes;
 }
 
+void order_unload_page(struct order *order, uint32_t slot, const struct page *page)
+{
+    if (!order->backlog)
+        order_split(order, order->fresh.size);
+    struct backlog *backlog = order->backlog;
+    assert(!backlog->loading);
+    page_slot_ring_push_front(&backlog->pages, slot);
+    backlog->first = page->first;
+    backlog->paged += page->count;
+    backlog->page_bytes += page->body_bytes;
+    if (order->fresh.size == 0)
+        entry_ring_free(&order->fresh);
+}
+
+void order_replace_pages(struct order *order, const uint32_t *slots, uint32_t count, uint32_t slot)
+{
+    struct page_slot_ring *ring = &order->backlog->pages;
+    size_t end = ring->size; /* they are among the last */
+    while (*page_slot_ring_at(ring, end - 1) != slots[count - 1])
+        end--;
+    size_t at = end - count;
+    for (uint32_t i = 0; i < count; i++)
+        assert(*page_slot_ring_at(ring, at + i) == slots[i]);
+    *page_slot_ring_at(ring, at) = slot;
+    for (size_t i = end; i < ring->size; i++)
+        *page_slot_ring_at(ring, i - (count - 1)) = *page_slot_ring_at(ring, i);
+    ring->size -= count - 1;
+}
+
 void order_join(struct order *order)
 {
     struct backlog *backlog = order->backlog;
     if (backlog->pages.size > 0 || (order->fresh.size > 0 && backlog->tail.size > 0))
         return;
-    assert(backlog->paged == 0 && !backlog->loading);
+    assert(backlog->paged == 0 && !backlog->loading && !backlog->merge);
     if (backlog->tail.size > 0) {
         entry_ring_free(&order->fresh);
         order->fresh = backlog->tail;
     } else {
         entry_ring_free(&backlog->tail);
+        if (order->fresh.size == 0) /* there may be many such queues */
+            entry_ring_free(&order->fresh);
     }
     page_slot_ring_free(&backlog->pages);
     mem_free(backlog);

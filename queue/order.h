@@ -12,6 +12,8 @@
 #include "queue/entry.h"
 #include "store/pages.h"
 
+struct merge; /* merge.h */
+
 RING(entry_ring, struct entry);
 
 struct backlog {
@@ -19,6 +21,7 @@ struct backlog {
     uint64_t first;              /* sequence of the first message in the first of them */
     bool loading;                /* the first of them is being read */
     bool awaited;                /* somebody waits for it, though no consumer rotates */
+    struct merge *merge;         /* of the youngest of them; NULL = none */
     size_t paged;                /* messages in pages */
     uint64_t page_bytes;         /* of their bodies */
     struct entry_ring tail;      /* newer than all of these */
@@ -44,11 +47,16 @@ static inline size_t order_size(const struct order *order)
 struct paging {
     struct list resident;      /* order.resident of queues that hold more than a few messages in memory */
     struct list wanting;       /* order.wanting of queues whose next page is to be read */
+    struct list merges;        /* of pages, that wait to begin */
+    uint64_t merge_bytes;      /* of pages being merged */
+    uint64_t merged_pages;     /* that are no more since they were merged */
     uint32_t resident_max;     /* messages that a queue keeps in memory */
     uint32_t resident_min;     /* so few are left alone however little memory there is */
     uint32_t page_bytes;       /* of a page, about */
     uint64_t resident_bytes;   /* of bodies, that a queue keeps in memory */
+    uint64_t atomic_batch;     /* holds a transaction: what is journalled in it is not paged yet; 0 = none */
     uint64_t memory_max;       /* for messages of all queues */
+    uint32_t held_turns;       /* in which pages that are wanted were not asked for */
 };
 
 /* The entry's sequence must be greater than all that came before. */
@@ -79,6 +87,10 @@ static inline size_t order_resident(const struct order *order)
 
 /* Adds a page behind all others, and before the tail. */
 void order_add_page(struct order *order, uint32_t slot, const struct page *page);
+/* The page, which has been read, is on disk only again. Its entries were the last of the ring. */
+void order_unload_page(struct order *order, uint32_t slot, const struct page *page);
+/* One page has the messages of `count` that follow each other, and takes their place. */
+void order_replace_pages(struct order *order, const uint32_t *slots, uint32_t count, uint32_t slot);
 /* Makes the order one with a backlog: all but the first `kept` entries of the ring become the tail. */
 void order_split(struct order *order, size_t kept);
 /* The pages have changed: lets the tail follow when there are none left. */

@@ -9,15 +9,21 @@
 
 #include <errno.h>
 
+#include "queue/merge.h"
+
 enum {
     HEAD_KEPT = 256,                        /* messages that stay in memory in front of the pages */
-    HEAD_KEPT_PRESSED = 8,                  /* so when memory is short */
+    HEAD_KEPT_PRESSED = 4,                  /* so when memory is short */
     RESIDENT_PAGES = 32,                    /* bodies that a queue keeps in memory, in pages */
-    RESIDENT_MIN = 48,                      /* a queue with so few in memory is left alone */
+    RESIDENT_MIN = 16,                      /* a queue with so few in memory is left alone */
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
-    SQUEEZE_QUEUES = 2048, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    BATCH_MAX = 4 * 1024 * 1024,            /* bytes of pages in a batch when memory is short: they take some */
+    SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
+    EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
+    QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
     SLAB_BYTES = 64 * 1024
 };
 
@@ -40,6 +46,7 @@ void paging_init(struct paging *paging)
 {
     list_init(&paging->resident);
     list_init(&paging->wanting);
+    list_init(&paging->merges);
     paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
 }
 
@@ -84,6 +91,9 @@ static size_t measure(const struct queue *q, size_t *bytes)
         const struct entry *entry = entry_ring_at(tail, count);
         struct page_record record = record_of(entry);
         size_t size = page_record_size(&record);
+        /* Pages are on disk before the rest of their batch. */
+        if (entry->journalled && entry->message->batch == paging->atomic_batch)
+            break;
         if (entry->sequence != first + count || (count > 0 && *bytes + size > paging->page_bytes))
             break;
         assert(entry->page == 0);
@@ -92,11 +102,14 @@ static size_t measure(const struct queue *q, size_t *bytes)
     return count;
 }
 
-static void write_page(struct queue *q)
+/* False when what comes next has to wait for a transaction. */
+static bool write_page(struct queue *q)
 {
     struct backlog *backlog = q->order.backlog;
     struct pages *pages = store_pages(q->home->store);
     size_t bytes, count = measure(q, &bytes);
+    if (count == 0)
+        return false;
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
     pages_begin(pages, &draft, bytes);
@@ -111,6 +124,8 @@ static void write_page(struct queue *q)
     order_add_page(&q->order, slot, pages_at(pages, slot));
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
+    merge_consider(q);
+    return true;
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
@@ -146,16 +161,24 @@ static bool may_write(const struct queue *q)
 static void write_pages(struct queue *q, size_t messages, uint64_t bytes)
 {
     const struct backlog *backlog = q->order.backlog;
-    while ((backlog->tail.size > messages || backlog->tail_bytes > bytes) && may_write(q))
-        write_page(q);
+    while ((backlog->tail.size > messages || backlog->tail_bytes > bytes) && may_write(q) &&
+           write_page(q))
+        continue;
+}
+
+/* It may be squeezed when memory is short. */
+static void note_resident(struct queue *q)
+{
+    struct paging *paging = &q->home->paging;
+    if (!list_linked(&q->order.resident) && order_resident(&q->order) > paging->resident_min)
+        list_push_back(&paging->resident, &q->order.resident);
 }
 
 void paging_check(struct queue *q)
 {
     struct order *order = &q->order;
     struct paging *paging = &q->home->paging;
-    if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
-        list_push_back(&paging->resident, &order->resident);
+    note_resident(q);
     uint64_t bytes_max = paging->resident_bytes / 4;
     size_t messages_max = paging->resident_max / 2;
     if (!order->backlog) {
@@ -171,14 +194,44 @@ void paging_check(struct queue *q)
     order_join(order);
 }
 
-static uint64_t memory_used(const struct slab_pool *pool)
+static uint64_t memory_used(const struct queue_home *home)
 {
-    return pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
+    const struct slab_pool *pool = home->pool;
+    uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
+    return used + home->queue_count * QUEUE_BYTES;
+}
+
+static bool memory_is_short(const struct queue_home *home)
+{
+    return memory_used(home) > home->paging.memory_max;
+}
+
+/* Drops a page that was read but nobody can take from now: it is still on disk. */
+static void unload(struct queue *q)
+{
+    struct order *order = &q->order;
+    struct entry_ring *fresh = &order->fresh;
+    if (fresh->size == 0 || (order->backlog && order->backlog->loading) ||
+        q->limit.overflow == LIMIT_DROP_HEAD || list_linked(&q->ready_link))
+        return;
+    uint32_t slot = entry_ring_at(fresh, fresh->size - 1)->page;
+    if (slot == 0)
+        return;
+    const struct page *page = pages_at(store_pages(q->home->store), slot);
+    if (fresh->size < page->count || entry_ring_at(fresh, fresh->size - page->count)->sequence != page->first)
+        return; /* some of it was taken */
+    for (uint32_t i = 0; i < page->count; i++) {
+        struct entry entry = entry_ring_pop_back(fresh);
+        assert(entry.page == slot);
+        message_unref(q->home->pool, &entry.message);
+    }
+    order_unload_page(order, slot, page);
 }
 
 /* Writes out nearly all that the queue holds. */
 static void squeeze(struct queue *q)
 {
+    unload(q);
     if (!may_write(q))
         return;
     if (!q->order.backlog)
@@ -195,7 +248,7 @@ void paging_squeeze(struct queue_home *home)
 {
     struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (memory_used(home->pool) <= home->paging.memory_max ||
+        if (!memory_is_short(home) || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
             store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct queue *q = container_of(list_pop_front(resident), struct queue, order.resident);
@@ -240,6 +293,7 @@ static bool fetch(struct queue *q)
 {
     struct store *store = q->home->store;
     uint32_t slot = *page_slot_ring_at(&q->order.backlog->pages, 0);
+    merge_cancel(q, slot);
     if (pages_at(store_pages(store), slot)->batch > store_durable(store) ||
         !pages_load(store_pages(store), slot, q))
         return false;
@@ -247,17 +301,39 @@ static bool fetch(struct queue *q)
     return true;
 }
 
+/* How many queues may have a page read now. When memory is very short consumers should first take what is
+ * there; but those of other queues cannot be kept waiting for that for long. */
+static int fetches_max(struct queue_home *home)
+{
+    uint64_t used = memory_used(home), max = home->paging.memory_max;
+    if (used <= max)
+        return FETCH_QUEUES;
+    bool idle = list_empty(&home->ready) && store_pages(home->store)->loader.under_way == 0;
+    if (used - max <= EXCESS_MAX || idle)
+        return FETCH_QUEUES_PRESSED;
+    return ++home->paging.held_turns % FETCH_TURNS == 0;
+}
+
+/* While memory is short nothing is read ahead. */
 void paging_fetch(struct queue_home *home)
 {
     struct list waiting;
     list_init(&waiting);
-    for (int i = 0; i < FETCH_QUEUES && !list_empty(&home->paging.wanting); i++) {
+    int fetches = fetches_max(home);
+    bool pressed = fetches < FETCH_QUEUES;
+    for (int i = 0; i < FETCH_QUEUES && fetches > 0 && !list_empty(&home->paging.wanting); i++) {
         struct list *node = list_pop_front(&home->paging.wanting);
         struct queue *q = container_of(node, struct queue, order.wanting);
-        if (wants(q) && !fetch(q))
+        bool later = pressed && q->order.fresh.size > 0;
+        if (!wants(q) || (later && list_empty(&q->rotation)))
+            continue;
+        if (later || !fetch(q))
             list_push_back(&waiting, node);
+        else
+            fetches--;
     }
     list_splice_back(&home->paging.wanting, &waiting);
+    merge_begin(home);
 }
 
 /* Makes entries of a page's messages; returns the bytes of their bodies. */
@@ -266,11 +342,11 @@ static uint64_t unpack(struct queue *q, struct page *page, struct slice bytes)
     struct slice rest;
     uint64_t body_bytes = 0, delivered = page->recovered ? page_delivered(page) : 0;
     uint32_t count = page_open(bytes, &rest), live = 0;
-    for (uint64_t sequence = page->first; count > 0; count--, sequence++) {
-        struct page_record record;
+    struct page_record record;
+    for (uint64_t sequence = page->first; count > 0; count -= record.run, sequence += record.run) {
         page_next(&rest, &record);
         bool persistent = record.flags & PAGE_PERSISTENT;
-        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
+        if (record.flags & PAGE_GONE || (page->recovered && (!persistent || page_is_acked(page, sequence))))
             continue;
         struct message *m =
             message_new(q->home->pool, record.exchange, record.key, record.props, record.body.len);
@@ -309,6 +385,7 @@ static void arrive(struct queue *q, struct pages *pages, const struct page_load 
     if (backlog->pages.size > 0)
         backlog->first = pages_at(pages, *page_slot_ring_at(&backlog->pages, 0))->first;
     order_join(order);
+    note_resident(q);
     queue_refresh(q);
 }
 
@@ -318,9 +395,11 @@ void paging_arrive(struct queue_home *home)
     struct page_load *load;
     int count = 0;
     while (count < ARRIVE_PAGES && (load = pages_loaded(pages))) {
+        count++;
+        if (merge_takes(load->owner, load))
+            continue;
         arrive(load->owner, pages, load);
         page_load_free(&load);
-        count++;
     }
 }
 
@@ -383,14 +462,13 @@ void paging_leave(struct queue *q)
     struct backlog *backlog = q->order.backlog;
     list_unlink(&q->order.resident);
     list_unlink(&q->order.wanting);
+    if (backlog)
+        merge_cancel(q, 0);
     if (!backlog || !backlog->loading)
         return;
     backlog->loading = false;
-    if (!q->home->store)
-        return;
-    struct page *page = pages_at(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
-    page->load->owner = NULL;
-    page->load = NULL;
+    if (q->home->store)
+        pages_forget_load(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
 }
 
 size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_id, size_t budget)

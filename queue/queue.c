@@ -25,6 +25,7 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     list_init(&home->ready);
     list_init(&home->graveyard);
     paging_init(&home->paging);
+    dedup_home_init(&home->dedup);
 }
 
 void queue_home_free(struct queue_home *home)
@@ -70,6 +71,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->args = slice_copy(args);
     q->limit = limit_of_args(q->args);
     q->id = id;
+    q->dedup = dedup_of_args(&home->dedup, id, q->args);
     q->next_sequence = 1;
     dest_init(&q->dest, DEST_QUEUE, q->name);
     list_init(&q->consumers);
@@ -116,20 +118,25 @@ void queue_delete(struct queue **queue)
     dig_grave(q, true);
     list_unlink(&q->of_owner);
     q->exclusive_owner = NULL;
+    if (q->dedup)
+        dedup_free(&q->dedup);
     q->deleted = true;
     if (q->unacked == 0)
         free_queue(q);
 }
 
 /* `told`: its ack is in the journal. */
-static void drop_message(struct queue_home *home, struct entry *entry, bool told)
+static void drop_message(struct queue_home *home, struct entry *entry, struct order *order, bool told)
 {
     if (entry->page && home->store)
         pages_ack(store_pages(home->store), entry->page, entry->sequence, told);
-    if (entry->page)
+    if (entry->page) {
         message_unref(home->pool, &entry->message);
-    else
+        if (order->fresh.size == 0) /* as large as the page: there may be many such queues */
+            entry_ring_free(&order->fresh);
+    } else {
         paging_drop(home, entry);
+    }
 }
 
 static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
@@ -141,7 +148,7 @@ static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
         bool told = entry.journalled && !grave->forget && home->store;
         if (told)
             store_ack(home->store, &grave->run, grave->queue_id, entry.sequence);
-        drop_message(home, &entry, told);
+        drop_message(home, &entry, &grave->order, told);
         budget--;
     }
     return budget;
@@ -349,7 +356,7 @@ void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
     bool told = entry->journalled && !q->deleted && q->home->store;
     if (told)
         store_ack(q->home->store, &q->run, q->id, entry->sequence);
-    drop_message(q->home, entry, told);
+    drop_message(q->home, entry, &q->order, told);
     if (!was_unacked)
         return;
     assert(q->unacked > 0);
@@ -483,5 +490,7 @@ void queue_home_each_buried(const struct queue_home *home, void (*each)(void *ar
             each(arg, entry_ring_at(&order->fresh, i));
         for (size_t i = 0; i < order->returned_size; i++)
             each(arg, &order->returned[i]);
+        for (size_t i = 0; order->backlog && i < order->backlog->tail.size; i++)
+            each(arg, entry_ring_at(&order->backlog->tail, i));
     }
 }

@@ -10,6 +10,7 @@
 
 #include "exchange/dest.h"
 #include "queue/consumer.h"
+#include "queue/dedup.h"
 #include "queue/limit.h"
 #include "queue/mark.h"
 #include "queue/order.h"
@@ -23,6 +24,7 @@ struct queue_home {
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
     struct paging paging;
+    struct dedup_home dedup;
 };
 
 struct queue_counters {
@@ -43,6 +45,7 @@ struct queue {
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
     struct limit limit;       /* of what is ready */
+    struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct list rotation;     /* consumer.place */
     size_t consumer_count;
@@ -95,8 +98,7 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 }
 
 /* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue
- * under queue_next_sequence(). With a drop-head limit the oldest entries, or this one, may be dropped by
- * it. */
+ * under queue_next_sequence(). A drop-head limit may drop the oldest entries by it, or this one. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
 /* As found by recovery, in any order. No limit counts before queue_restored. */
 void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
@@ -115,13 +117,11 @@ static inline uint64_t queue_next_sequence(const struct queue *q)
     return q->next_sequence;
 }
 
-/* The batch that must be durable before the delivery of this entry, just taken to be acked, may leave; 0 =
- * none. */
+/* The batch to be durable before the delivery of this entry, just taken to be acked, may leave; 0 = none. */
 uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry);
 
 /* Takes the next entry for basic.get; false when empty, or when the next is on disk: ask queue_ready, then
- * paging_await. With `no_ack` it is settled by the caller with queue_settle at once, else it counts as
- * unacked. */
+ * paging_await. With `no_ack` the caller settles it at once with queue_settle, else it counts as unacked. */
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
 
 /* The consumer whose turn it is, NULL when none rotates. */

@@ -48,6 +48,7 @@ void batch_free(struct batch *batch)
         munmap(batch->bytes, batch->capacity);
     mem_free(batch->acks);
     mem_free(batch->delivered);
+    mem_free(batch->notes);
     buf_free(&batch->definitions);
     page_work_free(&batch->pages);
     batch_init(batch);
@@ -129,6 +130,21 @@ uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequen
     return batch->delivered_count++;
 }
 
+uint32_t batch_note(struct batch *batch, const struct stored_note *note)
+{
+    if (batch->note_count == batch->note_capacity) {
+        batch->note_capacity = grown(batch->note_capacity);
+        batch->notes = mem_realloc(batch->notes, batch->note_capacity * sizeof *batch->notes);
+    }
+    batch->notes[batch->note_count] = *note;
+    return batch->note_count++;
+}
+
+static size_t note_bytes(const struct batch *batch)
+{
+    return batch->note_count ? MARKS_HEADER_BYTES + (size_t)batch->note_count * NOTE_BYTES : 0;
+}
+
 static size_t ack_bytes(const struct batch *batch)
 {
     return batch->ack_count ? MARKS_HEADER_BYTES + (size_t)batch->ack_count * ACK_BYTES : 0;
@@ -144,18 +160,19 @@ static size_t delivered_bytes(const struct batch *batch)
 bool batch_empty(const struct batch *batch)
 {
     return batch->records == 0 && batch->ack_count == 0 && batch->delivered_count == 0 &&
+           batch->note_count == 0 &&
            batch->definitions.len == 0 && page_work_empty(&batch->pages);
 }
 
 uint64_t batch_journal_bytes(const struct batch *batch)
 {
-    size_t size = batch->used + ack_bytes(batch) + delivered_bytes(batch);
+    size_t size = batch->used + ack_bytes(batch) + delivered_bytes(batch) + note_bytes(batch);
     return size == BATCH_HEADER_BYTES ? 0 : format_round_up(size, BATCH_ALIGN);
 }
 
 size_t batch_pending_bytes(const struct batch *batch)
 {
-    return batch->used - BATCH_HEADER_BYTES + ack_bytes(batch) + delivered_bytes(batch) +
+    return batch->used - BATCH_HEADER_BYTES + ack_bytes(batch) + delivered_bytes(batch) + note_bytes(batch) +
            batch->definitions.len + batch->pages.used + batch->pages.moving + batch->pages.rows.len;
 }
 
@@ -190,6 +207,15 @@ static void append_marks(struct batch *batch)
         for (uint32_t i = 0; i < batch->delivered_count; i++, at += DELIVERED_BYTES) {
             format_put_u64(at, batch->delivered[i].queue_id);
             format_put_u64(at + 8, batch->delivered[i].sequence);
+        }
+    }
+    if (batch->note_count) {
+        at = begin_marks(batch, RECORD_NOTES, note_bytes(batch), batch->note_count);
+        for (uint32_t i = 0; i < batch->note_count; i++, at += NOTE_BYTES) {
+            format_put_u64(at, batch->notes[i].owner_id);
+            format_put_u64(at + 8, batch->notes[i].key[0]);
+            format_put_u64(at + 16, batch->notes[i].key[1]);
+            format_put_u64(at + 24, batch->notes[i].value);
         }
     }
 }
@@ -252,6 +278,10 @@ static void shrink(struct batch *batch)
         batch->delivered =
             mem_realloc(batch->delivered, batch->delivered_capacity * sizeof *batch->delivered);
     }
+    if (batch->note_capacity > MARKS_KEPT && batch->note_count < batch->note_capacity / 8) {
+        batch->note_capacity /= 2;
+        batch->notes = mem_realloc(batch->notes, batch->note_capacity * sizeof *batch->notes);
+    }
     if (batch->definitions.capacity > CAPACITY_MIN)
         buf_free(&batch->definitions);
 }
@@ -262,7 +292,7 @@ void batch_reset(struct batch *batch)
     batch->recent = batch->used > faded ? batch->used : faded;
     shrink(batch);
     batch->used = BATCH_HEADER_BYTES;
-    batch->records = batch->ack_count = batch->delivered_count = 0;
+    batch->records = batch->ack_count = batch->delivered_count = batch->note_count = 0;
     batch->definitions.len = 0;
     batch->live = batch->sealed = 0;
 }

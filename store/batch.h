@@ -46,6 +46,8 @@ struct batch {
     uint32_t delivered_count, delivered_capacity;
     struct ack_range *acks;
     struct delivered_mark *delivered;
+    uint32_t note_count, note_capacity;
+    struct stored_note *notes;
     struct buf definitions;
     struct page_work pages;
     uint64_t live; /* messages in it that nobody has released */
@@ -63,6 +65,8 @@ void batch_message(struct batch *batch, const struct stored_message *message, bo
 /* Appends a new range or mark; returns its index. */
 uint32_t batch_ack(struct batch *batch, uint64_t queue_id, uint64_t sequence);
 uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequence);
+
+uint32_t batch_note(struct batch *batch, const struct stored_note *note);
 
 bool batch_empty(const struct batch *batch);
 /* Bytes it takes in the journal, header and padding included; 0 when it holds no record. */

@@ -14,6 +14,7 @@
 #include "store/definitions.h"
 #include "store/format.h"
 #include "store/journal.h"
+#include "store/page_survey.h"
 #include "store/pages.h"
 #include "store/schema.h"
 #include "store/survey.h"
@@ -28,12 +29,13 @@ struct check {
     /* Of the segment being read; told when the next one begins. */
     char path[JOURNAL_PATH_MAX];
     struct segment segment;
-    uint64_t batches, messages, acks, marks, used;
+    uint64_t batches, messages, acks, marks, used, pages;
     enum survey_state state;
     bool open;
     unsigned damages_before;
     /* Of the trial start. */
     uint64_t recovered;
+    unsigned noted; /* errors that are not the end of it */
 };
 
 /* Entering. */
@@ -103,6 +105,51 @@ static void definitions_damage(void *arg, const char *what)
     fprintf(c->out, "%s/definitions.db: damaged: %s\n", c->dir, what);
 }
 
+static void tell_definitions(const struct check *c)
+{
+    static const char *const kinds[DEFINITION_KINDS] = {
+        "vhosts", "users", "permissions", "topic_permissions", "parameters",
+        "exchanges", "queues", "bindings"};
+    fprintf(c->out, "%s/definitions.db: ok:", c->dir);
+    for (unsigned kind = 0; kind < DEFINITION_KINDS; kind++)
+        fprintf(c->out, "%s %s %llu", kind ? "," : "", kinds[kind],
+                (unsigned long long)c->definitions[kind]);
+    fprintf(c->out, "; schema version %d\n", SCHEMA_VERSION);
+}
+
+/* Pages. */
+
+static void on_page_damage(void *arg, const char *path, uint64_t offset, const char *why)
+{
+    struct check *c = arg;
+    c->damages++;
+    fprintf(c->out, "%s: damaged at offset %llu: %s\n", path, (unsigned long long)offset, why);
+}
+
+static void on_page(void *arg, const char *path, const struct page_row *row, struct slice bytes)
+{
+    struct check *c = arg;
+    assert(path[0] && bytes.len == row->bytes);
+    c->pages++;
+}
+
+static void on_page_file(void *arg, const char *path, const struct page_survey_file *file)
+{
+    struct check *c = arg;
+    fprintf(c->out, "%s: %s: %llu pages, %llu messages, %llu of %llu bytes\n", path,
+            file->damages ? "damaged" : "ok", (unsigned long long)file->pages,
+            (unsigned long long)file->messages, (unsigned long long)file->needed,
+            (unsigned long long)file->bytes);
+}
+
+static void check_pages(struct check *c, const struct io *io, struct definitions *d)
+{
+    const struct page_survey_sink sink = {on_page, on_page_damage, on_page_file, c};
+    char error[JOURNAL_PATH_MAX + 512] = "";
+    if (page_survey_run(io, c->dir, d, &sink, error, sizeof error) != 0)
+        definitions_damage(c, error);
+}
+
 static void check_definitions(struct check *c, const struct io *io)
 {
     struct definitions d;
@@ -120,17 +167,11 @@ static void check_definitions(struct check *c, const struct io *io)
         definitions_damage(c, strerror(-failed));
     else if (definitions_load(&d, &sink, error, sizeof error) != 0)
         definitions_damage(c, error);
+    bool whole = c->damages == before;
+    if (whole)
+        tell_definitions(c);
+    check_pages(c, io, &d);
     definitions_close(&d, true);
-    if (c->damages > before)
-        return;
-    static const char *const kinds[DEFINITION_KINDS] = {
-        "vhosts", "users", "permissions", "topic_permissions", "parameters",
-        "exchanges", "queues", "bindings"};
-    fprintf(c->out, "%s/definitions.db: ok:", c->dir);
-    for (unsigned kind = 0; kind < DEFINITION_KINDS; kind++)
-        fprintf(c->out, "%s %s %llu", kind ? "," : "", kinds[kind],
-                (unsigned long long)c->definitions[kind]);
-    fprintf(c->out, "; schema version %d\n", SCHEMA_VERSION);
 }
 
 /* The journal. */
@@ -174,17 +215,16 @@ static void on_segment(void *arg, const char *path, const struct segment *segmen
 static void on_batch(void *arg, const struct segment *segment, const struct read_batch *batch)
 {
     struct check *c = arg;
-    uint64_t at = BATCH_HEADER_BYTES;
+    struct read_cursor cursor = READ_CURSOR;
     assert(c->open && segment->epoch == c->segment.epoch);
-    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
-        const uint8_t *record = batch->bytes + at;
+    for (uint32_t left = batch->records; left; left--) {
+        const uint8_t *record = reader_next(batch, &cursor);
         if (record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED)
             c->messages++;
         else if (record[RECORD_TYPE] == RECORD_ACKS)
             c->acks += format_u32(record + MARKS_COUNT);
-        else
+        else if (record[RECORD_TYPE] == RECORD_DELIVERED)
             c->marks += format_u32(record + MARKS_COUNT);
-        at += format_u32(record + RECORD_SIZE);
     }
     c->batches++;
     c->used = batch->offset + batch->size;
@@ -235,11 +275,23 @@ static void skip_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
     (void)arg, (void)queue_id, (void)sequence;
 }
 
+static void count_note(void *arg, enum store_note level, const char *text)
+{
+    struct check *c = arg;
+    assert(text[0]);
+    c->noted += level == STORE_NOTE_ERROR;
+}
+
 /* Tells what a start would do, and with it the verdict on the whole. */
 static void try_start(struct check *c, const struct io *io)
 {
     struct recovery_sink sink = {skip_definition, count_message, skip_delivered, c, count_page};
-    struct store_options options = {.dir = c->dir, .io = io, .without_thread = true};
+    struct store_options options = {.dir = c->dir,
+                                    .io = io,
+                                    .quarantine = true,
+                                    .without_thread = true,
+                                    .note = count_note,
+                                    .note_arg = c};
     struct store *store;
     char error[JOURNAL_PATH_MAX + 512] = "";
     int failed = store_open(&store, &options, error, sizeof error);
@@ -247,8 +299,8 @@ static void try_start(struct check *c, const struct io *io)
     if (!failed)
         failed = store_recover(store, &sink, error, sizeof error);
     store_abandon(&store);
-    if (failed && c->damages == 0)
-        c->damages = 1;
+    if (c->damages == 0)
+        c->damages = failed ? 1 : c->noted;
     if (c->damages)
         fprintf(c->out, "%s: damaged in %u places; ", c->dir, c->damages);
     else
@@ -256,7 +308,8 @@ static void try_start(struct check *c, const struct io *io)
     if (failed)
         fprintf(c->out, "a start refuses: %s\n", error);
     else
-        fprintf(c->out, "a start recovers %llu messages\n", (unsigned long long)c->recovered);
+        fprintf(c->out, "a start recovers %llu messages%s\n", (unsigned long long)c->recovered,
+                c->noted ? ", or refuses if store.quarantine = false" : "");
 }
 
 enum check_status check_run(const struct io *io, const char *dir, FILE *out)

@@ -10,6 +10,9 @@
 #include "base/assert.h"
 #include "store/definitions.h"
 #include "store/format.h"
+#include "store/journal.h"
+#include "store/page.h"
+#include "store/page_survey.h"
 #include "store/survey.h"
 #include "store/view.h"
 
@@ -101,14 +104,69 @@ static void print_definition(void *arg, const struct definition *d)
     fputc('\n', out);
 }
 
+/* Pages. */
+
+static void print_record(struct dump *dump, const struct page_row *row, uint64_t sequence,
+                         const struct page_record *record)
+{
+    uint64_t i = sequence - row->first;
+    bool acked = i / 8 < row->acked_size && row->acked[i / 8] >> i % 8 & 1;
+    fprintf(dump->out, "  %llu:%llu%s%s%s", (unsigned long long)row->queue_id, (unsigned long long)sequence,
+            record->flags & PAGE_PERSISTENT ? "" : " transient",
+            record->flags & PAGE_REDELIVERED || sequence <= row->delivered ? " delivered" : "",
+            acked ? " acked" : "");
+    print_name(dump->out, "exchange", record->exchange);
+    print_name(dump->out, "key", record->key);
+    print_sized(dump->out, "properties", record->props);
+    print_sized(dump->out, "body", record->body);
+    fputc('\n', dump->out);
+}
+
+static void on_page(void *arg, const char *path, const struct page_row *row, struct slice bytes)
+{
+    struct dump *dump = arg;
+    struct slice rest;
+    uint32_t count = page_open(bytes, &rest);
+    assert(count == row->count);
+    fprintf(dump->out, "page %llu %s offset=%u size=%u queue=%llu sequences=%llu-%llu\n",
+            (unsigned long long)row->id, path, row->offset, row->bytes, (unsigned long long)row->queue_id,
+            (unsigned long long)row->first, (unsigned long long)(row->first + count - 1));
+    struct page_record record;
+    for (uint64_t sequence = row->first; count; count -= record.run, sequence += record.run) {
+        page_next(&rest, &record);
+        if (record.flags & PAGE_GONE)
+            fprintf(dump->out, "  %llu:%llu-%llu gone\n", (unsigned long long)row->queue_id,
+                    (unsigned long long)sequence, (unsigned long long)(sequence + record.run - 1));
+        else
+            print_record(dump, row, sequence, &record);
+    }
+}
+
+static void on_damage(void *arg, const char *path, uint64_t offset, const char *why)
+{
+    struct dump *dump = arg;
+    dump->damaged = true;
+    fprintf(dump->out, "DAMAGED %s offset=%llu %s\n", path, (unsigned long long)offset, why);
+}
+
+static void on_page_file(void *arg, const char *path, const struct page_survey_file *file)
+{
+    struct dump *dump = arg;
+    fprintf(dump->out, "pages %s bytes=%llu pages=%llu\n", path, (unsigned long long)file->bytes,
+            (unsigned long long)file->pages);
+}
+
 static void print_definitions(struct dump *dump, const struct io *io, const char *dir)
 {
     struct definitions d;
     struct recovery_sink sink = {.definition = print_definition, .arg = dump};
-    char error[512] = "";
+    const struct page_survey_sink pages = {on_page, on_damage, on_page_file, dump};
+    char error[JOURNAL_PATH_MAX + 512] = "";
     int failed = definitions_open(&d, io, dir, error, sizeof error);
     if (!failed) {
         failed = definitions_load(&d, &sink, error, sizeof error);
+        if (!failed)
+            failed = page_survey_run(io, dir, &d, &pages, error, sizeof error);
         definitions_close(&d, true);
     }
     if (failed) {
@@ -171,33 +229,38 @@ static void print_marks(FILE *out, const uint8_t *record)
     }
 }
 
+static void print_notes(FILE *out, const uint8_t *record)
+{
+    const uint8_t *at = record + MARKS_HEADER_BYTES;
+    fputs("notes", out);
+    for (uint32_t left = format_u32(record + MARKS_COUNT); left; left--, at += NOTE_BYTES)
+        fprintf(out, " %llu:%016llx%016llx=%llu", (unsigned long long)format_u64(at),
+                (unsigned long long)format_u64(at + 8), (unsigned long long)format_u64(at + 16),
+                (unsigned long long)format_u64(at + 24));
+}
+
 static void on_batch(void *arg, const struct segment *segment, const struct read_batch *batch)
 {
     struct dump *dump = arg;
-    uint64_t at = BATCH_HEADER_BYTES;
+    struct read_cursor cursor = READ_CURSOR;
     (void)segment;
     fprintf(dump->out, "batch %llu offset=%llu size=%llu oldest-epoch=%llu\n",
             (unsigned long long)batch->number, (unsigned long long)batch->offset,
             (unsigned long long)batch->size, (unsigned long long)batch->oldest);
-    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
-        const uint8_t *record = batch->bytes + at;
+    for (uint32_t left = batch->records; left; left--) {
+        const uint8_t *record = reader_next(batch, &cursor);
+        uint64_t at = (uint64_t)(record - batch->bytes);
         uint32_t size = format_u32(record + RECORD_SIZE);
         assert(size <= batch->size - at);
         fprintf(dump->out, "  %llu+%u ", (unsigned long long)(batch->offset + at), size);
         if (record[RECORD_TYPE] == RECORD_MESSAGE || record[RECORD_TYPE] == RECORD_MOVED)
             print_message(dump->out, record);
+        else if (record[RECORD_TYPE] == RECORD_NOTES)
+            print_notes(dump->out, record);
         else
             print_marks(dump->out, record);
         fputc('\n', dump->out);
-        at += size;
     }
-}
-
-static void on_damage(void *arg, const char *path, uint64_t offset, const char *why)
-{
-    struct dump *dump = arg;
-    dump->damaged = true;
-    fprintf(dump->out, "DAMAGED %s offset=%llu %s\n", path, (unsigned long long)offset, why);
 }
 
 static void on_torn(void *arg, const char *path, uint64_t offset)

@@ -46,7 +46,13 @@ enum format_batch {
     BATCH_ALIGN = 8
 };
 
-enum format_record_type { RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4 };
+enum format_record_type {
+    RECORD_MESSAGE = 1,
+    RECORD_ACKS = 2,
+    RECORD_DELIVERED = 3,
+    RECORD_MOVED = 4,
+    RECORD_NOTES = 5
+};
 
 enum format_record {
     RECORD_SIZE = 0,     /* u32: all of the record */
@@ -63,7 +69,8 @@ enum format_record {
     MARKS_COUNT = 12,
     MARKS_HEADER_BYTES = 16,
     ACK_BYTES = 24,      /* u64 queue id, u64 first sequence, u64 how many */
-    DELIVERED_BYTES = 16 /* u64 queue id, u64 sequence */
+    DELIVERED_BYTES = 16, /* u64 queue id, u64 sequence */
+    NOTE_BYTES = 32       /* u64 owner's id, two u64 of a key, u64 value; a header as that of acks */
 };
 
 static inline void format_put_u16(uint8_t *at, uint16_t value)

@@ -43,6 +43,18 @@ void page_add(struct page_draft *draft, const struct page_record *record)
     draft->body_bytes += (uint32_t)record->body.len;
 }
 
+void page_append(struct page_draft *draft, struct slice page, uint32_t persistent)
+{
+    size_t size = page.len - PAGE_HEADER_BYTES;
+    assert(page.len > PAGE_HEADER_BYTES && size <= draft->size - draft->used);
+    memcpy(draft->bytes + draft->used, page.at + PAGE_HEADER_BYTES, size);
+    draft->used += size;
+    draft->count += format_u32(page.at + PAGE_COUNT);
+    draft->persistent += persistent;
+    draft->body_bytes += (uint32_t)format_u64(page.at + PAGE_BODY_BYTES);
+    assert(draft->count <= PAGE_MESSAGES_MAX && persistent <= draft->count);
+}
+
 static uint64_t checksum(const uint8_t *page, size_t size, uint64_t id)
 {
     return XXH3_64bits_withSeed(page + PAGE_ID, size - PAGE_ID, id);
@@ -69,12 +81,17 @@ static bool records_fit(struct slice bytes)
 {
     const uint8_t *at = bytes.at + PAGE_HEADER_BYTES;
     size_t left = bytes.len - PAGE_HEADER_BYTES;
-    for (uint32_t count = format_u32(bytes.at + PAGE_COUNT); count; count--) {
+    uint32_t run = 1;
+    for (uint32_t count = format_u32(bytes.at + PAGE_COUNT); count; count -= run) {
         if (left < PAGE_RECORD_HEADER_BYTES)
+            return false;
+        bool gone = at[PAGE_RECORD_FLAGS] & PAGE_GONE;
+        run = gone ? format_u32(at + PAGE_RECORD_BODY_LEN) : 1;
+        if (run == 0 || run > count)
             return false;
         uint64_t size = PAGE_RECORD_HEADER_BYTES + (uint64_t)at[PAGE_RECORD_EXCHANGE_LEN] +
                         at[PAGE_RECORD_KEY_LEN] + format_u32(at + PAGE_RECORD_PROPS_LEN) +
-                        format_u32(at + PAGE_RECORD_BODY_LEN);
+                        (gone ? 0 : format_u32(at + PAGE_RECORD_BODY_LEN));
         if (size > left)
             return false;
         at += size, left -= (size_t)size;
@@ -87,6 +104,14 @@ bool page_check(struct slice bytes, uint64_t id)
     return bytes.len > PAGE_HEADER_BYTES && memcmp(bytes.at, FORMAT_PAGE_MAGIC, 8) == 0 &&
            format_u64(bytes.at + PAGE_ID) == id && format_u32(bytes.at + PAGE_SIZE) == bytes.len &&
            format_u64(bytes.at + PAGE_CHECKSUM) == checksum(bytes.at, bytes.len, id) && records_fit(bytes);
+}
+
+uint32_t page_identity(struct slice bytes, uint64_t *queue_id, uint64_t *first)
+{
+    assert(bytes.len > PAGE_HEADER_BYTES);
+    *queue_id = format_u64(bytes.at + PAGE_QUEUE);
+    *first = format_u64(bytes.at + PAGE_FIRST);
+    return format_u32(bytes.at + PAGE_COUNT);
 }
 
 uint32_t page_open(struct slice bytes, struct slice *rest)
@@ -111,5 +136,54 @@ void page_next(struct slice *rest, struct page_record *record)
     record->exchange = cut(rest, head[PAGE_RECORD_EXCHANGE_LEN]);
     record->key = cut(rest, head[PAGE_RECORD_KEY_LEN]);
     record->props = cut(rest, format_u32(head + PAGE_RECORD_PROPS_LEN));
-    record->body = cut(rest, format_u32(head + PAGE_RECORD_BODY_LEN));
+    uint32_t body = format_u32(head + PAGE_RECORD_BODY_LEN);
+    bool gone = record->flags & PAGE_GONE;
+    record->body = cut(rest, gone ? 0 : body);
+    record->run = gone ? body : 1;
+}
+
+/* One record for a run of messages that are not needed. */
+static size_t put_run(struct page_draft *draft, bool persistent, uint32_t run)
+{
+    if (run == 0)
+        return 0;
+    if (draft) {
+        uint8_t *at = draft->bytes + draft->used;
+        assert(draft->size - draft->used >= PAGE_RECORD_HEADER_BYTES);
+        memset(at, 0, PAGE_RECORD_HEADER_BYTES);
+        at[PAGE_RECORD_FLAGS] = PAGE_GONE | (persistent ? PAGE_PERSISTENT : 0);
+        format_put_u32(at + PAGE_RECORD_BODY_LEN, run);
+        draft->used += PAGE_RECORD_HEADER_BYTES;
+        draft->count += run;
+        draft->persistent += persistent ? run : 0;
+    }
+    return PAGE_RECORD_HEADER_BYTES;
+}
+
+size_t page_thin(struct page_draft *draft, struct slice page, const uint8_t *acked, bool only_persistent)
+{
+    struct slice rest;
+    uint32_t count = page_open(page, &rest), run = 0;
+    size_t size = 0;
+    bool run_persistent = false;
+    for (uint32_t i = 0; i < count;) {
+        struct page_record record;
+        page_next(&rest, &record);
+        bool persistent = record.flags & PAGE_PERSISTENT;
+        bool gone = record.flags & PAGE_GONE || acked[i / 8] >> i % 8 & 1 ||
+                    (only_persistent && !persistent);
+        if (run > 0 && (!gone || persistent != run_persistent)) {
+            size += put_run(draft, run_persistent, run);
+            run = 0;
+        }
+        run_persistent = persistent;
+        if (gone)
+            run += record.run;
+        else
+            size += page_record_size(&record);
+        if (!gone && draft)
+            page_add(draft, &record);
+        i += record.run;
+    }
+    return size + put_run(draft, run_persistent, run);
 }

@@ -28,13 +28,16 @@ enum format_page {
     PAGE_RECORD_HEADER_BYTES = 12
 };
 
-enum page_flag { PAGE_PERSISTENT = 1, PAGE_HAS_HEADERS = 2, PAGE_REDELIVERED = 4 };
+/* PAGE_GONE: the record stands for as many messages as its body length says, none of which is needed any
+ * more, and has no bytes. */
+enum page_flag { PAGE_PERSISTENT = 1, PAGE_HAS_HEADERS = 2, PAGE_REDELIVERED = 4, PAGE_GONE = 8 };
 
 enum { PAGE_MESSAGES_MAX = 4096 };
 
 struct page_record {
     uint8_t flags; /* enum page_flag */
     struct slice exchange, key, props, body;
+    uint32_t run; /* read back: of how many messages; 1 unless they are gone */
 };
 
 /* A page being filled, where it was given room (page_work_room). */
@@ -54,11 +57,19 @@ static inline size_t page_record_size(const struct page_record *record)
 /* Begins a page of `size` bytes: the header, and the records' page_record_size together. */
 void page_begin(struct page_draft *draft, uint8_t *bytes, size_t size);
 void page_add(struct page_draft *draft, const struct page_record *record);
+/* Adds all records of a page that was checked, so many of which are persistent. */
+void page_append(struct page_draft *draft, struct slice page, uint32_t persistent);
+/* Adds the records of a page that was checked, but for the messages that are acked (bit i: the i-th) and,
+ * with `only_persistent`, those that are not persistent. Returns the size of what is added; with draft NULL
+ * only that. */
+size_t page_thin(struct page_draft *draft, struct slice page, const uint8_t *acked, bool only_persistent);
 /* Writes the header of a page whose records are all there. */
 void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_t first);
 
 /* True when the bytes are that page, whole and as they were written. */
 bool page_check(struct slice bytes, uint64_t id);
+/* The number of messages, whose they are and the first one's sequence, of a page that was checked. */
+uint32_t page_identity(struct slice bytes, uint64_t *queue_id, uint64_t *first);
 /* The number of messages, and the first record, of a page that was checked. */
 uint32_t page_open(struct slice bytes, struct slice *rest);
 /* Cuts the next record off. */

@@ -79,7 +79,8 @@ static int use_file(struct page_disk *disk, uint32_t file)
         return fd;
     disk->fd = fd;
     disk->file = file;
-    return io->sync_dir(io->arg, disk->dir);
+    failed = io->sync_dir(io->arg, disk->dir);
+    return io_is_full(failed) ? -EIO : failed;
 }
 
 static int put(struct page_disk *disk, const struct page_job *job, const uint8_t *bytes, size_t size)
@@ -106,7 +107,7 @@ static int put_run(struct page_disk *disk, const struct page_work *work, uint32_
         stored |= next->stored;
     }
     int failed = put(disk, job, work->bytes + job->at, size);
-    disk->unsynced |= stored;
+    disk->unsynced |= stored && !failed; /* what failed for lack of space is written again, all of it */
     return failed;
 }
 
@@ -141,7 +142,7 @@ static int move(struct page_disk *disk, const struct page_job *job)
     if (failed) /* the place in the new file stays a hole: reading the page will fail there, and tell */
         memset(disk->copy, 0, job->size);
     failed = put(disk, job, disk->copy, job->size);
-    disk->unsynced |= job->stored;
+    disk->unsynced |= job->stored && !failed;
     return failed;
 }
 

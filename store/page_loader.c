@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "store/page.h"
 #include "store/page_disk.h"
+#include "store/quarantine.h"
 
 void page_loader_init(struct page_loader *loader, const struct store_options *options)
 {
@@ -29,8 +30,13 @@ static void read_page(struct page_loader *loader, struct page_load *load)
         load->failed = -ENAMETOOLONG;
     else
         load->failed = page_disk_read(loader->options->io, path, load->bytes, load->size, load->offset);
-    if (!load->failed && !page_check(slice_of(load->bytes, load->size), load->id))
+    struct slice bytes = slice_of(load->bytes, load->size);
+    if (!load->failed && !page_check(bytes, load->id)) {
+        char name[QUARANTINE_NAME_MAX];
         load->failed = -EILSEQ;
+        quarantine_name_page(name, load->file, load->id, load->offset);
+        load->kept = quarantine_keep(loader->options->io, loader->options->dir, name, bytes) == 0;
+    }
     mailbox_post(&loader->done, &load->letter);
 }
 

@@ -16,6 +16,7 @@ struct page_load {
     uint32_t file, offset, size; /* where it was when it was asked for */
     uint8_t *bytes; /* own memory */
     int failed;     /* 0, -errno, or -EILSEQ: not what was written */
+    bool kept;      /* what was read instead is in quarantine */
     bool stop;      /* a letter that says: end */
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "store/page.h"
 
 #define COLUMNS "id, queue_id, first, count, persistent, body_bytes, file, offset, bytes, delivered, acked"
 
@@ -61,6 +62,18 @@ int page_rows_load(sqlite3 *db, void (*each)(void *arg, const struct page_row *r
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+const char *page_rows_wrong(const struct page_row *row)
+{
+    if (row->id == 0 || row->file == 0 || row->first > UINT64_MAX - PAGE_MESSAGES_MAX)
+        return "the row of a page has no id, no file or no sequence";
+    if (row->count == 0 || row->count > PAGE_MESSAGES_MAX || row->persistent > row->count)
+        return "the row of a page names an impossible number of messages";
+    if (row->bytes <= PAGE_HEADER_BYTES || row->acked_size > (row->count + 7) / 8 ||
+        row->body_bytes > row->bytes)
+        return "the row of a page names an impossible size";
+    return NULL;
+}
+
 static int prepare(struct page_rows *rows, sqlite3_stmt **statement, const char *sql)
 {
     if (*statement)
@@ -115,12 +128,15 @@ static int keep_progress(struct page_rows *rows, const struct page_row *row)
 
 static int move(struct page_rows *rows, const struct page_row *row)
 {
-    int code = prepare(rows, &rows->move, "UPDATE page SET file = ?2, offset = ?3 WHERE id = ?1");
+    int code = prepare(rows, &rows->move,
+                       "UPDATE page SET file = ?2, offset = ?3, bytes = ?4, body_bytes = ?5 WHERE id = ?1");
     if (code != SQLITE_OK)
         return code;
     bind(rows->move, 1, row->id);
     bind(rows->move, 2, row->file);
     bind(rows->move, 3, row->offset);
+    bind(rows->move, 4, row->bytes);
+    bind(rows->move, 5, row->body_bytes);
     return run(rows->move);
 }
 

@@ -20,6 +20,8 @@ void page_rows_close(struct page_rows *rows);
 /* Calls `each` with every row, by queue and first sequence. An SQLite code. */
 int page_rows_load(sqlite3 *db, void (*each)(void *arg, const struct page_row *row), void *arg)
     __attribute__((warn_unused_result));
+/* What is impossible in a row as it was found; NULL when nothing is. */
+const char *page_rows_wrong(const struct page_row *row);
 /* Does the changes in order, within the caller's transaction. An SQLite code. */
 int page_rows_apply(struct page_rows *rows, struct slice changes) __attribute__((warn_unused_result));
 

@@ -14,9 +14,12 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/page_disk.h"
+#include "store/quarantine.h"
 
 enum {
     FILE_BYTES_MAX = 64 * 1024 * 1024,
+    THIN_BYTES_MAX = 4 * 1024 * 1024,  /* being read */
+    THIN_BATCHES = 64,                 /* how long a page is given to die */
     MOVE_BYTES_MAX = 8 * 1024 * 1024,  /* in one batch */
     LOAD_BYTES_MAX = 16 * 1024 * 1024, /* under way */
     PREPARE_FILES_MAX = 16             /* let go in one batch */
@@ -31,6 +34,7 @@ void pages_init(struct pages *pages, const struct store_options *options)
     list_init(&pages->files);
     list_init(&pages->sparse);
     list_init(&pages->dirty);
+    list_init(&pages->thin);
     page_loader_init(&pages->loader, options);
 }
 
@@ -150,6 +154,20 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
     page_begin(draft, page_work_room(&pages->open->pages, size), size);
 }
 
+/* The page has its size, its slot and its id: gives it its place. */
+static void put_page(struct pages *pages, struct page *page, struct page_draft *draft)
+{
+    page->file = reserve(pages, page->bytes, &page->offset);
+    list_push_back(&page->file->pages, &page->of_file);
+    page_seal(draft, page->id, page->queue_id, page->first);
+    struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_WRITE);
+    job->slot = page->slot, job->id = page->id;
+    job->at = (size_t)(draft->bytes - pages->open->pages.bytes), job->size = page->bytes;
+    job->file = page->file->number, job->offset = page->offset;
+    job->stored = page->stored;
+    *draft = (struct page_draft){0};
+}
+
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
                      bool stored)
 {
@@ -160,20 +178,11 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->batch = pages->open->number;
     page->body_bytes = draft->body_bytes;
     page->bytes = (uint32_t)draft->size;
-    page->count = page->live = draft->count;
+    page->count = page->live = page->kept = draft->count;
     page->persistent = draft->persistent;
     page->stored = stored && draft->persistent > 0;
-    page->file = reserve(pages, page->bytes, &page->offset);
-    list_push_back(&page->file->pages, &page->of_file);
-    page_seal(draft, page->id, queue_id, first);
     uint32_t slot = give_slot(pages, page);
-
-    struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_WRITE);
-    job->slot = slot, job->id = page->id;
-    job->at = (size_t)(draft->bytes - pages->open->pages.bytes), job->size = page->bytes;
-    job->file = page->file->number, job->offset = page->offset;
-    job->stored = page->stored;
-    *draft = (struct page_draft){0};
+    put_page(pages, page, draft);
     if (page->stored)
         put_row(pages, page, PAGE_ROW_PUT);
     return slot;
@@ -203,6 +212,7 @@ static void free_page(struct pages *pages, uint32_t slot)
     struct page *page = pages->slots[slot];
     if (page->progress) {
         list_unlink(&page->progress->dirty);
+        list_unlink(&page->progress->thin);
         mem_free(page->progress);
     }
     if (page->load)
@@ -238,6 +248,10 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
     assert(!page_is_acked(page, sequence));
     progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
     make_dirty(pages, progress, pages->open->number);
+    if (page->live * 2 <= page->kept && !list_linked(&progress->thin) && !page->alone) {
+        progress->thin_batch = pages->open->number;
+        list_push_back(&pages->thin, &progress->thin);
+    }
 }
 
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
@@ -266,16 +280,22 @@ void pages_give_up(struct pages *pages, uint32_t slot)
 
 static void tell_failure(struct pages *pages, const struct page_load *load)
 {
-    char path[JOURNAL_PATH_MAX], text[JOURNAL_PATH_MAX + 160];
+    char path[JOURNAL_PATH_MAX], text[JOURNAL_PATH_MAX + 320];
     if (!pages->options->note || !page_disk_path(pages->options->dir, load->file, path, sizeof path))
         return;
     const struct page *page = pages_at(pages, load->slot);
-    if (load->failed == -EILSEQ)
-        snprintf(text, sizeof text, "%s: damaged at offset %u: a page of %u messages is lost", path,
-                 load->offset, page->live);
-    else
-        snprintf(text, sizeof text, "%s: cannot read a page of %u messages at offset %u: %s", path,
-                 page->live, load->offset, strerror(-load->failed));
+    int len = snprintf(text, sizeof text, "%s: damaged at offset %u: ", path, load->offset);
+    if (load->failed != -EILSEQ)
+        len = snprintf(text, sizeof text, "%s: cannot be read at offset %u (%s): ", path, load->offset,
+                       strerror(-load->failed));
+    assert(len > 0 && (size_t)len < sizeof text);
+    snprintf(text + len, sizeof text - (size_t)len,
+             "a page of queue id %llu, %u messages with sequences from %llu to %llu, %s",
+             (unsigned long long)page->queue_id, page->live, (unsigned long long)page->first,
+             (unsigned long long)page_last(page),
+             load->failed != -EILSEQ ? "is left out until the next start"
+             : load->kept            ? "is left out; its bytes are kept in " QUARANTINE_DIR
+                                     : "is left out, and its bytes could not be kept");
     pages->options->note(pages->options->note_arg, STORE_NOTE_ERROR, text);
 }
 
@@ -294,6 +314,14 @@ bool pages_load(struct pages *pages, uint32_t slot, void *owner)
     return true;
 }
 
+void pages_forget_load(struct pages *pages, uint32_t slot)
+{
+    struct page *page = pages_at(pages, slot);
+    assert(page->load && page->load->owner);
+    page->load->owner = NULL;
+    page->load = NULL;
+}
+
 /* It was moved, and its old file went, while it was being read. */
 static bool read_again(struct pages *pages, struct page_load *load)
 {
@@ -308,6 +336,55 @@ static bool read_again(struct pages *pages, struct page_load *load)
     return true;
 }
 
+/* A page that is whole may still not be what the directory says. */
+static bool matches(const struct page *page, const struct page_load *load)
+{
+    uint64_t queue_id, first;
+    uint32_t count = page_identity(slice_of(load->bytes, load->size), &queue_id, &first);
+    return queue_id == page->queue_id && first == page->first && count == page->count;
+}
+
+/* --- pages of which little is needed --- */
+
+/* Writes what is needed of a page anew, in its name. All of it is in memory, so nobody reads it meanwhile. */
+static void thin(struct pages *pages, struct page *page, struct slice bytes)
+{
+    struct page_draft draft;
+    const uint8_t *acked = page->progress->acked;
+    size_t size = page_thin(NULL, bytes, acked, page->recovered), before = page->bytes;
+    if (page->moving || PAGE_HEADER_BYTES + size > before - before / 4)
+        return;
+    pages_begin(pages, &draft, size);
+    page_thin(&draft, bytes, acked, page->recovered);
+    assert(draft.count == page->count && !page->load);
+    take_live(pages, page->file, page->bytes);
+    list_remove(&page->of_file);
+    page->bytes = (uint32_t)draft.size;
+    page->body_bytes = draft.body_bytes;
+    page->batch = pages->open->number;
+    page->kept = page->live;
+    put_page(pages, page, &draft);
+    put_row(pages, page, PAGE_ROW_MOVE);
+    pages->thinned_bytes += before - page->bytes;
+}
+
+/* Reads pages that have been mostly acked for a while: most die soon by themselves. `idle`: there is nothing
+ * else to do. */
+static void begin_thinning(struct pages *pages, bool idle)
+{
+    uint64_t open = pages->open->number;
+    while (!list_empty(&pages->thin) && pages->loader.bytes < THIN_BYTES_MAX) {
+        struct page_progress *progress = list_first(&pages->thin, struct page_progress, thin);
+        struct page *page = progress->page;
+        if ((!idle && progress->thin_batch + THIN_BATCHES > open) || page->batch > pages->settled)
+            return;
+        list_remove(&progress->thin);
+        if (page->stored && !page->moving && !page->load && page->live * 2 <= page->kept &&
+            !pages_load(pages, page->slot, pages))
+            return;
+    }
+}
+
 struct page_load *pages_loaded(struct pages *pages)
 {
     for (struct page_load *load; (load = page_loader_take(&pages->loader));) {
@@ -317,10 +394,19 @@ struct page_load *pages_loaded(struct pages *pages)
         }
         if (read_again(pages, load))
             continue;
-        pages_at(pages, load->slot)->load = NULL;
+        struct page *page = pages_at(pages, load->slot);
+        page->load = NULL;
+        if (!load->failed && !matches(page, load))
+            load->failed = -EILSEQ;
         if (load->failed)
             tell_failure(pages, load);
-        return load;
+        if (load->owner != pages)
+            return load;
+        if (load->failed)
+            page->alone = true;
+        else
+            thin(pages, page, slice_of(load->bytes, load->size));
+        page_load_free(&load);
     }
     return NULL;
 }
@@ -387,6 +473,7 @@ static void leave_current(struct pages *pages)
 void pages_prepare(struct pages *pages)
 {
     leave_current(pages);
+    begin_thinning(pages, batch_empty(pages->open));
     for (int files = 0; files < PREPARE_FILES_MAX && !list_empty(&pages->sparse); files++) {
         struct page_file *file = list_first(&pages->sparse, struct page_file, sparse);
         if (file->live == 0)
@@ -451,6 +538,7 @@ void pages_settled(struct pages *pages, struct batch *batch)
     for (uint32_t i = 0; i < batch->pages.count; i++)
         if (batch->pages.jobs[i].kind == PAGE_JOB_MOVE)
             moved(pages, &batch->pages.jobs[i]);
+    pages->settled = batch->number;
     page_work_reset(&batch->pages);
 }
 
@@ -481,7 +569,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     page->id = row->id, page->queue_id = row->queue_id, page->first = row->first;
     page->body_bytes = (uint32_t)row->body_bytes;
     page->offset = row->offset, page->bytes = row->bytes;
-    page->count = row->count, page->persistent = page->live = row->persistent;
+    page->count = page->kept = row->count, page->persistent = page->live = row->persistent;
     page->stored = page->recovered = true;
     list_push_back(&file->pages, &page->of_file);
     add_live(pages, file, page->bytes);

@@ -19,6 +19,8 @@ struct page;
 /* What was acked and delivered of a page, as far as anything was. */
 struct page_progress {
     struct list dirty;    /* in pages.dirty while its row does not say all of it */
+    struct list thin;     /* in pages.thin: less than half of it is needed */
+    uint64_t thin_batch;  /* the open one when that was so */
     uint64_t dirty_batch; /* the first batch that its row does not know */
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
@@ -44,9 +46,11 @@ struct page {
     uint64_t batch;                 /* on disk when this batch is */
     uint32_t body_bytes, slot, offset, bytes, count, persistent;
     uint32_t live;                  /* not acked */
+    uint32_t kept;                  /* of what is in the file */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving;
+    bool alone;     /* could not be read: not to be merged with others */
 };
 
 RING(page_slot_ring, uint32_t);
@@ -55,13 +59,15 @@ struct pages {
     struct page **slots; /* 0 is none */
     uint32_t slot_count, slot_capacity;
     struct page_slot_ring free_slots;
-    struct list files, sparse, dirty;
+    struct list files, sparse, dirty, thin;
     struct page_file *current;
     struct batch *open; /* the store's */
     struct page_loader loader;
     const struct store_options *options;
     uint64_t id_next, file_bytes_max;
     uint64_t bytes, live_bytes; /* in files */
+    uint64_t thinned_bytes;     /* that pages were made smaller by */
+    uint64_t settled;           /* the last batch that was seen to be on disk */
     uint32_t file_next;
     uint32_t count;
 };
@@ -88,6 +94,12 @@ void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
 /* None of its messages is needed any more. */
 void pages_drop(struct pages *pages, uint32_t slot);
 
+/* Bytes of pages that the open batch is to write. */
+static inline size_t pages_open_bytes(const struct pages *pages)
+{
+    return pages->open->pages.used;
+}
+
 /* True when that message of the page was acked. */
 static inline bool page_is_acked(const struct page *page, uint64_t sequence)
 {
@@ -110,6 +122,8 @@ void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
+/* The page that was asked for is not wanted any more. */
+void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);
 /* True when pages_loaded may have one without anything happening before (no thread). */

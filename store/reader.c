@@ -49,10 +49,24 @@ void reader_close(struct reader *reader)
     reader->fd = -1;
     reader->len = 0;
     reader->start = reader->file_bytes = 0;
+    reader->unreadable = reader->unreadable_bytes = 0;
 }
 
-/* Points `bytes` at `size` bytes of the file, which has them; they stay until the next call. */
-static int load(struct reader *reader, uint64_t offset, size_t size, const uint8_t **bytes)
+/* The block at that place cannot be read: zeros stand for it, which no checksum takes for anything. */
+static size_t pass_over(struct reader *reader, uint64_t offset, uint8_t *bytes, size_t size)
+{
+    uint64_t rest = FORMAT_BLOCK - offset % FORMAT_BLOCK;
+    if (size > rest)
+        size = (size_t)rest;
+    memset(bytes, 0, size);
+    if (reader->unreadable_bytes == 0)
+        reader->unreadable = offset;
+    if (offset >= reader->unreadable + reader->unreadable_bytes)
+        reader->unreadable_bytes = offset + size - reader->unreadable;
+    return size;
+}
+
+int reader_bytes(struct reader *reader, uint64_t offset, size_t size, const uint8_t **bytes)
 {
     assert(reader->fd >= 0 && offset <= reader->file_bytes && size <= reader->file_bytes - offset);
     if (offset < reader->start || offset + size > reader->start + reader->len) {
@@ -69,6 +83,9 @@ static int load(struct reader *reader, uint64_t offset, size_t size, const uint8
             ssize_t got =
                 reader->io->pread(reader->io->arg, reader->fd, reader->window + reader->len,
                                   want - reader->len, offset + reader->len);
+            if (got == -EIO && reader->forgiving)
+                got = (ssize_t)pass_over(reader, offset + reader->len, reader->window + reader->len,
+                                         want - reader->len);
             if (got <= 0)
                 return got ? (int)got : -EIO;
             reader->len += (size_t)got;
@@ -86,16 +103,37 @@ static bool all_zero(const uint8_t *bytes, size_t size)
     return true;
 }
 
+static bool header_whole(const uint8_t *header)
+{
+    return memcmp(header + SEGMENT_MAGIC, FORMAT_SEGMENT_MAGIC, 8) == 0 &&
+           format_segment_checksum(header) == format_u64(header + SEGMENT_CHECKSUM);
+}
+
+/* Turns the one bit back that makes the header right; false when there is none. */
+static bool mend_header(uint8_t *header)
+{
+    for (unsigned bit = 0; bit < SEGMENT_FIELDS_END * 8; bit++) {
+        header[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        if (header_whole(header))
+            return true;
+        header[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    return false;
+}
+
 int reader_header(struct reader *reader, struct segment *segment, enum reader_header *verdict)
 {
-    const uint8_t *header = NULL;
+    const uint8_t *read = NULL;
+    uint8_t header[SEGMENT_FIELDS_END];
     segment->file_bytes = reader->file_bytes;
     *verdict = READER_HEADER_BLANK;
     if (reader->file_bytes < SEGMENT_FIELDS_END)
         return 0;
-    int failed = load(reader, 0, SEGMENT_FIELDS_END, &header);
+    int failed = reader_bytes(reader, 0, SEGMENT_FIELDS_END, &read);
     if (failed)
         return failed;
+    memcpy(header, read, sizeof header);
+    bool whole = header_whole(header), mended = !whole && mend_header(header);
     reader->version = format_u32(header + SEGMENT_VERSION);
     segment->epoch = format_u64(header + SEGMENT_EPOCH);
     segment->salt = format_u64(header + SEGMENT_SALT);
@@ -103,14 +141,13 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
     segment->used = SEGMENT_HEADER_BYTES;
     segment->last_batch = format_u64(header + SEGMENT_PREVIOUS);
     segment->first_batch = segment->last_batch + 1;
-    bool whole = memcmp(header + SEGMENT_MAGIC, FORMAT_SEGMENT_MAGIC, 8) == 0 &&
-                 format_segment_checksum(header) == format_u64(header + SEGMENT_CHECKSUM);
     if (whole && reader->version != FORMAT_VERSION)
         *verdict = READER_HEADER_NEWER;
-    else if (whole && format_u32(header + SEGMENT_HEADER_SIZE) == SEGMENT_HEADER_BYTES &&
-             segment->epoch > 0 && segment->first_batch > 0 &&
-             segment->bytes >= SEGMENT_HEADER_BYTES && segment->bytes % FORMAT_BLOCK == 0)
-        *verdict = READER_HEADER_VALID;
+    else if ((whole || mended) && reader->version == FORMAT_VERSION &&
+             format_u32(header + SEGMENT_HEADER_SIZE) == SEGMENT_HEADER_BYTES && segment->epoch > 0 &&
+             segment->first_batch > 0 && segment->bytes >= SEGMENT_HEADER_BYTES &&
+             segment->bytes % FORMAT_BLOCK == 0)
+        *verdict = whole ? READER_HEADER_VALID : READER_HEADER_MENDED;
     else if (reader->file_bytes > SEGMENT_HEADER_BYTES || !all_zero(header, SEGMENT_FIELDS_END))
         /* The header is on disk before the file grows beyond it, and fits in one sector. */
         *verdict = READER_HEADER_DAMAGED;
@@ -146,6 +183,12 @@ static bool delivered_fit(const uint8_t *record, uint32_t size)
     return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * DELIVERED_BYTES == size;
 }
 
+static bool notes_fit(const uint8_t *record, uint32_t size)
+{
+    uint32_t count = format_u32(record + MARKS_COUNT);
+    return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * NOTE_BYTES == size;
+}
+
 static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
 {
     if (format_u32(record + RECORD_CHECKSUM) != format_record_checksum(record, size, seed))
@@ -158,22 +201,39 @@ static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
         return acks_fit(record, size);
     case RECORD_DELIVERED:
         return delivered_fit(record, size);
+    case RECORD_NOTES:
+        return notes_fit(record, size);
     default:
         return false;
     }
 }
 
+uint32_t reader_record(const uint8_t *record, uint64_t rest, uint64_t seed)
+{
+    if (rest < MARKS_HEADER_BYTES)
+        return 0;
+    uint32_t size = format_u32(record + RECORD_SIZE);
+    bool valid = size >= MARKS_HEADER_BYTES && size <= rest && record_valid(record, size, seed);
+    return valid ? size : 0;
+}
+
+const uint8_t *reader_next(const struct read_batch *batch, struct read_cursor *cursor)
+{
+    for (; cursor->hole < batch->hole_count && batch->holes[cursor->hole].from <= cursor->at; cursor->hole++)
+        cursor->at = batch->holes[cursor->hole].to;
+    const uint8_t *record = batch->bytes + cursor->at;
+    assert(cursor->at + MARKS_HEADER_BYTES <= batch->size);
+    cursor->at += format_u32(record + RECORD_SIZE);
+    return record;
+}
+
 /* Where the batch's first bad record is, 0 when all are well. */
 static uint64_t find_damage(const struct read_batch *batch, uint64_t seed)
 {
-    uint64_t at = BATCH_HEADER_BYTES, left = format_u32(batch->bytes + BATCH_RECORDS);
-    for (; left; left--) {
-        const uint8_t *record = batch->bytes + at;
-        uint64_t rest = batch->size - at;
-        if (rest < MARKS_HEADER_BYTES)
-            return batch->offset + at;
-        uint32_t size = format_u32(record + RECORD_SIZE);
-        if (size < MARKS_HEADER_BYTES || size > rest || !record_valid(record, size, seed + at))
+    uint64_t at = BATCH_HEADER_BYTES;
+    for (uint32_t left = batch->records; left; left--) {
+        uint32_t size = reader_record(batch->bytes + at, batch->size - at, seed + at);
+        if (size == 0)
             return batch->offset + at;
         at += size;
     }
@@ -187,15 +247,14 @@ static bool header_valid(const uint8_t *header, const struct segment *segment, u
            format_batch_checksum(header, seed) == format_u64(header + BATCH_CHECKSUM);
 }
 
-/* Where batches must end. */
-static uint64_t limit(const struct reader *reader, const struct segment *segment)
+uint64_t reader_limit(const struct reader *reader, const struct segment *segment)
 {
     return reader->file_bytes < segment->bytes ? reader->file_bytes : segment->bytes;
 }
 
 static bool has_header(const struct reader *reader, const struct segment *segment, uint64_t offset)
 {
-    uint64_t end = limit(reader, segment);
+    uint64_t end = reader_limit(reader, segment);
     return offset <= end && end - offset >= BATCH_HEADER_BYTES;
 }
 
@@ -207,7 +266,7 @@ int reader_batch(struct reader *reader, const struct segment *segment, uint64_t 
     *verdict = READER_NOTHING;
     if (!has_header(reader, segment, offset))
         return 0;
-    int failed = load(reader, offset, BATCH_HEADER_BYTES, &header);
+    int failed = reader_bytes(reader, offset, BATCH_HEADER_BYTES, &header);
     if (failed || !header_valid(header, segment, offset))
         return failed;
     *verdict = READER_DAMAGED;
@@ -216,11 +275,12 @@ int reader_batch(struct reader *reader, const struct segment *segment, uint64_t 
                                  .previous = format_u64(header + BATCH_PREVIOUS),
                                  .size = format_u64(header + BATCH_SIZE),
                                  .oldest = format_u64(header + BATCH_OLDEST),
+                                 .records = format_u32(header + BATCH_RECORDS),
                                  .damage = offset};
     if (batch->size < BATCH_HEADER_BYTES || batch->size % BATCH_ALIGN ||
-        batch->size > limit(reader, segment) - offset || batch->number <= batch->previous)
+        batch->size > reader_limit(reader, segment) - offset || batch->number <= batch->previous)
         return 0;
-    failed = load(reader, offset, (size_t)batch->size, &batch->bytes);
+    failed = reader_bytes(reader, offset, (size_t)batch->size, &batch->bytes);
     if (failed)
         return failed;
     batch->damage =
@@ -236,7 +296,7 @@ int reader_scan(struct reader *reader, const struct segment *segment, uint64_t o
     *found = 0;
     for (offset += BATCH_ALIGN; has_header(reader, segment, offset); offset += BATCH_ALIGN) {
         const uint8_t *header = NULL;
-        int failed = load(reader, offset, BATCH_HEADER_BYTES, &header);
+        int failed = reader_bytes(reader, offset, BATCH_HEADER_BYTES, &header);
         if (failed)
             return failed;
         if (header_valid(header, segment, offset) && format_u64(header + BATCH_NUMBER) > number) {
@@ -247,6 +307,23 @@ int reader_scan(struct reader *reader, const struct segment *segment, uint64_t o
     return 0;
 }
 
+/* A batch's first record, whole, behind a header that is not: sizes are looked at before memory is taken. */
+static int first_record(struct reader *reader, const struct segment *segment, uint64_t offset, bool *there)
+{
+    const uint8_t *record = NULL;
+    uint64_t at = offset + BATCH_HEADER_BYTES, rest = reader_limit(reader, segment) - at;
+    *there = false;
+    if (rest < MARKS_HEADER_BYTES)
+        return 0;
+    int failed = reader_bytes(reader, at, MARKS_HEADER_BYTES, &record);
+    uint32_t size = failed ? 0 : format_u32(record + RECORD_SIZE);
+    if (failed || size < MARKS_HEADER_BYTES || size > rest)
+        return failed;
+    failed = reader_bytes(reader, at, size, &record);
+    *there = !failed && reader_record(record, size, format_seed(segment->epoch, segment->salt, at)) > 0;
+    return failed;
+}
+
 int reader_torn(struct reader *reader, const struct segment *segment, uint64_t offset,
                 uint64_t number, bool *torn)
 {
@@ -254,9 +331,10 @@ int reader_torn(struct reader *reader, const struct segment *segment, uint64_t o
     *torn = false;
     if (!has_header(reader, segment, offset))
         return 0;
-    int failed = load(reader, offset, BATCH_HEADER_BYTES, &header);
-    if (!failed)
-        *torn = memcmp(header + BATCH_MAGIC, FORMAT_BATCH_MAGIC, 8) == 0 &&
-                format_u64(header + BATCH_NUMBER) > number;
-    return failed;
+    int failed = reader_bytes(reader, offset, BATCH_HEADER_BYTES, &header);
+    if (failed)
+        return failed;
+    *torn = memcmp(header + BATCH_MAGIC, FORMAT_BATCH_MAGIC, 8) == 0 &&
+            format_u64(header + BATCH_NUMBER) > number;
+    return *torn ? 0 : first_record(reader, segment, offset, torn);
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "store/format.h"
 #include "store/io.h"
 #include "store/segment.h"
 
@@ -15,6 +16,8 @@ struct reader {
     size_t capacity, len;
     uint64_t start, file_bytes; /* the window's place in the file */
     uint32_t version;           /* in the last header that was read */
+    bool forgiving;             /* bytes that the disk cannot read (EIO) are zeros, and counted */
+    uint64_t unreadable, unreadable_bytes; /* of this file: where the first are, how many */
 };
 
 enum reader_verdict {
@@ -23,15 +26,34 @@ enum reader_verdict {
     READER_DAMAGED, /* a batch begins here, but is not whole */
 };
 
+/* Bytes of a batch that are no valid record: from … to, counted from the batch's beginning. */
+struct read_hole {
+    uint64_t from, to;
+};
+
+enum { READER_HOLES_MAX = 16 };
+
 struct read_batch {
     const uint8_t *bytes; /* valid until the next read */
     uint64_t offset, number, previous, size, oldest;
-    uint64_t damage; /* offset of the damaged record */
+    uint64_t damage;  /* offset of the damaged record */
+    uint64_t behind;  /* damaged: offset of the next whole header in the file; 0 = none */
+    uint32_t records; /* valid ones */
+    uint32_t hole_count;
+    struct read_hole holes[READER_HOLES_MAX]; /* in order; see salvage.h */
 };
+
+/* Where the next record of a batch is; begins as READ_CURSOR. */
+struct read_cursor {
+    uint64_t at;
+    uint32_t hole;
+};
+#define READ_CURSOR ((struct read_cursor){.at = BATCH_HEADER_BYTES})
 
 enum reader_header {
     READER_HEADER_VALID,
     READER_HEADER_BLANK, /* never used */
+    READER_HEADER_MENDED, /* one bit was wrong; the segment is as if it were right */
     READER_HEADER_DAMAGED,
     READER_HEADER_NEWER, /* of a format version not known here */
 };
@@ -52,6 +74,15 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
 int reader_batch(struct reader *reader, const struct segment *segment, uint64_t offset, bool check,
                  struct read_batch *batch, enum reader_verdict *verdict)
     __attribute__((warn_unused_result));
+/* The next of a batch's valid records; may be called batch->records times. */
+const uint8_t *reader_next(const struct read_batch *batch, struct read_cursor *cursor);
+/* The size of the record that begins there and has at most `rest` bytes; 0 when none does. */
+uint32_t reader_record(const uint8_t *record, uint64_t rest, uint64_t seed);
+/* Points `bytes` at `size` bytes of the file, which has them; they stay until the next read. */
+int reader_bytes(struct reader *reader, uint64_t offset, size_t size, const uint8_t **bytes)
+    __attribute__((warn_unused_result));
+/* Where the segment's batches must end. */
+uint64_t reader_limit(const struct reader *reader, const struct segment *segment);
 /* Looks behind `offset` for the header of a batch with a number above `number`; *found = 0 when
  * there is none. */
 int reader_scan(struct reader *reader, const struct segment *segment, uint64_t offset,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,21 @@
 #include "store/format.h"
 #include "store/journal.h"
 #include "store/page_disk.h"
+#include "store/page_rows.h"
+#include "store/progress.h"
+#include "store/quarantine.h"
 #include "store/reader.h"
 #include "store/replay.h"
+#include "store/salvage.h"
+#include "store/schema.h"
+
+/* A damaged place that the first reading came by. */
+struct scar {
+    unsigned slot;
+    uint64_t offset, size, number;
+};
+
+RING(scar_ring, struct scar);
 
 struct work {
     struct recover *r;
@@ -29,6 +43,10 @@ struct work {
     struct segment_ring found; /* with a valid header; oldest first once sorted */
     struct segment_ring blank;
     struct page_slot_ring page_files;
+    uint64_t paged_queue, paged_last; /* of the row before */
+    struct scar_ring scars; /* in the order of the journal */
+    struct progress progress;
+    uint64_t definitions, pages, batch_bytes; /* read */
     char path[JOURNAL_PATH_MAX];
 };
 
@@ -60,6 +78,31 @@ static void note(struct work *w, enum store_note level, const char *text)
 {
     if (w->r->options->note)
         w->r->options->note(w->r->options->note_arg, level, text);
+}
+
+/* What is to be read is counted only when there is something to say. */
+static void tell_rows(struct work *w, uint64_t done, const char *count, const char *what)
+{
+    int64_t total = 0;
+    if (progress_due(&w->progress) && schema_number(w->r->definitions, count, &total) == 0)
+        progress_say(&w->progress, done, (uint64_t)total, what);
+}
+
+static void tell_bytes(struct work *w, const char *what)
+{
+    uint64_t total = 0;
+    if (!progress_due(&w->progress))
+        return;
+    for (size_t i = 0; i < w->found.size; i++)
+        total += (*segment_ring_at(&w->found, i))->file_bytes;
+    progress_say(&w->progress, w->batch_bytes >> 20, total >> 20, what);
+}
+
+static void note_damage(struct work *w, uint64_t offset, const char *what)
+{
+    char text[JOURNAL_PATH_MAX + 1088];
+    snprintf(text, sizeof text, "%s: damaged at offset %" PRIu64 ": %s", w->path, offset, what);
+    note(w, STORE_NOTE_ERROR, text);
 }
 
 static int open_segment(struct work *w, const struct segment *segment, int flags)
@@ -109,8 +152,12 @@ static int read_header(struct work *w, struct segment *segment, enum reader_head
     if (*verdict == READER_HEADER_NEWER)
         return sentence(w, -ENOTSUP, "%s: its format has version %u, this program knows version %d",
                         w->path, w->reader.version, FORMAT_VERSION);
-    return *verdict == READER_HEADER_DAMAGED ? damaged(w, 0, "the segment's header is not valid")
-                                             : 0;
+    bool mended = *verdict == READER_HEADER_MENDED && w->r->options->quarantine;
+    if (mended)
+        note_damage(w, 0, "one bit of the segment's header is wrong; it is read as if it were right");
+    else if (*verdict == READER_HEADER_DAMAGED || *verdict == READER_HEADER_MENDED)
+        return damaged(w, 0, "the segment's header is not valid");
+    return 0;
 }
 
 static int by_epoch(const void *a, const void *b)
@@ -143,7 +190,7 @@ static int find_segments(struct work *w)
         struct segment *segment = segment_ring_pop_front(&w->found);
         enum reader_header verdict = READER_HEADER_BLANK;
         failed = read_header(w, segment, &verdict);
-        bool valid = !failed && verdict == READER_HEADER_VALID;
+        bool valid = !failed && (verdict == READER_HEADER_VALID || verdict == READER_HEADER_MENDED);
         segment_ring_push_back(valid ? &w->found : &w->blank, segment);
         if (failed)
             return failed;
@@ -156,27 +203,32 @@ static int find_segments(struct work *w)
 
 typedef int visit_batch(struct work *w, struct segment *segment, const struct read_batch *batch);
 
-/* What stands behind a segment's last batch: the end of what was written, or damage. */
-static int judge_end(struct work *w, struct segment *segment, enum reader_verdict verdict,
-                     uint64_t damage, bool *torn)
+/* No whole batch begins at segment->used: the end of what was written, or damage, which is refused or made
+ * into a batch of what is left. `promised` as in salvage_batch. */
+static int judge(struct work *w, const struct segment *segment, uint64_t promised,
+                 enum reader_verdict verdict, struct read_batch *batch, bool *goes_on)
 {
     char why[160];
-    uint64_t behind = 0;
-    int failed = reader_scan(&w->reader, segment, segment->used, segment->last_batch, &behind);
-    if (!failed && behind == 0)
-        failed = reader_torn(&w->reader, segment, segment->used, segment->last_batch, torn);
+    int failed = salvage_batch(&w->reader, segment, promised, verdict, batch, goes_on);
+    if (failed == -EILSEQ)
+        return damaged(w, segment->used, "the next batch does not follow the one before it");
     if (failed)
         return call_failed(w, failed, "read it");
-    if (behind == 0)
+    if (!*goes_on || w->r->options->quarantine)
         return 0;
-    snprintf(why, sizeof why, "the %s is not valid, but a later batch at offset %llu is",
-             verdict == READER_DAMAGED ? "record" : "batch", (unsigned long long)behind);
-    return damaged(w, damage, why);
+    const char *what = verdict == READER_DAMAGED ? "record" : "batch";
+    if (batch->behind)
+        snprintf(why, sizeof why, "the %s is not valid, but a later batch at offset %llu is", what,
+                 (unsigned long long)batch->behind);
+    else if (verdict == READER_DAMAGED)
+        snprintf(why, sizeof why, "the record is not valid, but there are later segments");
+    else
+        snprintf(why, sizeof why, "batches are missing, for later segments build on them");
+    return damaged(w, batch->damage, why);
 }
 
 /* Calls `visit` for each batch, moving segment->used and last_batch behind it. */
-static int walk(struct work *w, struct segment *segment, bool newest, visit_batch *visit,
-                bool *torn)
+static int walk(struct work *w, struct segment *segment, uint64_t promised, visit_batch *visit)
 {
     int failed = open_segment(w, segment, O_RDONLY);
     segment->used = SEGMENT_HEADER_BYTES;
@@ -186,20 +238,26 @@ static int walk(struct work *w, struct segment *segment, bool newest, visit_batc
         failed = reader_batch(&w->reader, segment, segment->used, true, &batch, &verdict);
         if (failed)
             return call_failed(w, failed, "read it");
-        uint64_t damage = verdict == READER_DAMAGED ? batch.damage : segment->used;
-        if (verdict != READER_VALID && newest)
-            return judge_end(w, segment, verdict, damage, torn);
-        if (verdict == READER_DAMAGED)
-            return damaged(w, damage, "the record is not valid, but there are later segments");
-        if (verdict == READER_NOTHING)
-            return 0;
-        if (batch.previous != segment->last_batch)
-            return damaged(w, segment->used, "the batch does not follow the one before it");
+        bool goes_on = true;
+        if (verdict != READER_VALID)
+            failed = judge(w, segment, promised, verdict, &batch, &goes_on);
+        else if (batch.previous != segment->last_batch)
+            failed = damaged(w, segment->used, "the batch does not follow the one before it");
+        if (failed || !goes_on)
+            return failed;
         segment->last_batch = batch.number;
-        segment->used += batch.size;
+        segment->used += format_round_up(batch.size, BATCH_ALIGN);
+        w->batch_bytes += batch.size;
+        tell_bytes(w, "MB of the journal verified");
         failed = visit(w, segment, &batch);
     }
     return failed;
+}
+
+/* The last batch of the i-th segment, as the next one says; 0 = it is the newest. */
+static uint64_t promised_to(struct work *w, size_t i)
+{
+    return i + 1 < w->found.size ? (*segment_ring_at(&w->found, i + 1))->first_batch - 1 : 0;
 }
 
 /* Which epochs count: the last batch says which ones are dead. */
@@ -207,7 +265,8 @@ static int walk(struct work *w, struct segment *segment, bool newest, visit_batc
 static int keep_oldest(struct work *w, struct segment *segment, const struct read_batch *batch)
 {
     (void)w;
-    segment->freed_by = batch->oldest; /* the field is free for it until the segment is adopted */
+    if (batch->oldest)
+        segment->freed_by = batch->oldest; /* the field is free for it until the segment is adopted */
     return 0;
 }
 
@@ -217,9 +276,8 @@ static int find_oldest(struct work *w, uint64_t *oldest)
     for (size_t i = w->found.size; i-- && *oldest == 0;) {
         struct segment *segment = *segment_ring_at(&w->found, i);
         struct segment probe = *segment;
-        bool torn = false;
         probe.freed_by = 0;
-        int failed = walk(w, &probe, i + 1 == w->found.size, keep_oldest, &torn);
+        int failed = walk(w, &probe, promised_to(w, i), keep_oldest);
         if (failed)
             return failed;
         *oldest = probe.freed_by;
@@ -261,21 +319,89 @@ static int miss_newest(struct work *w)
 
 /* First reading. */
 
+/* Says which queue a damaged record seems to have been about. */
+struct naming {
+    uint64_t id;
+    char text[160];
+};
+
+static void find_name(void *arg, const struct definition *d)
+{
+    struct naming *naming = arg;
+    if (d->kind == DEFINITION_QUEUE && d->id == naming->id)
+        snprintf(naming->text, sizeof naming->text, "queue '%.*s' in vhost '%.*s'",
+                 (int)(d->name.len < 64 ? d->name.len : 64), (const char *)d->name.at,
+                 (int)(d->vhost.len < 32 ? d->vhost.len : 32), (const char *)d->vhost.at);
+}
+
+/* Nothing in a damaged record can be trusted, so this is said as a guess, and only of queues that exist. */
+static void guess(struct work *w, struct slice bytes, char *text, size_t size)
+{
+    struct naming naming = {0};
+    struct recovery_sink sink = {.definition = find_name, .arg = &naming};
+    char error[256];
+    uint64_t sequence;
+    uint32_t count;
+    const char *what = quarantine_guess(bytes, &naming.id, &sequence, &count);
+    text[0] = 0;
+    if (what && definitions_load(w->r->definitions, &sink, error, sizeof error) == 0 && naming.text[0])
+        snprintf(text, size, "; it seems to have held %s for %s (id %" PRIu64 "), sequence %" PRIu64 "%s",
+                 what, naming.text, naming.id, sequence, count > 1 ? " and others" : "");
+}
+
+/* Keeps one hole's bytes and tells of it. */
+static int set_aside(struct work *w, const struct segment *segment, const struct read_batch *batch,
+                     const struct read_hole *hole)
+{
+    char name[QUARANTINE_NAME_MAX], kept[QUARANTINE_NAME_MAX + 16], about[320], text[1024];
+    uint64_t offset = batch->offset + hole->from, size = hole->to - hole->from;
+    struct slice bytes = slice_of(batch->bytes + hole->from, (size_t)size);
+    quarantine_name_journal(name, segment->slot, segment->epoch, offset);
+    int failed = quarantine_keep(w->io, w->r->options->dir, name, bytes);
+    if (failed && !io_is_full(failed))
+        return sentence(w, failed, "%s/" QUARANTINE_DIR "/%s: cannot keep damaged bytes: %s",
+                        w->r->options->dir, name, strerror(-failed));
+    guess(w, bytes, about, sizeof about);
+    snprintf(kept, sizeof kept, QUARANTINE_DIR "/%s", name);
+    snprintf(text, sizeof text, "%" PRIu64 " bytes of batch %" PRIu64 " are left out, %s %s%s", size,
+             batch->number, failed ? "no space to keep them in" : "kept in",
+             failed ? QUARANTINE_DIR : kept, about);
+    note_damage(w, offset, text);
+    return 0;
+}
+
 static int learn_batch(struct work *w, struct segment *segment, const struct read_batch *batch)
 {
-    segment->messages += format_u32(batch->bytes + BATCH_RECORDS);
+    int failed = 0;
+    bool damage = batch->damage > 0;
+    segment->messages += batch->records;
+    for (uint32_t i = 0; i < batch->hole_count && !failed; i++)
+        failed = set_aside(w, segment, batch, &batch->holes[i]);
+    if (failed)
+        return failed;
+    if (damage && batch->size == 0)
+        note_damage(w, batch->offset, "the file ends here, though there are later segments");
+    if (batch->hole_count)
+        scar_ring_push_back(&w->scars,
+                            (struct scar){segment->slot, batch->offset, batch->size, batch->number});
     uint64_t backwards = replay_learn(&w->replay, batch);
+    if (damage)
+        replay_doubt(&w->replay);
     return backwards ? damaged(w, backwards, "a queue's sequence goes back") : 0;
 }
 
 /* Makes sure that what was cut off can never be taken for a batch, and that what was read is on
  * disk. */
-static int settle_newest(struct work *w, const struct segment *segment, bool torn)
+static int settle_newest(struct work *w, const struct segment *segment)
 {
     static const uint8_t zeros[BATCH_HEADER_BYTES];
+    bool torn = false;
     int failed = open_segment(w, segment, O_RDWR);
     if (failed)
         return failed;
+    failed = reader_torn(&w->reader, segment, segment->used, segment->last_batch, &torn);
+    if (failed)
+        return call_failed(w, failed, "read it");
     if (torn) {
         char text[JOURNAL_PATH_MAX + 128];
         snprintf(text, sizeof text,
@@ -290,12 +416,23 @@ static int settle_newest(struct work *w, const struct segment *segment, bool tor
     return failed ? call_failed(w, failed, "sync it") : 0;
 }
 
+static void note_unreadable(struct work *w)
+{
+    char text[128];
+    if (w->reader.unreadable_bytes == 0)
+        return;
+    snprintf(text, sizeof text, "%" PRIu64 " bytes cannot be read (%s) and count as damaged",
+             w->reader.unreadable_bytes, strerror(EIO));
+    note_damage(w, w->reader.unreadable, text);
+}
+
 static int learn(struct work *w)
 {
     uint64_t last = 0;
+    w->batch_bytes = 0;
     for (size_t i = 0; i < w->found.size; i++) {
         struct segment *segment = *segment_ring_at(&w->found, i);
-        bool newest = i + 1 == w->found.size, torn = false;
+        bool newest = i + 1 == w->found.size;
         if (i > 0 && segment->last_batch != last) {
             /* The end of the segment before is not where its last batch ended. */
             struct segment *before = *segment_ring_at(&w->found, i - 1);
@@ -303,9 +440,11 @@ static int learn(struct work *w)
             return damaged(w, before->used,
                            "batches are missing, for later segments build on them");
         }
-        int failed = walk(w, segment, newest, learn_batch, &torn);
+        int failed = walk(w, segment, promised_to(w, i), learn_batch);
+        if (!failed)
+            note_unreadable(w);
         if (!failed && newest)
-            failed = settle_newest(w, segment, torn);
+            failed = settle_newest(w, segment);
         if (failed)
             return failed;
         last = segment->last_batch;
@@ -315,18 +454,37 @@ static int learn(struct work *w)
 
 /* Second reading. */
 
+/* Reads a batch once more; where the first reading found damage, what is left of it. */
+static int read_again(struct work *w, const struct segment *segment, uint64_t offset,
+                      struct read_batch *batch)
+{
+    enum reader_verdict verdict = READER_VALID;
+    const struct scar *scar = w->scars.size ? scar_ring_at(&w->scars, 0) : NULL;
+    int failed;
+    if (scar && scar->slot == segment->slot && scar->offset == offset) {
+        *batch = (struct read_batch){.offset = offset, .size = scar->size, .number = scar->number};
+        scar_ring_pop_front(&w->scars);
+        failed = salvage_again(&w->reader, segment, batch);
+    } else {
+        failed = reader_batch(&w->reader, segment, offset, false, batch, &verdict);
+    }
+    if (failed)
+        return call_failed(w, failed, "read it");
+    return verdict == READER_VALID ? 0 : damaged(w, offset, "it changed while it was read");
+}
+
 static int report_segment(struct work *w, struct segment *segment)
 {
     int failed = open_segment(w, segment, O_RDONLY);
     for (uint64_t offset = SEGMENT_HEADER_BYTES; !failed && offset < segment->used;) {
         struct read_batch batch = {0};
-        enum reader_verdict verdict;
-        failed = reader_batch(&w->reader, segment, offset, false, &batch, &verdict);
-        if (failed || verdict != READER_VALID)
-            return failed ? call_failed(w, failed, "read it")
-                          : damaged(w, offset, "it changed while it was read");
+        failed = read_again(w, segment, offset, &batch);
+        if (failed)
+            return failed;
         segment->live += replay_report(&w->replay, &batch, w->r->sink);
-        offset += batch.size;
+        w->batch_bytes += batch.size;
+        tell_bytes(w, "MB of the journal given to their queues");
+        offset += format_round_up(batch.size, BATCH_ALIGN);
     }
     return failed;
 }
@@ -334,6 +492,7 @@ static int report_segment(struct work *w, struct segment *segment)
 static int report(struct work *w)
 {
     int failed = 0;
+    w->batch_bytes = 0;
     for (size_t i = 0; i < w->found.size && !failed; i++)
         failed = report_segment(w, *segment_ring_at(&w->found, i));
     if (!failed)
@@ -343,12 +502,42 @@ static int report(struct work *w)
 
 /* The whole. */
 
+/* Those of which there may be many. */
+#define DEFINITIONS_COUNT \
+    "SELECT (SELECT count(*) FROM exchange) + (SELECT count(*) FROM queue) + (SELECT count(*) FROM binding)"
+
 static void learn_definition(void *arg, const struct definition *definition)
 {
     struct work *w = arg;
+    bool counted = definition->kind == DEFINITION_EXCHANGE || definition->kind == DEFINITION_QUEUE ||
+                   definition->kind == DEFINITION_BINDING;
+    w->definitions += counted;
+    tell_rows(w, w->definitions, DEFINITIONS_COUNT, "definitions read");
     if (definition->kind == DEFINITION_QUEUE)
         replay_define(&w->replay, definition->id);
     w->r->sink->definition(w->r->sink->arg, definition);
+}
+
+/* A process that was killed may have left changes that only the kernel knows. From now on clients are told of
+ * them, so they must be on disk. */
+static int settle_definitions(struct work *w)
+{
+    static const char *const names[] = {"definitions.db", "definitions.db-wal"};
+    const char *dir = w->r->options->dir;
+    for (size_t i = 0; i < array_size(names); i++) {
+        snprintf(w->path, sizeof w->path, "%s/%s", dir, names[i]);
+        int fd = w->io->open(w->io->arg, w->path, O_RDWR, 0);
+        if (fd == -ENOENT)
+            continue;
+        int failed = fd < 0 ? fd : w->io->fdatasync(w->io->arg, fd);
+        if (fd >= 0)
+            w->io->close(w->io->arg, fd);
+        if (failed)
+            return call_failed(w, failed, "sync it");
+    }
+    snprintf(w->path, sizeof w->path, "%s", dir);
+    int failed = w->io->sync_dir(w->io->arg, dir);
+    return failed ? call_failed(w, failed, "sync it") : 0;
 }
 
 /* The directory of pages comes before the journal, which says what of them is acked. */
@@ -356,6 +545,20 @@ static void learn_definition(void *arg, const struct definition *definition)
 static void learn_page(void *arg, const struct page_row *row)
 {
     struct work *w = arg;
+    tell_rows(w, ++w->pages, "SELECT count(*) FROM page", "pages of long queues found");
+    const char *wrong = page_rows_wrong(row);
+    if (!wrong && row->queue_id == w->paged_queue && row->first <= w->paged_last)
+        wrong = "the row of a page names messages that another page holds";
+    if (wrong) {
+        char text[JOURNAL_PATH_MAX + 256];
+        snprintf(text, sizeof text,
+                 "%s/definitions.db: %s (id %" PRIu64 ", queue %" PRIu64 ", sequence %" PRIu64
+                 ", %" PRIu32 " messages): it is left out",
+                 w->r->options->dir, wrong, row->id, row->queue_id, row->first, row->count);
+        note(w, STORE_NOTE_ERROR, text);
+        return;
+    }
+    w->paged_queue = row->queue_id, w->paged_last = row->first + (row->count - 1);
     struct page *page = pages_restore(w->r->pages, row);
     if (!replay_page(&w->replay, page))
         pages_drop(w->r->pages, page->slot);
@@ -393,6 +596,7 @@ static int recover_journal(struct work *w)
     report_pages(w);
     failed = report(w);
     w->r->queue_id_max = w->replay.queue_id_max;
+    w->r->notes_needed = w->replay.notes_first;
     if (failed || w->found.size == 0)
         return failed;
     while (w->found.size)
@@ -424,6 +628,7 @@ static void free_work(struct work *w)
     segment_ring_free(&w->found);
     segment_ring_free(&w->blank);
     page_slot_ring_free(&w->page_files);
+    scar_ring_free(&w->scars);
 }
 
 int recover_run(struct recover *r)
@@ -433,8 +638,13 @@ int recover_run(struct recover *r)
     w->r = r;
     w->io = r->options->io;
     reader_init(&w->reader, w->io);
+    w->reader.forgiving = r->options->quarantine;
     replay_init(&w->replay, r->pages);
-    int failed = definitions_load(r->definitions, &learner, r->error, r->error_size);
+    const struct clock clock = clock_system();
+    progress_init(&w->progress, r->options, r->options->without_thread ? NULL : &clock);
+    int failed = settle_definitions(w);
+    if (!failed)
+        failed = definitions_load(r->definitions, &learner, r->error, r->error_size);
     if (!failed)
         failed = find_segments(w);
     if (!failed)
@@ -443,7 +653,8 @@ int recover_run(struct recover *r)
         failed = recover_journal(w);
     if (!failed) {
         adopt_blank(w);
-        r->segments->needed = pages_needed_batch(r->pages);
+        uint64_t pages = pages_needed_batch(r->pages);
+        r->segments->needed = pages < r->notes_needed ? pages : r->notes_needed;
         segments_retire(r->segments);
     }
     free_work(w);

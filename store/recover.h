@@ -15,6 +15,7 @@ struct recover {
     char *error;
     size_t error_size;
     uint64_t queue_id_max; /* out: highest id in the journal */
+    uint64_t notes_needed; /* out: the first batch with a note; UINT64_MAX = none */
 };
 
 /* 0, or -errno with recover->error written; the segments may then be half filled. */

@@ -4,6 +4,7 @@
  * not. */
 #include "store/replay.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -12,7 +13,7 @@
 
 void replay_init(struct replay *replay, struct pages *pages)
 {
-    *replay = (struct replay){.pages = pages};
+    *replay = (struct replay){.pages = pages, .notes_first = UINT64_MAX};
     map_init(&replay->by_id, 0);
 }
 
@@ -26,14 +27,38 @@ void replay_free(struct replay *replay)
         mem_free(queue);
     }
     replay_queues_free(&replay->queues);
+    replay_ids_free(&replay->defined);
     mem_free(replay->targets);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static bool is_defined(struct replay *replay, uint64_t queue_id)
+{
+    struct replay_ids *ids = &replay->defined;
+    assert(ids->head == 0); /* nothing is taken out: it is an array */
+    if (replay->unsorted)
+        qsort(ids->slots, ids->size, sizeof *ids->slots, by_number);
+    replay->unsorted = false;
+    return ids->size && bsearch(&queue_id, ids->slots, ids->size, sizeof *ids->slots, by_number);
+}
+
+/* The queue with that id, NULL when it is not defined. Most of many queues are never asked for. */
 static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
 {
     if (replay->last && replay->last->id == queue_id)
         return replay->last;
     struct replay_queue *queue = map_get(&replay->by_id, slice_of(&queue_id, sizeof queue_id));
+    if (!queue && is_defined(replay, queue_id)) {
+        queue = mem_zalloc(sizeof *queue);
+        queue->id = queue_id;
+        map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
+        replay_queues_push_back(&replay->queues, queue);
+    }
     if (queue)
         replay->last = queue;
     return queue;
@@ -41,12 +66,9 @@ static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
 
 void replay_define(struct replay *replay, uint64_t queue_id)
 {
-    if (find(replay, queue_id))
-        return;
-    struct replay_queue *queue = mem_zalloc(sizeof *queue);
-    queue->id = queue_id;
-    map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
-    replay_queues_push_back(&replay->queues, queue);
+    size_t size = replay->defined.size;
+    replay->unsorted |= size > 0 && *replay_ids_at(&replay->defined, size - 1) > queue_id;
+    replay_ids_push_back(&replay->defined, queue_id);
 }
 
 bool replay_page(struct replay *replay, struct page *page)
@@ -208,8 +230,12 @@ static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t
             replay->queue_id_max = queue_id;
         if (record[RECORD_TYPE] == RECORD_MOVED)
             move(replay, queue_id, format_u64(at + 8), batch);
-        else if (!add(replay, queue_id, format_u64(at + 8), batch))
-            return false;
+        else if (!add(replay, queue_id, format_u64(at + 8), batch)) {
+            if (!replay->doubtful)
+                return false;
+            /* What was above had been acked, and that was lost: it stays, to be delivered again. */
+            move(replay, queue_id, format_u64(at + 8), batch);
+        }
     }
     return true;
 }
@@ -227,16 +253,30 @@ static void learn_marks(struct replay *replay, const uint8_t *record)
     }
 }
 
+void replay_doubt(struct replay *replay)
+{
+    replay->doubtful = true;
+    for (size_t i = 0; i < replay->queues.size; i++) {
+        struct replay_queue *queue = *replay_queues_at(&replay->queues, i);
+        size_t pages = queue->pages.size;
+        uint64_t last = queue->count ? queue->entries[queue->count - 1].sequence : 0;
+        if (pages && page_last(*page_ring_at(&queue->pages, pages - 1)) > last)
+            last = page_last(*page_ring_at(&queue->pages, pages - 1));
+        mark_delivered(replay, queue->id, last);
+    }
+}
+
 uint64_t replay_learn(struct replay *replay, const struct read_batch *batch)
 {
-    uint64_t at = BATCH_HEADER_BYTES;
-    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
-        const uint8_t *record = batch->bytes + at;
-        if (!is_message(record))
+    struct read_cursor cursor = READ_CURSOR;
+    for (uint32_t left = batch->records; left; left--) {
+        const uint8_t *record = reader_next(batch, &cursor);
+        if (record[RECORD_TYPE] == RECORD_NOTES)
+            ; /* whoever wants them hears of them in the second reading */
+        else if (!is_message(record))
             learn_marks(replay, record);
         else if (!learn_message(replay, record, batch->number))
-            return batch->offset + at;
-        at += format_u32(record + RECORD_SIZE);
+            return batch->offset + (uint64_t)(record - batch->bytes);
     }
     return 0;
 }
@@ -274,17 +314,32 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
     return true;
 }
 
+static void report_notes(struct replay *replay, const uint8_t *record, uint64_t batch,
+                         const struct recovery_sink *sink)
+{
+    const uint8_t *at = record + MARKS_HEADER_BYTES;
+    if (replay->notes_first > batch)
+        replay->notes_first = batch;
+    for (uint32_t left = format_u32(record + MARKS_COUNT); left && sink->note; left--, at += NOTE_BYTES) {
+        struct stored_note note = {format_u64(at), {format_u64(at + 8), format_u64(at + 16)},
+                                   format_u64(at + 24)};
+        sink->note(sink->arg, &note, batch);
+    }
+}
+
 uint64_t replay_report(struct replay *replay, const struct read_batch *batch,
                        const struct recovery_sink *sink)
 {
-    uint64_t at = BATCH_HEADER_BYTES, reported = 0;
-    for (uint32_t left = format_u32(batch->bytes + BATCH_RECORDS); left; left--) {
-        const uint8_t *record = batch->bytes + at;
+    struct read_cursor cursor = READ_CURSOR;
+    uint64_t reported = 0;
+    for (uint32_t left = batch->records; left; left--) {
+        const uint8_t *record = reader_next(batch, &cursor);
         if (is_message(record))
             reported += report_message(replay, record, batch->number, sink);
-        at += format_u32(record + RECORD_SIZE);
+        else if (record[RECORD_TYPE] == RECORD_NOTES)
+            report_notes(replay, record, batch->number, sink);
     }
-    assert(at <= batch->size);
+    assert(batch->records == 0 || cursor.at <= batch->size);
     return reported;
 }
 

@@ -27,15 +27,20 @@ struct replay_queue {
 };
 
 RING(replay_queues, struct replay_queue *);
+RING(replay_ids, uint64_t);
 
 struct replay {
     struct pages *pages;
-    struct map by_id;
-    struct replay_queues queues;   /* in the order they were defined */
+    struct replay_ids defined;     /* ids of queues; ascending unless they were not given so */
+    bool unsorted;
+    struct map by_id;              /* those that the journal or a page is about */
+    struct replay_queues queues;   /* the same, in the order they were found */
     struct replay_queue *last;     /* asked for last */
     uint64_t queue_id_max;         /* of all targets, defined or not */
     struct stored_target *targets; /* of the message being reported */
     size_t target_capacity;
+    uint64_t notes_first;          /* batch of the first note reported, UINT64_MAX = none */
+    bool doubtful; /* parts of the journal are lost */
 };
 
 void replay_init(struct replay *replay, struct pages *pages);
@@ -50,6 +55,9 @@ bool replay_page(struct replay *replay, struct page *page);
 /* First reading: takes in a verified batch. Returns 0, or the offset of a message whose sequence is
  * not above those its queue holds. */
 uint64_t replay_learn(struct replay *replay, const struct read_batch *batch);
+/* Something before this place is lost: acks, so that messages come again, and marks of deliveries, so that
+ * all that was learnt so far has to count as delivered. */
+void replay_doubt(struct replay *replay);
 /* Second reading, in the same order: reports the batch's messages that are still un-acked; returns
  * how many. */
 uint64_t replay_report(struct replay *replay, const struct read_batch *batch,

@@ -15,6 +15,8 @@ enum {
     SPARSE_MIN = 4,            /* segments in use from which the oldest may be asked to go */
     SPARSE_KEPT = 2,           /* newest segments that are left alone */
     SPARSE_SHARE = 8,          /* sparse = less than one in so many messages is live */
+    CROWDED_MIN = 8,           /* segments in use from which disk matters more than writing twice */
+    CROWDED_SHARE = 2,
     SPARSE_LIVE_MAX = 256 * 1024 /* messages moved at a time */
 };
 
@@ -208,12 +210,13 @@ uint64_t segments_sparse(struct segments *segments)
     size_t size = segments->in_use.size;
     if (size < SPARSE_MIN || segments->asked == newest(segments)->epoch)
         return 0;
+    uint64_t share = size >= CROWDED_MIN ? CROWDED_SHARE : SPARSE_SHARE;
     for (size_t i = 0; i + SPARSE_KEPT < size; i++) {
         const struct segment *segment = *segment_ring_at(&segments->in_use, i);
         live += segment->live, messages += segment->messages;
         if (live > SPARSE_LIVE_MAX)
             break;
-        if (live > 0 && live * SPARSE_SHARE < messages)
+        if (live > 0 && live * share < messages)
             last = segment->last_batch;
     }
     if (last)
@@ -257,6 +260,17 @@ static uint64_t ring_bytes(const struct segment_ring *ring)
     uint64_t bytes = 0;
     for (size_t i = 0; i < ring->size; i++)
         bytes += (*segment_ring_at(ring, i))->file_bytes;
+    return bytes;
+}
+
+uint64_t segments_live_bytes(const struct segments *segments)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < segments->in_use.size; i++) {
+        const struct segment *segment = *segment_ring_at(&segments->in_use, i);
+        if (segment->messages)
+            bytes += (segment->used - SEGMENT_HEADER_BYTES) / segment->messages * segment->live;
+    }
     return bytes;
 }
 

@@ -57,6 +57,8 @@ void segments_adopt(struct segments *segments, struct segment *segment);
 void segments_adopt_spare(struct segments *segments, struct segment *segment);
 /* The last placed batch is on disk: its file may have grown. */
 void segments_written(struct segments *segments, const struct place *place);
+/* Bytes of records that are still needed, about: those of a segment count as equally long. */
+uint64_t segments_live_bytes(const struct segments *segments);
 uint64_t segments_file_bytes(const struct segments *segments);
 
 #endif

@@ -36,6 +36,8 @@ struct store {
     struct sync sync;
     struct store_options options; /* io and dir set */
     uint64_t batch_count, queue_id_next;
+    uint64_t notes_needed; /* oldest batch with a note that is needed; UINT64_MAX = none */
+    uint64_t record_bytes, moved_bytes, open_moved; /* the last: in the open batch */
     size_t flying_bytes; /* as they were when it was handed over */
     unsigned idle_turns;
     int lock_fd;
@@ -149,6 +151,7 @@ int store_open(struct store **out, const struct store_options *options, char *er
     store->options = *options;
     store->options.dir = store->dir;
     store->lock_fd = -1;
+    store->notes_needed = UINT64_MAX;
     if (!options->io)
         store->options.io = io_system();
     int failed = open_dir(store, error, error_size);
@@ -194,6 +197,7 @@ int store_recover(struct store *store, const struct recovery_sink *sink, char *e
     }
     if (failed)
         return failed;
+    store->notes_needed = recover.notes_needed;
     uint64_t defined = store->definitions.queue_id_max;
     store->queue_id_next = (recover.queue_id_max > defined ? recover.queue_id_max : defined) + 1;
     store->open->number = store->segments.previous + 1;
@@ -242,7 +246,10 @@ uint64_t store_sparse_batch(struct store *store)
 uint64_t store_move(struct store *store, const struct stored_message *message)
 {
     assert(store->recovered && message->target_count == 1);
+    size_t used = store->open->used;
     batch_message(store->open, message, true);
+    store->open_moved += store->open->used - used;
+    store->moved_bytes += store->open->used - used;
     return store->open->number;
 }
 
@@ -293,6 +300,36 @@ void store_delivered(struct store *store, struct store_run *run, uint64_t queue_
     run->delivered_index = batch_delivered(open, queue_id, sequence);
 }
 
+uint64_t store_note(struct store *store, struct store_note_run *run, const struct stored_note *note)
+{
+    struct batch *open = store->open;
+    assert(store->recovered);
+    if (run->batch != open->number)
+        *run = (struct store_note_run){open->number, batch_note(open, note)};
+    else
+        open->notes[run->index] = *note;
+    return open->number;
+}
+
+void store_keep_notes(struct store *store, uint64_t batch)
+{
+    assert(store->recovered);
+    store->notes_needed = batch;
+}
+
+/* The journal may grow to twice what the notes take and two segments more; then those in the oldest segment
+ * are written again. So whatever is written for that is half of what is let go, and it comes to an end. */
+uint64_t store_stale_notes(const struct store *store, size_t count)
+{
+    const struct segments *segments = &store->segments;
+    size_t enough = 2 + 2 * count * NOTE_BYTES / segments->segment_bytes;
+    if (store->notes_needed == UINT64_MAX || segments->in_use.size <= enough)
+        return 0;
+    uint64_t dying = segments_dying(segments);
+    const struct segment *oldest = *segment_ring_at(&segments->in_use, 0);
+    return dying < store->notes_needed ? 0 : oldest->last_batch;
+}
+
 /* Handing over. */
 
 uint64_t store_open_batch(const struct store *store)
@@ -322,8 +359,11 @@ static bool in_flight(struct store *store)
 static void hand_over(struct store *store)
 {
     struct batch *batch = store->open;
+    store->record_bytes += batch->used - BATCH_HEADER_BYTES - store->open_moved;
+    store->open_moved = 0;
     pages_fold(&store->pages, segments_dying(&store->segments));
-    store->segments.needed = pages_needed_batch(&store->pages);
+    uint64_t pages = pages_needed_batch(&store->pages);
+    store->segments.needed = pages < store->notes_needed ? pages : store->notes_needed;
     store->flying_bytes = batch_pending_bytes(batch);
     batch->place.size = 0;
     if (batch_journal_bytes(batch))
@@ -417,6 +457,10 @@ void store_stats(struct store *store, struct store_stats *stats)
         .syncs = atomic_load_explicit(&store->sync.syncs, memory_order_relaxed),
         .bytes_written = atomic_load_explicit(&store->sync.bytes_written, memory_order_relaxed),
         .journal_bytes = segments_file_bytes(&store->segments),
+        .journal_live_bytes = segments_live_bytes(&store->segments),
+        .record_bytes = store->record_bytes,
+        .moved_bytes = store->moved_bytes,
+        .thinned_bytes = store->pages.thinned_bytes,
         .live_messages = store->segments.live + store->open->live,
         .page_bytes = store->pages.bytes,
         .page_live_bytes = store->pages.live_bytes,

@@ -3,8 +3,8 @@
  *
  * The loop thread fills the open batch (all functions below); store_commit hands it to the disk thread,
  * which commits the batch's definitions to SQLite, writes its records to the journal, calls fdatasync, and
- * only then makes its number durable. One number orders everything: what was put into batch n is on disk when
- * store_durable() >= n. A failed write or sync ends the process; lack of space is waited out.
+ * only then makes its number durable: what was put into batch n is on disk when store_durable() >= n.
+ * A failed write or sync ends the process; lack of space is waited out.
  * The store knows records, not queues: a message is four byte strings and a list of (queue id, sequence). */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -16,8 +16,8 @@
 #include "base/slice.h"
 #include "store/definition.h"
 #include "store/io.h"
+#include "store/note.h"
 
-struct store;
 struct pages; /* pages.h */
 
 enum store_note { STORE_NOTE_INFO, STORE_NOTE_WARNING, STORE_NOTE_ERROR };
@@ -26,6 +26,7 @@ struct store_options {
     const char *dir;           /* made when missing */
     const struct io *io;       /* NULL = io_system() */
     size_t segment_bytes;      /* of a journal segment; 0 = the default, 16 MB */
+    bool quarantine;           /* damaged parts of the journal are set aside; else the start is refused */
     bool without_thread;       /* simulator, tests: store_sync_now does the disk thread's work */
     void (*wake)(void *arg);   /* from the disk thread: a batch became durable. May be NULL */
     void *wake_arg;
@@ -68,10 +69,13 @@ struct recovery_sink {
     void *arg;
     /* A page that is still needed; before all messages, a queue's in their order. NULL = they are dropped. */
     void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
+    /* A note, each time that it was written, the oldest first; of owners that are gone too. */
+    void (*note)(void *arg, const struct stored_note *note, uint64_t batch);
 };
 
-/* Reads everything back; once, before the first write. A torn last batch is cut off and noted; a damaged
- * record followed by valid ones is corruption: -EILSEQ, and `error` names file and offset. */
+/* Reads everything back; once, before the first write. A torn last batch is cut off and noted. A damaged
+ * record followed by valid ones is corruption: each place is noted with file and offset, kept in
+ * DIR/quarantine, and the rest is recovered; without options.quarantine -EILSEQ, and `error` names it. */
 int store_recover(struct store *store, const struct recovery_sink *sink, char *error,
                   size_t error_size) __attribute__((warn_unused_result));
 /* Higher than every id a queue ever had in this data directory, deleted ones too; after store_recover. */
@@ -101,8 +105,7 @@ void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, ui
 /* So with `count` messages from `first` on. */
 void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count);
 /* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
-void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id,
-                     uint64_t sequence);
+void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
 
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);
@@ -129,7 +132,11 @@ struct store_stats {
     uint64_t batches, syncs, bytes_written;
     uint64_t journal_bytes, page_bytes; /* files on disk */
     uint64_t page_live_bytes;           /* of these, in pages that are needed */
+    uint64_t journal_live_bytes;        /* of these, in records that are needed, about */
     uint64_t live_messages;             /* journalled and not released */
+    uint64_t record_bytes;              /* of messages that were given to be journalled */
+    uint64_t moved_bytes;               /* of records that were written again, within the journal */
+    uint64_t thinned_bytes;             /* that pages were made smaller by */
     unsigned pages, segments, spare_segments;
 };
 

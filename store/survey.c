@@ -1,9 +1,9 @@
 /* survey.c - all of a journal, damaged or not.
  *
  * Owner: the offline tool, on a directory that no broker has open.
- * Behind a damaged place it goes on with the next batch whose checksum is right: checksums are
- * seeded with the use of the file and the place in it, so nothing else can look like one. Failure
- * modes: a call that fails is reported as damage of its file. */
+ * Behind a damaged place it goes on with the next record or batch whose checksum is right (salvage.h):
+ * checksums are seeded with the use of the file and the place in it, so nothing else can look like one.
+ * Failure modes: a call that fails is reported as damage of its file. */
 #include "store/survey.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "store/format.h"
 #include "store/journal.h"
+#include "store/salvage.h"
 
 struct survey {
     const struct io *io;
@@ -91,7 +92,10 @@ static void read_headers(struct survey *s)
         int failed = open_segment(s, segment);
         if (!failed)
             failed = reader_header(&s->reader, segment, &verdict);
-        if (!failed && verdict == READER_HEADER_VALID) {
+        bool mended = !failed && verdict == READER_HEADER_MENDED;
+        if (mended)
+            damage(s, 0, "the segment's header is not valid: one bit is wrong");
+        if (mended || (!failed && verdict == READER_HEADER_VALID)) {
             sorted[count++] = segment;
             continue;
         }
@@ -104,24 +108,33 @@ static void read_headers(struct survey *s)
     mem_free(sorted);
 }
 
-/* One step through a segment. */
+/* One step through a segment: a batch, whole or what is left of it. */
 struct step {
     struct read_batch batch;
     enum reader_verdict verdict;
-    uint64_t behind; /* no valid batch at `used`: where the next one is, 0 = nowhere */
+    bool goes_on; /* false: here the batches end */
 };
 
-/* Reads at segment->used; where that is no whole batch, looks for the next one. */
-static int take_step(struct survey *s, const struct segment *segment, struct step *step)
+/* Reads at segment->used and moves it behind. -EILSEQ: what follows does not fit what was before. */
+static int take_step(struct survey *s, struct segment *segment, uint64_t promised, struct step *step)
 {
-    *step = (struct step){0};
+    *step = (struct step){.goes_on = true};
     int failed =
         reader_batch(&s->reader, segment, segment->used, true, &step->batch, &step->verdict);
-    if (failed || step->verdict == READER_VALID)
+    if (!failed && step->verdict != READER_VALID)
+        failed = salvage_batch(&s->reader, segment, promised, step->verdict, &step->batch, &step->goes_on);
+    if (failed || !step->goes_on)
         return failed;
-    bool headed = step->verdict == READER_DAMAGED && step->batch.number > segment->last_batch;
-    return reader_scan(&s->reader, segment, segment->used,
-                       headed ? step->batch.number : segment->last_batch, &step->behind);
+    segment->used += format_round_up(step->batch.size, BATCH_ALIGN);
+    return 0;
+}
+
+/* What the next segment says is the last batch of the i-th; 0 = it is the newest. */
+static uint64_t promised_to(struct survey *s, size_t i)
+{
+    if (i + 1 >= s->found.size)
+        return 0;
+    return (*segment_ring_at(&s->found, i + 1))->first_batch - 1;
 }
 
 /* Without a word: the newest segment's last valid batch says which epochs count. */
@@ -132,76 +145,70 @@ static void find_oldest(struct survey *s)
         struct step step;
         int failed = open_segment(s, &probe);
         while (!failed) {
-            failed = take_step(s, &probe, &step);
-            if (failed || (step.verdict != READER_VALID && step.behind == 0))
+            failed = take_step(s, &probe, promised_to(s, i), &step);
+            if (failed || !step.goes_on)
                 break;
-            if (step.verdict != READER_VALID) {
-                probe.used = step.behind;
-                continue;
-            }
-            probe.used += step.batch.size;
             probe.last_batch = step.batch.number;
-            s->oldest = step.batch.oldest;
+            if (step.batch.oldest)
+                s->oldest = step.batch.oldest;
         }
     }
 }
 
-/* True when the end of the segment's batches was reached. */
-static bool judge_bad_step(struct survey *s, struct segment *segment, const struct step *step,
-                           bool newest)
+static void tell_damage(struct survey *s, const struct read_batch *batch, enum reader_verdict verdict)
 {
     char why[160];
-    uint64_t at = step->verdict == READER_DAMAGED ? step->batch.damage : segment->used;
-    const char *what = step->verdict == READER_DAMAGED ? "record" : "batch";
-    if (step->behind) {
+    const char *what = verdict == READER_DAMAGED ? "record" : "batch";
+    if (batch->behind)
         snprintf(why, sizeof why, "the %s is not valid, but a later batch at offset %llu is", what,
-                 (unsigned long long)step->behind);
-        damage(s, at, why);
-        /* A batch whose header is right says where the next one begins. */
-        bool sized = step->verdict == READER_DAMAGED && step->batch.bytes;
-        segment->used = sized ? segment->used + step->batch.size : step->behind;
-        if (sized)
-            segment->last_batch = step->batch.number;
-        return false;
-    }
-    if (!newest && step->verdict == READER_DAMAGED)
-        damage(s, at, "the record is not valid, but there are later segments");
+                 (unsigned long long)batch->behind);
+    else if (verdict == READER_DAMAGED)
+        snprintf(why, sizeof why, "the record is not valid, but there are later segments");
+    else
+        snprintf(why, sizeof why, "batches are missing, for later segments build on them");
+    damage(s, batch->damage, why);
+    for (uint32_t i = 0; i < batch->hole_count; i++)
+        if (batch->offset + batch->holes[i].from > batch->damage)
+            damage(s, batch->offset + batch->holes[i].from, "this is no valid record either");
+}
+
+/* How the newest segment ends. */
+static void tell_end(struct survey *s, const struct segment *segment)
+{
     bool torn = false;
-    int failed =
-        newest ? reader_torn(&s->reader, segment, segment->used, segment->last_batch, &torn) : 0;
+    int failed = reader_torn(&s->reader, segment, segment->used, segment->last_batch, &torn);
     if (failed)
         call_failed(s, segment->used, failed);
     if (torn)
         s->sink->torn(s->sink->arg, s->path, segment->used);
-    return true;
 }
 
-static void visit_batches(struct survey *s, struct segment *segment, bool newest)
+static void visit_batches(struct survey *s, struct segment *segment, uint64_t promised)
 {
-    bool gap = false;
     for (;;) {
         struct step step;
-        int failed = take_step(s, segment, &step);
-        if (failed) {
-            call_failed(s, segment->used, failed);
+        uint64_t at = segment->used;
+        int failed = take_step(s, segment, promised, &step);
+        if (failed == -EILSEQ)
+            damage(s, at, "the next batch does not follow the one before it");
+        else if (failed)
+            call_failed(s, at, failed);
+        else if (!step.goes_on && !promised)
+            tell_end(s, segment);
+        if (failed || !step.goes_on)
             return;
-        }
-        if (step.verdict != READER_VALID) {
-            if (judge_bad_step(s, segment, &step, newest))
-                return;
-            gap = true;
-            continue;
-        }
-        if (!gap && step.batch.previous != segment->last_batch)
-            damage(s, segment->used, "the batch does not follow the one before it");
-        gap = false;
-        s->sink->batch(s->sink->arg, segment, &step.batch);
+        if (step.verdict != READER_VALID)
+            tell_damage(s, &step.batch, step.verdict);
+        else if (step.batch.previous != segment->last_batch)
+            damage(s, at, "the batch does not follow the one before it");
+        if (step.verdict == READER_VALID || step.batch.records)
+            s->sink->batch(s->sink->arg, segment, &step.batch);
         segment->last_batch = step.batch.number;
-        segment->used += step.batch.size;
     }
 }
 
-static void visit_segment(struct survey *s, struct segment *segment, const struct segment *next)
+static void visit_segment(struct survey *s, struct segment *segment, const struct segment *next,
+                          uint64_t promised)
 {
     int failed = open_segment(s, segment);
     bool counts = segment->epoch >= s->oldest || !next;
@@ -210,9 +217,7 @@ static void visit_segment(struct survey *s, struct segment *segment, const struc
         call_failed(s, 0, failed);
     if (failed || !counts)
         return;
-    /* The header says what is the last batch before this segment. */
-    uint64_t promised = next ? next->last_batch : 0;
-    visit_batches(s, segment, !next);
+    visit_batches(s, segment, promised);
     if (next && next->epoch == segment->epoch + 1 && segment->last_batch != promised)
         damage(s, segment->used, "batches are missing, for later segments build on them");
 }
@@ -246,7 +251,8 @@ int survey_run(const struct io *io, const char *dir, const struct survey_sink *s
         if (segment->epoch >= s->oldest)
             expected = segment->epoch + 1;
         visit_segment(s, segment,
-                      i + 1 < s->found.size ? *segment_ring_at(&s->found, i + 1) : NULL);
+                      i + 1 < s->found.size ? *segment_ring_at(&s->found, i + 1) : NULL,
+                      promised_to(s, i));
     }
     while (s->found.size)
         mem_free(segment_ring_pop_front(&s->found));

@@ -17,7 +17,7 @@ struct survey_sink {
     /* A file begins. Files in use come in the order of the journal, those free before them. */
     void (*segment)(void *arg, const char *path, const struct segment *segment,
                     enum survey_state state);
-    /* A whole batch of the segment in use. */
+    /* A batch of the segment in use, whole or what is left of it. */
     void (*batch)(void *arg, const struct segment *segment, const struct read_batch *batch);
     /* Something is wrong in the file (or directory) at this place. */
     void (*damage)(void *arg, const char *path, uint64_t offset, const char *why);

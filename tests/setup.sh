@@ -6,7 +6,7 @@ run_packages="libc6-dev libuv1-dev libssl-dev libsqlite3-dev libpcre2-dev libxxh
 run_commands="gcc:gcc meson:meson ninja:ninja-build pkg-config:pkg-config"
 test_packages="check librabbitmq-dev python3-pika python3-amqp python3-kombu ruby-bunny
     php-cli php-amqp php-amqplib"
-test_commands="python3:python3 npm:npm"
+test_commands="python3:python3 npm:npm openssl:openssl"
 
 say()
 {

@@ -66,9 +66,11 @@ class Broker:
     name = "?"
     ready_within = 60
 
-    def __init__(self, folder):
+    def __init__(self, folder, certificates=None):
+        """`certificates` is a folder made by tests/tls/certs.sh: then it listens for TLS, too."""
         self.folder = folder
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
+        self.certificates = certificates
         self.process = None
         self.pid = None
         self.ready_ms = None
@@ -77,8 +79,12 @@ class Broker:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
         self.prepare()
+        self.launch()
+
+    def launch(self):
+        """Starts the process on what its folder holds and waits until it serves a client."""
         began = time.monotonic()
-        with open(self.log_path(), "wb") as log:
+        with open(self.log_path(), "ab") as log:
             self.process = subprocess.Popen(self.command(), env=self.environment(), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         while True:
@@ -91,6 +97,19 @@ class Broker:
                 time.sleep(0.0005)
         self.ready_ms = (time.monotonic() - began) * 1000
         self.pid = self.find_pid()
+
+    def uri(self, tls=False):
+        return f"amqp{'s' if tls else ''}://guest:guest@127.0.0.1:{self.tls_port if tls else self.port}/"
+
+    def tls_settings(self):
+        """The keys of both brokers for TLS, none without certificates."""
+        if not self.certificates:
+            return {}
+        return {"listeners.ssl.1": f"127.0.0.1:{self.tls_port}",
+                "ssl_options.cacertfile": os.path.join(self.certificates, "ca.pem"),
+                "ssl_options.certfile": os.path.join(self.certificates, "server.pem"),
+                "ssl_options.keyfile": os.path.join(self.certificates, "server.key"),
+                "ssl_options.verify": "verify_none"}
 
     def prepare(self):
         pass
@@ -119,6 +138,32 @@ class Broker:
         self.stop()
         self.start()
 
+    def resume(self, number):
+        """Ends the broker with a signal and starts it again on its data; returns the milliseconds until it
+        serves a client again."""
+        os.kill(self.pid, number)
+        self.process.wait(120)
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process = self.pid = None
+        self.launch()
+        return self.ready_ms
+
+    def data_path(self):
+        return os.path.join(self.folder, "data")
+
+    def disk_bytes(self):
+        total = 0
+        for folder, _, names in os.walk(self.data_path()):
+            for name in names:
+                try:
+                    total += os.stat(os.path.join(folder, name)).st_blocks * 512
+                except FileNotFoundError:
+                    pass
+        return total
+
     def stop(self):
         """Asks the process to end, then makes it and its children; safe when it never started."""
         if not self.process:
@@ -142,13 +187,14 @@ class Broker:
 class Leveret(Broker):
     name = "Leveret"
 
-    def __init__(self, folder, path):
-        super().__init__(folder)
+    def __init__(self, folder, path, certificates=None):
+        super().__init__(folder, certificates)
         self.path = os.path.abspath(path)
 
     def command(self):
-        return [self.path, "--data-dir", os.path.join(self.folder, "data"),
-                "--set", f"listeners.tcp.1=127.0.0.1:{self.port}", "--set", "log.console.level=warning"]
+        return [self.path, "--data-dir", self.data_path(),
+                "--set", f"listeners.tcp.1=127.0.0.1:{self.port}", "--set", "log.console.level=warning",
+                *(part for key, value in self.tls_settings().items() for part in ("--set", f"{key}={value}"))]
 
     def version(self):
         done = subprocess.run([self.path, "--version"], stdout=subprocess.PIPE, text=True, check=False)
@@ -159,8 +205,8 @@ class RabbitMQ(Broker):
     name = "RabbitMQ"
     home = "/usr/lib/rabbitmq/bin"
 
-    def __init__(self, folder):
-        super().__init__(folder)
+    def __init__(self, folder, certificates=None):
+        super().__init__(folder, certificates)
         self.dist_port, self.epmd_port = free_port(), free_port()
         self.epmd = None
 
@@ -173,12 +219,16 @@ class RabbitMQ(Broker):
             os.makedirs(os.path.join(self.folder, name))
         with open(os.path.join(self.folder, "rabbitmq.conf"), "w", encoding="utf-8") as file:
             file.write(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n")
+            file.writelines(f"{key} = {value}\n" for key, value in self.tls_settings().items())
         with open(os.path.join(self.folder, "enabled_plugins"), "w", encoding="utf-8") as file:
             file.write("[].\n")
         if not self.epmd:
             self.epmd = subprocess.Popen(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"],
                                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def data_path(self):
+        return os.path.join(self.folder, "mnesia")
 
     def environment(self):
         return {

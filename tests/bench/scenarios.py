@@ -63,6 +63,7 @@ class Scenario:
     fresh: bool = False   # a newly started broker for each run
     repeat: int = 0       # 0 = as the user wants
     stretch: float = 1    # of the measured interval
+    tls: bool = False
 
 
 def at_least(limit):
@@ -140,5 +141,11 @@ ALL = [
         Metric("p99 latency", percentile("latency_us", "p99"), show_time, "<= 3 ms", at_most(3000)),
         Metric("p99 confirm", percentile("confirm_us", "p99"), show_time, "<= 3 ms", at_most(3000)),
     ], mode=["latency"]),
+    Scenario("TLS, 1 KB transient auto-ack 1/1", ["-s", "1000"], [rate(">= 5 x RabbitMQ", times_theirs(5))],
+             tls=True),
+    Scenario("TLS, 1 KB transient auto-ack 4/4", ["-s", "1000", *FOUR],
+             [rate(">= 5 x RabbitMQ", times_theirs(5))], tls=True),
+    Scenario("TLS, 16 KB transient auto-ack 1/1", ["-s", "16384"], [rate()], tls=True),
+    Scenario("TLS, 16 KB transient auto-ack 4/4", ["-s", "16384", *FOUR], [rate()], tls=True),
     Scenario("sustained 16 B auto-ack 1/1", [], [rate(), FLOW], stretch=5, repeat=1),
 ]

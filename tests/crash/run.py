@@ -188,7 +188,7 @@ def declare(address):
 
 def kill(broker, dice):
     """The end of a life: kill -9, at a random moment."""
-    time.sleep(dice.uniform(0.05, 1.2))  # the moment of the crash is what varies
+    time.sleep(dice.uniform(0.05, broker.life_seconds))  # the moment of the crash is what varies
     broker.process.send_signal(signal.SIGKILL)
     broker.process.wait()
 
@@ -242,10 +242,13 @@ def main():
     parser.add_argument("--leveret", required=True, metavar="PATH")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the broker")
+    parser.add_argument("--life", type=float, default=1.2, metavar="SECONDS", help="at most, of a round")
     options = parser.parse_args()
     print(f"crash: seed {options.seed}", flush=True)
     dice, ledger = random.Random(options.seed), Ledger()
-    broker = brokers.Leveret(options.leveret)
+    broker = brokers.Leveret(options.leveret, options.set)
+    broker.life_seconds = options.life
     broker.start()
     try:
         declare(broker.address)

@@ -134,10 +134,10 @@ class Round:
 class Broker(faulty.Faulty):
     """Starts with the next round's faults; when one hits the start itself, that round is over."""
 
-    def __init__(self, leveret, library, dice, kinds, ledger):
-        super().__init__(leveret, library)
+    def __init__(self, options, dice, ledger):
+        super().__init__(options.leveret, options.library, options.set)
         self.ledger = ledger
-        self.dice, self.kinds = dice, kinds
+        self.dice, self.kinds = dice, options.kinds.split(",")
         self.counts, self.round = collections.Counter(), None
 
     def start(self):
@@ -162,11 +162,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--kinds", default="plug,count,write,sync,kill,full,dark,term")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the broker")
     parser.add_argument("--keep", action="store_true", help="leave the data of a failure behind")
     options = parser.parse_args()
     print(f"powerloss: seed {options.seed}", flush=True)
     dice, ledger = random.Random(options.seed), crash.Ledger()
-    broker = Broker(options.leveret, options.library, dice, options.kinds.split(","), ledger)
+    broker = Broker(options, dice, ledger)
     broken = None
     try:
         # The first life only declares, on a sound disk.

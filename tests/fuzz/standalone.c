@@ -1,6 +1,7 @@
 /* standalone.c - runs a fuzz target without a fuzzing engine, briefly, in every build:
  *     fuzz_x [runs]       that many mutations of the target's seeds (100000); SEED=n repeats a run
  *     fuzz_x -f file...   the inputs in these files, as libFuzzer leaves them behind after a crash
+ *     fuzz_x -d dir       writes the seeds there, for an engine to begin with
  * Each input depends on the seed and its number alone. An input lies in memory of exactly its size, so that
  * a sanitizer sees one octet too far. */
 #include <stdio.h>
@@ -130,8 +131,25 @@ static int run_file(const char *path)
     return EXIT_SUCCESS;
 }
 
+static int dump_seeds(const char *dir)
+{
+    for (size_t i = 0; i < fuzz_seeds_count; i++) {
+        char path[4096];
+        snprintf(path, sizeof(path), "%s/seed-%zu", dir, i);
+        FILE *file = fopen(path, "wb");
+        if (!file || fwrite(fuzz_seeds[i].at, 1, fuzz_seeds[i].len, file) != fuzz_seeds[i].len ||
+            fclose(file) != 0) {
+            perror(path);
+            return EXIT_FAILURE;
+        }
+    }
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "-d") == 0)
+        return dump_seeds(argv[2]);
     if (argc > 1 && strcmp(argv[1], "-f") == 0) {
         int result = EXIT_SUCCESS;
         for (int i = 2; i < argc; i++)

@@ -59,6 +59,7 @@ struct model {
     struct buf
         unwanted; /* batches of messages of queues that were deleted, to be released after the recovery */
     unsigned crashes, paged, loaded, moved;
+    uint64_t merged;
     char error[512];
 };
 
@@ -336,6 +337,7 @@ static int try_open(struct model *m)
 static void forget(struct model *m)
 {
     m->home.store = NULL;
+    m->merged += m->home.paging.merged_pages;
     store_abandon(&m->store);
     while (m->taken_count) {
         struct taken *taken = &m->taken[--m->taken_count];
@@ -461,6 +463,8 @@ static void step(struct model *m)
             push(m, line);
         break;
     case 3: case 4: case 5:
+        if (below(m, 2))
+            paging_arrive(&m->home);
         for (uint64_t i = below(m, 60); i-- && take(m, line, below(m, 4) == 0);)
             ;
         if (line->queue->order.backlog && queue_ready(line->queue) > 0)
@@ -503,6 +507,7 @@ static void drain(struct model *m)
             paging_await(line->queue);
             turn(m);
             store_sync_now(m->store);
+            paging_arrive(&m->home); /* who waits is served before memory is looked after */
         }
         for (size_t j = line->first; j < line->count; j++)
             assertf(line->items[j].state != READY, "message %" PRIu64 " is lost", line->items[j].sequence);
@@ -531,8 +536,8 @@ static void run_round(uint64_t seed)
     for (int i = 0; i < STEPS; i++)
         step(m);
     drain(m);
-    printf("seed %" PRIu64 ": %u crashes, %u messages read back, %u moves\n", seed, m->crashes, m->loaded,
-           m->moved);
+    printf("seed %" PRIu64 ": %u crashes, %u messages read back, %u moves, %" PRIu64 " pages merged\n", seed,
+           m->crashes, m->loaded, m->moved, m->merged + m->home.paging.merged_pages);
     assert(m->paged > 0 && m->loaded > 0);
     m->home.store = NULL;
     store_close(&m->store);

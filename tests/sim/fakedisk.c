@@ -422,15 +422,15 @@ static void land_some(struct fakedisk *disk, struct inode *inode)
 
 static void crash_inode(struct fakedisk *disk, struct inode *inode, enum fakedisk_loss loss)
 {
+    inode->lock_fd = -1;
     if (loss == FAKEDISK_LOSE_NONE)
-        sync_inode(inode);
-    else if (loss == FAKEDISK_LOSE_SOME)
+        return; /* the machine keeps it in memory, and may lose it yet */
+    if (loss == FAKEDISK_LOSE_SOME)
         land_some(disk, inode);
     set_size(&inode->now, inode->platter.len);
     if (inode->platter.len)
         memcpy(inode->now.at, inode->platter.at, inode->platter.len);
     forget_dirty(inode);
-    inode->lock_fd = -1;
 }
 
 static void free_nameless(struct fakedisk *disk)
@@ -439,7 +439,7 @@ static void free_nameless(struct fakedisk *disk)
         struct inode *inode = *at;
         bool named = false;
         for (size_t i = 0; i < disk->name_count && !named; i++)
-            named = disk->names[i].now == inode;
+            named = disk->names[i].now == inode || disk->names[i].platter == inode;
         if (named) {
             at = &inode->next;
             continue;
@@ -451,10 +451,9 @@ static void free_nameless(struct fakedisk *disk)
 
 void fakedisk_crash(struct fakedisk *disk, enum fakedisk_loss loss)
 {
-    for (size_t i = 0; i < disk->name_count; i++) {
+    for (size_t i = 0; i < disk->name_count && loss != FAKEDISK_LOSE_NONE; i++) {
         struct name *name = &disk->names[i];
-        bool landed = loss == FAKEDISK_LOSE_NONE ||
-                      (loss == FAKEDISK_LOSE_SOME && rand_below(&disk->rand, 2));
+        bool landed = loss == FAKEDISK_LOSE_SOME && rand_below(&disk->rand, 2);
         if (landed)
             name->platter = name->now;
         name->now = name->platter;

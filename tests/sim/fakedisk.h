@@ -20,7 +20,7 @@ enum fakedisk_loss {
     FAKEDISK_LOSE_ALL,  /* of what was not synced */
     FAKEDISK_LOSE_SOME, /* each file and name as chance has it: none, all, a prefix, or single
                            sectors */
-    FAKEDISK_LOSE_NONE, /* the process died, the machine did not */
+    FAKEDISK_LOSE_NONE, /* the process died, the machine did not: a later crash may still lose it */
 };
 
 /* The plug is pulled: descriptors and locks are gone, failures set below too. */

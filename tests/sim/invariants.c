@@ -37,7 +37,7 @@ static void count_entry(void *arg, const struct entry *entry)
 {
     struct census *census = arg;
     count_message(arg, entry->message);
-    if (entry->journalled)
+    if (entry->journalled && !entry->page) /* a page's messages are not in the journal any more */
         holder_ring_push_back(&census->journalled, entry->message);
 }
 
@@ -62,6 +62,8 @@ static void count_queues(struct census *census, const struct vhost *v)
             count_entry(census, entry_ring_at(&q->order.fresh, at));
         for (size_t at = 0; at < q->order.returned_size; at++)
             count_entry(census, &q->order.returned[at]);
+        for (size_t at = 0; q->order.backlog && at < q->order.backlog->tail.size; at++)
+            count_entry(census, entry_ring_at(&q->order.backlog->tail, at));
     }
 }
 

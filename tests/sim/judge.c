@@ -1,4 +1,5 @@
 /* judge.c - the model's verdict on the server's memory: after a restart, and when all is quiet. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "broker/vhost.h"
@@ -6,6 +7,9 @@
 
 /* Of one publisher in one queue, in the order of the queue. */
 enum { PUBLISHERS_MAX = 4096 };
+
+/* entry.page of what was read from a page by this file. */
+#define MADE_HERE UINT32_MAX
 
 static void crash_cell(struct model_message *m, struct cell *cell, bool kept, uint64_t durable)
 {
@@ -139,20 +143,72 @@ static int by_sequence(const void *a, const void *b)
     return (one->sequence > other->sequence) - (one->sequence < other->sequence);
 }
 
-/* All waiting entries in the order in which they would go out. */
-static void each_entry(const struct queue *q, void (*each)(void *arg, const struct entry *entry),
-                       void *arg)
+/* What is in a page that is on disk, as its queue will see it; the messages are the caller's. */
+static size_t read_page(const struct model *model, const struct queue *q, uint32_t slot,
+                        struct entry *entries)
 {
-    size_t count = queue_ready(q), at = 0;
-    struct entry *all = mem_alloc((count + 1) * sizeof(*all));
+    const struct page *page = pages_at(store_pages(q->home->store), slot);
+    uint64_t delivered = page->recovered ? page_delivered(page) : 0;
+    char path[64];
+    struct slice rest;
+    size_t found = 0;
+    snprintf(path, sizeof(path), "data/pages-%06u.dat", page->file->number);
+    struct slice bytes = fakedisk_get(model->world->disk, path);
+    assertf(bytes.len >= (size_t)page->offset + page->bytes, "%s ends before page %llu at %u", path,
+            (unsigned long long)page->id, page->offset);
+    bytes = slice_of(bytes.at + page->offset, page->bytes);
+    assertf(page_check(bytes, page->id), "the page at %u of %s is not valid", page->offset, path);
+    uint64_t sequence = page->first;
+    struct page_record r;
+    for (uint32_t left = page_open(bytes, &rest); left; left -= r.run, sequence += r.run) {
+        page_next(&rest, &r);
+        bool persistent = r.flags & PAGE_PERSISTENT;
+        if (r.flags & PAGE_GONE)
+            continue;
+        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
+            continue;
+        struct message *m = message_new(q->home->pool, r.exchange, r.key, r.props, r.body.len);
+        memcpy(message_body_at(m), r.body.at, r.body.len);
+        m->persistent = persistent;
+        bool redelivered = r.flags & PAGE_REDELIVERED || sequence <= delivered;
+        entries[found++] = (struct entry){m, sequence, redelivered, false, MADE_HERE};
+    }
+    return found;
+}
+
+/* Frees the message of an entry that read_page made; 1 when it is one. */
+static size_t free_made(const struct queue *q, struct entry *entry)
+{
+    if (entry->page != MADE_HERE)
+        return 0;
+    message_unref(q->home->pool, &entry->message);
+    return 1;
+}
+
+/* All waiting entries in the order in which they would go out. */
+static void each_entry(struct model *model, const struct queue *q,
+                       void (*each)(void *arg, const struct entry *entry), void *arg)
+{
+    size_t count = queue_ready(q), at = 0, paged;
+    const struct backlog *backlog = q->order.backlog;
+    struct entry *all = mem_alloc((count + PAGE_MESSAGES_MAX) * sizeof(*all));
+    for (size_t i = 0; backlog && i < backlog->pages.size; i++)
+        at += read_page(model, q, *page_slot_ring_at(&backlog->pages, i), &all[at]);
+    paged = at;
+    for (size_t i = 0; backlog && i < backlog->tail.size; i++)
+        all[at++] = *entry_ring_at(&backlog->tail, i);
     for (size_t i = 0; i < q->order.fresh.size; i++)
         all[at++] = *entry_ring_at(&q->order.fresh, i);
     for (size_t i = 0; i < q->order.returned_size; i++)
         all[at++] = q->order.returned[i];
-    assert(at == count && q->unacked == 0);
+    assertf(at == count && q->unacked == 0, "%zu messages, the queue counts %zu", at, count);
     qsort(all, count, sizeof(*all), by_sequence);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         each(arg, &all[i]);
+        paged -= free_made(q, &all[i]);
+        model->counts.paged += all[i].page == MADE_HERE;
+    }
+    assert(paged == 0);
     mem_free(all);
 }
 
@@ -165,7 +221,7 @@ static void judge_queue(struct judgement *j, struct vhost *v)
     for (uint32_t id = 1; id < model->message_count; id++)
         model->messages[id].cells[j->queue].there = false;
     if (q)
-        each_entry(q, judge_entry, j);
+        each_entry(model, q, judge_entry, j);
     for (uint32_t id = 1; id < model->message_count; id++) {
         struct cell *cell = &model->messages[id].cells[j->queue];
         assertf(cell->there || cell->state != CELL_MUST, "message %u is not in %s", id, mq->name);

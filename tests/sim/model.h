@@ -85,6 +85,7 @@ struct model_message {
 struct model_counts {
     uint64_t published, confirmed, delivered, redelivered, settled, returned;
     uint64_t flagged_unseen; /* flagged, and no client had read it */
+    uint64_t paged;          /* messages that were looked at on disk */
     uint64_t musts, checked; /* cells that were checked to be there; all cells */
 };
 

@@ -9,7 +9,7 @@
 
 #include "broker/connection.h"
 
-enum { SEGMENT_BYTES = 64 * 1024, PIPE_BYTES_LEAST = 512, PIPE_BYTES_MOST = 96 * 1024 };
+enum { PIPE_BYTES_LEAST = 512, PIPE_BYTES_MOST = 96 * 1024 };
 
 /* connection.start carries the host's name: a name of another length would be another run. */
 int gethostname(char *name, size_t size)
@@ -32,6 +32,18 @@ static uint64_t wall_us(void *arg)
     return 1700000000000000u + ((struct world *)arg)->now_ns / 1000;
 }
 
+/* In every second world queues go to disk after a few messages; in every fourth there is no memory for them
+ * either. Not by chance: a seed's other events stay what they were. */
+static void use_pages(struct world *world)
+{
+    if (world->seed % 2)
+        return;
+    world->config.queue_resident_messages = 2 + (uint32_t)(world->seed / 2 % 29);
+    world->config.queue_page_size = 1024 + (uint32_t)(world->seed / 2 % 7) * 700;
+    if (world->seed % 4 == 0)
+        world->config.resident_memory = 1024;
+}
+
 void world_init(struct world *world, uint64_t seed, bool verbose)
 {
     *world = (struct world){.seed = seed, .rand = rand_seeded(seed), .lag = 4};
@@ -46,6 +58,7 @@ void world_init(struct world *world, uint64_t seed, bool verbose)
     config_defaults(&world->config);
     memcpy(world->config.data_dir, "data", 5);
     world->config.log_console = verbose;
+    use_pages(world);
 }
 
 void world_free(struct world *world)
@@ -65,7 +78,7 @@ bool world_open(struct world *world)
         .io = fakedisk_io(world->disk),
         .console = world->log ? stderr : NULL,
         .simulated = true,
-        .segment_bytes = SEGMENT_BYTES,
+        .segment_bytes = WORLD_SEGMENT_BYTES,
     };
     world->lives++;
     world->up = server_open(&world->server, &options);

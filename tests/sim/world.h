@@ -8,6 +8,8 @@
 #include "tests/sim/fakenet.h"
 #include "tests/sim/trace.h"
 
+enum { WORLD_SEGMENT_BYTES = 64 * 1024 }; /* of the journal */
+
 struct world {
     uint64_t seed;
     struct rand rand, net_rand; /* the scheduler's, the network's */

@@ -65,8 +65,10 @@ authority other '/CN=Other CA/O=Leveret tests'
 
 for name in server sni client revoked expired future odd; do key "$name"; done
 key rsa rsa
+openssl genrsa -out weak.key 1024 2>/dev/null
 certificate server ca '/CN=localhost/O=Leveret tests' "$here"
 certificate rsa ca '/CN=localhost/O=Leveret tests' "$here"
+certificate weak ca '/CN=localhost/O=Leveret tests' "$here"
 certificate sni ca '/CN=broker.example.com' 'subjectAltName = DNS:broker.example.com, DNS:*.wild.example.com'
 certificate expired ca '/CN=localhost' "$here" -startdate 20200101000000Z -enddate 20210101000000Z
 certificate future ca '/CN=localhost' "$here" -startdate 20450101000000Z -enddate 20460101000000Z

@@ -26,10 +26,12 @@ static struct binding *find(struct exchange *x, struct dest *dest, const char *k
 
 START_TEST(types_by_name)
 {
-    static const char *const names[] = {"direct", "fanout", "topic", "headers"};
+    static const char *const names[] = {"direct", "fanout", "topic", "headers", "x-consistent-hash",
+                                        "x-modulus-hash", "x-random", "x-local-random",
+                                        "x-recent-history"};
     for (size_t i = 0; i < array_size(names); i++)
         ck_assert_str_eq(exchange_type_find(slice_of_string(names[i]))->name, names[i]);
-    ck_assert_ptr_null(exchange_type_find(SLICE("x-random")));
+    ck_assert_ptr_null(exchange_type_find(SLICE("x-unheard-of")));
     ck_assert_ptr_null(exchange_type_find(SLICE("Direct")));
     ck_assert_ptr_null(exchange_type_find(SLICE("")));
     ck_assert_ptr_null(exchange_type_find(SLICE("directs")));
@@ -291,7 +293,9 @@ END_TEST
 START_TEST(many_destinations_at_one_key_are_cheap)
 {
     enum { COUNT = 100000 };
-    static const char *const types[] = {"direct", "fanout", "topic", "headers"};
+    static const char *const types[] = {"direct", "fanout", "topic", "headers", "x-consistent-hash",
+                                        "x-modulus-hash", "x-random", "x-local-random",
+                                        "x-recent-history"};
     struct exchange *x = world_exchange(&world, "x", types[_i]);
     struct dest *queues = calloc(COUNT, sizeof(*queues));
     struct binding **bindings = calloc(COUNT, sizeof(*bindings));

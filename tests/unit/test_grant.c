@@ -36,8 +36,8 @@ END_TEST
 START_TEST(scopes)
 {
     struct grant *grant = grant_new();
-    const char *const texts[] = {"read:v*/q*", "write:%2F/amq.topic/a.*", "configure:{vhost}/{vhost}-*", "read",
-                                 "read:", "read:v", "read:a/b/c/d", "own:*/*", ""};
+    const char *const texts[] = {"read:v*/q*", "write:%2F/amq.topic/a.*", "configure:{vhost}/{vhost}-*",
+                                 "read", "read:", "read:v", "read:a/b/c/d", "own:*/*", ""};
     for (size_t i = 0; i < array_size(texts); i++)
         ck_assert(grant_add(grant, slice_of_string(texts[i])));
     ck_assert_uint_eq(grant->scope_count, 3);
@@ -149,7 +149,8 @@ START_TEST(good_tokens)
 {
     struct token_claims claims;
     ck_assert_msg(verify(HEAD,
-                         "{\"aud\":\"x r\",\"exp\":1001.5,\"sub\":\"me*\",\"scope\":\"r.read:*/{sub} s.read:*/*\","
+                         "{\"aud\":\"x r\",\"exp\":1001.5,\"sub\":\"me*\","
+                         "\"scope\":\"r.read:*/{sub} s.read:*/*\","
                          "\"roles\":[\"r.tag:administrator\",\"r.tag:x\",7],"
                          "\"extra\":[{\"deep\":\"r.write:*/*\"},1]}",
                          &claims) == TOKEN_GOOD,
@@ -174,7 +175,8 @@ START_TEST(refused_tokens)
         "{\"aud\":\"r\",\"exp\":2000,\"nbf\":1061}", "{\"aud\":\"r\",\"exp\":2000,\"sub\":\"\"}",
         "[]", "", "{\"aud\":\"r\",\"exp\":2000,\"exp\":3000}"};
     static const char *const heads[] = {
-        "{\"alg\":\"none\",\"kid\":\"k\"}", "{\"alg\":\"HS256\",\"kid\":\"k\"}", "{\"alg\":\"RS256\",\"kid\":\"k\"}",
+        "{\"alg\":\"none\",\"kid\":\"k\"}", "{\"alg\":\"HS256\",\"kid\":\"k\"}",
+        "{\"alg\":\"RS256\",\"kid\":\"k\"}",
         "{\"alg\":\"ES384\",\"kid\":\"k\"}", "{\"kid\":\"k\"}", "{\"alg\":1}", "{}", "null", ""};
     struct token_claims claims;
     for (size_t i = 0; i < array_size(payloads); i++)
@@ -213,7 +215,8 @@ END_TEST
 START_TEST(key_sets)
 {
     static const char *const bad[] = {
-        "", "[]", "{}", "{\"keys\":[]}", "{\"keys\":{}}", "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}]}",
+        "", "[]", "{}", "{\"keys\":[]}", "{\"keys\":{}}",
+        "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}]}",
         "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}", "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\"}]}",
         "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\","
         "\"y\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}"};

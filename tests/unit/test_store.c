@@ -643,10 +643,11 @@ START_TEST(close_waits_for_both_batches)
 }
 END_TEST
 
+static bool syncs_fail;
+
 static int failing_sync(void *arg, int fd)
 {
-    (void)arg, (void)fd;
-    return -EIO;
+    return syncs_fail ? -EIO : io_system()->fdatasync(arg, fd);
 }
 
 /* With a thread, a failed sync is the end of the process, which says so and confirms nothing. */
@@ -657,6 +658,7 @@ static void write_on_failing_disk(const char *dir, const struct io *io)
     if (store_open(&store, &options, error, sizeof error) ||
         store_recover(store, &sink, error, sizeof error))
         _exit(3);
+    syncs_fail = true;
     put(1, 1, "never durable");
     store_commit(store);
     wait_durable(1);

@@ -33,6 +33,7 @@ class Leveret:
     """A leveret of our own: loopback, a free port, a data directory that goes away with it."""
 
     kind = "leveret"
+    certificates = None  # a folder made by tests/tls/certs.sh: then it listens for TLS only
 
     def __init__(self, path, settings=()):
         self.path, self.settings = str(pathlib.Path(path).resolve()), list(settings)
@@ -43,7 +44,7 @@ class Leveret:
         self.process = None
 
     def start(self):
-        options = [f"listeners.tcp.1=127.0.0.1:{self.address[1]}", *self.settings]
+        options = [*self.listeners(), *self.settings]
         command = [self.path, "--data-dir", str(self.directory / "data")]
         for option in options:
             command += ["--set", option]
@@ -57,6 +58,14 @@ class Leveret:
                 self.process.kill()
                 raise BrokerFailed(f"the broker does not listen on {self.address}\n{self.log_tail()}")
             time.sleep(0.01)
+
+    def listeners(self):
+        place = f"127.0.0.1:{self.address[1]}"
+        if not self.certificates:
+            return [f"listeners.tcp.1={place}"]
+        return ["listeners.tcp=none", f"listeners.ssl.1={place}",
+                f"ssl_options.certfile={self.certificates}/server.pem",
+                f"ssl_options.keyfile={self.certificates}/server.key"]
 
     def accepts(self):
         try:

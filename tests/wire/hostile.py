@@ -17,6 +17,8 @@ TIMEOUT = 30
 MB = 1 << 20
 # A process that has nothing to do, the buffers that it keeps, and what the allocator wastes.
 BASE = 40 * MB
+RESIDENT = 64 * MB  # of messages that wait: resident_memory, and what is on its way to the disk
+UNACKED_MAX = 32 * MB
 REPLIES_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 256 * MB, 131072
 WATERMARK = 128 * MB
 
@@ -125,6 +127,110 @@ def returns_not_read(broker):
     """Mandatory messages that go nowhere come back."""
     one = publish(b"x" * 20000, key=b"nowhere", mandatory=1)
     answers_not_read(broker, one * 10, "basic.return", 10)
+
+
+def nacks_not_read(broker):
+    """Everything is refused, and nobody reads that."""
+    link = connect(broker)
+    link.call(1, "queue.declare", queue=b"full", arguments=[(b"x-max-length", "I", 0),
+                                                           (b"x-overflow", "S", b"reject-publish")])
+    link.call(1, "confirm.select")
+    one = publish(b"x", key=b"full")
+    sent = send_until_stalled(link, one * 1000, 256 * MB)
+    check_memory(broker, BASE + 3 * REPLIES_MAX)
+    check_bystander(broker)
+    started = sent % len(one)
+    rest, left = one[started:] if started else b"", -(-sent // len(one))
+    expected = 0
+    while left:
+        rest = send_some(link, rest)
+        link.receive(time.monotonic() + TIMEOUT)
+        check(not link.ended, "the connection was closed")
+        link.cut_frames()
+        while link.events[1]:
+            event = link.events[1].popleft()
+            expected += 1
+            check(event.name == "basic.nack" and event.fields["delivery_tag"] == expected, f"got {event}")
+            left -= 1
+    link.close()
+
+
+def fill_queue(broker, name, count, size):
+    """Messages for those who take too much."""
+    link = connect(broker)
+    link.call(1, "queue.declare", queue=name)
+    link.call(1, "confirm.select")
+    link.socket.setblocking(True)
+    for _ in range(count):
+        link.send(publish(b"x" * size, key=name))
+    confirmed = 0
+    while confirmed < count:
+        confirmed = link.next_event(1).fields["delivery_tag"]
+    link.close()
+
+
+def consumer_never_reads(broker):
+    """256 MB wait for a consumer that does not read: what is on its way to it is bounded."""
+    fill_queue(broker, b"hostile", 2000, 128 * 1024)
+    link = connect(broker)
+    link.call(1, "basic.consume", queue=b"hostile", consumer_tag=b"c", no_ack=1)
+    time_up = time.monotonic() + 1
+    while time.monotonic() < time_up:
+        check_bystander(broker)
+    check_memory(broker, BASE + RESIDENT + 32 * MB)
+    link.close()
+
+
+def consumer_never_acks(broker):
+    """Prefetch 0, and nothing is ever acked: at connection_unacked_max it gets no more."""
+    fill_queue(broker, b"hostile", 2000, 128 * 1024)
+    link = connect(broker)
+    link.call(1, "basic.consume", queue=b"hostile", consumer_tag=b"c")
+    got = 0
+    try:
+        while link.receive(time.monotonic() + 2):  # as long as something comes
+            link.cut_frames()
+            while link.events[1]:
+                link.events[1].popleft()
+                got += 1
+    except Failure:
+        pass
+    check(UNACKED_MAX // (128 * 1024) - 16 <= got <= UNACKED_MAX // (128 * 1024) + 32,
+          f"{got} messages were delivered")
+    check_memory(broker, BASE + RESIDENT + UNACKED_MAX + 32 * MB)
+    check_bystander(broker)
+    link.close()
+
+
+def all_channels_at_once(broker):
+    """2,047 channels, each with a consumer and in confirm mode."""
+    link = connect(broker)
+    link.call(1, "queue.declare", queue=b"hostile")
+    check_memory(broker, BASE)
+    data = b""
+    for channel in range(2, 2048):
+        data += method(channel, "channel.open") + method(channel, "confirm.select")
+        data += method(channel, "basic.consume", queue=b"hostile", consumer_tag=b"c", no_ack=1)
+    link.send(data)
+    for channel in range(2, 2048):
+        for answer in ("channel.open-ok", "confirm.select-ok", "basic.consume-ok"):
+            check(link.next_event(channel).name == answer, "a channel is not served")
+    check_memory(broker, BASE + 16 * MB)
+    check_bystander(broker)
+    link.close()
+
+
+def reads_slowly(broker):
+    """A kilobyte at a time: others are served at once, and the process does not grow."""
+    fill_queue(broker, b"hostile", 2000, 128 * 1024)
+    link = connect(broker)
+    link.call(1, "basic.consume", queue=b"hostile", consumer_tag=b"c", no_ack=1)
+    link.socket.setblocking(True)
+    for _ in range(100):
+        check(link.socket.recv(1024), "the connection was closed")
+        check_bystander(broker)
+    check_memory(broker, BASE + RESIDENT + 32 * MB)
+    link.socket.close()
 
 
 def expect_506(link):
@@ -245,6 +351,11 @@ LIMITED = [f"vm_memory_high_watermark.absolute={WATERMARK}", "resident_memory=10
 SCENARIOS = {
     "replies_not_read": (replies_not_read, []),
     "returns_not_read": (returns_not_read, []),
+    "nacks_not_read": (nacks_not_read, []),
+    "consumer_never_reads": (consumer_never_reads, []),
+    "consumer_never_acks": (consumer_never_acks, [f"connection_unacked_max={UNACKED_MAX}"]),
+    "reads_slowly": (reads_slowly, []),
+    "all_channels_at_once": (all_channels_at_once, []),
     "many_bodies_begun": (many_bodies_begun, []),
     "transaction_without_end": (transaction_without_end, []),
     "memory_filled_with_small": (memory_filled_with_small, LIMITED),

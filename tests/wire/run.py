@@ -4,12 +4,15 @@ import argparse
 import collections
 import concurrent.futures
 import pathlib
+import ssl
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 
 from broker import BrokerFailed, Leveret, Running
-from link import Failure
+from link import Failure, Link
 from play import Play
 from script import Script
 from words import Bad
@@ -28,6 +31,7 @@ def arguments():
                         help="the running broker is configured so: scripts that ask for it are run too")
     parser.add_argument("--timeout", type=float, default=10, help="seconds to wait for anything expected")
     parser.add_argument("--fast", action="store_true", help="leave out the scripts marked slow")
+    parser.add_argument("--tls", action="store_true", help="speak TLS with the broker that is started")
     parser.add_argument("--list", action="store_true", help="only say which checks are in which script")
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for every script")
     chosen = parser.parse_args()
@@ -103,6 +107,17 @@ def run_all(scripts, broker, options, counts):
         print("differs from RabbitMQ on purpose, and does so:", *sorted(differences), sep="\n")
 
 
+def use_tls():
+    """From now on brokers that are started listen for TLS and all connections speak it; returns the folder of
+    the certificates, which goes away with it."""
+    folder = tempfile.TemporaryDirectory(prefix="leveret-certs-")
+    subprocess.run([str(FOLDER.parent / "tls" / "certs.sh"), folder.name], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    Leveret.certificates = folder.name
+    Link.tls = ssl.create_default_context(cafile=folder.name + "/ca.pem")
+    return folder
+
+
 def main():
     options = arguments()
     paths = [pathlib.Path(path) for path in options.scripts] or sorted(FOLDER.glob("*.wire"))
@@ -111,6 +126,7 @@ def main():
         for script in scripts:
             print(f"{script.name}: {' '.join(script.header.get('checks', ['-']))}")
         return 0
+    certificates = use_tls() if options.tls else None
     begun, counts = time.monotonic(), collections.Counter()
     try:
         if options.leveret:
@@ -123,6 +139,8 @@ def main():
     except (BrokerFailed, OSError, Failure) as failed:
         print(f"FAIL {failed}")
         counts["failed"] += 1
+    if certificates:
+        certificates.cleanup()
     took = time.monotonic() - begun
     passed = counts["passed"] + counts["differs"]
     print(f"wire: {passed} passed, {counts['failed']} failed, {counts['skipped']} skipped in {took:.1f} s")

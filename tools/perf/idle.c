@@ -71,7 +71,8 @@ static void close_all(struct idle *idle)
     for (uint64_t i = 0; i < idle->opened; i++) {
         uint8_t first;
         ssize_t n = recv(idle->clients[i].fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
-        bool alive = (n < 0 && errno == EAGAIN) || (n == 1 && (first == FRAME_HEARTBEAT || idle->clients[i].tls));
+        bool heartbeat = n == 1 && (first == FRAME_HEARTBEAT || idle->clients[i].tls);
+        bool alive = (n < 0 && errno == EAGAIN) || heartbeat;
         idle->died += !alive;
         if (alive)
             client_close(&idle->clients[i]);

@@ -18,8 +18,8 @@ struct ssl_ctx_st *secure_context(const char *cacert, const char *cert, const ch
 bool secure_open(struct client *c, const struct uri *uri);
 void secure_close(struct client *c);
 
-/* As recv and send on a non-blocking socket: -1 with errno, EAGAIN when it would block; with TLS they go on until
- * then. 0 = the peer's end. */
+/* As recv and send on a non-blocking socket: -1 with errno, EAGAIN when it would block; a read of TLS goes on
+ * until then. 0 = the peer's end. */
 ssize_t secure_read(struct client *c, void *bytes, size_t size);
 ssize_t secure_write(struct client *c, const void *bytes, size_t size);
 /* True when secure_read has bytes that the socket does not know of. */

@@ -1,4 +1,5 @@
-/* uri.h - amqp://user:password@host:port/vhost and amqps:// for TLS, after RabbitMQ's "URI Specification" page. */
+/* uri.h - amqp://user:password@host:port/vhost and amqps:// for TLS, after RabbitMQ's "URI Specification"
+ * page. */
 #ifndef PERF_URI_H
 #define PERF_URI_H
 

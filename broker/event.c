@@ -1,0 +1,196 @@
+/* event.c - the event exchange (semantics 2.3; RabbitMQ's plugin rabbitmq_event_exchange, whose keys and
+ * header names these are).
+ *
+ * What RabbitMQ writes as Erlang terms is a table or plain text here: arguments, addresses, protocol. Events
+ * go through the vhost's outbox, so that they may be told of in the midst of a deletion. */
+#include "broker/event.h"
+
+#include "broker/channel.h"
+#include "protocol/props.h"
+#include "protocol/table.h"
+
+enum { PID_SIZE = SERVER_NODE_SIZE + 48 };
+
+static const struct exchange *exchange_of(const struct server *s)
+{
+    return s->events.vhost ? vhost_find_exchange(s->events.vhost, SLICE(EVENT_EXCHANGE)) : NULL;
+}
+
+bool event_wanted(const struct server *s)
+{
+    const struct exchange *x = exchange_of(s);
+    return x && x->binding_count > 0;
+}
+
+static void put_field(struct buf *headers, const struct event_field *field)
+{
+    switch (field->type) {
+    case 'S': table_put_string(headers, field->name, field->text); break;
+    case 'l': table_put_int(headers, field->name, field->number); break;
+    case 't': table_put_bool(headers, field->name, field->number != 0); break;
+    case 'F': table_put_table(headers, field->name, field->text); break;
+    default: panic("event field of type %c", field->type);
+    }
+}
+
+void event_emit(struct server *s, const char *key, const struct event_field *fields, size_t count)
+{
+    struct events *events = &s->events;
+    if (!event_wanted(s))
+        return;
+    uint64_t now_ms = clock_wall_ms(&s->clock);
+    const struct connection *actor = events->actor;
+    events->headers.len = events->props.len = 0;
+    for (size_t i = 0; i < count; i++)
+        put_field(&events->headers, &fields[i]);
+    table_put_int(&events->headers, "timestamp_in_ms", (int64_t)now_ms);
+    table_put_string(&events->headers, "user_who_performed_action",
+                     actor && actor->user ? actor->user->name : SLICE("rmq-internal"));
+    struct props props = {.flags = PROP_headers | PROP_delivery_mode | PROP_timestamp,
+                          .headers = buf_slice(&events->headers),
+                          .delivery_mode = 2,
+                          .timestamp = now_ms / 1000};
+    props_encode(&events->props, &props);
+    struct message *m = message_new(&s->messages, SLICE(EVENT_EXCHANGE), slice_of_string(key),
+                                    buf_slice(&events->props), 0);
+    m->persistent = m->has_headers = true;
+    outbox_put(events->vhost, m);
+}
+
+void event_free(struct events *events)
+{
+    buf_free(&events->headers);
+    buf_free(&events->props);
+}
+
+/* "<leveret@host.7.1>": a connection, or a channel of it, as the events name it. */
+static struct slice write_pid(char pid[PID_SIZE], const struct connection *conn, unsigned channel)
+{
+    char node[SERVER_NODE_SIZE];
+    server_node(node);
+    int len = snprintf(pid, PID_SIZE, "<%s.%llu.%u>", node, (unsigned long long)conn->id, channel);
+    assert(len > 0 && len < PID_SIZE);
+    return slice_of(pid, (size_t)len);
+}
+
+static bool is_creation(const char *key)
+{
+    size_t len = strlen(key);
+    return len > 8 && strcmp(key + len - 8, ".created") == 0;
+}
+
+void event_exchange(struct vhost *v, const struct exchange *x, const char *key)
+{
+    if (!is_creation(key))
+        event(v->server, key, EVENT_TEXT("name", x->name), EVENT_TEXT("vhost", v->name));
+    else
+        event(v->server, key, EVENT_TEXT("name", x->name), EVENT_TEXT("vhost", v->name),
+              EVENT_TEXT("type", slice_of_string(x->type->name)), EVENT_FLAG("durable", x->durable),
+              EVENT_FLAG("auto_delete", x->auto_delete), EVENT_FLAG("internal", x->internal),
+              EVENT_TABLE("arguments", x->args), EVENT_TEXT("policy", SLICE("")));
+}
+
+void event_queue(struct vhost *v, const struct queue *q, const char *key)
+{
+    char pid[PID_SIZE];
+    const struct connection *owner = q->exclusive_owner;
+    if (!event_wanted(v->server))
+        return;
+    if (!is_creation(key))
+        event(v->server, key, EVENT_TEXT("name", q->name), EVENT_TEXT("vhost", v->name));
+    else
+        event(v->server, key, EVENT_TEXT("name", q->name), EVENT_TEXT("vhost", v->name),
+              EVENT_FLAG("durable", q->durable), EVENT_FLAG("auto_delete", q->auto_delete),
+              EVENT_FLAG("exclusive", owner != NULL),
+              EVENT_TEXT("owner_pid", owner ? write_pid(pid, owner, 0) : SLICE("")),
+              EVENT_TABLE("arguments", q->args));
+}
+
+void event_binding(struct vhost *v, const struct binding *binding, const char *key)
+{
+    bool to_queue = binding->dest->kind == DEST_QUEUE;
+    event(v->server, key, EVENT_TEXT("source_name", binding->source->name),
+          EVENT_TEXT("source_kind", SLICE("exchange")), EVENT_TEXT("destination_name", binding->dest->name),
+          EVENT_TEXT("destination_kind", to_queue ? SLICE("queue") : SLICE("exchange")),
+          EVENT_TEXT("routing_key", binding->key), EVENT_TABLE("arguments", binding->args),
+          EVENT_TEXT("vhost", v->name));
+}
+
+void event_connection(struct connection *conn, const char *key)
+{
+    struct server *s = conn->server;
+    char pid[PID_SIZE], node[SERVER_NODE_SIZE];
+    if (!event_wanted(s))
+        return;
+    server_node(node);
+    if (!is_creation(key)) {
+        event(s, key, EVENT_TEXT("name", slice_of_string(conn->name)),
+              EVENT_TEXT("pid", write_pid(pid, conn, 0)), EVENT_TEXT("node", slice_of_string(node)));
+        return;
+    }
+    const struct peer *peer = conn->peer;
+    assert(conn->user && conn->vhost);
+    event(s, key, EVENT_TEXT("name", slice_of_string(conn->name)), EVENT_TEXT("pid", write_pid(pid, conn, 0)),
+          EVENT_TEXT("node", slice_of_string(node)), EVENT_TEXT("type", SLICE("network")),
+          EVENT_TEXT("protocol", SLICE("AMQP 0-9-1")), EVENT_TEXT("user", conn->user->name),
+          EVENT_TEXT("vhost", conn->vhost->name), EVENT_TEXT("peer_host", slice_of_string(peer->peer_host)),
+          EVENT_NUMBER("peer_port", peer->peer_port), EVENT_TEXT("host", slice_of_string(peer->host)),
+          EVENT_NUMBER("port", peer->port), EVENT_NUMBER("channel_max", conn->channel_max),
+          EVENT_NUMBER("frame_max", conn->frame_max), EVENT_NUMBER("timeout", conn->heartbeat.interval_s),
+          EVENT_NUMBER("connected_at", clock_wall_ms(&s->clock)));
+}
+
+void event_channel(struct channel *ch, const char *key)
+{
+    struct connection *conn = ch->conn;
+    char pid[PID_SIZE], of[PID_SIZE];
+    if (!event_wanted(conn->server))
+        return;
+    if (!is_creation(key)) {
+        event(conn->server, key, EVENT_TEXT("pid", write_pid(pid, conn, ch->number)),
+              EVENT_NUMBER("number", ch->number));
+        return;
+    }
+    event(conn->server, key, EVENT_TEXT("pid", write_pid(pid, conn, ch->number)),
+          EVENT_TEXT("connection", write_pid(of, conn, 0)), EVENT_NUMBER("number", ch->number),
+          EVENT_TEXT("user", conn->user->name), EVENT_TEXT("vhost", conn->vhost->name));
+}
+
+void event_consumer(const struct consumer *c, const char *key)
+{
+    const struct subscription *sub = container_of((void *)(uintptr_t)c, struct subscription, consumer);
+    struct connection *conn = sub->channel->conn;
+    char pid[PID_SIZE];
+    if (!event_wanted(conn->server))
+        return;
+    assert(c->queue);
+    struct slice channel = write_pid(pid, conn, sub->channel->number);
+    if (!is_creation(key))
+        event(conn->server, key, EVENT_TEXT("consumer_tag", sub->tag), EVENT_TEXT("queue", c->queue->name),
+              EVENT_TEXT("channel", channel), EVENT_TEXT("vhost", conn->vhost->name));
+    else
+        event(conn->server, key, EVENT_TEXT("consumer_tag", sub->tag), EVENT_TEXT("queue", c->queue->name),
+              EVENT_TEXT("channel", channel), EVENT_TEXT("vhost", conn->vhost->name),
+              EVENT_FLAG("ack_required", !c->no_ack), EVENT_FLAG("exclusive", c->exclusive),
+              EVENT_NUMBER("prefetch_count", c->prefetch));
+}
+
+void event_login(struct connection *conn, struct slice name, struct slice mechanism, const char *why)
+{
+    const struct peer *peer = conn->peer;
+    event(conn->server, why ? "user.authentication.failure" : "user.authentication.success",
+          EVENT_TEXT("name", name), EVENT_TEXT("auth_mechanism", mechanism),
+          EVENT_TEXT("connection_name", slice_of_string(conn->name)),
+          EVENT_TEXT("connection_type", SLICE("network")), EVENT_TEXT("protocol", SLICE("AMQP 0-9-1")),
+          EVENT_TEXT("peer_host", slice_of_string(peer->peer_host)),
+          EVENT_NUMBER("peer_port", peer->peer_port), EVENT_TEXT("host", slice_of_string(peer->host)),
+          EVENT_TEXT("error", why ? slice_of_string(why) : SLICE("")));
+}
+
+void event_alarm(struct server *s, const char *source, bool on)
+{
+    char node[SERVER_NODE_SIZE];
+    server_node(node);
+    event(s, on ? "alarm.set" : "alarm.cleared", EVENT_TEXT("source", slice_of_string(source)),
+          EVENT_TEXT("node", slice_of_string(node)));
+}

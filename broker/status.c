@@ -1,0 +1,43 @@
+/* status.c - how the server is doing, as a line in its log. */
+#include "broker/status.h"
+
+#include "broker/server.h"
+
+static double megabytes(uint64_t bytes)
+{
+    return (double)bytes / 1e6;
+}
+
+/* How many times as much; 1 of nothing. */
+static double times(uint64_t bytes, uint64_t of)
+{
+    return of ? (double)bytes / (double)of : 1;
+}
+
+void status_text(const struct store_stats *st, char *text, size_t size)
+{
+    uint64_t disk = st->journal_bytes + st->page_bytes, live = st->journal_live_bytes + st->page_live_bytes;
+    int len = snprintf(
+        text, size,
+        "store: %.1f MB on disk, %.1f MB of it needed (%.2f times as much): journal %.1f MB in %u segments "
+        "and %u spare ones, %.1f MB needed; %u pages with %.1f MB, %.1f MB needed. "
+        "%.1f MB were published and %.1f MB written for it (%.2f times as much); %.1f MB moved on in the "
+        "journal, pages made smaller by %.1f MB",
+        megabytes(disk), megabytes(live), times(disk, live), megabytes(st->journal_bytes), st->segments,
+        st->spare_segments, megabytes(st->journal_live_bytes), st->pages, megabytes(st->page_bytes),
+        megabytes(st->page_live_bytes), megabytes(st->record_bytes), megabytes(st->bytes_written),
+        times(st->bytes_written, st->record_bytes), megabytes(st->moved_bytes),
+        megabytes(st->thinned_bytes));
+    assertf(len > 0, "no text: %d", len);
+}
+
+void status_log(struct server *s)
+{
+    struct store_stats stats;
+    char text[640];
+    store_stats(s->store, &stats);
+    status_text(&stats, text, sizeof(text));
+    log_line(&s->log, LOG_INFO, 0, "%s", text);
+    log_line(&s->log, LOG_INFO, 0, "memory: %.1f MB for messages of %zu queues",
+             megabytes(s->messages.slab_bytes + s->messages.large_bytes), s->home.queue_count);
+}

@@ -1,0 +1,258 @@
+/* model_space.c - space comes back: whatever is published, acked, requeued and kept, soon after the clients
+ * are still the directory is no more than twice what is needed plus a fixed journal; and one old message
+ * never holds on to more than a segment. Small segments and pages on a fake disk. SEED=n runs one round with
+ * that seed; otherwise ROUNDS (20) rounds from a random one. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rand.h"
+#include "queue/paging.h"
+#include "tests/sim/fakedisk.h"
+
+enum {
+    SEGMENT_BYTES = 64 * 1024,
+    PAGE_BYTES = 4096,
+    FIXED_BYTES = 20 * SEGMENT_BYTES, /* segments in use and spare ones, and a page file */
+    MESSAGES = 20000,
+    SETTLE_TURNS = 3000,
+    RECORD_BYTES = 60, /* of a record beside its body: at most */
+};
+
+struct model {
+    struct fakedisk *disk;
+    struct store *store;
+    struct slab_pool pool;
+    struct queue_home home;
+    struct queue *q;
+    struct rand rand;
+    struct entry *taken;
+    size_t taken_count;
+    uint64_t live_bytes; /* of what is not acked */
+    uint64_t thinned, moved;
+};
+
+static uint64_t below(struct model *m, uint64_t bound)
+{
+    return rand_below(&m->rand, bound);
+}
+
+static void ignore_definition(void *arg, const struct definition *definition)
+{
+    (void)arg, (void)definition;
+}
+
+static void begin(struct model *m, uint64_t seed)
+{
+    char error[256];
+    *m = (struct model){.rand = rand_seeded(seed), .disk = fakedisk_new(seed)};
+    struct store_options options = {
+        .dir = "data", .io = fakedisk_io(m->disk), .segment_bytes = SEGMENT_BYTES, .without_thread = true};
+    struct recovery_sink sink = {.definition = ignore_definition};
+    slab_pool_init(&m->pool);
+    int failed = store_open(&m->store, &options, error, sizeof error);
+    assertf(failed == 0, "%s", error);
+    failed = store_recover(m->store, &sink, error, sizeof error);
+    assertf(failed == 0, "%s", error);
+    queue_home_init(&m->home, &m->pool, m->store);
+    paging_configure(&m->home.paging, 64, PAGE_BYTES, 64 * 1024);
+    m->q = queue_new(&m->home, SLICE("q"), SLICE(""), 1);
+    m->q->durable = true;
+    struct definition definition = {
+        .kind = DEFINITION_QUEUE, .id = 1, .vhost = SLICE("/"), .name = SLICE("q")};
+    store_define(m->store, &definition);
+    m->taken = mem_alloc(2 * MESSAGES * sizeof *m->taken);
+}
+
+static void finish(struct model *m)
+{
+    m->home.store = NULL;
+    store_close(&m->store);
+    while (m->taken_count)
+        queue_settle(m->q, &m->taken[--m->taken_count], true);
+    queue_delete(&m->q);
+    queue_home_free(&m->home);
+    slab_pool_free(&m->pool);
+    fakedisk_free(&m->disk);
+    mem_free(m->taken);
+}
+
+static void turn(struct model *m)
+{
+    paging_arrive(&m->home);
+    queue_home_bury(&m->home, 1000);
+    paging_squeeze(&m->home);
+    paging_fetch(&m->home);
+    uint64_t limit = store_sparse_batch(m->store);
+    if (limit) {
+        paging_move_ready(m->q, limit);
+        for (size_t i = 0; i < m->taken_count; i++)
+            paging_move(m->q, &m->taken[i], limit, true);
+    }
+    store_commit(m->store);
+    store_sync_now(m->store);
+}
+
+static uint64_t size_of(const struct message *msg)
+{
+    return msg->body_size + RECORD_BYTES;
+}
+
+static void publish(struct model *m)
+{
+    struct stored_target target = {1, queue_next_sequence(m->q)};
+    struct message *msg = message_new(&m->pool, SLICE(""), SLICE("q"), SLICE(""), below(m, 300));
+    memset(message_body_at(msg), 'x', msg->body_size);
+    msg->persistent = true;
+    msg->batch = store_message(m->store, &(struct stored_message){&target, 1, message_exchange(msg),
+                                                                  message_key(msg), message_props(msg),
+                                                                  message_body(msg)});
+    msg->journal_refs = 1;
+    m->live_bytes += size_of(msg);
+    queue_push(m->q, msg, true);
+    message_unref(&m->pool, &msg);
+}
+
+/* Takes the next message, wherever it is. */
+static void take(struct model *m)
+{
+    struct entry *entry = &m->taken[m->taken_count];
+    while (!queue_get(m->q, false, entry)) {
+        paging_await(m->q);
+        turn(m);
+        paging_arrive(&m->home);
+    }
+    m->taken_count++;
+}
+
+static void ack(struct model *m, size_t at)
+{
+    struct entry entry = m->taken[at];
+    m->taken[at] = m->taken[--m->taken_count];
+    m->live_bytes -= size_of(entry.message);
+    queue_settle(m->q, &entry, true);
+}
+
+static uint64_t disk_bytes(struct model *m, struct store_stats *stats)
+{
+    store_stats(m->store, stats);
+    return stats->journal_bytes + stats->page_bytes;
+}
+
+static bool is_small(struct model *m)
+{
+    struct store_stats stats;
+    return disk_bytes(m, &stats) <= 2 * m->live_bytes + FIXED_BYTES;
+}
+
+/* Nothing happens any more but what the broker does by itself. */
+static void settle(struct model *m, const char *when)
+{
+    struct store_stats stats;
+    for (int i = 0; i < SETTLE_TURNS && !is_small(m); i++)
+        turn(m);
+    uint64_t disk = disk_bytes(m, &stats);
+    assertf(is_small(m),
+            "%s: %" PRIu64 " bytes on disk (journal %" PRIu64 " in %u segments, pages %" PRIu64
+            ", of these %" PRIu64 " needed) for %" PRIu64,
+            when, disk, stats.journal_bytes, stats.segments, stats.page_bytes, stats.page_live_bytes,
+            m->live_bytes);
+    m->thinned = stats.thinned_bytes;
+    m->moved = stats.moved_bytes;
+}
+
+/* Publishes, and turns now and then. */
+static void fill(struct model *m, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        publish(m);
+        if (below(m, 30) == 0)
+            turn(m);
+    }
+}
+
+/* Every `keep`-th message stays with the consumer, in no order the others are acked. */
+static void ack_most(struct model *m, uint64_t keep)
+{
+    for (size_t i = m->taken_count; i--;)
+        if (below(m, keep) > 0) {
+            ack(m, i);
+            if (below(m, 30) == 0)
+                turn(m);
+        }
+}
+
+static void requeue_all(struct model *m)
+{
+    while (m->taken_count)
+        queue_requeue(m->q, &m->taken[--m->taken_count], true);
+}
+
+static void mix(struct model *m)
+{
+    uint64_t keep = 2 + below(m, 60);
+    fill(m, MESSAGES);
+    settle(m, "filled");
+    for (size_t left = MESSAGES - below(m, MESSAGES / 2); left > 0; left--)
+        take(m);
+    ack_most(m, keep);
+    settle(m, "mostly acked");
+    if (below(m, 2))
+        requeue_all(m);
+    fill(m, below(m, MESSAGES / 2));
+    settle(m, "filled again");
+    while (queue_ready(m->q) > 0)
+        take(m);
+    ack_most(m, 1000);
+    settle(m, "acked but for a few");
+    assert(m->thinned > 0);
+}
+
+/* One message is kept while all that comes later is done with at once. */
+static void hold_one(struct model *m)
+{
+    struct store_stats stats;
+    publish(m);
+    turn(m);
+    take(m);
+    uint64_t written = 0;
+    for (int i = 0; i < MESSAGES; i++) {
+        publish(m);
+        take(m);
+        ack(m, 1);
+        if (below(m, 10) == 0)
+            turn(m);
+        written = disk_bytes(m, &stats);
+        assertf(written <= FIXED_BYTES, "one message holds on to %" PRIu64 " bytes", written);
+        /* Whose consumer keeps up is written once. */
+        assertf(stats.page_bytes == 0, "%u pages of a consumer that keeps up", stats.pages);
+    }
+    assert(stats.moved_bytes < stats.record_bytes / 100);
+}
+
+static void run_round(uint64_t seed)
+{
+    struct model m;
+    begin(&m, seed);
+    if (seed % 4)
+        mix(&m);
+    else
+        hold_one(&m);
+    printf("seed %" PRIu64 ": %" PRIu64 " bytes of pages saved, %" PRIu64 " moved on\n", seed, m.thinned,
+           m.moved);
+    finish(&m);
+}
+
+int main(void)
+{
+    const char *seed = getenv("SEED"), *rounds = getenv("ROUNDS");
+    struct rand rand = rand_secure();
+    uint64_t first = seed ? strtoull(seed, NULL, 10) : rand_u64(&rand) >> 32;
+    int count = seed ? 1 : rounds ? atoi(rounds) : 20;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 0; i < count; i++) {
+        printf("SEED=%" PRIu64 "\n", first + (uint64_t)i);
+        run_round(first + (uint64_t)i);
+    }
+    return 0;
+}

@@ -1,0 +1,373 @@
+/* test_pages.c - page files and their directory: what a damaged page, a lost file or a row that lies costs,
+ * and what the offline check and dump say of it. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/check.h"
+#include "store/definitions.h"
+#include "store/dump.h"
+#include "store/pages.h"
+#include "store/store.h"
+#include "tests/sim/fakedisk.h"
+#include "tests/sim/recovered.h"
+
+enum { PAGES = 3, PER_PAGE = 5, BODY = 40 };
+
+#define FILE_1 "data/pages-000001.dat"
+
+static struct fakedisk *disk;
+static struct store *store;
+static struct recovered found;
+static struct buf notes, saved;
+static char error[512], *said;
+static size_t said_size;
+static uint32_t slots[16];
+static unsigned slot_count;
+
+static void keep_note(void *arg, enum store_note level, const char *text)
+{
+    (void)arg, (void)level;
+    buf_printf(&notes, "%s\n", text);
+}
+
+static void keep_page(void *arg, uint64_t queue_id, uint32_t slot)
+{
+    (void)arg;
+    ck_assert_uint_eq(queue_id, 1);
+    slots[slot_count++] = slot;
+}
+
+static void start(void)
+{
+    struct store_options options = {
+        .dir = "data", .io = fakedisk_io(disk), .note = keep_note, .quarantine = true, .without_thread = 1};
+    struct recovery_sink sink = recovered_sink(&found);
+    recovered_free(&found);
+    sink.page = keep_page;
+    slot_count = 0;
+    notes.len = 0;
+    int failed = store_open(&store, &options, error, sizeof error);
+    if (!failed)
+        failed = store_recover(store, &sink, error, sizeof error);
+    ck_assert_msg(failed == 0, "%s", error);
+}
+
+static void stop(void)
+{
+    store_abandon(&store);
+    fakedisk_crash(disk, FAKEDISK_LOSE_ALL);
+}
+
+static void sync_all(void)
+{
+    store_commit(store);
+    store_sync_now(store);
+    ck_assert_int_eq(store_failed(store), 0);
+}
+
+static struct page_record record_of(uint64_t sequence, uint8_t *body)
+{
+    memset(body, 'a' + (int)(sequence % 26), BODY);
+    uint8_t flags = sequence % PER_PAGE ? PAGE_PERSISTENT : 0;
+    return (struct page_record){flags, SLICE("ex"), SLICE("key"), SLICE("p\x01"), slice_of(body, BODY)};
+}
+
+static uint32_t write_page(uint64_t first)
+{
+    uint8_t body[BODY];
+    struct page_draft draft;
+    struct page_record record = record_of(first, body);
+    pages_begin(store_pages(store), &draft, PER_PAGE * page_record_size(&record));
+    for (uint64_t i = first; i < first + PER_PAGE; i++) {
+        record = record_of(i, body);
+        page_add(&draft, &record);
+    }
+    return pages_write(store_pages(store), &draft, 1, first, true);
+}
+
+/* Three pages of five messages, the last of each transient; message 7 is acked. */
+static void setup(void)
+{
+    struct store_run run = {0};
+    disk = fakedisk_new(31);
+    start();
+    store_define(store, &(struct definition){.kind = DEFINITION_VHOST, .name = SLICE("/")});
+    store_define(store, &(struct definition){
+                            .kind = DEFINITION_QUEUE, .id = 1, .vhost = SLICE("/"), .name = SLICE("orders")});
+    sync_all();
+    for (uint64_t i = 0; i < PAGES; i++)
+        slots[i] = write_page(1 + i * PER_PAGE);
+    sync_all();
+    store_ack(store, &run, 1, 7);
+    pages_ack(store_pages(store), slots[1], 7, true);
+    sync_all();
+    stop();
+}
+
+static void teardown(void)
+{
+    store_abandon(&store);
+    recovered_free(&found);
+    buf_free(&notes);
+    buf_free(&saved);
+    free(said);
+    said = NULL;
+    fakedisk_free(&disk);
+}
+
+static void save(const char *path)
+{
+    struct slice bytes = fakedisk_get(disk, path);
+    ck_assert_ptr_nonnull(bytes.at);
+    saved.len = 0;
+    buf_append_slice(&saved, bytes);
+}
+
+static enum check_status look(enum check_status (*tool)(const struct io *, const char *, FILE *))
+{
+    uint64_t before = fakedisk_changes(disk);
+    free(said);
+    FILE *out = open_memstream(&said, &said_size);
+    enum check_status status = tool(fakedisk_io(disk), "data", out);
+    fclose(out);
+    ck_assert_msg(fakedisk_changes(disk) == before, "the directory was changed");
+    return status;
+}
+
+static void expect_said(const char *text)
+{
+    ck_assert_msg(strstr(said, text), "wanted '%s' in:\n%s", text, said);
+}
+
+static void expect_noted(const char *text)
+{
+    ck_assert_msg(strstr(recovered_text(&notes), text), "wanted '%s' in:\n%s", text, recovered_text(&notes));
+}
+
+/* Reads a page; its status, after a look at every message in it. */
+static int read_page(uint32_t slot)
+{
+    uint8_t body[BODY];
+    struct slice rest;
+    struct pages *pages = store_pages(store);
+    ck_assert(pages_load(pages, slot, &disk));
+    struct page_load *load = pages_loaded(pages);
+    ck_assert_ptr_nonnull(load);
+    int failed = load->failed;
+    if (!failed) {
+        uint64_t sequence = pages_at(pages, slot)->first;
+        uint32_t count = page_open(slice_of(load->bytes, load->size), &rest);
+        ck_assert_uint_eq(count, PER_PAGE);
+        for (; count; count--, sequence++) {
+            struct page_record record, wanted = record_of(sequence, body);
+            page_next(&rest, &record);
+            ck_assert(slice_equal(record.body, wanted.body) && record.flags == wanted.flags);
+            ck_assert(slice_is(record.exchange, "ex") && slice_is(record.key, "key"));
+        }
+    }
+    page_load_free(&load);
+    return failed;
+}
+
+START_TEST(every_flipped_bit_of_a_page_is_found)
+{
+    save(FILE_1);
+    size_t size = saved.len / PAGES;
+    ck_assert(page_check(slice_of(saved.at, size), 1));
+    ck_assert(!page_check(slice_of(saved.at, size), 2));
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        saved.at[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        ck_assert_msg(!page_check(slice_of(saved.at, size), 1), "bit %zu", bit);
+        saved.at[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    for (size_t part = 0; part < size; part++)
+        ck_assert(!page_check(slice_of(saved.at, part), 1));
+}
+END_TEST
+
+START_TEST(a_damaged_page_costs_itself)
+{
+    save(FILE_1);
+    size_t size = saved.len / PAGES;
+    saved.at[size + 100] ^= 32;
+    fakedisk_put(disk, FILE_1, buf_slice(&saved));
+    start();
+    ck_assert_uint_eq(slot_count, 3);
+    ck_assert_int_eq(read_page(slots[0]), 0);
+    ck_assert_int_eq(read_page(slots[1]), -EILSEQ);
+    ck_assert_int_eq(read_page(slots[2]), 0);
+    char text[256];
+    snprintf(text, sizeof text,
+             FILE_1 ": damaged at offset %zu: a page of queue id 1, 3 messages with sequences from 6 to 10, "
+                    "is left out; its bytes are kept in quarantine\n",
+             size);
+    expect_noted(text);
+    snprintf(text, sizeof text, "data/quarantine/pages-000001.dat-page-2-offset-%zu", size);
+    struct slice kept = fakedisk_get(disk, text);
+    ck_assert_uint_eq(kept.len, size);
+    ck_assert_mem_eq(kept.at, saved.at + size, size);
+    pages_drop(store_pages(store), slots[1]); /* as its queue does */
+    sync_all();
+    stop();
+    start();
+    ck_assert_uint_eq(slot_count, 2);
+}
+END_TEST
+
+START_TEST(a_page_that_cannot_be_read_comes_back)
+{
+    save(FILE_1);
+    size_t size = saved.len / PAGES;
+    fakedisk_put(disk, FILE_1, slice_of(saved.at, 2 * size + 10));
+    ck_assert_int_eq(look(check_run), CHECK_DAMAGED);
+    expect_said(": a page is there, says its row, but the file ends before (page 3, queue 1, seq");
+    start();
+    ck_assert_int_eq(read_page(slots[2]), -EIO);
+    expect_noted("cannot be read at offset ");
+    expect_noted("is left out until the next start\n");
+    pages_give_up(store_pages(store), slots[2]);
+    ck_assert_int_eq(read_page(slots[0]), 0);
+    sync_all();
+    stop();
+    fakedisk_put(disk, FILE_1, buf_slice(&saved));
+    start();
+    ck_assert_uint_eq(slot_count, 3);
+    ck_assert_int_eq(read_page(slots[2]), 0);
+}
+END_TEST
+
+START_TEST(a_missing_file)
+{
+    ck_assert_int_eq(fakedisk_io(disk)->unlink(disk, FILE_1), 0);
+    ck_assert_int_eq(look(check_run), CHECK_DAMAGED);
+    expect_said(FILE_1 ": damaged at offset 0: a page is there, says its row, but the file is missing (page");
+    expect_said("data: damaged in 3 places; ");
+    start();
+    ck_assert_int_eq(read_page(slots[0]), -ENOENT);
+}
+END_TEST
+
+START_TEST(check_and_dump_show_pages)
+{
+    char line[256];
+    save(FILE_1);
+    size_t size = saved.len / PAGES;
+    ck_assert_int_eq(look(check_run), CHECK_CLEAN);
+    snprintf(line, sizeof line, FILE_1 ": ok: 3 pages, 15 messages, %zu of %zu bytes\n", saved.len,
+             saved.len);
+    expect_said(line);
+    expect_said("data: clean; a start recovers 11 messages\n"); /* of 12 persistent ones 1 is acked */
+    ck_assert_int_eq(look(dump_run), CHECK_CLEAN);
+    snprintf(line, sizeof line, "page 2 " FILE_1 " offset=%zu size=%zu queue=1 sequences=6-10\n", size,
+             size);
+    expect_said(line);
+    expect_said("  1:6 exchange=\"ex\" key=\"key\" properties=2:\"p\\01\" body=40:\"ggggggg");
+    expect_said("  1:10 transient exchange=\"ex\"");
+    snprintf(line, sizeof line, "pages " FILE_1 " bytes=%zu pages=3\n", saved.len);
+    expect_said(line);
+    saved.at[size + 70] ^= 1;
+    fakedisk_put(disk, FILE_1, buf_slice(&saved));
+    ck_assert_int_eq(look(check_run), CHECK_DAMAGED);
+    snprintf(line, sizeof line, FILE_1 ": damaged at offset %zu: the page is not valid (page 2, queue 1, ",
+             size);
+    expect_said(line);
+    expect_said(FILE_1 ": damaged: 3 pages, 10 messages, ");
+    ck_assert_int_eq(look(dump_run), CHECK_DAMAGED);
+    snprintf(line, sizeof line, "DAMAGED " FILE_1 " offset=%zu the page is not valid", size);
+    expect_said(line);
+}
+END_TEST
+
+/* Puts rows into the directory that nobody should have written. */
+static void put_row(struct page_row row)
+{
+    struct definitions d;
+    struct page_work work = {0};
+    row.kind = PAGE_ROW_PUT;
+    ck_assert_int_eq(definitions_open(&d, fakedisk_io(disk), "data", error, sizeof error), 0);
+    page_work_row(&work, &row);
+    ck_assert_int_eq(definitions_apply(&d, slice_of("", 0), buf_slice(&work.rows)), 0);
+    definitions_close(&d, false);
+    page_work_free(&work);
+}
+
+START_TEST(rows_that_lie)
+{
+    static const struct page_row rows[] = {
+        {.id = 50, .queue_id = 1, .first = 100, .count = 5000, .bytes = 500, .file = 1},
+        {.id = 51, .queue_id = 1, .first = 200, .count = 5, .persistent = 9, .bytes = 500, .file = 1},
+        {.id = 52, .queue_id = 1, .first = 300, .count = 5, .persistent = 5, .bytes = 20, .file = 1},
+        {.id = 53, .queue_id = 1, .first = 400, .count = 5, .persistent = 5, .bytes = 500},
+        {.id = 54, .queue_id = 1, .first = 3, .count = 2, .persistent = 1, .bytes = 500, .file = 1},
+    };
+    for (size_t i = 0; i < array_size(rows); i++)
+        put_row(rows[i]);
+    ck_assert_int_eq(look(check_run), CHECK_DAMAGED);
+    expect_said("data/definitions.db: damaged at offset 0: the row of a page names an impossible number of "
+                "messages (page 50, ");
+    expect_said("data: damaged in 5 places; ");
+    start();
+    ck_assert_uint_eq(slot_count, 3);
+    expect_noted("data/definitions.db: the row of a page names an impossible number of messages (id 50, ");
+    expect_noted("(id 51, ");
+    expect_noted("names an impossible size (id 52, ");
+    expect_noted("has no id, no file or no sequence (id 53, ");
+    expect_noted("names messages that another page holds (id 54, queue 1, sequence 3, 2 messages)");
+    for (unsigned i = 0; i < slot_count; i++)
+        ck_assert_int_eq(read_page(slots[i]), 0);
+}
+END_TEST
+
+/* A whole page at the place that a row names, but not the row's. */
+START_TEST(rows_of_other_pages)
+{
+    save(FILE_1);
+    struct page_row row = {.id = 3,
+                           .queue_id = 1,
+                           .first = 20,
+                           .count = PER_PAGE,
+                           .persistent = 4,
+                           .body_bytes = PER_PAGE * BODY,
+                           .file = 1,
+                           .offset = (uint32_t)(saved.len / PAGES) * 2,
+                           .bytes = (uint32_t)(saved.len / PAGES)};
+    struct page_row gone = {.kind = PAGE_ROW_DROP, .id = 3};
+    struct definitions d;
+    struct page_work work = {0};
+    ck_assert_int_eq(definitions_open(&d, fakedisk_io(disk), "data", error, sizeof error), 0);
+    page_work_row(&work, &gone);
+    ck_assert_int_eq(definitions_apply(&d, slice_of("", 0), buf_slice(&work.rows)), 0);
+    definitions_close(&d, false);
+    page_work_free(&work);
+    put_row(row);
+    ck_assert_int_eq(look(check_run), CHECK_DAMAGED);
+    expect_said("the page holds other messages than its row says (page 3, queue 1, sequences 20-24, ");
+    start();
+    ck_assert_uint_eq(slot_count, 3);
+    ck_assert_int_eq(read_page(slots[2]), -EILSEQ); /* never a message under a wrong sequence */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("pages");
+    TCase *tests = tcase_create("all");
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, every_flipped_bit_of_a_page_is_found);
+    tcase_add_test(tests, a_damaged_page_costs_itself);
+    tcase_add_test(tests, a_page_that_cannot_be_read_comes_back);
+    tcase_add_test(tests, a_missing_file);
+    tcase_add_test(tests, check_and_dump_show_pages);
+    tcase_add_test(tests, rows_that_lie);
+    tcase_add_test(tests, rows_of_other_pages);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,586 @@
+/* test_tls.c - the server's end of TLS against OpenSSL's client, both in this thread over a socket pair; a
+ * stream on top of it; and what a certificate says. The certificates are made here. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "net/certificate.h"
+#include "net/net.h"
+#include "net/stream.h"
+#include "net/tls.h"
+#include "net/writer.h"
+
+enum { SMALL_BUFFER = 20000, RECORD_OVERHEAD_1_3 = 5 + 1 + 16 };
+
+static char folder[64];
+static struct tls_context *context;
+static struct tls *tls;
+static SSL_CTX *client_context;
+static SSL *client;
+static int ends[2]; /* server, client */
+
+/* ---- certificates ---- */
+
+static void add_name(X509_NAME *name, const char *field, const char *text, int len)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    int added = X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, bytes, len, -1, 0);
+    ck_assert_int_eq(added, 1);
+}
+
+/* Signed by itself, valid from now on. */
+static X509 *make_certificate(EVP_PKEY *key, const char *sans)
+{
+    X509 *x509 = X509_new();
+    X509_set_version(x509, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(x509), 0xABCDEF);
+    X509_gmtime_adj(X509_getm_notBefore(x509), -60);
+    X509_gmtime_adj(X509_getm_notAfter(x509), 3600);
+    X509_set_pubkey(x509, key);
+    X509_NAME *name = X509_get_subject_name(x509);
+    add_name(name, "C", "DE", -1);
+    add_name(name, "O", "Hase, Igel & Co", -1);
+    add_name(name, "CN", "guest", -1);
+    X509_set_issuer_name(x509, name);
+    if (sans) {
+        X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, sans);
+        ck_assert_ptr_nonnull(extension);
+        X509_add_ext(x509, extension, -1);
+        X509_EXTENSION_free(extension);
+    }
+    ck_assert_int_ne(X509_sign(x509, key, EVP_sha256()), 0);
+    return x509;
+}
+
+static const char *path_of(const char *name)
+{
+    static char paths[4][128];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+    return path;
+}
+
+static void make_files(void)
+{
+    snprintf(folder, sizeof(folder), "/tmp/leveret-tls-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *x509 = make_certificate(key, NULL);
+    FILE *file = fopen(path_of("cert.pem"), "w");
+    ck_assert_int_eq(PEM_write_X509(file, x509), 1);
+    fclose(file);
+    file = fopen(path_of("key.pem"), "w");
+    ck_assert_int_eq(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
+    fclose(file);
+    X509_free(x509);
+    EVP_PKEY_free(key);
+}
+
+static void remove_files(void)
+{
+    unlink(path_of("cert.pem"));
+    unlink(path_of("key.pem"));
+    rmdir(folder);
+}
+
+/* ---- both ends ---- */
+
+static struct tls_options options_for(void)
+{
+    return (struct tls_options){
+        .main = {NULL, path_of("cert.pem"), path_of("key.pem"), ""},
+        .cacertfile = "",
+        .crlfile = "",
+        .ciphers = "",
+        .tls_1_2 = true,
+        .tls_1_3 = true,
+        .reuse_sessions = true,
+        .depth = 10,
+    };
+}
+
+static void open_ends(int version)
+{
+    char error[500];
+    struct tls_options options = options_for();
+    context = tls_context_new(&options, error, sizeof(error));
+    ck_assert_msg(context != NULL, "%s", error);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    for (int i = 0; i < 2; i++) {
+        int size = SMALL_BUFFER;
+        setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    }
+    tls = tls_new(context, ends[0]);
+    client_context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_max_proto_version(client_context, version);
+    SSL_CTX_set_mode(client_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    client = SSL_new(client_context);
+    SSL_set_fd(client, ends[1]);
+}
+
+static void shake(void)
+{
+    enum tls_status status = TLS_READ;
+    int done = 0;
+    for (int i = 0; i < 100 && (status != TLS_DONE || done != 1); i++) {
+        if (done != 1)
+            done = SSL_connect(client);
+        if (status != TLS_DONE)
+            status = tls_handshake(tls);
+        ck_assert_msg(status != TLS_FAILED, "%s", tls_reason(tls));
+    }
+    ck_assert_int_eq(status, TLS_DONE);
+    ck_assert_int_eq(done, 1);
+}
+
+static void close_ends(void)
+{
+    SSL_free(client);
+    SSL_CTX_free(client_context);
+    tls_free(&tls);
+    ck_assert_ptr_null(tls);
+    tls_context_unref(&context);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void fill(uint8_t *bytes, size_t size, size_t from)
+{
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)((from + i) * 2654435761u >> 13);
+}
+
+static void check_bytes(const struct buf *got, size_t size)
+{
+    ck_assert_uint_eq(got->len, size);
+    uint8_t *expected = mem_alloc(size + 1);
+    fill(expected, size, 0);
+    ck_assert(size == 0 || memcmp(got->at, expected, size) == 0);
+    mem_free(expected);
+}
+
+/* Reads what there is; returns the number of records with data. */
+static size_t hear(struct buf *heard)
+{
+    size_t records = 0, got;
+    while (SSL_read_ex(client, buf_reserve(heard, 16384), 16384, &got) == 1) {
+        heard->len += got;
+        records++; /* SSL_read gives no more than one */
+    }
+    return records;
+}
+
+START_TEST(versions_and_ciphers)
+{
+    open_ends(_i);
+    shake();
+    ck_assert_str_eq(tls_version(tls), _i == TLS1_3_VERSION ? "TLSv1.3" : "TLSv1.2");
+    ck_assert_ptr_nonnull(strstr(tls_cipher(tls), _i == TLS1_3_VERSION ? "TLS_AES" : "ECDHE-ECDSA"));
+    ck_assert_ptr_null(tls_certificate(tls));
+    ck_assert(!tls_has_news(tls));
+    close_ends();
+}
+END_TEST
+
+/* ---- reading ---- */
+
+START_TEST(reads_what_came)
+{
+    enum { TOTAL = 700000 };
+    uint8_t *said = mem_alloc(TOTAL), *room = mem_alloc(NET_READ_SIZE);
+    struct buf got = {0};
+    size_t put = 0, seed = 1;
+    open_ends(_i);
+    shake();
+    fill(said, TOTAL, 0);
+    size_t size = 1;
+    while (got.len < TOTAL) {
+        size_t now = 0;
+        if (size > TOTAL - put)
+            size = TOTAL - put;
+        if (size > 0 && SSL_write_ex(client, said + put, size, &now) == 1) {
+            put += now;
+            size = 1 + (seed = seed * 1103515245 + 12345) % 30000; /* a retry has to say the same */
+        }
+        ssize_t n = tls_read(tls, room, _i == TLS1_3_VERSION ? NET_READ_SIZE : TLS_READ_MIN);
+        ck_assert(n > 0 || n == -EAGAIN);
+        if (n > 0)
+            buf_append(&got, room, (size_t)n);
+    }
+    check_bytes(&got, TOTAL);
+    ck_assert_int_eq(tls_read(tls, room, NET_READ_SIZE), -EAGAIN);
+    ck_assert(!tls_has_news(tls));
+    close_ends();
+    buf_free(&got);
+    mem_free(said);
+    mem_free(room);
+}
+END_TEST
+
+START_TEST(ends_of_the_peer)
+{
+    uint8_t *room = mem_alloc(NET_READ_SIZE);
+    size_t put;
+    open_ends(TLS1_3_VERSION);
+    shake();
+    /* Data and the end in one read: the end is news that the socket will not tell. */
+    ck_assert_int_eq(SSL_write_ex(client, "bye", 3, &put), 1);
+    SSL_shutdown(client);
+    ck_assert_int_eq(tls_read(tls, room, NET_READ_SIZE), 3);
+    ck_assert(tls_has_news(tls));
+    ck_assert_int_eq(tls_read(tls, room, NET_READ_SIZE), 0);
+    /* We may still speak, and end. */
+    struct iovec part = {room, 3};
+    ck_assert_int_eq(tls_writev(tls, &part, 1), 3);
+    tls_finish(tls);
+    struct buf heard = {0};
+    ck_assert_uint_eq(hear(&heard), 1);
+    ck_assert_uint_eq(heard.len, 3);
+    ck_assert_int_eq(memcmp(heard.at, "bye", 3), 0);
+    ck_assert(SSL_get_shutdown(client) & SSL_RECEIVED_SHUTDOWN);
+    buf_free(&heard);
+    close_ends();
+    /* Without a word. */
+    open_ends(TLS1_3_VERSION);
+    shake();
+    shutdown(ends[1], SHUT_WR);
+    ck_assert_int_eq(tls_read(tls, room, NET_READ_SIZE), 0);
+    close_ends();
+    mem_free(room);
+}
+END_TEST
+
+START_TEST(rubbish_is_an_error)
+{
+    uint8_t *room = mem_alloc(NET_READ_SIZE);
+    open_ends(TLS1_3_VERSION);
+    shake();
+    ck_assert_int_eq(send(ends[1], "\x17\x03\x03\0\x20" "0123456789abcdef0123456789abcdef", 37, 0), 37);
+    ck_assert_int_eq(tls_read(tls, room, NET_READ_SIZE), -EPROTO);
+    ck_assert(tls_has_news(tls));
+    struct iovec part = {room, 3};
+    ck_assert_int_eq(tls_writev(tls, &part, 1), -EPROTO);
+    tls_finish(tls);
+    close_ends();
+    mem_free(room);
+}
+END_TEST
+
+START_TEST(key_updates)
+{
+    uint8_t *room = mem_alloc(NET_READ_SIZE);
+    size_t put;
+    open_ends(TLS1_3_VERSION);
+    shake();
+    struct buf heard = {0};
+    for (int i = 0; i < 20; i++) {
+        ck_assert_int_eq(SSL_key_update(client, SSL_KEY_UPDATE_REQUESTED), 1);
+        ck_assert_int_eq(SSL_write_ex(client, "again", 5, &put), 1);
+        ck_assert_int_eq(tls_read(tls, room, NET_READ_SIZE), 5);
+        struct iovec part = {room, 5};
+        ck_assert_int_eq(tls_writev(tls, &part, 1), 5);
+        hear(&heard);
+    }
+    ck_assert_uint_eq(heard.len, 100);
+    buf_free(&heard);
+    close_ends();
+    mem_free(room);
+}
+END_TEST
+
+/* ---- writing ---- */
+
+START_TEST(small_parts_fill_records)
+{
+    enum { PARTS = 64, SIZE = 300 };
+    uint8_t *said = mem_alloc(PARTS * SIZE);
+    struct iovec parts[PARTS];
+    struct buf heard = {0};
+    open_ends(TLS1_3_VERSION);
+    shake();
+    fill(said, PARTS * SIZE, 0);
+    for (size_t i = 0; i < PARTS; i++)
+        parts[i] = (struct iovec){said + i * SIZE, SIZE};
+    ck_assert_int_eq(tls_writev(tls, parts, PARTS), PARTS * SIZE);
+    ck_assert_uint_eq(hear(&heard), 2); /* 19,200 bytes: a full record and the rest */
+    check_bytes(&heard, PARTS * SIZE);
+    close_ends();
+    buf_free(&heard);
+    mem_free(said);
+}
+END_TEST
+
+/* Whatever the socket takes at a time, the bytes arrive once and in order, in full records, and what counts
+ * as written has its records in the socket. */
+START_TEST(short_writes)
+{
+    enum { TOTAL = 1000000 };
+    uint8_t *said = mem_alloc(TOTAL);
+    struct buf heard = {0};
+    size_t done = 0, records = 0, waits = 0;
+    open_ends(_i);
+    shake();
+    fill(said, TOTAL, 0);
+    while (done < TOTAL) {
+        struct iovec parts[3] = {{said + done, (TOTAL - done) / 3}, {NULL, 0}, {NULL, 0}};
+        parts[1] = (struct iovec){said + done + parts[0].iov_len, (TOTAL - done) / 4};
+        parts[2].iov_base = said + done + parts[0].iov_len + parts[1].iov_len;
+        parts[2].iov_len = TOTAL - done - parts[0].iov_len - parts[1].iov_len;
+        ssize_t n = tls_writev(tls, parts, 3);
+        ck_assert(n > 0 || n == -EAGAIN);
+        done += n > 0 ? (size_t)n : 0;
+        waits += n == -EAGAIN;
+        size_t before = heard.len;
+        records += hear(&heard);
+        ck_assert_uint_ge(heard.len, done); /* all that counts as written has come */
+        ck_assert(heard.len > before || n > 0);
+    }
+    check_bytes(&heard, TOTAL);
+    ck_assert_uint_gt(waits, 0);
+    ck_assert_uint_le(records, TOTAL / 16384 + 20);
+    close_ends();
+    buf_free(&heard);
+    mem_free(said);
+}
+END_TEST
+
+/* ---- a stream on top ---- */
+
+static size_t echo(struct stream *stream, struct slice in)
+{
+    stream_write(stream, in);
+    return in.len;
+}
+
+static int closed;
+static void on_closed(struct stream *stream, int error)
+{
+    (void)stream;
+    ck_assert_int_eq(error, 0);
+    closed++;
+}
+
+static const struct stream_events events = {echo, NULL, on_closed};
+
+static ssize_t io_read(void *io, void *bytes, size_t size)
+{
+    return tls_read(io, bytes, size);
+}
+
+static ssize_t io_writev(void *io, const struct iovec *parts, int count)
+{
+    return tls_writev(io, parts, count);
+}
+
+static bool wants_read;
+static void io_want(void *io, bool readable, bool writable)
+{
+    (void)io;
+    (void)writable;
+    wants_read = readable;
+}
+
+static void io_finish(void *io)
+{
+    tls_finish(io);
+}
+
+static void io_close(void *io)
+{
+    (void)io;
+}
+
+static const struct transport transport = {io_read, io_writev, io_want, io_finish, io_close, true};
+
+START_TEST(barriers_hold)
+{
+    struct net net;
+    struct stream stream;
+    struct buf heard = {0};
+    static uint8_t said[100000];
+    open_ends(TLS1_3_VERSION);
+    shake();
+    fill(said, sizeof(said), 0);
+    net_init(&net);
+    stream_init(&stream, &net, &transport, tls, &events);
+    stream_write(&stream, slice_of(said, 1000));
+    stream_limit(&stream, 1000);
+    stream_write(&stream, slice_of(said + 1000, sizeof(said) - 1000));
+    for (int i = 0; i < 10; i++) {
+        net_flush_all(&net);
+        stream_writable(&stream);
+        hear(&heard);
+    }
+    check_bytes(&heard, 1000);
+    stream_limit(&stream, 40000);
+    for (int i = 0; i < 100; i++) {
+        net_flush_all(&net);
+        stream_writable(&stream);
+        hear(&heard);
+    }
+    check_bytes(&heard, 40000);
+    stream_limit(&stream, UINT64_MAX);
+    stream_close(&stream);
+    for (int i = 0; i < 100; i++) {
+        net_flush_all(&net);
+        stream_writable(&stream);
+        hear(&heard);
+    }
+    check_bytes(&heard, sizeof(said));
+    ck_assert(SSL_get_shutdown(client) & SSL_RECEIVED_SHUTDOWN);
+    shutdown(ends[1], SHUT_WR);
+    stream_readable(&stream);
+    ck_assert_int_eq(closed, 1);
+    stream_free(&stream);
+    net_free(&net);
+    close_ends();
+    buf_free(&heard);
+}
+END_TEST
+
+static void wake(void *arg)
+{
+    ck_assert_int_eq(write(*(int *)arg, "!", 1), 1);
+}
+
+/* A writing thread has the connection: nobody reads meanwhile. */
+START_TEST(threads_take_turns)
+{
+    enum { TOTAL = 3000000 };
+    struct net net;
+    struct stream stream;
+    struct buf heard = {0};
+    int pipe_ends[2];
+    uint8_t *said = mem_alloc(TOTAL);
+    size_t put;
+    open_ends(TLS1_3_VERSION);
+    shake();
+    fill(said, TOTAL, 0);
+    ck_assert_int_eq(pipe2(pipe_ends, O_NONBLOCK), 0);
+    net_init(&net);
+    net.writer = writer_new(2, wake, &pipe_ends[1]);
+    stream_init(&stream, &net, &transport, tls, &events);
+    stream_write(&stream, slice_of(said, TOTAL));
+    size_t jobs = 0;
+    while (heard.len < TOTAL) {
+        SSL_write_ex(client, "", 0, &put);
+        net_flush_all(&net);
+        if (stream.job) {
+            jobs++;
+            ck_assert(!wants_read);
+            stream_readable(&stream); /* is left for later */
+            struct pollfd p = {.fd = pipe_ends[0], .events = POLLIN};
+            char byte;
+            ck_assert_int_eq(poll(&p, 1, 60000), 1);
+            ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 1);
+            writer_collect(net.writer);
+        } else {
+            ck_assert(wants_read);
+            stream_writable(&stream);
+        }
+        hear(&heard);
+    }
+    check_bytes(&heard, TOTAL);
+    ck_assert_uint_gt(jobs, 0);
+    if (stream.job)
+        writer_cancel(net.writer, &stream.job);
+    stream_free(&stream);
+    writer_free(&net.writer);
+    net_free(&net);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    close_ends();
+    buf_free(&heard);
+    mem_free(said);
+}
+END_TEST
+
+/* ---- what a certificate says ---- */
+
+START_TEST(texts_of_a_certificate)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *x509 = make_certificate(key, "DNS:a.example.com,IP:192.0.2.7,email:me@example.com,DNS:b,URI:urn:x,"
+                                 "IP:2001:db8::1,otherName:1.2.3.4;UTF8:other");
+    struct certificate *c = certificate_new(x509);
+    ck_assert_str_eq(c->subject, "CN=guest,O=Hase\\, Igel & Co,C=DE");
+    ck_assert_str_eq(c->issuer, c->subject);
+    ck_assert_str_eq(c->common_name, "guest");
+    ck_assert_str_eq(c->serial, "ABCDEF");
+    ck_assert_uint_eq(c->san_count, 7);
+    ck_assert_str_eq(certificate_san(c, SAN_DNS, 0), "a.example.com");
+    ck_assert_str_eq(certificate_san(c, SAN_DNS, 1), "b");
+    ck_assert_ptr_null(certificate_san(c, SAN_DNS, 2));
+    ck_assert_str_eq(certificate_san(c, SAN_IP, 0), "192.0.2.7");
+    ck_assert_str_eq(certificate_san(c, SAN_IP, 1), "2001:db8::1");
+    ck_assert_str_eq(certificate_san(c, SAN_EMAIL, 0), "me@example.com");
+    ck_assert_str_eq(certificate_san(c, SAN_URI, 0), "urn:x");
+    ck_assert_str_eq(certificate_san(c, SAN_OTHER, 0), "other");
+    certificate_free(&c);
+    ck_assert_ptr_null(c);
+    certificate_free(&c);
+    X509_free(x509);
+    EVP_PKEY_free(key);
+}
+END_TEST
+
+/* Names that try to be somebody else's. */
+START_TEST(tricks_in_a_certificate)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *x509 = make_certificate(key, NULL);
+    add_name(X509_get_subject_name(x509), "CN", "zweite", -1);
+    struct certificate *c = certificate_new(x509);
+    ck_assert_str_eq(c->common_name, "guest,zweite"); /* as RabbitMQ joins them */
+    certificate_free(&c);
+    add_name(X509_get_subject_name(x509), "CN", "admin\0.example.com", 18);
+    c = certificate_new(x509);
+    ck_assert_str_eq(c->common_name, "");
+    certificate_free(&c);
+    X509_free(x509);
+    struct buf sans = {0};
+    for (int i = 0; i <= CERTIFICATE_SANS_MAX; i++)
+        buf_printf(&sans, "%sDNS:n%d", i ? "," : "", i);
+    buf_append(&sans, "", 1);
+    x509 = make_certificate(key, (const char *)sans.at);
+    ck_assert_ptr_null(certificate_new(x509));
+    buf_free(&sans);
+    X509_free(x509);
+    EVP_PKEY_free(key);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tls");
+    TCase *tcase = tcase_create("tls");
+    tcase_add_unchecked_fixture(tcase, make_files, remove_files);
+    tcase_add_loop_test(tcase, versions_and_ciphers, TLS1_2_VERSION, TLS1_3_VERSION + 1);
+    tcase_add_loop_test(tcase, reads_what_came, TLS1_2_VERSION, TLS1_3_VERSION + 1);
+    tcase_add_test(tcase, ends_of_the_peer);
+    tcase_add_test(tcase, rubbish_is_an_error);
+    tcase_add_test(tcase, key_updates);
+    tcase_add_test(tcase, small_parts_fill_records);
+    tcase_add_loop_test(tcase, short_writes, TLS1_2_VERSION, TLS1_3_VERSION + 1);
+    tcase_add_test(tcase, barriers_hold);
+    tcase_add_test(tcase, threads_take_turns);
+    tcase_add_test(tcase, texts_of_a_certificate);
+    tcase_add_test(tcase, tricks_in_a_certificate);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
