@@ -224,7 +224,8 @@ void connection_renewed(struct connection *conn, const char *why)
         connection_fail(conn, &f);
         return;
     }
-    for (size_t i = 0; i < conn->channels.capacity; i++)
+    /* Only a token's rights can have become less by this. */
+    for (size_t i = 0; conn->login.grant && i < conn->channels.capacity; i++)
         if (conn->channels.slots[i])
             consume_revoke(conn->channels.slots[i]);
     log_line(&s->log, LOG_INFO, conn->id, "connection (%s): user '%.*s' updated secret", conn->name,

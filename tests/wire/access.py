@@ -127,6 +127,10 @@ def http_rights(broker, service, _):
     publish(link, b"alices", b"k", b"x" * 300000)
     channel_refused(link, 1, b"access to exchange 'alices' in vhost '/' refused for user 'bob'")
     check(get(link, b"bob-queue") is None, "something is there")
+    link.call(1, "basic.consume", queue=b"bob-queue")
+    link.call(2, "channel.open")
+    link.call(2, "basic.consume", queue=b"bob-queue")
+    link.call(0, "connection.update-secret", new_secret=b"means nothing here")
     link.close()
     asked = service.asked
     check(("/user", {"username": "bob", "password": "s3cret &=+%"}) in asked, f"{asked}")
