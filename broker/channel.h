@@ -79,7 +79,7 @@ struct channel {
 struct subscription {
     struct consumer consumer;
     struct channel *channel;       /* NULL once cancelled */
-    struct slice tag;              /* own memory */
+    struct slice tag, args;        /* own memory; args: table fields, as given */
 };
 
 struct channel *channel_new(struct connection *conn, uint16_t number);

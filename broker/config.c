@@ -119,6 +119,13 @@ static bool set_regex(const struct setting *s)
     return set_text(s);
 }
 
+static bool set_backend(const struct setting *s)
+{
+    if (strcmp(s->value, "local_filesystem") != 0)
+        return setting_refuse(s, "expected local_filesystem, the only one of this version of Leveret");
+    return set_text(s);
+}
+
 static bool set_log_file(const struct setting *s)
 {
     if (strcmp(s->value, "false") == 0)
@@ -205,7 +212,7 @@ static bool set_value(const struct setting *s)
         [KEY_AMOUNT] = set_amount,       [KEY_FRACTION] = set_fraction,
         [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
         [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
-        [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
+        [KEY_BACKEND] = set_backend,     [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
         [KEY_LISTENER] = setting_listener,   [KEY_LIST_FLAG] = set_list_flag,
         [KEY_MECHANISM] = setting_mechanism, [KEY_VERSION] = setting_version,
@@ -215,7 +222,7 @@ static bool set_value(const struct setting *s)
         [KEY_CERT_NAME] = set_choice,    [KEY_SAN] = set_choice,
         [KEY_HTTP_METHOD] = set_choice,  [KEY_CACHED] = set_choice,
         [KEY_CACHED_PART] = set_choice,  [KEY_URL] = setting_url,
-        [KEY_BACKEND] = setting_backend, [KEY_ALGORITHM] = setting_algorithm,
+        [KEY_CHAIN] = setting_backend, [KEY_ALGORITHM] = setting_algorithm,
         [KEY_ITEM] = setting_item,
         [KEY_HASHING] = set_choice,      [KEY_VALIDATION] = set_choice,
         [KEY_VERIFY] = set_choice,       [KEY_CRL_CHECK] = set_choice,

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "broker/config_auth.h"
+#include "broker/config_control.h"
 #include "base/slice.h"
 #include "broker/config_net.h"
 
@@ -46,7 +47,7 @@ struct config {
     uint32_t queue_resident_messages;  /* 16384: the rest of a queue is on disk */
     uint32_t queue_page_size;          /* 256 KB */
     bool store_quarantine;             /* set damaged data aside and serve the rest */
-    uint64_t resident_memory;          /* 48 MB: for messages that wait */
+    uint64_t resident_memory;          /* 40 MB: for messages that wait */
     char data_dir[CONFIG_TEXT_MAX * 4];
     uint32_t heartbeat_s;              /* heartbeat, 60 */
     uint32_t frame_max;                /* 131072 */
@@ -63,6 +64,7 @@ struct config {
     char default_permissions[3][CONFIG_TEXT_MAX]; /* configure, write, read */
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
     enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
+    struct config_control control;
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */

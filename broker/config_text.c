@@ -131,7 +131,7 @@ static void print_list(const struct key *key, const char *list, FILE *out)
         assert(name_len > 0 && (equals || !key_has_items(key)));
         fprintf(out, "%.*s", (int)key_prefix(key), key->name);
         for (size_t i = 0; i < name_len; i++)
-            fprintf(out, at[i] == '.' && key->kind != KEY_BACKEND ? "\\%c" : "%c", at[i]);
+            fprintf(out, at[i] == '.' && key->kind != KEY_CHAIN ? "\\%c" : "%c", at[i]);
         if (equals)
             fprintf(out, " = %.*s\n", (int)(len - name_len - 1), equals + 1);
         else

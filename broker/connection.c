@@ -69,6 +69,7 @@ void connection_free(struct connection **connection)
     assert(conn->flow.held == 0 && conn->flow.unacked == 0 && !list_linked(&conn->flow.publishing));
     stream_free(&conn->stream);
     timer_clear(&conn->server->timers, &conn->timer);
+    walk_leave(&conn->server->control.walks, &conn->link);
     list_remove(&conn->link);
     list_unlink(&conn->barred);
     list_unlink(&conn->get.link);
@@ -79,6 +80,7 @@ void connection_free(struct connection **connection)
     mem_free(conn->channels.slots);
     certificate_free(&conn->peer->certificate);
     mem_free(conn->peer);
+    mem_free(conn->info);
     mem_free(conn->name);
     mem_free(conn);
 }

@@ -37,6 +37,8 @@ static struct subscription *subscribe(struct channel *ch, const struct amqp_basi
     char name[64];
     rand_name(&channel_server(ch)->rand, "amq.ctag-", name);
     sub->tag = slice_copy(consume->consumer_tag.len ? consume->consumer_tag : slice_of_string(name));
+    if (consume->arguments.len)
+        sub->args = slice_copy(consume->arguments);
     sub->channel = ch;
     sub->consumer.no_ack = consume->no_ack;
     sub->consumer.exclusive = consume->exclusive;
@@ -88,6 +90,7 @@ static void release_subscription(struct subscription *sub)
     if (sub->consumer.state != CONSUMER_GONE || sub->consumer.unacked > 0)
         return;
     slice_free(&sub->tag);
+    slice_free(&sub->args);
     mem_free(sub);
 }
 
@@ -95,6 +98,7 @@ static void drop_subscription(struct subscription *sub)
 {
     event_consumer(&sub->consumer, "consumer.deleted");
     map_remove(&sub->channel->subscriptions, sub->tag);
+    walk_leave(&channel_server(sub->channel)->control.walks, &sub->consumer.of_queue);
     queue_remove_consumer(&sub->consumer);
     sub->channel = NULL;
     release_subscription(sub);

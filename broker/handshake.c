@@ -2,6 +2,7 @@
  * allows later. */
 #include <stdio.h>
 
+#include "broker/connection_info.h"
 #include "broker/consume.h"
 #include "broker/vhost.h"
 #include "protocol/table.h"
@@ -153,6 +154,7 @@ static bool start_ok(struct connection *conn, const struct amqp_connection_start
 {
     const char *why = NULL;
     read_capabilities(conn, ok->client_properties);
+    connection_describe(conn, ok->mechanism, ok->client_properties);
     bool known = ok->mechanism.len < sizeof(conn->login.mechanism); /* else the text would be cut */
     snprintf(conn->login.mechanism, sizeof(conn->login.mechanism), "%.*s",
              known ? (int)ok->mechanism.len : 0, (const char *)ok->mechanism.at);

@@ -60,7 +60,7 @@ bool *key_given(struct config *config, const struct key *key)
 bool key_has_items(const struct key *key)
 {
     return key->kind == KEY_MECHANISM || key->kind == KEY_VERSION || key->kind == KEY_CIPHER ||
-           key->kind == KEY_SOURCE || key->kind == KEY_BACKEND || key->kind == KEY_ALGORITHM ||
+           key->kind == KEY_SOURCE || key->kind == KEY_CHAIN || key->kind == KEY_ALGORITHM ||
            key->kind == KEY_ITEM;
 }
 
@@ -151,7 +151,7 @@ const struct key *key_find(const char *written, char *name)
     for (const struct key *key = keys; key < keys + array_size(keys); key++) {
         size_t prefix = key_prefix(key);
         if (prefix ? strncmp(written, key->name, prefix) == 0 &&
-                             read_name(written + prefix, name, key->kind == KEY_BACKEND)
+                             read_name(written + prefix, name, key->kind == KEY_CHAIN)
                    : strcmp(written, key->name) == 0)
             return key;
     }

@@ -14,6 +14,7 @@ enum key_kind {
     KEY_TEXT,
     KEY_SECRET, /* a text that is never shown */
     KEY_REGEX,
+    KEY_BACKEND, /* local_filesystem */
     KEY_LEVEL,
     KEY_LOG_FILE,
     KEY_FIXED,  /* has one value only */
@@ -32,7 +33,7 @@ enum key_kind {
     KEY_LIST_NONE,
     KEY_LISTENER, /* families: the key's last word is a name */
     KEY_LIST_FLAG,
-    KEY_BACKEND,   /* as the next, but with a dot in the name */
+    KEY_CHAIN,     /* as the next, but with a dot in the name */
     KEY_ALGORITHM, /* as the next */
     KEY_ITEM,
     KEY_MECHANISM, /* those kept as "1=value,2=value" */

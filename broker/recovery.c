@@ -49,13 +49,24 @@ static void recover_user(struct recovery *r, const struct definition *d)
         complain(r, d, "hashing or limits of user");
 }
 
-/* The limits of a vhost are the only parameters that are acted on. */
+/* Limits and policies are kept as parameters, but live with their vhost. */
 static void recover_parameter(struct recovery *r, const struct definition *d)
 {
     struct vhost *v = server_find_vhost(r->server, d->vhost);
-    char error[256];
-    if (!v || !slice_is(d->type, "vhost-limits") ||
-        !limits_parse(&v->limits, LIMITS_OF_VHOST, d->args, error, sizeof(error)))
+    char error[512];
+    bool good = (v || d->vhost.len == 0) && d->vhost.len < 256 && d->type.len < 256 && d->name.len < 256;
+    if (good && v && slice_is(d->type, "vhost-limits"))
+        good = limits_parse(&v->limits, LIMITS_OF_VHOST, d->args, error, sizeof(error));
+    else if (good && v && slice_is(d->type, "policy"))
+        good = policies_recover(v, d->name, false, d->args, error, sizeof(error));
+    else if (good && v && slice_is(d->type, "operator_policy"))
+        good = policies_recover(v, d->name, true, d->args, error, sizeof(error));
+    else if (good)
+        parameters_put(r->server,
+                       &(struct parameter){
+                           .vhost = d->vhost, .component = d->type, .name = d->name, .value = d->args},
+                       false);
+    if (!good)
         complain(r, d, "parameter");
 }
 
@@ -259,7 +270,7 @@ bool recovery_run(struct server *s)
     if (status < 0)
         return false;
     s->next_queue_id = store_queue_id_next(s->store);
-    if (s->vhosts.size == 0 && s->users.by_name.size == 0)
+    if (s->vhosts.size == 0 && s->users.by_name.size == 0 && !s->config->control.definitions[0])
         make_defaults(s);
     apply_loopback_users(s);
     if (queues)

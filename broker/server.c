@@ -9,6 +9,7 @@
 #include "broker/channel.h"
 #include "broker/confirm.h"
 #include "broker/consume.h"
+#include "broker/definitions_import.h"
 #include "broker/deliver.h"
 #include "broker/outbox.h"
 #include "broker/recovery.h"
@@ -106,6 +107,8 @@ bool server_open(struct server *s, const struct server_options *options)
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
+    control_init(&s->control);
+    parameters_init(&s->parameters, rand_u64(&s->rand));
     gate_init(&s->gate);
     intercept_open(s);
     net_init(&s->net);
@@ -124,7 +127,7 @@ bool server_open(struct server *s, const struct server_options *options)
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
-    if (!ask_open(s) || !recovery_run(s))
+    if (!ask_open(s) || !recovery_run(s) || !definitions_import_configured(s))
         return false;
     struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
     if (options->probe || !options->simulated)
@@ -142,6 +145,8 @@ static void free_state(struct server *s)
         vhost_free(&v);
     }
     map_free(&s->vhosts);
+    parameters_free(&s->parameters);
+    assert(list_empty(&s->control.walks));
     assert(s->memories.size == 0);
     map_free(&s->memories);
     queue_home_free(&s->home);
@@ -174,6 +179,7 @@ static void close_connections(struct server *s)
 void server_close(struct server *s)
 {
     gate_close(s);
+    control_close(s);
     close_connections(s);
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
@@ -284,6 +290,8 @@ void server_act(struct server *s)
     paging_arrive(&s->home);
     consume_resume_gets(s);
     alarm_watch(s);
+    policies_act(s);
+    control_act(s);
     outbox_flush(s);
     deliver_ready(s);
     queue_home_bury(&s->home, BURY_TURN_MAX);
@@ -301,6 +309,7 @@ int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
         !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
+        policies_are_settling(s) || control_is_busy(s) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
@@ -317,7 +326,7 @@ int server_run(const struct config *config)
     bool started = server_open(s, &options);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);
-    started = started && gate_open(s);
+    started = started && control_open(s) && gate_open(s);
     if (started)
         log_line(&s->log, LOG_INFO, 0, "ready: clients can connect");
     while (started && !(s->stopping && list_empty(&s->connections))) {

@@ -13,6 +13,8 @@
 #include "broker/alarm.h"
 #include "broker/ask.h"
 #include "broker/config.h"
+#include "broker/control.h"
+#include "broker/parameters.h"
 #include "broker/gate.h"
 #include "broker/event.h"
 #include "broker/intercept.h"
@@ -66,6 +68,8 @@ struct server {
     struct server_counters counters;
     struct alarms alarms;
     struct logins logins;
+    struct parameters parameters;
+    struct control control;
     struct intercept intercept;
     struct events events;
     struct timer stop_timer;

@@ -27,6 +27,13 @@ struct tx {
     struct tx_settlement_ring settlements;
 };
 
+size_t tx_uncommitted(const struct channel *ch, bool settlements)
+{
+    if (!ch->tx)
+        return 0;
+    return settlements ? ch->tx->settlements.size : ch->tx->publishes.size;
+}
+
 bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct fault *f)
 {
     if (!flow_hold(&ch->conn->flow, message_size(*m), f)) {

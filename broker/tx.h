@@ -12,6 +12,8 @@ void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item
                enum settlement how);
 /* Rolls back and ends the transactional mode. */
 void tx_free(struct channel *ch);
+/* Publishes, or settlements, that await tx.commit. */
+size_t tx_uncommitted(const struct channel *ch, bool settlements);
 /* Tests: calls `item` for all settlements and `message` for all publishes that await tx.commit. */
 void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
              void (*message)(void *arg, struct message *m), void *arg);

@@ -35,6 +35,7 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     v->name = slice_copy(name);
     map_init(&v->exchanges, rand_u64(&s->rand));
     map_init(&v->queues, rand_u64(&s->rand));
+    list_init(&v->exchange_list);
     map_init(&v->replies, rand_u64(&s->rand));
     router_init(&v->router, &v->exchanges);
     v->limits = limits_none();
@@ -72,6 +73,7 @@ static void free_queues(struct vhost *v)
             struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
             exchange_unbind(&binding);
         }
+        policies_release(&q->dest);
         queue_delete(&q);
     }
     map_free(&v->queues);
@@ -81,6 +83,7 @@ void vhost_free(struct vhost **vhost)
 {
     struct vhost *v = *vhost;
     *vhost = NULL;
+    walk_end_all(&v->server->control.walks, v);
     if (v->server->events.vhost == v)
         v->server->events.vhost = NULL;
     outbox_free(v);
@@ -94,10 +97,12 @@ void vhost_free(struct vhost **vhost)
     }
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
+        policies_release(&x->dest);
         duplicate_forget(v, x);
         exchange_free(&x);
     }
     map_free(&v->exchanges);
+    policies_free(v);
     assertf(v->replies.size == 0, "%zu reply consumers left", v->replies.size);
     map_free(&v->replies);
     router_free(&v->router);
@@ -127,6 +132,9 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     x->auto_delete = properties->auto_delete;
     x->internal = properties->internal;
     map_put(&v->exchanges, x->name, x);
+    list_push_back(&v->exchange_list, &x->of_vhost);
+    if (name.len)
+        policies_govern(v, &x->dest);
     duplicate_remember(v, x);
     router_changed(&v->router);
     if (stored && x->durable)
@@ -153,6 +161,8 @@ static bool drop_binding(struct vhost *v, struct binding *binding)
     struct exchange *source = binding->source;
     if (binding->durable)
         undefine(v->server, binding_definition(v, binding));
+    walk_leave(&v->server->control.walks, &binding->by_source);
+    walk_leave(&v->server->control.walks, &binding->by_dest);
     if (!binding->implicit)
         event_binding(v, binding, "binding.deleted");
     exchange_unbind(&binding);
@@ -181,7 +191,10 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
         undefine(v->server, exchange_definition(v, x));
     event_exchange(v, x, "exchange.deleted");
     map_remove(&v->exchanges, x->name);
+    walk_leave(&v->server->control.walks, &x->of_vhost);
+    list_remove(&x->of_vhost);
     router_changed(&v->router);
+    policies_release(&x->dest);
     duplicate_forget(v, x);
     exchange_free(&x);
 }
@@ -229,6 +242,7 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     q->durable = properties->durable && !q->exclusive_owner;
     map_put(&v->queues, q->name, q);
     exchange_bind_implicit(v->default_exchange, &q->dest, q->name);
+    policies_govern(v, &q->dest);
     router_changed(&v->router);
     if (stored && queue_is_stored(q))
         define(v->server, queue_definition(v, q));
@@ -251,6 +265,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
     event_queue(v, q, "queue.deleted");
     map_remove(&v->queues, q->name);
     router_changed(&v->router);
+    policies_release(&q->dest);
     queue_delete(&q);
 }
 
@@ -273,6 +288,10 @@ void vhost_delete(struct vhost **vhost)
         for (size_t i = v->exchanges.capacity; i-- > 0;)
             if (v->exchanges.slots[i].value && v->exchanges.slots[i].value != v->default_exchange)
                 vhost_delete_exchange(v, v->exchanges.slots[i].value);
+    for (int kind = 0; kind < 2; kind++)
+        while (v->policies.counts[kind] > 0)
+            policies_clear(v, v->policies.lists[kind][0]->name, kind);
+    parameters_remove_vhost(s, v->name);
     undefine(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
     map_remove(&s->vhosts, v->name);
     vhost_free(vhost);

@@ -4,6 +4,8 @@
 #define BROKER_VHOST_H
 
 #include "base/buf.h"
+#include "base/walk.h"
+#include "broker/policies.h"
 #include "broker/server.h"
 #include "broker/outbox.h"
 #include "exchange/route.h"
@@ -15,11 +17,13 @@ struct vhost {
     struct map queues;      /* name -> struct queue */
     struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */
     struct router router;
-    struct exchange *default_exchange;
+    struct exchange *default_exchange; /* its bindings are all queues, in the order of their making */
+    struct list exchange_list;         /* exchange.of_vhost, in that order too */
     struct slice metadata;  /* a JSON object, own memory; "" = {} */
     struct limits limits;
     struct list connections;       /* login.of_vhost */
     uint64_t connection_count;
+    struct policies policies;
     struct outbox outbox;
     bool traced; /* the firehose is on (trace.h) */
 };

@@ -10,6 +10,7 @@
 #include "base/slice.h"
 
 struct exchange;
+struct policy;
 
 enum dest_kind { DEST_QUEUE, DEST_EXCHANGE };
 
@@ -18,6 +19,7 @@ struct dest {
     struct list bindings;   /* back-list: every binding that leads here (binding.by_dest) */
     uint64_t stamp;         /* of the last routing that reached it: one copy however many paths */
     struct slice name;      /* borrowed from the owner */
+    struct policy *policies[2]; /* the broker's: the policy and the operator policy that govern it, or NULL */
 };
 
 /* One binding. Identity: (source, destination, key, arguments) (semantics 1.3, queue.bind).

@@ -45,6 +45,7 @@ struct exchange {
     struct list binding_list;      /* binding.by_source */
     size_t binding_count;          /* without implicit ones */
     bool had_bindings;             /* auto-delete only after it once had one */
+    struct list of_vhost;          /* the broker's: all exchanges of a vhost */
     void *memory;                  /* of what was published to it: the broker's; NULL = none */
 };
 

@@ -10,7 +10,7 @@
 #include "queue/queue.h"
 
 /* The defaults of the configuration: see docs/configuration.md. */
-enum { PAGING_RESIDENT_MAX = 16384, PAGING_PAGE_BYTES = 256 * 1024, PAGING_MEMORY_MAX = 48 * 1024 * 1024 };
+enum { PAGING_RESIDENT_MAX = 16384, PAGING_PAGE_BYTES = 256 * 1024, PAGING_MEMORY_MAX = 40 * 1024 * 1024 };
 
 void paging_init(struct paging *paging);
 /* Messages that a queue keeps in memory, bytes of a page, bytes of memory for messages. */

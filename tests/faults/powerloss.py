@@ -28,6 +28,7 @@ from faulty import brokers
 
 crash = faulty.load_crash()
 LIFE_SECONDS = 20
+SPARES_SECONDS = 120  # a full disk is met when the journal's spare segments are written over, up to 128 MB
 FULL_KINDS = ("full", "dark", "term")
 NO_SPACE = "no space left: nothing is confirmed until there is some again"
 SPACE = "there is space again"
@@ -87,7 +88,8 @@ class Round:
         """The disk is full from now on; for the kind `full`, until the broker has gone on with less of it."""
         said, blocked = self.broker.count_in_log(NO_SPACE), self.broker.count_in_log(BLOCKED)
         self.full.touch()
-        self.wait(lambda: self.broker.count_in_log(NO_SPACE) > said, "it does not say that the disk is full")
+        self.wait(lambda: self.broker.count_in_log(NO_SPACE) > said, "it does not say that the disk is full",
+                  SPARES_SECONDS)
         if self.kind != "full":
             time.sleep(dice.uniform(0, 1.5))
             return
@@ -102,8 +104,8 @@ class Round:
         self.wait(lambda: self.broker.count_in_log(SPACE) > said, "it does not see that there is space")
         self.wait(lambda: len(self.broker.ledger.confirmed) > confirmed + 200, "it does not go on")
 
-    def wait(self, condition, otherwise):
-        deadline = time.monotonic() + LIFE_SECONDS
+    def wait(self, condition, otherwise, seconds=LIFE_SECONDS):
+        deadline = time.monotonic() + seconds
         while not condition():
             if self.broker.process.poll() is not None:
                 raise brokers.BrokerFailed(f"{self.kind}: ended with {self.broker.process.returncode}")

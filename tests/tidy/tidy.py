@@ -24,7 +24,7 @@ PRODUCT = ("base", "protocol", "net", "store", "auth", "exchange", "queue", "bro
 
 # A library has one folder that knows it.
 LIBRARIES = {"uv.h": {"net"}, "sqlite3.h": {"store"}, "pcre2.h": {"auth"}, "openssl/": {"auth", "net"},
-             "jansson.h": {"auth"}, "curl/": {"auth"}, "xxhash.h": {"base", "store"}}
+             "jansson.h": {"auth", "broker"}, "curl/": {"auth"}, "xxhash.h": {"base", "store"}}
 
 # Nouns that the exported names of a file may begin with, besides the file's own (users.c: user, users) and
 # what stands before a "_" in it (config_text.c: config).
@@ -34,8 +34,12 @@ NOUNS = {
     "auth/user_permissions.c": {"permission", "topic"},
     "auth/users.c": {"tags"},
     "base/assert.c": {"panic"},
+    "broker/commands.c": {"request"},
     "broker/handshake.c": {"connection"},
     "broker/heartbeat.c": {"connection"},
+    "broker/listing_connection.c": {"command"},
+    "broker/listing_topology.c": {"command"},
+    "broker/listing_vhost.c": {"command"},
     "broker/vhost.c": {"queue"},
     "exchange/route.c": {"router"},
     "protocol/fault.c": {"reply"},

@@ -338,8 +338,6 @@ START_TEST(rabbitmq_keys)
         "vm_memory_calculation_strategy",
         "management.tcp.port",
         "management.path_prefix",
-        "load_definitions",
-        "definitions.local.path",
         "consumer_timeout",
         "log.file.formatter",
         "log.console.use_colors",

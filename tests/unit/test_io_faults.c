@@ -35,7 +35,7 @@ static struct {
 /* True when this call is the one, and can fail in that way. */
 static bool fails(enum call what, bool grows)
 {
-    static const bool full[] = {[CALL_WRITE] = true};
+    static const bool full[] = {[CALL_WRITE] = true, [CALL_OTHER] = false};
     bool able = true;
     if (faulty.kind == FAULT_FULL)
         able = full[what] || grows;

@@ -128,6 +128,30 @@ START_TEST(a_missing_alternate_is_none) /* K61 */
 }
 END_TEST
 
+/* A policy's counts while the declaration names none. */
+START_TEST(a_policys_alternate)
+{
+    struct exchange *x = world_exchange(&world, "x", "direct");
+    struct exchange *a = world_exchange_alt(&world, "a", "direct", "ae");
+    struct exchange *ae = world_exchange(&world, "ae", "fanout");
+    struct exchange *other = world_exchange(&world, "other", "fanout");
+    world_bind(&world, ae, world_queue(&world, "q"), "");
+    world_bind(&world, other, world_queue(&world, "p"), "");
+    ck_assert_str_eq(world_route(&world, x, "k"), "");
+    exchange_set_alternate(x, SLICE("ae"));
+    exchange_set_alternate(a, SLICE("other"));
+    router_changed(&world.router);
+    ck_assert_str_eq(world_route(&world, x, "k"), "q");
+    ck_assert_str_eq(world_route(&world, a, "k"), "q");
+    exchange_set_alternate(x, SLICE("other"));
+    router_changed(&world.router);
+    ck_assert_str_eq(world_route(&world, x, "k"), "p");
+    exchange_set_alternate(x, SLICE(""));
+    router_changed(&world.router);
+    ck_assert_str_eq(world_route(&world, x, "k"), "");
+}
+END_TEST
+
 START_TEST(alternates_form_chains_and_rings)
 {
     struct exchange *a = world_exchange_alt(&world, "a", "direct", "b");
@@ -346,6 +370,7 @@ int main(void)
     tcase_add_test(rules, a_cycle_without_queues_is_unroutable);
     tcase_add_test(rules, a_long_chain);
     tcase_add_test(rules, alternate_when_nothing_matches);
+    tcase_add_test(rules, a_policys_alternate);
     tcase_add_test(rules, the_alternate_sees_the_same_key);
     tcase_add_test(rules, a_missing_alternate_is_none);
     tcase_add_test(rules, alternates_form_chains_and_rings);

@@ -7,6 +7,7 @@ others are served meanwhile. Memory is what the process has resident, so this is
 import argparse
 import select
 import sys
+import threading
 import time
 
 import amqp
@@ -220,6 +221,39 @@ def all_channels_at_once(broker):
     link.close()
 
 
+def long_queue(broker):
+    """200 MB go to disk before memory is short: no alarm; then a consumer and the publisher stay level, and
+    all come in order."""
+    count, size, extra = 60000, 3500, 10000
+    maker, taker = connect(broker), connect(broker)
+    maker.call(1, "queue.declare", queue=b"hostile")
+    maker.call(1, "confirm.select")
+
+    def make(first, last):
+        for number in range(first, last, 500):
+            maker.send(b"".join(publish(b"%d " % n + b"x" * size, key=b"hostile")
+                                for n in range(number, number + 500)))
+        confirmed = 0
+        while confirmed < last:
+            event = maker.next_event(1)
+            check(event.name == "basic.ack", f"got {event}")
+            confirmed = event.fields["delivery_tag"]
+
+    make(0, count)
+    check_memory(broker, BASE + RESIDENT + 32 * MB)
+    check("alarm set" not in (broker.directory / "log").read_text(errors="replace"), "memory became short")
+    taker.call(1, "basic.consume", queue=b"hostile", consumer_tag=b"c", no_ack=1)
+    maker_thread = threading.Thread(target=make, args=(count, count + extra))
+    maker_thread.start()
+    for number in range(count + extra):
+        event = taker.next_event(1)
+        check(event.body.startswith(b"%d " % number), f"{event.body[:10]} came instead of {number}")
+    maker_thread.join(TIMEOUT)
+    check_memory(broker, BASE + RESIDENT + 32 * MB)
+    maker.close()
+    taker.close()
+
+
 def reads_slowly(broker):
     """A kilobyte at a time: others are served at once, and the process does not grow."""
     fill_queue(broker, b"hostile", 2000, 128 * 1024)
@@ -354,6 +388,7 @@ SCENARIOS = {
     "nacks_not_read": (nacks_not_read, []),
     "consumer_never_reads": (consumer_never_reads, []),
     "consumer_never_acks": (consumer_never_acks, [f"connection_unacked_max={UNACKED_MAX}"]),
+    "long_queue": (long_queue, ["vm_memory_high_watermark.absolute=192MB"]),
     "reads_slowly": (reads_slowly, []),
     "all_channels_at_once": (all_channels_at_once, []),
     "many_bodies_begun": (many_bodies_begun, []),

@@ -1,0 +1,14 @@
+/* config_control.h - how the server is administered: its control socket, and definitions it starts with. */
+#ifndef BROKER_CONFIG_CONTROL_H
+#define BROKER_CONFIG_CONTROL_H
+
+#include <stdbool.h>
+
+struct config_control {
+    char socket[256];      /* a path, "default" or "none" */
+    char definitions[256]; /* a file or folder, "" = nothing */
+    char backend[256];     /* where definitions come from */
+    bool skip_if_unchanged;
+};
+
+#endif

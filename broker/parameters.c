@@ -1,0 +1,148 @@
+/* parameters.c - runtime parameters.
+ *
+ * Owner: the server. They are an administrator's, some dozens: whoever wants those of one component walks
+ * through all. */
+#include "broker/parameters.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "broker/server.h"
+
+enum { KEY_MAX = 3 * 256 };
+
+void parameters_init(struct parameters *parameters, uint64_t seed)
+{
+    map_init(&parameters->by_key, seed);
+    list_init(&parameters->all);
+    list_init(&parameters->settling);
+}
+
+static void free_parameter(struct parameters *parameters, struct parameter *p)
+{
+    map_remove(&parameters->by_key, p->key);
+    list_remove(&p->link);
+    slice_free(&p->key);
+    slice_free(&p->value);
+    mem_free(p);
+}
+
+void parameters_free(struct parameters *parameters)
+{
+    while (!list_empty(&parameters->all))
+        free_parameter(parameters, list_first(&parameters->all, struct parameter, link));
+    map_free(&parameters->by_key);
+}
+
+/* No part has a zero byte: names are UTF-8 without one. */
+static struct slice make_key(struct slice vhost, struct slice component, struct slice name,
+                             char key[KEY_MAX])
+{
+    assert(vhost.len < 256 && component.len < 256 && name.len < 256);
+    int len = snprintf(key, KEY_MAX, "%.*s%c%.*s%c%.*s", SLICE_ARG(vhost), 0, SLICE_ARG(component), 0,
+                       SLICE_ARG(name));
+    return slice_of(key, (size_t)len);
+}
+
+static struct parameter *find(const struct server *s, struct slice vhost, struct slice component,
+                              struct slice name)
+{
+    char key[KEY_MAX];
+    return map_get(&s->parameters.by_key, make_key(vhost, component, name, key));
+}
+
+const struct parameter *parameters_find(const struct server *s, struct slice vhost, struct slice component,
+                                        struct slice name)
+{
+    return find(s, vhost, component, name);
+}
+
+static struct definition definition_of(const struct parameter *p)
+{
+    return (struct definition){.kind = DEFINITION_PARAMETER,
+                               .vhost = p->vhost,
+                               .type = p->component,
+                               .name = p->name,
+                               .args = p->value};
+}
+
+static struct parameter *add(struct server *s, const struct parameter *given)
+{
+    char key[KEY_MAX];
+    struct parameter *p = mem_zalloc(sizeof(*p));
+    p->key = slice_copy(make_key(given->vhost, given->component, given->name, key));
+    const uint8_t *at = p->key.at;
+    p->vhost = slice_of(at, given->vhost.len);
+    p->component = slice_of(at + p->vhost.len + 1, given->component.len);
+    p->name = slice_of(p->component.at + p->component.len + 1, given->name.len);
+    assert(p->name.at + p->name.len == at + p->key.len);
+    map_put(&s->parameters.by_key, p->key, p);
+    list_push_back(&s->parameters.all, &p->link);
+    return p;
+}
+
+void parameters_put(struct server *s, const struct parameter *given, bool stored)
+{
+    struct parameter *p = find(s, given->vhost, given->component, given->name);
+    if (!p)
+        p = add(s, given);
+    struct slice value = slice_copy(given->value);
+    slice_free(&p->value);
+    p->value = value;
+    if (!stored)
+        return;
+    struct definition definition = definition_of(p);
+    store_define(s->store, &definition);
+    s->defined_batch = store_open_batch(s->store);
+    event(s, "parameter.set", EVENT_TEXT("component", p->component), EVENT_TEXT("name", p->name),
+          EVENT_TEXT("vhost", p->vhost));
+}
+
+static void remove_parameter(struct server *s, struct parameter *p)
+{
+    struct definition definition = definition_of(p);
+    store_undefine(s->store, &definition);
+    s->defined_batch = store_open_batch(s->store);
+    event(s, "parameter.cleared", EVENT_TEXT("component", p->component), EVENT_TEXT("name", p->name),
+          EVENT_TEXT("vhost", p->vhost));
+    free_parameter(&s->parameters, p);
+}
+
+bool parameters_remove(struct server *s, struct slice vhost, struct slice component, struct slice name)
+{
+    struct parameter *p = find(s, vhost, component, name);
+    if (p)
+        remove_parameter(s, p);
+    return p;
+}
+
+void parameters_remove_vhost(struct server *s, struct slice vhost)
+{
+    list_each_safe (node, &s->parameters.all) {
+        struct parameter *p = container_of(node, struct parameter, link);
+        if (slice_equal(p->vhost, vhost))
+            remove_parameter(s, p);
+    }
+}
+
+bool parameters_check(struct slice component, struct slice name, const json_t *value, bool *idle,
+                      char *reason, size_t reason_size)
+{
+    /* Whoever moves here from RabbitMQ keeps them for the day when Leveret has links to other brokers. */
+    static const char *const idle_components[] = {"shovel", "federation", "federation-upstream",
+                                                  "federation-upstream-set"};
+    *idle = false;
+    for (size_t i = 0; i < array_size(idle_components); i++)
+        *idle |= slice_is(component, idle_components[i]);
+    if (name.len == 0 || name.len > 255 || memchr(name.at, 0, name.len) || !value)
+        snprintf(reason, reason_size, "a parameter's name has 1 to 255 bytes");
+    else if (slice_is(component, "policy") || slice_is(component, "operator_policy"))
+        snprintf(reason, reason_size, "policies may not be set using this method");
+    else if (!*idle)
+        snprintf(reason, reason_size, "component %.*s not found",
+                 (int)(component.len < 100 ? component.len : 100), (const char *)component.at);
+    else
+        return true;
+    return false;
+}

@@ -1,0 +1,220 @@
+/* policies.c - the policies of a vhost.
+ *
+ * Owner: the vhost; each governed queue and exchange has a reference of its own, so that one which was
+ * replaced lives until the last of them has been gone through. */
+#include "broker/policies.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/event.h"
+#include "broker/govern.h"
+#include "broker/json_in.h"
+#include "broker/vhost.h"
+
+static void settle(struct vhost *v)
+{
+    struct policies *policies = &v->policies;
+    struct server *s = v->server;
+    if (!list_linked(&policies->settling))
+        list_push_back(&s->parameters.settling, &policies->settling);
+    walk_end(&policies->walk);
+    walk_begin(&s->control.walks, &policies->walk, v);
+    policies->at_exchanges = false;
+    policies->walk.at[0] = v->default_exchange->binding_list.next;
+}
+
+static struct policy **find(struct policies *policies, struct slice name, bool of_operator)
+{
+    for (size_t i = 0; i < policies->counts[of_operator]; i++)
+        if (slice_equal(policies->lists[of_operator][i]->name, name))
+            return &policies->lists[of_operator][i];
+    return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+    return policy_compare(*(struct policy *const *)a, *(struct policy *const *)b);
+}
+
+static void put(struct policies *policies, struct policy *policy)
+{
+    bool kind = policy->of_operator;
+    struct policy **old = find(policies, policy->name, kind);
+    if (old) {
+        policy_drop(old);
+        *old = policy;
+    } else {
+        size_t count = policies->counts[kind]++;
+        policies->lists[kind] = mem_realloc(policies->lists[kind], (count + 1) * sizeof(struct policy *));
+        policies->lists[kind][count] = policy;
+    }
+    qsort(policies->lists[kind], policies->counts[kind], sizeof(struct policy *), compare);
+}
+
+/* policy.set, policy.cleared; to RabbitMQ an operator's is a parameter. */
+static void tell(struct vhost *v, struct slice name, bool of_operator, const char *what)
+{
+    char key[32];
+    snprintf(key, sizeof(key), "%s.%s", of_operator ? "parameter" : "policy", what);
+    event(v->server, key, EVENT_TEXT("name", name), EVENT_TEXT("vhost", v->name),
+          EVENT_TEXT("component", POLICIES_COMPONENT(of_operator)));
+}
+
+bool policies_set(struct vhost *v, const struct policy_given *given, bool stored, char *reason,
+                  size_t reason_size)
+{
+    struct policies *policies = &v->policies;
+    if (policies->counts[given->of_operator] >= POLICIES_MAX) {
+        snprintf(reason, reason_size, "a vhost has at most %d policies", POLICIES_MAX);
+        return false;
+    }
+    struct policy *policy = policy_new(given, reason, reason_size);
+    if (!policy)
+        return false;
+    put(policies, policy);
+    const char *idle = policy_idle_key(policy);
+    if (idle)
+        log_line(&v->server->log, LOG_WARNING, 0,
+                 "policy '%.*s' in vhost '%.*s': '%s' is kept, but this version does not act on it",
+                 SLICE_ARG(policy->name), SLICE_ARG(v->name), idle);
+    if (stored) {
+        struct buf json = {0};
+        policy_print(policy, &json);
+        struct definition definition = {.kind = DEFINITION_PARAMETER,
+                                        .vhost = v->name,
+                                        .type = POLICIES_COMPONENT(given->of_operator),
+                                        .name = policy->name,
+                                        .args = buf_slice(&json)};
+        store_define(v->server->store, &definition);
+        v->server->defined_batch = store_open_batch(v->server->store);
+        buf_free(&json);
+    }
+    if (stored)
+        tell(v, given->name, given->of_operator, "set");
+    settle(v);
+    return true;
+}
+
+bool policies_recover(struct vhost *v, struct slice name, bool of_operator, struct slice json, char *reason,
+                      size_t reason_size)
+{
+    json_t *value = json_in_parse(json, reason, reason_size);
+    struct policy_given given = {
+        .name = name, .of_operator = of_operator, .definition = json_object_get(value, "definition")};
+    bool good = value && json_in_text(value, "pattern", &given.pattern) &&
+                json_in_text(value, "apply-to", &given.apply_to) &&
+                json_in_number(value, "priority", &given.priority);
+    if (value && !good)
+        snprintf(reason, reason_size, "no policy");
+    good = good && policies_set(v, &given, false, reason, reason_size);
+    json_decref(value);
+    return good;
+}
+
+bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
+{
+    struct policies *policies = &v->policies;
+    struct policy **at = find(policies, name, of_operator);
+    if (!at)
+        return false;
+    struct definition definition = {.kind = DEFINITION_PARAMETER,
+                                    .vhost = v->name,
+                                    .type = POLICIES_COMPONENT(of_operator),
+                                    .name = name};
+    store_undefine(v->server->store, &definition);
+    v->server->defined_batch = store_open_batch(v->server->store);
+    tell(v, name, of_operator, "cleared");
+    policy_drop(at);
+    size_t after = --policies->counts[of_operator] - (size_t)(at - policies->lists[of_operator]);
+    memmove(at, at + 1, after * sizeof(struct policy *));
+    settle(v);
+    return true;
+}
+
+void policies_free(struct vhost *v)
+{
+    struct policies *policies = &v->policies;
+    list_unlink(&policies->settling);
+    walk_end(&policies->walk);
+    for (int kind = 0; kind < 2; kind++) {
+        for (size_t i = 0; i < policies->counts[kind]; i++)
+            policy_drop(&policies->lists[kind][i]);
+        mem_free(policies->lists[kind]);
+    }
+    *policies = (struct policies){0};
+}
+
+/* --- governing --- */
+
+static struct policy *choose(struct policies *policies, bool of_operator, enum policy_subject subject,
+                             struct slice name)
+{
+    for (size_t i = 0; i < policies->counts[of_operator]; i++)
+        if (policy_matches(policies->lists[of_operator][i], subject, name))
+            return policies->lists[of_operator][i];
+    return NULL;
+}
+
+void policies_govern(struct vhost *v, struct dest *dest)
+{
+    enum policy_subject subject = govern_subject(dest);
+    struct policy *old[2] = {dest->policies[0], dest->policies[1]};
+    for (int kind = 0; kind < 2; kind++) {
+        struct policy *found = kind == 1 && subject == POLICY_EXCHANGE
+                                   ? NULL /* operators limit queues */
+                                   : choose(&v->policies, kind, subject, dest->name);
+        dest->policies[kind] = found ? policy_hold(found) : NULL;
+    }
+    if (old[0] != dest->policies[0] || old[1] != dest->policies[1])
+        govern_apply(v, dest);
+    policy_drop(&old[0]);
+    policy_drop(&old[1]);
+}
+
+void policies_release(struct dest *dest)
+{
+    policy_drop(&dest->policies[0]);
+    policy_drop(&dest->policies[1]);
+}
+
+/* The next queue or exchange that the walk comes to, NULL when all have been gone through. */
+static struct dest *next_dest(struct vhost *v)
+{
+    struct policies *policies = &v->policies;
+    struct walk *walk = &policies->walk;
+    if (!policies->at_exchanges && walk->at[0] == &v->default_exchange->binding_list) {
+        policies->at_exchanges = true;
+        walk->at[0] = v->default_exchange->of_vhost.next; /* the first; no policy is for it */
+    }
+    struct list *node = walk->at[0];
+    if (policies->at_exchanges && node == &v->exchange_list)
+        return NULL;
+    walk->at[0] = node->next;
+    if (policies->at_exchanges)
+        return &container_of(node, struct exchange, of_vhost)->dest;
+    return container_of(node, struct binding, by_source)->dest;
+}
+
+void policies_act(struct server *s)
+{
+    if (list_empty(&s->parameters.settling))
+        return;
+    struct policies *policies = list_first(&s->parameters.settling, struct policies, settling);
+    struct vhost *v = container_of(policies, struct vhost, policies);
+    assert(policies->walk.owner == v);
+    for (int i = 0; i < POLICIES_SETTLE_TURN; i++) {
+        struct dest *dest = next_dest(v);
+        if (!dest) {
+            walk_end(&policies->walk);
+            list_remove(&policies->settling);
+            return;
+        }
+        policies_govern(v, dest);
+    }
+}
+
+bool policies_are_settling(const struct server *s)
+{
+    return !list_empty(&s->parameters.settling);
+}

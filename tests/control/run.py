@@ -1,0 +1,808 @@
+#!/usr/bin/env python3
+"""run.py - leveretctl and the control socket against a running broker: run.py --leveret PATH --ctl PATH"""
+import argparse
+import json
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import pika
+from pika.exceptions import (ChannelClosedByBroker, ConnectionClosedByBroker, NackError,
+                             ProbableAccessDeniedError)
+
+from ctl import Ctl, Leveret, Line
+
+HERE = pathlib.Path(__file__).resolve().parent
+EXPORTED = HERE / "rabbitmq-3.10.8.json"
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--leveret", required=True)
+parser.add_argument("--ctl", required=True)
+parser.add_argument("names", nargs="*", help="of the checks to run")
+options = parser.parse_args()
+
+broker = Leveret(options.leveret)
+ctl = Ctl(options.ctl, broker)
+
+
+def equal(actual, expected):
+    if actual != expected:
+        raise AssertionError(f"expected {expected!r}, got {actual!r}")
+
+
+def holds(what, text="that does not hold"):
+    if not what:
+        raise AssertionError(text)
+
+
+def connect(user="guest", password="guest", vhost="/", properties=None, at=None):
+    parameters = pika.ConnectionParameters(*(at or broker).address, vhost, pika.PlainCredentials(user,
+            password),
+                                           client_properties=properties)
+    return pika.BlockingConnection(parameters)
+
+
+def eventually(what):
+    """What another thread of the broker's clients brings about."""
+    deadline = time.monotonic() + 20
+    while not what():
+        if time.monotonic() > deadline:
+            raise AssertionError("that has not come to be")
+        time.sleep(0.01)
+
+
+def closed_with(connection):
+    """(code, text) of the close that the broker sent, or is about to."""
+    try:
+        while True:
+            connection.process_data_events(time_limit=10)
+    except ConnectionClosedByBroker as closed:
+        return closed.reply_code, closed.reply_text
+
+
+# --- the socket ---
+
+def socket_is_its_owners_alone():
+    equal(stat.S_IMODE(os.stat(ctl.socket).st_mode), 0o600)
+
+
+def socket_mode_does_not_follow_the_umask():
+    before = os.umask(0)
+    other = Leveret(options.leveret)
+    try:
+        other.start()
+        equal(stat.S_IMODE(os.stat(other.directory / "data" / "leveret.sock").st_mode), 0o600)
+    finally:
+        os.umask(before)
+        other.stop()
+    holds(not other.directory.exists())
+
+
+def socket_of_a_killed_server_is_replaced():
+    other = Leveret(options.leveret)
+    other.start()
+    other.restart("kill")
+    equal(Ctl(options.ctl, other).quiet("ping"), "Ping succeeded\n")
+    other.stop()
+
+
+def socket_elsewhere_or_nowhere():
+    other = Leveret(options.leveret)
+    place = other.directory / "control"
+    other.settings = [f"control.socket={place}"]
+    other.start()
+    holds(not (other.directory / "data" / "leveret.sock").exists())
+    done = subprocess.run([options.ctl, "ping"], env={"LEVERET_SOCKET": str(place)}, stdout=subprocess.PIPE,
+                          check=True)
+    holds(b"Ping succeeded" in done.stdout)
+    other.stop()
+    other = Leveret(options.leveret, ["control.socket=none"])
+    other.start()
+    Ctl(options.ctl, other).fails(69, "no server answers", "ping")
+    other.stop()
+
+
+def a_file_in_the_way_stops_the_start():
+    other = Leveret(options.leveret)
+    place = other.directory / "control"
+    place.write_text("precious")
+    other.settings = [f"control.socket={place}"]
+    done = subprocess.run([other.path, "--data-dir", str(other.directory / "data"), "--set",
+                           f"control.socket={place}", "--set", "listeners.tcp.1=127.0.0.1:0"],
+                          stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    equal(done.returncode, 1)
+    holds("control.socket" in done.stdout, done.stdout)
+    equal(place.read_text(), "precious")
+    other.temporary.cleanup()
+
+
+def lines_that_are_no_requests():
+    line = Line(ctl.socket)
+    for bad in (b"hello\n", b"[]\n", b"{}\n", b'{"verb":1}\n', b'{"verb":"nonsense"}\n',
+            b'{"verb":"ping","x":1}\n',
+                b'{"verb":"add_user"}\n', b'{"verb":"add_user","name":5}\n',
+                b'{"verb":"ping","verb":"ping"}\n',
+                b'{"verb":"list_queues","columns":[1]}\n', b"\xff\xfe\n", b'{"verb":"set_policy"}\n'):
+        _, end = line.ask(bad)
+        equal(end["error"], "malformed")
+        holds(end["reason"])
+    equal(line.ask({"verb": "ping"})[1]["ok"], True)
+    line.close()
+
+
+def lines_in_pieces_and_many_at_once():
+    line = Line(ctl.socket)
+    for byte in b'{"verb":"ping"}\n':
+        line.send(bytes([byte]))
+    equal(line.answer()[1]["ok"], True)
+    line.send(b'\n\n{"verb":"list_users"}\n{"verb":"nonsense"}\n{"verb":"ping"}\n')
+    equal([row["user"] for row in line.answer()[0]], ["guest"])
+    equal(line.answer()[1]["error"], "malformed")
+    equal(line.answer()[1]["ok"], True)
+    line.close()
+
+
+def line_without_end_is_refused():
+    line = Line(ctl.socket)
+    try:
+        line.send(b"x" * 600000)
+    except OSError:
+        pass  # it has hung up already
+    equal(line.answer()[1]["error"], "malformed")
+    equal(line.answer(), None)
+    line.close()
+    ctl.run("ping")
+
+
+def too_many_clients_are_turned_away():
+    lines = [Line(ctl.socket) for _ in range(32)]
+    for line in lines:
+        equal(line.ask({"verb": "ping"})[1]["ok"], True)
+    more = Line(ctl.socket)
+    equal(more.answer(), None)
+    more.close()
+    for line in lines:
+        line.close()
+    eventually(lambda: subprocess.run([options.ctl, "--socket", ctl.socket, "ping"], check=False,
+                                      capture_output=True).returncode == 0)
+
+
+# --- the command line ---
+
+def usage():
+    ctl.fails(64, "not found", "nonsense")
+    ctl.fails(64, "no verb")
+    ctl.fails(64, "not enough", "delete_user")
+    ctl.fails(64, "too many", "delete_user", "a", "b")
+    ctl.fails(64, "unknown option", "--nonsense", "list_users")
+    ctl.fails(64, "not supported", "list_queues", "nonsense")
+    ctl.fails(64, "no option -p", "list_users", "-p", "/")
+    ctl.fails(64, "no such option", "list_users", "--priority", "5")
+    ctl.fails(64, "value is wrong", "list_users", "--formatter", "nonsense")
+    holds("list_queues" in ctl.run("--help"))
+    done = subprocess.run([options.ctl, "--data-dir", "/nonexistent", "ping"], capture_output=True,
+            check=False)
+    equal(done.returncode, 69)
+
+
+def status_says_what_there_is():
+    status = ctl.rows("status")
+    equal(status["os_pid"], broker.process.pid)
+    equal(status["listeners"][0]["port"], broker.address[1])
+    equal(status["alarms"], [])
+    text = ctl.run("status")
+    holds(f"127.0.0.1:{broker.address[1]}" in text and "Memory watermark" in text, text)
+    environment = ctl.run("environment")
+    holds("frame_max" in environment and "default_pass = guest" not in environment, environment)
+    holds("list_vhosts" in ctl.run("report"))
+
+
+def verbs_of_the_server_and_of_the_program_are_the_same():
+    line = Line(ctl.socket)
+    served = set(line.ask({"verb": "list_commands"})[1]["result"]["verbs"]) - {"list_commands"}
+    line.close()
+    text = ctl.run("--help")
+    missing = [verb for verb in served if f"\n  {verb}" not in text]
+    equal(missing, [])
+
+
+# --- users, vhosts, permissions ---
+
+def users():
+    ctl.run("add_user", "ann", "secret")
+    ctl.fails(70, "already exists", "add_user", "ann", "secret")
+    ctl.fails(67, "does not exist", "delete_user", "nobody")
+    ctl.fails(67, "does not exist", "change_password", "nobody", "x")
+    ctl.run("set_user_tags", "ann", "monitoring", "policymaker")
+    equal(sorted((row["user"], row["tags"]) for row in ctl.rows("list_users")),
+          [("ann", ["monitoring", "policymaker"]), ("guest", ["administrator"])])
+    equal(ctl.quiet("authenticate_user", "ann", "secret"), "")
+    ctl.fails(65, "ann", "authenticate_user", "ann", "wrong")
+    ctl.run("change_password", "ann", text="other\n")
+    ctl.run("authenticate_user", "ann", "other")
+    ctl.run("authenticate_user", "ann", text="other\n")
+    ctl.run("clear_password", "ann")
+    ctl.fails(65, "ann", "authenticate_user", "ann", "other")
+    ctl.run("set_user_tags", "ann")
+    equal([row["tags"] for row in ctl.rows("list_users") if row["user"] == "ann"], [[]])
+    digest = ctl.run("hash_password", "pre").strip()
+    ctl.run("add_user", "hal", "--pre-hashed-password", digest)
+    ctl.run("authenticate_user", "hal", "pre")
+    ctl.run("delete_user", "hal")
+    ctl.run("delete_user", "ann")
+    equal([row["user"] for row in ctl.rows("list_users")], ["guest"])
+
+
+def passwords_are_nowhere():
+    ctl.run("add_user", "sue", "Pa55phrase-1")
+    ctl.run("change_password", "sue", "Pa55phrase-2")
+    ctl.run("authenticate_user", "sue", "Pa55phrase-3", status=65)
+    holds("Pa55phrase" not in ctl.error)
+    holds("Pa55phrase" not in (broker.directory / "log").read_text())
+    for file in (broker.directory / "data").rglob("*"):
+        holds(not file.is_file() or b"Pa55phrase" not in file.read_bytes(), str(file))
+    ctl.run("delete_user", "sue")
+
+
+def vhosts_and_permissions():
+    ctl.run("add_vhost", "v1", "--description", "a vhost", "--tags", "a,b")
+    ctl.fails(70, "already exists", "add_vhost", "v1")
+    ctl.fails(65, "does not exist", "delete_vhost", "nowhere")
+    ctl.fails(69, "does not exist", "list_queues", "-p", "nowhere")
+    row = [row for row in ctl.rows("list_vhosts", "name", "description", "tags") if row["name"] == "v1"]
+    equal(row, [{"name": "v1", "description": "a vhost", "tags": ["a", "b"]}])
+    ctl.run("add_user", "ann", "secret")
+    ctl.run("set_permissions", "-p", "v1", "ann", "^a", ".*", "")
+    ctl.fails(69, "", "set_permissions", "-p", "v1", "ann", "(", ".*", "")
+    ctl.fails(67, "", "set_permissions", "-p", "v1", "nobody", "", ".*", "")
+    equal(ctl.quiet("list_permissions", "-p", "v1"), "user\tconfigure\twrite\tread\nann\t^a\t.*\t\n")
+    equal(ctl.rows("list_user_permissions", "ann"), [{"vhost": "v1", "configure": "^a", "write": ".*",
+            "read": ""}])
+    ctl.run("set_topic_permissions", "-p", "v1", "ann", "amq.topic", "^a", "^b")
+    equal(ctl.rows("list_topic_permissions", "-p", "v1"),
+          [{"user": "ann", "exchange": "amq.topic", "write": "^a", "read": "^b"}])
+    equal(ctl.rows("list_user_topic_permissions", "ann"),
+          [{"vhost": "v1", "exchange": "amq.topic", "write": "^a", "read": "^b"}])
+    ctl.run("clear_topic_permissions", "-p", "v1", "ann")
+    equal(ctl.rows("list_topic_permissions", "-p", "v1"), [])
+    ctl.run("clear_permissions", "-p", "v1", "ann")
+    equal(ctl.rows("list_permissions", "-p", "v1"), [])
+    ctl.run("delete_vhost", "v1")
+    ctl.run("delete_user", "ann")
+
+
+def limits():
+    ctl.run("add_vhost", "v2")
+    ctl.run("set_vhost_limits", "-p", "v2", '{"max-queues": 1, "max-connections": 5}')
+    ctl.fails(69, "", "set_vhost_limits", "-p", "v2", '{"max-que": 1}')
+    ctl.fails(69, "", "set_vhost_limits", "-p", "v2", "5")
+    equal(ctl.rows("list_vhost_limits", "-p", "v2")[0]["limits"], {"max-connections": 5, "max-queues": 1})
+    holds({"component": "vhost-limits", "name": "limits", "value": {"max-connections": 5, "max-queues": 1}} in
+          ctl.rows("list_parameters", "-p", "v2"))
+    ctl.run("clear_vhost_limits", "-p", "v2")
+    equal(ctl.rows("list_vhost_limits", "-p", "v2")[0]["limits"], {})
+    ctl.run("set_user_limits", "guest", '{"max-channels": 1000}')
+    equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest",
+            "limits": {"max-channels": 1000}}])
+    ctl.run("clear_user_limits", "guest", "all")
+    equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest", "limits": {}}])
+    ctl.run("delete_vhost", "v2")
+
+
+def living_connections_feel_it():
+    ctl.run("add_vhost", "v3")
+    ctl.run("add_user", "bob", "pw")
+    try:
+        connect("bob", "pw", "v3")
+        raise AssertionError("bob may enter")
+    except (ConnectionClosedByBroker, ProbableAccessDeniedError):
+        pass
+    ctl.run("set_permissions", "-p", "v3", "bob", ".*", ".*", ".*")
+    first, second, third = [connect("bob", "pw", "v3") for _ in range(3)]
+    channel = first.channel()
+    channel.queue_declare("one")
+    ctl.run("set_permissions", "-p", "v3", "bob", "^$", ".*", ".*")
+    try:
+        channel.queue_declare("two")
+        raise AssertionError("bob may still declare")
+    except ChannelClosedByBroker as closed:
+        equal(closed.reply_code, 403)
+    ctl.run("close_all_user_connections", "bob", "go away")
+    for connection in (first, second, third):
+        equal(closed_with(connection), (320, "CONNECTION_FORCED - go away"))
+    last = connect("bob", "pw", "v3")
+    ctl.run("delete_vhost", "v3")
+    equal(closed_with(last), (320, "CONNECTION_FORCED - vhost 'v3' is deleted"))
+    ctl.run("add_vhost", "v3")
+    ctl.run("set_permissions", "-p", "v3", "bob", ".*", ".*", ".*")
+    last = connect("bob", "pw", "v3")
+    ctl.run("delete_user", "bob")
+    equal(closed_with(last), (320, "CONNECTION_FORCED - user 'bob' is deleted"))
+    ctl.run("delete_vhost", "v3")
+
+
+# --- lists ---
+
+def lists_of_topology():
+    connection = connect()
+    channel = connection.channel()
+    channel.queue_declare("l.durable", durable=True, arguments={"x-max-length": 5})
+    channel.queue_declare("l.mine", exclusive=True)
+    channel.exchange_declare("l.x", "topic", arguments={"alternate-exchange": "amq.fanout"})
+    channel.queue_bind("l.durable", "l.x", "a.#", {"n": 1})
+    channel.exchange_bind("l.x", "amq.direct", "key")
+    for _ in range(3):
+        channel.basic_publish("", "l.durable", b"hello")
+    channel.queue_declare("l.durable", passive=True)
+    channel.basic_qos(prefetch_count=2)
+    channel.basic_consume("l.durable", lambda *_: None, consumer_tag="tag", arguments={"x-priority": 5})
+    eventually(lambda: ctl.rows("list_queues", "messages_unacknowledged")[0]["messages_unacknowledged"] == 2)
+    rows = ctl.rows("list_queues", "name", "messages", "messages_ready", "messages_unacknowledged",
+            "consumers",
+                    "durable", "auto_delete", "exclusive", "arguments", "type", "state", "policy")
+    equal(rows[0], {"name": "l.durable", "messages": 3, "messages_ready": 1, "messages_unacknowledged": 2,
+                    "consumers": 1, "durable": True, "auto_delete": False, "exclusive": False,
+                    "arguments": {"x-max-length": 5}, "type": "classic", "state": "running", "policy": ""})
+    equal((rows[1]["name"], rows[1]["exclusive"]), ("l.mine", True))
+    equal(ctl.quiet("list_queues", "name,messages"), "name\tmessages\nl.durable\t3\nl.mine\t0\n")
+    equal(ctl.run("-s", "list_queues"), "l.durable\t3\nl.mine\t0\n")
+    equal(ctl.quiet("--formatter", "csv", "list_queues"), '"name","messages"\n"l.durable",3\n"l.mine",0\n')
+    equal(ctl.quiet("--formatter", "pretty_table", "list_queues"),
+          "name       messages\n---------  --------\nl.durable         3\nl.mine            0\n")
+    exchange = [row for row in ctl.rows("list_exchanges", "name", "type", "durable", "internal", "arguments")
+                if row["name"] == "l.x"]
+    equal(exchange, [{"name": "l.x", "type": "topic", "durable": False, "internal": False,
+                      "arguments": {"alternate-exchange": "amq.fanout"}}])
+    bindings = ctl.rows("list_bindings")
+    for source, kind, destination, key, arguments in (
+            ("", "queue", "l.durable", "l.durable", {}), ("", "queue", "l.mine", "l.mine", {}),
+            ("l.x", "queue", "l.durable", "a.#", {"n": 1}), ("amq.direct", "exchange", "l.x", "key", {})):
+        holds({"source_name": source, "source_kind": "exchange", "destination_name": destination,
+               "destination_kind": kind, "routing_key": key, "arguments": arguments} in bindings, bindings)
+    equal(len(bindings), 4)
+    consumer = ctl.rows("list_consumers")
+    pid = consumer[0].pop("channel_pid")
+    equal(consumer, [{"queue_name": "l.durable", "consumer_tag": "tag", "ack_required": True,
+            "prefetch_count": 2,
+                      "arguments": {"x-priority": 5}}])
+    equal([row["pid"] for row in ctl.rows("list_channels", "pid")], [pid])
+    connection.close()
+    ctl.run("delete_queue", "l.durable")
+
+
+def lists_of_clients():
+    connection = connect(properties={"connection_name": "the reporter", "product": "test"})
+    channel = connection.channel(7)
+    channel.confirm_delivery()
+    other = connection.channel(9)
+    other.tx_select()
+    other.queue_declare("c.q", exclusive=True)
+    other.basic_publish("", "c.q", b"in a transaction")
+    eventually(lambda: ctl.rows("list_channels", "messages_uncommitted")[1]["messages_uncommitted"] == 1)
+    row = ctl.rows("list_connections", "name", "user", "vhost", "state", "channels", "user_provided_name",
+                   "peer_host", "auth_mechanism", "client_properties", "protocol", "timeout", "port")[0]
+    equal((row["user"], row["vhost"], row["state"], row["channels"], row["user_provided_name"],
+            row["peer_host"],
+           row["auth_mechanism"], row["protocol"], row["port"]),
+          ("guest", "/", "running", 2, "the reporter", "127.0.0.1", "PLAIN", "AMQP 0-9-1", broker.address[1]))
+    equal(row["client_properties"]["product"], "test")
+    equal(ctl.rows("list_connections")[0].keys(), {"user", "peer_host", "peer_port", "state"})
+    rows = ctl.rows("list_channels", "number", "confirm", "transactional", "messages_uncommitted", "name",
+            "user")
+    equal([(row["number"], row["confirm"], row["transactional"],
+            row["messages_uncommitted"]) for row in rows],
+          [(7, True, False, 0), (9, False, True, 1)])
+    holds(rows[0]["name"].endswith(" (7)"))
+    pid = ctl.rows("list_connections", "pid")[0]["pid"]
+    ctl.run("close_connection", pid, "enough now")
+    equal(closed_with(connection), (320, "CONNECTION_FORCED - enough now"))
+    connection = connect()
+    name = [row for row in ctl.rows("list_connections", "name",
+            "state") if row["state"] == "running"][0]["name"]
+    ctl.run("close_connection", name)
+    equal(closed_with(connection)[0], 320)
+    ctl.fails(69, "no such connection", "close_connection", "<0.999999.0>", "bye")
+    ctl.fails(69, "no such connection", "close_connection", "nonsense", "bye")
+    connections = [connect() for _ in range(5)]
+    ctl.run("close_all_connections", "--global", "all of you")
+    for connection in connections:
+        equal(closed_with(connection), (320, "CONNECTION_FORCED - all of you"))
+
+
+def purge_and_delete():
+    connection = connect()
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.queue_declare("p.q")
+    for _ in range(4):
+        channel.basic_publish("", "p.q", b"x")
+    ctl.fails(65, "not empty", "delete_queue", "p.q", "--if-empty")
+    holds("4 messages" in ctl.run("purge_queue", "p.q"))
+    channel.basic_consume("p.q", lambda *_: None)
+    ctl.fails(65, "in use", "delete_queue", "p.q", "--if-unused")
+    ctl.run("delete_queue", "p.q")
+    ctl.fails(64, "not found", "delete_queue", "p.q")
+    ctl.fails(69, "not found", "purge_queue", "p.q")
+    connection.close()
+
+
+def a_long_list_while_queues_come_and_go():
+    """20,000 queues stay, others are made and deleted meanwhile: each of those that stay is listed once."""
+    queues = [{"name": f"m.{i}", "durable": False, "auto_delete": False, "arguments": {}, "vhost": "many"}
+              for i in range(20000)]
+    ctl.run("add_vhost", "many")
+    ctl.run("import_definitions", "-", text=json.dumps({"queues": queues}))
+    ctl.run("set_permissions", "-p", "many", "guest", ".*", ".*", ".*")
+    over = threading.Event()
+
+    def churn():
+        connection = connect(vhost="many")
+        channel = connection.channel()
+        number = 0
+        try:
+            while not over.is_set():
+                channel.queue_declare(f"churn.{number}")
+                channel.queue_delete(f"churn.{number - 3}")
+                number += 1
+        except ConnectionClosedByBroker:
+            pass  # the vhost is gone
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(3):
+            names = [row["name"] for row in ctl.rows("list_queues", "-p", "many", "name")]
+            equal(sorted(name for name in names if name.startswith("m.")), sorted(q["name"] for q in queues))
+        bindings = ctl.rows("list_bindings", "-p", "many", "destination_name")
+        equal(len({row["destination_name"]
+                for row in bindings if row["destination_name"].startswith("m.")}), 20000)
+        line = Line(ctl.socket)
+        line.send({"verb": "list_queues", "vhost": "many", "columns": ["name", "arguments"]})
+        ctl.run("ping")  # while nobody reads that list
+        ctl.run("delete_vhost", "many")
+        rows, end = line.answer()
+        holds(end["ok"] and len(rows) < 21000)
+        line.close()
+    finally:
+        over.set()
+        thread.join()
+    equal(ctl.rows("list_connections", "vhost"), [])
+
+
+# --- policies and parameters ---
+
+def policies_are_checked():
+    for error, *words in (
+            ("not recognised policy settings", "p", "^q", '{"message-tt":1000}'),
+            ("not a valid message TTL", "p", "^q", '{"message-ttl":"x"}'),
+            ("not a valid message TTL", "p", "^q", '{"message-ttl":-1}'),
+            ("not a valid queue expiry", "p", "^q", '{"expires":0}'),
+            ("not a valid overflow", "p", "^q", '{"overflow":"drop"}'),
+            ("regular expression", "p", "(", '{"message-ttl":5}'),
+            ("unrecognised", "p", "^q", '{"message-ttl":5}', "--apply-to", "foo"),
+            ("JSON decoding error", "p", "^q", '{"message-ttl":5'),
+            ("no policy provided", "p", "^q", "{}"),
+            ("no policy provided", "p", "^q", "[]"),
+            ("needs a dead-letter-exchange", "p", "^q", '{"dead-letter-routing-key":"k"}')):
+        ctl.fails(69, error, "set_policy", *words)
+    ctl.fails(69, "not recognised", "set_operator_policy", "p", "^q", '{"dead-letter-exchange":"x"}')
+    ctl.fails(69, "does not exist", "clear_policy", "nope")
+    ctl.fails(69, "does not exist", "clear_operator_policy", "nope")
+    equal(ctl.rows("list_policies"), [])
+
+
+def effective(queue):
+    return [(row["policy"], row["operator_policy"], row["effective_policy_definition"])
+            for row in ctl.rows("list_queues", "name", "policy", "operator_policy",
+                    "effective_policy_definition")
+            if row["name"] == queue][0]
+
+
+def policies_govern_living_queues():
+    connection = connect()
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.queue_declare("y.q", durable=True, arguments={"x-max-length": 8})
+    for _ in range(8):
+        channel.basic_publish("", "y.q", b"x")
+    ctl.run("set_policy", "low", "^y", '{"max-length":6}', "--priority", "1", "--apply-to", "queues")
+    equal(channel.queue_declare("y.q", passive=True).method.message_count, 6)
+    ctl.run("set_policy", "high", "q$", '{"max-length":5,"overflow":"reject-publish"}', "--priority", "2")
+    equal(effective("y.q"), ("high", "", {"max-length": 5, "overflow": "reject-publish"}))
+    try:
+        channel.basic_publish("", "y.q", b"too much")
+        raise AssertionError("a full queue took a message")
+    except NackError:
+        pass
+    ctl.run("set_operator_policy", "op", ".*", '{"max-length":3}')
+    equal(effective("y.q"), ("high", "op", {"max-length": 3, "overflow": "reject-publish"}))
+    channel.queue_declare("y.new", durable=True)
+    equal(effective("y.new"), ("low", "op", {"max-length": 3}))
+    broker.restart("kill")
+    equal(effective("y.q"), ("high", "op", {"max-length": 3, "overflow": "reject-publish"}))
+    equal(ctl.rows("list_policies"),
+          [{"vhost": "/", "name": "high", "pattern": "q$", "apply-to": "all",
+            "definition": {"max-length": 5, "overflow": "reject-publish"}, "priority": 2},
+           {"vhost": "/", "name": "low", "pattern": "^y", "apply-to": "queues",
+                   "definition": {"max-length": 6},
+            "priority": 1}])
+    for verb, name in (("clear_policy", "high"), ("clear_policy", "low"), ("clear_operator_policy", "op")):
+        ctl.run(verb, name)
+    equal(effective("y.q"), ("", "", {}))
+    channel = connect().channel()
+    channel.confirm_delivery()
+    ctl.run("purge_queue", "y.q")
+    for _ in range(9):
+        channel.basic_publish("", "y.q", b"x")
+    equal(channel.queue_declare("y.q", passive=True).method.message_count, 8)  # its own argument again
+    ctl.run("delete_queue", "y.q")
+    ctl.run("delete_queue", "y.new")
+    channel.connection.close()
+
+
+def alternate_exchange_by_policy():
+    connection = connect()
+    channel = connection.channel()
+    channel.exchange_declare("ae.x", "direct")
+    channel.queue_declare("ae.q", exclusive=True)
+    channel.queue_bind("ae.q", "amq.fanout")
+    channel.basic_publish("ae.x", "nowhere", b"lost")
+    ctl.run("set_policy", "ae", "^ae", '{"alternate-exchange":"amq.fanout"}', "--apply-to", "exchanges")
+    equal([row["policy"] for row in ctl.rows("list_exchanges", "name", "policy") if row["name"] == "ae.x"],
+            ["ae"])
+    channel.basic_publish("ae.x", "nowhere", b"found")
+    equal(channel.basic_get("ae.q", True)[2], b"found")
+    ctl.run("clear_policy", "ae")
+    channel.basic_publish("ae.x", "nowhere", b"lost again")
+    equal(channel.basic_get("ae.q", True)[0], None)
+    channel.exchange_delete("ae.x")
+    connection.close()
+
+
+def one_policy_for_many_queues():
+    queues = [{"name": f"many.{i}", "durable": False, "vhost": "/"} for i in range(5000)]
+    ctl.run("import_definitions", "-", text=json.dumps({"queues": queues}))
+    ctl.run("set_policy", "p", "[02468]$", '{"max-length":7}')
+    rows = {row["name"]: row["policy"] for row in ctl.rows("list_queues", "name", "policy")}
+    holds(all(rows[f"many.{i}"] == ("" if i % 2 else "p") for i in range(5000)))
+    ctl.run("clear_policy", "p")
+    holds(not any(row["policy"] for row in ctl.rows("list_queues", "policy")))
+    broker.restart("term")  # and with it these queues
+
+
+def parameters():
+    ctl.fails(69, "component foo not found", "set_parameter", "foo", "bar", "{}")
+    ctl.fails(69, "policies may not be set", "set_parameter", "policy", "bar", "{}")
+    ctl.run("set_parameter", "federation-upstream", "up", '{"uri":"amqp://elsewhere"}')
+    equal(ctl.rows("list_parameters"),
+          [{"component": "federation-upstream", "name": "up", "value": {"uri": "amqp://elsewhere"}}])
+    ctl.run("clear_parameter", "federation-upstream", "up")
+    ctl.fails(69, "does not exist", "clear_parameter", "federation-upstream", "up")
+    ctl.fails(69, "JSON decoding error", "set_global_parameter", "g", "{")
+    ctl.run("set_global_parameter", "g", '{"a":1}')
+    ctl.run("set_global_parameter", "h", '"text"')
+    broker.restart("kill")
+    equal(ctl.rows("list_global_parameters"), [{"name": "g", "value": {"a": 1}}, {"name": "h",
+            "value": "text"}])
+    ctl.run("clear_global_parameter", "g")
+    ctl.run("clear_global_parameter", "h")
+    equal(ctl.rows("list_global_parameters"), [])
+
+
+# --- definitions ---
+
+def normal(definitions):
+    """Lists of objects in an order of their own; what RabbitMQ writes in two ways in one."""
+    result = {}
+    for section, objects in definitions.items():
+        if isinstance(objects, list):
+            for thing in objects:
+                if thing.get("component") == "operator_policy":
+                    thing["value"]["definition"] = dict(thing["value"]["definition"])
+            result[section] = sorted(json.dumps(thing, sort_keys=True) for thing in objects)
+    return result
+
+
+def exported_by_rabbitmq():
+    """The file, without queues of a kind that this build has not."""
+    definitions = json.loads(EXPORTED.read_text(encoding="utf-8"))
+    channel = connect().channel()
+    try:
+        channel.queue_declare("kind", durable=True, arguments={"x-queue-type": "quorum"})
+        channel.queue_delete("kind")
+        channel.connection.close()
+    except ChannelClosedByBroker:
+        gone = {queue["name"] for queue in definitions["queues"] if queue["type"] == "quorum"}
+        definitions["queues"] = [queue for queue in definitions["queues"] if queue["name"] not in gone]
+        definitions["bindings"] = [binding for binding in definitions["bindings"]
+                                   if binding["destination"] not in gone]
+    return definitions
+
+
+def expect_definitions(at, definitions):
+    """All that the file says and nothing else but the internal exchange, which RabbitMQ leaves out though its
+    bindings are there."""
+    got = json.loads(at.quiet("export_definitions", "-"))
+    bindings = [binding for binding in definitions["bindings"] if binding["source"] != "audit" and
+                binding["destination"] != "audit"]
+    equal(normal(got), normal({**definitions, "bindings": bindings}))
+
+
+def definitions_of_rabbitmq():
+    definitions = exported_by_rabbitmq()
+    other = Leveret(options.leveret)
+    at = Ctl(options.ctl, other)
+    other.start()
+    file = other.directory / "definitions.json"
+    file.write_text(json.dumps(definitions), encoding="utf-8")
+    for _ in range(2):  # once more changes nothing
+        at.run("import_definitions", file)
+        holds("2 left out" in at.error, at.error)
+        expect_definitions(at, definitions)
+    other.restart("kill")
+    durable = [queue for queue in definitions["queues"] if queue["durable"]]
+    lasting = [exchange for exchange in definitions["exchanges"] if exchange["durable"]]
+    expect_definitions(at, {**definitions, "queues": durable, "exchanges": lasting})
+    at.run("authenticate_user", "bob", "bobpw")
+    connect("bob", "bobpw", "v1", at=other).close()
+    equal(stat.S_IMODE(os.stat(file).st_mode) & 0o077, stat.S_IMODE(os.stat(file).st_mode) & 0o077)
+    at.run("export_definitions", file)
+    equal(stat.S_IMODE(os.stat(file).st_mode), 0o600)
+    other.stop()
+
+
+def definitions_at_the_start():
+    definitions = exported_by_rabbitmq()
+    other = Leveret(options.leveret)
+    folder = other.directory / "definitions"
+    folder.mkdir()
+    parts = [("1.json", ("vhosts", "users", "permissions", "parameters", "policies", "global_parameters")),
+             ("2.json", ("exchanges", "queues", "bindings", "topic_permissions"))]
+    for name, sections in parts:
+        (folder / name).write_text(json.dumps({section: definitions[section] for section in sections}))
+    (folder / "readme").write_text("not JSON")
+    other.settings = [f"definitions.local.path={folder}", "definitions.skip_if_unchanged=true"]
+    other.start()
+    at = Ctl(options.ctl, other)
+    expect_definitions(at, definitions)
+    at.run("delete_queue", "q.orders")
+    other.restart("term")
+    holds("not loaded again" in (other.directory / "log").read_text())
+    holds("q.orders" not in at.run("list_queues"))
+    (folder / "3.json").write_text("{}")
+    other.restart("term")
+    holds("q.orders" in at.run("list_queues"))
+    other.stop()
+
+
+def definitions_that_cannot_be_stop_the_start():
+    for text, error in (("{", "no JSON"), ("[]", "a JSON object"), ('{"queues":{}}', "'queues' is no list"),
+                        ('{"queues":[{"name":"q","vhost":"nowhere"}]}',
+                                "queue 'q': there is no vhost 'nowhere'"),
+                        ('{"users":[{"name":""}]}', "user ''")):
+        other = Leveret(options.leveret)
+        file = other.directory / "definitions.json"
+        file.write_text(text)
+        done = subprocess.run([other.path, "--data-dir", str(other.directory / "data"), "--set",
+                               f"load_definitions={file}", "--set", "listeners.tcp.1=127.0.0.1:0"],
+                              stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+        equal(done.returncode, 1)
+        holds(error in done.stdout, done.stdout)
+        other.temporary.cleanup()
+
+
+def definitions_name_what_is_wrong():
+    for definitions, error in (
+            ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": {"x-max-length": "x"}}]}, "d.bad"),
+            ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": 5}]}, "arguments are no object"),
+            ({"queues": [{"vhost": "/"}]}, "a queue has no text 'name'"),
+            ({"queues": [{"name": "x" * 256, "vhost": "/"}]}, "255"),
+            ({"queues": [5]}, "number 1 of 'queues' is no object"),
+            ({"exchanges": [{"name": "d.x", "vhost": "/", "type": "nonsense"}]},
+                    "unknown exchange type 'nonsense'"),
+            ({"permissions": [{"user": "nobody", "vhost": "/", "configure": "", "write": "", "read": ""}]},
+                    "nobody"),
+            ({"permissions": [{"user": "guest", "vhost": "/", "configure": "(", "write": "", "read": ""}]},
+                    "guest"),
+            ({"policies": [{"name": "d.p", "vhost": "/", "pattern": "", "definition": {"nonsense": 1}}]},
+                    "d.p"),
+            ({"parameters": [{"component": "nonsense", "name": "d.n", "vhost": "/", "value": 1}]},
+                    "nonsense"),
+            ({"vhosts": [{"name": ""}]}, "vhost ''"),
+            ({"bindings": [{"source": "amq.headers", "destination": "d.q", "destination_type": "queue",
+                            "routing_key": "", "vhost": "/", "arguments": {"x-match": "sometimes"}}],
+              "queues": [{"name": "d.q", "vhost": "/"}]}, "amq.headers")):
+        ctl.run("import_definitions", "-", text=json.dumps(definitions), status=69)
+        holds(error in ctl.error, f"{error}: {ctl.error}")
+    ctl.run("delete_queue", "d.q")
+    ctl.run("import_definitions", "/nonexistent", status=74)
+    export_to_a_pipe()
+    ctl.run("export_definitions", "/nonexistent/file", status=74)
+    ctl.run("import_definitions", "-", text="{", status=65)
+
+
+def export_to_a_pipe():
+    """What is no plain file is written to, not replaced: it could be /dev/null."""
+    pipe = broker.directory / "pipe"
+    os.mkfifo(pipe)
+    heard = []
+    thread = threading.Thread(target=lambda: heard.append(json.loads(pipe.read_text())))
+    thread.start()
+    ctl.run("export_definitions", pipe)
+    thread.join()
+    holds("guest" in [user["name"] for user in heard[0]["users"]])
+    holds(stat.S_ISFIFO(os.lstat(pipe).st_mode))
+
+
+def existing_queues_stay_as_they_are():
+    connection = connect()
+    connection.channel().queue_declare("e.q", durable=True, arguments={"x-max-length": 5})
+    ctl.run("import_definitions", "-", text=json.dumps(
+        {"queues": [{"name": "e.q", "vhost": "/", "durable": False, "arguments": {"x-max-length": 9}},
+                    {"name": "e.exclusive", "vhost": "/", "exclusive": True}],
+         "exchanges": [{"name": "amq.topic", "vhost": "/",
+                 "type": "fanout"}], "unknown": [1], "comment": "x"}))
+    equal(ctl.rows("list_queues", "name", "durable", "arguments"),
+          [{"name": "e.q", "durable": True, "arguments": {"x-max-length": 5}}])
+    ctl.run("delete_queue", "e.q")
+    connection.close()
+
+
+def stop_waits_for_the_end():
+    connection = connect()
+    ctl.run("stop")
+    equal(broker.process.wait(20), 0)
+    equal(closed_with(connection), (320, "CONNECTION_FORCED - broker forced connection closure with reason "
+                                         "'shutdown'"))
+    holds(not ctl.socket.exists())
+    ctl.fails(69, "no server answers", "ping")
+    thread = threading.Timer(0.1, broker.start)
+    thread.start()
+    ctl.run("await_startup")
+    thread.join()
+
+
+CHECKS = [
+    socket_is_its_owners_alone, socket_mode_does_not_follow_the_umask, socket_of_a_killed_server_is_replaced,
+    socket_elsewhere_or_nowhere, a_file_in_the_way_stops_the_start, lines_that_are_no_requests,
+    lines_in_pieces_and_many_at_once, line_without_end_is_refused, too_many_clients_are_turned_away, usage,
+    status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
+    passwords_are_nowhere,
+    vhosts_and_permissions, limits, living_connections_feel_it, lists_of_topology, lists_of_clients,
+    purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
+    one_policy_for_many_queues, parameters, definitions_of_rabbitmq, definitions_at_the_start,
+    definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
+    existing_queues_stay_as_they_are,
+    a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
+]
+
+
+def main():
+    passed = failed = 0
+    broker.start()
+    for check in CHECKS:
+        label = check.__name__
+        if options.names and label not in options.names:
+            continue
+        try:
+            check()
+            passed += 1
+            print(f"ok {label.replace('_', ' ')}", flush=True)
+        except Exception as error:
+            failed += 1
+            print(f"FAIL {label}: {type(error).__name__} {str(error)[:2000]}", flush=True)
+            traceback.print_exc()
+    try:
+        broker.stop()
+    except Exception as error:
+        failed += 1
+        print(f"FAIL the broker: {error}")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
