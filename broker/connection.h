@@ -114,8 +114,7 @@ void connection_fail(struct connection *conn, const struct fault *f);
 void connection_fault(struct connection *conn, struct channel *ch, const struct fault *f);
 /* The server ends it (320 with this text). */
 void connection_force_close(struct connection *conn, const char *reason);
-/* Closes without a word (handshake failures). */
-void connection_hang_up(struct connection *conn);
+void connection_hang_up(struct connection *conn); /* without a word (handshake failures) */
 /* Drops channels, consumers, exclusive queues; unacked messages go back. Once. */
 void connection_release(struct connection *conn);
 /* What is written from now on leaves only when the batch is durable (a durable declare's answer). */
