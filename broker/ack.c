@@ -8,6 +8,8 @@ void ack_settle(struct channel *ch, struct unacked_item *item, enum settlement h
     flow_settle(&ch->conn->flow, item->entry.message);
     if (how == SETTLE_REQUEUE)
         queue_requeue(item->queue, &item->entry, true);
+    else if (how == SETTLE_REJECT)
+        queue_reject(item->queue, &item->entry, OUTCOME_REJECTED);
     else
         queue_settle(item->queue, &item->entry, true);
     consume_credit(ch, item->consumer);

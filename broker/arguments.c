@@ -199,12 +199,8 @@ bool arguments_compare_flag(const char *name, bool received, bool current,
 const char *arguments_without_effect(struct slice args)
 {
     struct field field;
-    struct slice overflow;
     for (size_t i = 0; i < array_size(known); i++)
         if (!known[i].acted_on && table_find(args, known[i].name, &field))
             return known[i].name;
-    if (table_find(args, "x-overflow", &field) && field_string(&field, &overflow) &&
-        slice_is(overflow, "reject-publish-dlx")) /* it rejects, but does not dead-letter */
-        return "x-overflow=reject-publish-dlx";
     return NULL;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "broker/channel.h"
+#include "broker/expire.h"
 #include "broker/publish.h"
 
 /* How long a peer gets to answer our close, or to close after it. */
@@ -80,7 +81,7 @@ void connection_free(struct connection **connection)
     mem_free(conn->channels.slots);
     certificate_free(&conn->peer->certificate);
     mem_free(conn->peer);
-    mem_free(conn->info);
+    mem_free(conn->login.info);
     mem_free(conn->name);
     mem_free(conn);
 }
@@ -551,6 +552,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
 {
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
+    expire_input(conn->server);
     conn->server->events.actor = conn;
     if (conn->state == CONNECTION_HEADER)
         used = connection_protocol_header(conn, in);

@@ -97,7 +97,6 @@ struct connection {
     bool announced;              /* connection.created was told of, connection.closed was not */
     struct capabilities capabilities;
     struct peer *peer;           /* own memory, with its certificate */
-    struct connection_info *info; /* NULL until start-ok */
     char *name;                  /* "peer:port -> host:port", own memory */
 };
 

@@ -1,6 +1,7 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/consume.h"
 #include "broker/deliver.h"
+#include "broker/expire.h"
 #include "broker/reply.h"
 #include "broker/trace.h"
 #include "protocol/table.h"
@@ -229,6 +230,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
 static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct fault *f)
 {
     struct entry entry;
+    expiry_before_get(q);
     if (queue_get(q, no_ack, &entry)) {
         uint64_t batch = no_ack ? 0 : queue_delivery_batch(q, &entry);
         if (batch)
@@ -254,6 +256,7 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
                      "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",
                      (unsigned long long)ch->conn->flow.unacked,
                      (unsigned long long)channel_server(ch)->config->connection_unacked_max);
+    expire_used(channel_server(ch), q);
     return answer_get(ch, q, m->basic_get.no_ack, f);
 }
 

@@ -29,33 +29,63 @@ static void apply_exchange(struct vhost *v, struct exchange *x)
     router_changed(&v->router);
 }
 
-static uint64_t least(uint64_t limit, const struct dest *dest, const char *key)
+/* The least of what is there and what the policies say. */
+static void lower(uint64_t *value, const struct dest *dest, const char *key)
 {
     int64_t number;
-    if (!policy_number(dest->policies[0], dest->policies[1], key, &number) || number < 0)
-        return limit;
-    return (uint64_t)number < limit ? (uint64_t)number : limit;
+    if (policy_number(dest->policies[0], dest->policies[1], key, &number) && number >= 0 &&
+        (uint64_t)number < *value)
+        *value = (uint64_t)number;
 }
 
-static void apply_queue(struct queue *q)
+static void lower_delivery_limit(int64_t *limit, const struct dest *dest)
 {
-    struct limit limit = limit_of_args(q->args);
-    struct field field;
+    int64_t number;
+    if (policy_number(dest->policies[0], dest->policies[1], "delivery-limit", &number) && number >= 0 &&
+        (*limit < 0 || number < *limit))
+        *limit = number;
+}
+
+/* An operator's policy, then the argument, then a user's policy. */
+static void choose_overflow(struct limit *limit, const struct queue *q)
+{
     struct slice overflow = SLICE("");
-    if (limit.overflow == LIMIT_NONE)
-        limit.messages_max = limit.bytes_max = UINT64_MAX;
-    limit.messages_max = least(limit.messages_max, &q->dest, "max-length");
-    limit.bytes_max = least(limit.bytes_max, &q->dest, "max-length-bytes");
-    policy_text(q->dest.policies[0], q->dest.policies[1], "overflow", &overflow);
-    if (table_find(q->args, "x-overflow", &field) &&
-        !policy_text(NULL, q->dest.policies[1], "overflow", &overflow))
-        field_string(&field, &overflow);
-    bool limited = limit.messages_max < UINT64_MAX || limit.bytes_max < UINT64_MAX;
-    limit.overflow = !limited                                        ? LIMIT_NONE
-                     : slice_starts_with(overflow, "reject-publish") ? LIMIT_REJECT
-                                                                     : LIMIT_DROP_HEAD;
-    q->limit = limit;
-    queue_refresh(q);
+    struct field field;
+    bool said = policy_text(NULL, q->dest.policies[1], "overflow", &overflow) ||
+                (table_find(q->args, "x-overflow", &field) && field_string(&field, &overflow)) ||
+                policy_text(q->dest.policies[0], NULL, "overflow", &overflow);
+    if (!limit_is_set(limit))
+        limit->overflow = LIMIT_NONE;
+    else if (said)
+        limit->overflow = limit_overflow_of(overflow);
+    else
+        limit->overflow = LIMIT_DROP_HEAD;
+}
+
+/* Of where dead letters go the arguments count before the policy, one by one. */
+static void choose_dead_letters(struct settings *settings, const struct policy *policy)
+{
+    struct slice strategy;
+    if (!settings->dead_letters)
+        settings->dead_letters =
+            policy_text(policy, NULL, "dead-letter-exchange", &settings->dead_exchange);
+    if (!settings->has_dead_key)
+        settings->has_dead_key = policy_text(policy, NULL, "dead-letter-routing-key", &settings->dead_key);
+    if (!settings->at_least_once && policy_text(policy, NULL, "dead-letter-strategy", &strategy))
+        settings->at_least_once = slice_is(strategy, "at-least-once");
+}
+
+static void apply_queue(struct vhost *v, struct queue *q)
+{
+    struct settings settings = settings_of_args(q->args);
+    lower(&settings.ttl_ms, &q->dest, "message-ttl");
+    lower(&settings.expires_ms, &q->dest, "expires");
+    lower(&settings.limit.messages_max, &q->dest, "max-length");
+    lower(&settings.limit.bytes_max, &q->dest, "max-length-bytes");
+    lower_delivery_limit(&settings.delivery_limit, &q->dest);
+    choose_overflow(&settings.limit, q);
+    choose_dead_letters(&settings, q->dest.policies[0]);
+    vhost_configure_queue(v, q, &settings);
 }
 
 void govern_apply(struct vhost *v, struct dest *dest)
@@ -63,5 +93,5 @@ void govern_apply(struct vhost *v, struct dest *dest)
     if (dest->kind == DEST_EXCHANGE)
         apply_exchange(v, container_of(dest, struct exchange, dest));
     else
-        apply_queue(queue_of_dest(dest));
+        apply_queue(v, queue_of_dest(dest));
 }

@@ -29,6 +29,7 @@ struct login {
     uint16_t asked_channel;         /* whose frame waits for the answer */
     char mechanism[24];
     char generated[LOGIN_NAME_SIZE]; /* a queue's name that was made before it was asked about */
+    struct connection_info *info; /* what the client said of itself, own memory; NULL until start-ok */
 };
 
 enum login_result { LOGIN_PASSED, LOGIN_REFUSED, LOGIN_WAITS };

@@ -110,7 +110,7 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
         return false;
     struct slice names = buf_slice(&a->names);
     uint64_t room = header.body_size < BODY_AT_ONCE ? header.body_size : BODY_AT_ONCE;
-    if (!count_block(ch, sizeof(*a->message) + names.len + header.props.len + room, f))
+    if (!count_block(ch, offsetof(struct message, bytes) + names.len + header.props.len + room, f))
         return false;
     a->message = message_new(&channel_server(ch)->messages, slice_of(names.at, a->exchange_size),
                              slice_of(names.at + a->exchange_size, a->key_size), header.props, room);
@@ -138,7 +138,7 @@ static bool make_room(struct channel *ch, uint64_t size, struct fault *f)
         return false;
     a->message = slab_grow(&channel_server(ch)->messages, a->message, old_size,
                            old_size + (room - a->message->body_size));
-    a->message->body_size = room;
+    a->message->body_size = (uint32_t)room;
     return true;
 }
 

@@ -164,6 +164,8 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
     memcpy(message_body_at(m), stored->body.at, stored->body.len);
     m->persistent = true;
     m->batch = batch;
+    m->dead_letter = stored->dead_letter;
+    m->born_ms = stored->born_ms ? stored->born_ms : s->home.now_ms;
     for (size_t i = 0; i < stored->target_count; i++) {
         struct returning *returning = find_returning(r, stored->targets[i].queue_id);
         if (!returning)

@@ -9,8 +9,10 @@
 #include "broker/channel.h"
 #include "broker/confirm.h"
 #include "broker/consume.h"
+#include "broker/deadletter.h"
 #include "broker/definitions_import.h"
 #include "broker/deliver.h"
+#include "broker/expire.h"
 #include "broker/outbox.h"
 #include "broker/recovery.h"
 #include "broker/status.h"
@@ -20,6 +22,9 @@
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
+
+/* Dead letters that are published in a turn. */
+enum { DEAD_LETTERS_MAX = 4096 };
 
 /* How long clients get to answer the close of a server that stops. */
 enum { STOP_PATIENCE_MS = 4000 };
@@ -124,6 +129,8 @@ bool server_open(struct server *s, const struct server_options *options)
     if (!open_log(s, options->console) || !open_store(s, options))
         return false;
     s->home.store = s->store;
+    expire_read_clock(s);
+    s->expire.clock_is_read = false;
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
@@ -183,6 +190,7 @@ void server_close(struct server *s)
     close_connections(s);
     if (s->store) {
         queue_home_bury(&s->home, SIZE_MAX);
+        deadletter_finish(s);
         store_close(&s->store);
         if (s->stopping)
             log_line(&s->log, LOG_INFO, 0, "stopped: everything is on disk");
@@ -248,6 +256,11 @@ static void move_unacked(void *arg, struct unacked_item *item)
     paging_move(item->queue, &item->entry, *(const uint64_t *)arg, true);
 }
 
+static void move_outcome(void *arg, struct outcome *outcome)
+{
+    paging_move(outcome->queue, &outcome->entry, *(const uint64_t *)arg, true);
+}
+
 /* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
  * that. */
 static void compact_journal(struct server *s)
@@ -260,6 +273,7 @@ static void compact_journal(struct server *s)
         map_each(&v->queues, j)
             paging_move_ready(v->queues.slots[j].value, limit);
     }
+    outcomes_walk(&s->home, move_outcome, &limit);
     list_each(node, &s->connections) {
         struct connection *conn = container_of(node, struct connection, link);
         for (size_t i = 0; i < conn->channels.capacity; i++) {
@@ -287,13 +301,17 @@ void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
     ask_arrive(s);
+    expire_input(s);
     paging_arrive(&s->home);
+    expire_before_delivery(s);
     consume_resume_gets(s);
     alarm_watch(s);
     policies_act(s);
     control_act(s);
     outbox_flush(s);
     deliver_ready(s);
+    expire_after_delivery(s);
+    deadletter_run(s, DEAD_LETTERS_MAX);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
     paging_fetch(&s->home);
@@ -310,9 +328,11 @@ int server_patience_ms(struct server *s)
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
         !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
         policies_are_settling(s) || control_is_busy(s) ||
-        pages_have_loaded(store_pages(s->store)))
+        pages_have_loaded(store_pages(s->store)) || deadletter_waits(s))
         return 0;
-    uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s);
+    uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
+    if (due < next)
+        next = due;
     if (next == UINT64_MAX)
         return -1;
     return next <= now ? 0 : (int)(next - now > 60000 ? 60000 : next - now);

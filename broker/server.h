@@ -27,10 +27,16 @@
 struct connection;
 struct vhost;
 
+/* The clock of deadlines: see expire.h. */
+struct server_expire {
+    uint64_t offset_ms; /* milliseconds since 1970 when the monotonic clock was 0, as at the start */
+    bool clock_is_read; /* in this turn */
+};
+
 struct server_counters {
     uint64_t connections_opened, connections_closed;
     uint64_t channels_opened, channels_closed;
-    uint64_t published, returned, confirmed;
+    uint64_t published, returned, confirmed, dead_lettered;
 };
 
 struct server {
@@ -70,6 +76,7 @@ struct server {
     struct logins logins;
     struct parameters parameters;
     struct control control;
+    struct server_expire expire;
     struct intercept intercept;
     struct events events;
     struct timer stop_timer;

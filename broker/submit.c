@@ -140,32 +140,50 @@ static bool refuses(struct queue *q, const struct message *m)
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
 }
 
+/* One record for those of the queues that are durable; returns in how many it is. */
+static size_t journal(struct server *s, struct dest *const *queues, size_t count, struct message *m)
+{
+    size_t durable = 0;
+    bool keeps_birth = false;
+    if (s->targets_capacity < count) {
+        s->targets_capacity = count * 2;
+        s->targets = mem_realloc(s->targets, s->targets_capacity * sizeof(*s->targets));
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct queue *q = queue_of_dest(queues[i]);
+        if (!queue_is_stored(q) || refuses(q, m))
+            continue;
+        s->targets[durable++] = (struct stored_target){q->id, queue_next_sequence(q)};
+        keeps_birth |= queue_keeps_birth(q, m);
+    }
+    if (durable) {
+        struct stored_message record = {s->targets,      durable,          message_exchange(m),
+                                        message_key(m), message_props(m), message_body(m)};
+        record.born_ms = keeps_birth ? m->born_ms : 0;
+        record.dead_letter = m->dead_letter;
+        m->batch = store_message(s->store, &record);
+        m->journal_refs = (uint32_t)durable;
+    }
+    return durable;
+}
+
 /* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. One record for all durable queues,
  * then a push to each queue; but for those that are full and refuse. */
 static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
                                  struct message *m, const struct dedup_ids *ids)
 {
     struct submission done = {0};
-    size_t durable = 0, stored = 0;
-    if (s->targets_capacity < set->size) {
-        s->targets_capacity = set->size * 2;
-        s->targets = mem_realloc(s->targets, s->targets_capacity * sizeof(*s->targets));
-    }
-    for (size_t i = 0; m->persistent && i < set->size; i++) {
-        struct queue *q = queue_of_dest(set->queues[i]);
-        if (queue_is_stored(q) && !refuses(q, m))
-            s->targets[durable++] = (struct stored_target){q->id, queue_next_sequence(q)};
-    }
-    if (durable) {
-        struct stored_message record = {s->targets,      durable,          message_exchange(m),
-                                        message_key(m), message_props(m), message_body(m)};
-        done.batch = m->batch = store_message(s->store, &record);
-        m->journal_refs = (uint32_t)durable;
-    }
+    size_t stored = 0;
+    m->born_ms = s->home.now_ms;
+    size_t durable = m->persistent ? journal(s, set->queues, set->size, m) : 0;
+    if (durable)
+        done.batch = m->batch;
     for (size_t i = 0; i < set->size; i++) {
         struct queue *q = queue_of_dest(set->queues[i]);
         if (refuses(q, m)) {
             done.refused = true;
+            if (q->settings.limit.overflow == LIMIT_REJECT_DEAD_LETTER)
+                outcome_put_refused(q, m);
             continue;
         }
         bool journalled = m->persistent && queue_is_stored(q);
@@ -210,6 +228,11 @@ static struct submission screen_and_enqueue(struct server *s, struct connection 
     if ((m->has_headers || m->has_id) && s->home.dedup.users)
         return enqueue_once(s, conn, set, m);
     return enqueue(s, conn, set, m, NULL);
+}
+
+struct submission submit_enqueue(struct server *s, const struct route_set *set, struct message *m)
+{
+    return enqueue(s, NULL, set, m, NULL);
 }
 
 static void send_return(struct channel *ch, struct message *m)

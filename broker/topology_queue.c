@@ -1,5 +1,6 @@
 /* topology_queue.c - queue.declare, delete, purge, bind and unbind (semantics 1.4). */
 #include "broker/arguments.h"
+#include "broker/expire.h"
 #include "broker/reply.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
@@ -118,6 +119,7 @@ static struct queue *declare_active(struct channel *ch, struct slice name,
         return create(ch, name, declare, f);
     if (!check_same_owner(ch, q, declare->exclusive, f) || !compare(q, declare, &what, f))
         return NULL;
+    expire_used(v->server, q);
     return q;
 }
 

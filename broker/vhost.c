@@ -3,6 +3,7 @@
 
 #include "broker/consume.h"
 #include "broker/duplicate.h"
+#include "broker/expire.h"
 #include "broker/history.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
@@ -74,6 +75,8 @@ static void free_queues(struct vhost *v)
             exchange_unbind(&binding);
         }
         policies_release(&q->dest);
+        q->leaving.vhost = NULL; /* nothing is dead-lettered there any more */
+        expire_forget(v->server, q);
         queue_delete(&q);
     }
     map_free(&v->queues);
@@ -240,6 +243,9 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     q->auto_delete = properties->auto_delete;
     q->exclusive_owner = properties->exclusive_owner;
     q->durable = properties->durable && !q->exclusive_owner;
+    q->leaving.vhost = v;
+    expire_used(s, q);
+    expire_watch(s, q);
     map_put(&v->queues, q->name, q);
     exchange_bind_implicit(v->default_exchange, &q->dest, q->name);
     policies_govern(v, &q->dest);
@@ -251,11 +257,18 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     return q;
 }
 
+void vhost_configure_queue(struct vhost *v, struct queue *q, const struct settings *settings)
+{
+    queue_configure(q, settings);
+    expire_watch(v->server, q);
+}
+
 void vhost_delete_queue(struct vhost *v, struct queue *q)
 {
     while (!list_empty(&q->consumers))
         consume_queue_deleted(list_first(&q->consumers, struct consumer, of_queue));
     pace_release(q);
+    expire_forget(v->server, q);
     consume_empty_gets(v->server, q);
     struct buf orphans = {0};
     drop_bindings_to(v, &q->dest, &orphans);
@@ -271,6 +284,8 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
 
 void vhost_consumer_gone(struct vhost *v, struct queue *q)
 {
+    if (q->consumer_count == 0)
+        expire_used(v->server, q);
     if (q->auto_delete && q->consumer_count == 0 && q->had_consumers)
         vhost_delete_queue(v, q);
 }

@@ -72,6 +72,8 @@ struct queue_properties {
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,
                               const struct queue_properties *properties, bool stored);
+/* What is chosen of it from now on: a policy has changed. */
+void vhost_configure_queue(struct vhost *v, struct queue *q, const struct settings *settings);
 /* Its consumers are cancelled (with notice), its bindings removed, its messages dropped. */
 void vhost_delete_queue(struct vhost *v, struct queue *q);
 /* The last consumer may have gone: deletes an auto-delete queue. */

@@ -4,22 +4,27 @@
 #define PROTOCOL_MESSAGE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/assert.h"
 #include "base/slab.h"
 #include "base/slice.h"
+#include "protocol/props.h"
 
 struct message {
     uint32_t refs;         /* holders: entries, unacked, out-buffers, the one that assembles it */
     uint32_t props_size;
-    uint64_t body_size;
-    uint64_t batch;        /* journal batch of its record; 0 = not in the journal */
+    uint32_t body_size;
     uint32_t journal_refs; /* queues that still hold the journalled message (store accounting) */
+    uint64_t batch;        /* journal batch of its record; 0 = not in the journal */
+    uint64_t born_ms;      /* when it was put into its queues, milliseconds since 1970 */
     uint8_t exchange_size, key_size;
     bool persistent : 1;   /* delivery-mode 2 */
     bool has_headers : 1;  /* the headers property is there: routing must look */
     bool has_id : 1;       /* the message_id property is there: so may be duplicates */
+    bool has_expiration : 1; /* the expiration property is there */
+    bool dead_letter : 1;  /* published by the broker: its x-death header is the broker's own */
     bool moved : 1;        /* its record was written again, to let an old part of the journal go */
     uint8_t bytes[];
 };
@@ -51,7 +56,8 @@ static inline struct slice message_body(const struct message *m)
 
 static inline size_t message_size(const struct message *m)
 {
-    return sizeof(*m) + m->exchange_size + m->key_size + m->props_size + m->body_size;
+    return offsetof(struct message, bytes) + m->exchange_size + m->key_size + m->props_size +
+           (size_t)m->body_size;
 }
 
 /* One reference for the caller; the body's bytes are the caller's to fill in. exchange and key are at most
@@ -60,16 +66,20 @@ static inline struct message *message_new(struct slab_pool *pool, struct slice e
                                           struct slice key, struct slice props, uint64_t body_size)
 {
     assert(exchange.len <= 255 && key.len <= 255);
-    size_t size = sizeof(struct message) + exchange.len + key.len + props.len + body_size;
+    assert(body_size <= UINT32_MAX);
+    size_t size =
+        offsetof(struct message, bytes) + exchange.len + key.len + props.len + (size_t)body_size;
     struct message *m = slab_alloc(pool, size);
-    *m = (struct message){.refs = 1, .props_size = (uint32_t)props.len, .body_size = body_size,
+    *m = (struct message){.refs = 1, .props_size = (uint32_t)props.len, .body_size = (uint32_t)body_size,
                           .exchange_size = (uint8_t)exchange.len, .key_size = (uint8_t)key.len};
     if (exchange.len)
         memcpy(m->bytes, exchange.at, exchange.len);
     if (key.len)
         memcpy(m->bytes + exchange.len, key.at, key.len);
-    if (props.len)
+    if (props.len) {
         memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
+        m->has_expiration = props_have(props, PROP_expiration);
+    }
     return m;
 }
 

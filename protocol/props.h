@@ -27,6 +27,12 @@ struct props {
 /* Reads flags and values. Faults 502 (malformed), 501 (bad UTF-8 in a shortstr is NOT an error here:
  * property strings pass through). A continuation flag (bit 0) is refused with 502. */
 bool props_decode(struct slice bytes, struct props *props, struct fault *f);
+/* True when the flags name that property; the bytes need not be checked. */
+static inline bool props_have(struct slice bytes, uint16_t flag)
+{
+    return bytes.len > 2 && ((uint16_t)(bytes.at[0] << 8 | bytes.at[1]) & flag);
+}
+
 /* Appends flags and values. */
 void props_encode(struct buf *out, const struct props *props);
 

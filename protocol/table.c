@@ -403,3 +403,30 @@ void table_put_table(struct buf *table, const char *name, struct slice fields)
     write_table(&w, fields);
     assert(!w.bad && w.at == w.end);
 }
+
+void table_put_time(struct buf *table, const char *name, uint64_t seconds)
+{
+    struct writer w = put(table, name, 'T', 8);
+    write_u64(&w, seconds);
+    assert(!w.bad && w.at == w.end);
+}
+
+static void append(struct buf *array, char type, struct slice value)
+{
+    size_t total = 1 + 4 + value.len;
+    struct writer w = writer_of(buf_reserve(array, total), total);
+    write_u8(&w, (uint8_t)type);
+    write_lstr(&w, value);
+    array->len += total;
+    assert(!w.bad && w.at == w.end);
+}
+
+void array_put_string(struct buf *array, struct slice value)
+{
+    append(array, 'S', value);
+}
+
+void array_put_table(struct buf *array, struct slice fields)
+{
+    append(array, 'F', fields);
+}

@@ -49,8 +49,12 @@ bool table_equal(struct slice a, struct slice b);
 void table_put_bool(struct buf *table, const char *name, bool value);
 void table_put_string(struct buf *table, const char *name, struct slice value);
 void table_put_int(struct buf *table, const char *name, int64_t value); /* type l */
+void table_put_time(struct buf *table, const char *name, uint64_t seconds); /* type T */
 /* `items`: each a type octet and a value. */
 void table_put_array(struct buf *table, const char *name, struct slice items);
 void table_put_table(struct buf *table, const char *name, struct slice fields);
+/* The same for an array, whose items have no names. */
+void array_put_string(struct buf *array, struct slice value);
+void array_put_table(struct buf *array, struct slice fields);
 
 #endif

@@ -16,6 +16,7 @@ enum limit_overflow {
     LIMIT_NONE,      /* neither limit is set */
     LIMIT_DROP_HEAD, /* the oldest waiting messages go */
     LIMIT_REJECT,    /* the new message is refused: basic.nack */
+    LIMIT_REJECT_DEAD_LETTER, /* the same, and it is dead-lettered */
 };
 
 struct limit {
@@ -23,8 +24,18 @@ struct limit {
     uint64_t messages_max, bytes_max; /* of bodies; UINT64_MAX = not limited */
 };
 
-/* Reads the arguments of a queue, which were checked when it was declared; others are ignored. */
+/* Sets what the arguments of a queue say, which were checked when it was declared; others are ignored.
+ * `overflow` is what is to happen at a limit; with neither of them set it is LIMIT_NONE afterwards. */
+void limit_apply_args(struct limit *limit, struct slice args);
+/* "reject-publish-dlx", "reject-publish"; all else is drop-head. */
+enum limit_overflow limit_overflow_of(struct slice text);
+/* The same from nothing set. */
 struct limit limit_of_args(struct slice args);
+
+static inline bool limit_is_set(const struct limit *limit)
+{
+    return limit->messages_max < UINT64_MAX || limit->bytes_max < UINT64_MAX;
+}
 
 static inline bool limit_is_exceeded(const struct limit *limit, uint64_t messages, uint64_t bytes)
 {

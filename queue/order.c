@@ -74,7 +74,7 @@ struct entry order_take(struct order *order)
     if (returned_first(order))
         return take_returned(order);
     struct entry entry = entry_ring_pop_front(&order->fresh);
-    if (order->backlog && order->fresh.size == 0)
+    if (order->backlog)
         order_join(order);
     return entry;
 }
@@ -94,6 +94,20 @@ void order_split(struct order *order, size_t kept)
     }
     for (size_t i = 0; i < backlog->tail.size; i++)
         backlog->tail_bytes += entry_ring_at(&backlog->tail, i)->message->body_size;
+}
+
+/* Drops holes at the front of a ring. */
+static void trim(struct backlog *backlog, struct entry_ring *ring)
+{
+    while (backlog->holes > 0 && ring->size > 0 && !entry_ring_at(ring, 0)->message) {
+        entry_ring_pop_front(ring);
+        backlog->holes--;
+    }
+}
+
+void order_trim_tail(struct order *order)
+{
+    trim(order->backlog, &order->backlog->tail);
 }
 
 void order_add_page(struct order *order, uint32_t slot, const struct page *page)
@@ -140,20 +154,103 @@ void order_replace_pages(struct order *order, const uint32_t *slots, uint32_t co
 void order_join(struct order *order)
 {
     struct backlog *backlog = order->backlog;
-    if (backlog->pages.size > 0 || (order->fresh.size > 0 && backlog->tail.size > 0))
+    trim(backlog, &order->fresh);
+    if (backlog->pages.size > 0)
         return;
-    assert(backlog->paged == 0 && !backlog->loading && !backlog->merge);
-    if (backlog->tail.size > 0) {
+    if (order->fresh.size == 0 && backlog->tail.size > 0) {
         entry_ring_free(&order->fresh);
         order->fresh = backlog->tail;
-    } else {
-        entry_ring_free(&backlog->tail);
-        if (order->fresh.size == 0) /* there may be many such queues */
-            entry_ring_free(&order->fresh);
+        backlog->tail = (struct entry_ring){0};
+        backlog->tail_bytes = 0;
+        trim(backlog, &order->fresh);
     }
+    if (backlog->tail.size > 0 || backlog->holes > 0)
+        return;
+    assert(backlog->paged == 0 && !backlog->loading && !backlog->merge);
+    entry_ring_free(&backlog->tail);
+    if (order->fresh.size == 0) /* there may be many such queues */
+        entry_ring_free(&order->fresh);
     page_slot_ring_free(&backlog->pages);
     mem_free(backlog);
     order->backlog = NULL;
+}
+
+/* The entry with that sequence in a ring, a hole or not; NULL when there is none. */
+static struct entry *search(const struct entry_ring *ring, uint64_t sequence)
+{
+    size_t low = 0, high = ring->size;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (entry_ring_at(ring, middle)->sequence < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == ring->size || entry_ring_at(ring, low)->sequence != sequence)
+        return NULL;
+    return entry_ring_at(ring, low);
+}
+
+struct entry *order_find(const struct order *order, uint64_t sequence)
+{
+    struct entry *entry = search(&order->fresh, sequence);
+    if (!entry && order->backlog)
+        entry = search(&order->backlog->tail, sequence);
+    return entry && entry->message ? entry : NULL;
+}
+
+bool order_pluck(struct order *order, uint64_t sequence, struct entry *plucked)
+{
+    struct entry *entry = order_find(order, sequence);
+    if (!entry)
+        return false;
+    *plucked = *entry;
+    if (order->fresh.size > 0 && entry == entry_ring_at(&order->fresh, 0)) {
+        entry_ring_pop_front(&order->fresh);
+        if (order->backlog)
+            order_join(order);
+        return true;
+    }
+    *entry = (struct entry){.sequence = sequence};
+    if (!order->backlog)
+        order->backlog = mem_zalloc(sizeof *order->backlog);
+    struct backlog *backlog = order->backlog;
+    if (backlog->tail.size > 0 && sequence >= entry_ring_at(&backlog->tail, 0)->sequence)
+        backlog->tail_bytes -= plucked->message->body_size;
+    backlog->holes++;
+    order_join(order);
+    return true;
+}
+
+void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const struct entry *entry),
+                          void (*take)(void *arg, struct entry entry), void *arg)
+{
+    size_t size = order->returned_size;
+    order->returned_size = 0;
+    for (size_t i = 0; i < size; i++) {
+        struct entry entry = order->returned[i];
+        if (is_due(arg, &entry))
+            take(arg, entry);
+        else
+            sift_up(order->returned, order->returned_size++, entry);
+    }
+}
+
+size_t order_find_page(const struct order *order, const struct pages *pages, uint64_t sequence)
+{
+    const struct backlog *backlog = order->backlog;
+    size_t low = 0, high = backlog ? backlog->pages.size : 0;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        uint64_t first = pages_at(pages, *page_slot_ring_at(&backlog->pages, middle))->first;
+        if (first == sequence)
+            return middle;
+        if (first < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return SIZE_MAX;
 }
 
 void order_free(struct order *order)

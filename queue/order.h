@@ -26,6 +26,7 @@ struct backlog {
     uint64_t page_bytes;         /* of their bodies */
     struct entry_ring tail;      /* newer than all of these */
     uint64_t tail_bytes;         /* of its bodies */
+    size_t holes;                /* entries without a message in ring and tail: see order_pluck */
 };
 
 struct order {
@@ -40,7 +41,8 @@ struct order {
 static inline size_t order_size(const struct order *order)
 {
     size_t size = order->fresh.size + order->returned_size;
-    return order->backlog ? size + order->backlog->paged + order->backlog->tail.size : size;
+    const struct backlog *backlog = order->backlog;
+    return backlog ? size + backlog->paged + backlog->tail.size - backlog->holes : size;
 }
 
 /* When and how queues go to disk: see paging.h. */
@@ -76,6 +78,19 @@ void order_return(struct order *order, struct entry entry);
 struct entry *order_first(const struct order *order);
 /* Takes it out; there must be one. */
 struct entry order_take(struct order *order);
+/* Takes the entry with that sequence out of the ring or the tail, wherever it is; false when it is not
+ * there (it left, was requeued, or is in a page). What is left is a hole: an entry with its sequence and
+ * no message, which whoever walks the rings passes over; the first in the ring is none. */
+bool order_pluck(struct order *order, uint64_t sequence, struct entry *entry);
+/* The entry that order_pluck would take, NULL when it is not there. */
+struct entry *order_find(const struct order *order, uint64_t sequence);
+/* Takes requeued entries out for which `is_due` says so; gives each to `take`. Linear in them. */
+void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const struct entry *entry),
+                          void (*take)(void *arg, struct entry entry), void *arg);
+/* Drops holes at the front of the tail. */
+void order_trim_tail(struct order *order);
+/* The index in backlog.pages of the page that begins with that sequence; SIZE_MAX when there is none. */
+size_t order_find_page(const struct order *order, const struct pages *pages, uint64_t sequence);
 /* Drops the memory; must be empty. */
 void order_free(struct order *order);
 

@@ -70,14 +70,17 @@ void paging_drop(struct queue_home *home, struct entry *entry)
     message_unref(home->pool, &entry->message);
 }
 
-static struct page_record record_of(const struct entry *entry)
+static struct page_record record_of(const struct queue *q, const struct entry *entry)
 {
     const struct message *m = entry->message;
+    if (!m)
+        return (struct page_record){.flags = PAGE_GONE | PAGE_PERSISTENT, .run = 1};
     uint8_t flags =
         (uint8_t)((m->persistent ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
-                  (entry->redelivered ? PAGE_REDELIVERED : 0));
-    return (struct page_record){flags, message_exchange(m), message_key(m), message_props(m),
-                                message_body(m)};
+                  (entry->redelivered ? PAGE_REDELIVERED : 0) | (m->dead_letter ? PAGE_DEAD_LETTER : 0) |
+                  (queue_keeps_birth(q, m) ? PAGE_HAS_BORN : 0));
+    return (struct page_record){flags,           message_exchange(m), message_key(m),
+                                message_props(m), message_body(m),     m->born_ms, 1};
 }
 
 /* How many entries at the front of the tail make the next page, and their size. */
@@ -89,7 +92,7 @@ static size_t measure(const struct queue *q, size_t *bytes)
     uint64_t first = entry_ring_at(tail, 0)->sequence;
     for (*bytes = 0; count < max; count++) {
         const struct entry *entry = entry_ring_at(tail, count);
-        struct page_record record = record_of(entry);
+        struct page_record record = record_of(q, entry);
         size_t size = page_record_size(&record);
         /* Pages are on disk before the rest of their batch. */
         if (entry->journalled && entry->message->batch == paging->atomic_batch)
@@ -102,6 +105,11 @@ static size_t measure(const struct queue *q, size_t *bytes)
     return count;
 }
 
+static void note_times(struct page_times *times, const struct message *m)
+{
+    page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, expiry_own_deadline(m)});
+}
+
 /* False when what comes next has to wait for a transaction. */
 static bool write_page(struct queue *q)
 {
@@ -112,16 +120,24 @@ static bool write_page(struct queue *q)
         return false;
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
+    struct page_times times = {.own_first = UINT64_MAX};
     pages_begin(pages, &draft, bytes);
     for (size_t i = 0; i < count; i++) {
         struct entry entry = entry_ring_pop_front(&backlog->tail);
-        struct page_record record = record_of(&entry);
+        struct page_record record = record_of(q, &entry);
         page_add(&draft, &record);
+        if (!entry.message) {
+            backlog->holes--;
+            continue;
+        }
+        note_times(&times, entry.message);
         backlog->tail_bytes -= entry.message->body_size;
         paging_drop(q->home, &entry);
     }
-    uint32_t slot = pages_write(pages, &draft, q->id, first, q->durable);
+    uint32_t slot = pages_write(pages, &draft, q->id, first, q->durable, &times);
     order_add_page(&q->order, slot, pages_at(pages, slot));
+    if (times.own_first < UINT64_MAX)
+        expiry_note_page(q, first, times.own_first);
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
     merge_consider(q);
@@ -147,8 +163,8 @@ static void split(struct queue *q, size_t kept_max)
  * about to take is not written, for what they leave of it is dropped. */
 static bool sheds(const struct queue *q)
 {
-    return q->limit.overflow == LIMIT_DROP_HEAD &&
-           (q->limit.messages_max <= SHORT_MESSAGES || q->limit.bytes_max <= SHORT_BYTES ||
+    return q->settings.limit.overflow == LIMIT_DROP_HEAD &&
+           (q->settings.limit.messages_max <= SHORT_MESSAGES || q->settings.limit.bytes_max <= SHORT_BYTES ||
             list_linked(&q->ready_link));
 }
 
@@ -161,9 +177,13 @@ static bool may_write(const struct queue *q)
 static void write_pages(struct queue *q, size_t messages, uint64_t bytes)
 {
     const struct backlog *backlog = q->order.backlog;
-    while ((backlog->tail.size > messages || backlog->tail_bytes > bytes) && may_write(q) &&
-           write_page(q))
-        continue;
+    for (;;) {
+        order_trim_tail(&q->order); /* a page begins with a message */
+        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(q))
+            break;
+        if (!write_page(q))
+            break;
+    }
 }
 
 /* It may be squeezed when memory is short. */
@@ -212,12 +232,14 @@ static void unload(struct queue *q)
     struct order *order = &q->order;
     struct entry_ring *fresh = &order->fresh;
     if (fresh->size == 0 || (order->backlog && order->backlog->loading) ||
-        q->limit.overflow == LIMIT_DROP_HEAD || list_linked(&q->ready_link))
+        q->settings.limit.overflow == LIMIT_DROP_HEAD || list_linked(&q->ready_link))
         return;
     uint32_t slot = entry_ring_at(fresh, fresh->size - 1)->page;
     if (slot == 0)
         return;
     const struct page *page = pages_at(store_pages(q->home->store), slot);
+    if (page->live < page->count || (order->backlog && order->backlog->holes > 0))
+        return;
     if (fresh->size < page->count || entry_ring_at(fresh, fresh->size - page->count)->sequence != page->first)
         return; /* some of it was taken */
     for (uint32_t i = 0; i < page->count; i++) {
@@ -226,6 +248,8 @@ static void unload(struct queue *q)
         message_unref(q->home->pool, &entry.message);
     }
     order_unload_page(order, slot, page);
+    if (page->times.own_first < UINT64_MAX)
+        expiry_note_page(q, page->first, page->times.own_first);
 }
 
 /* Writes out nearly all that the queue holds. */
@@ -270,7 +294,7 @@ static bool wants(const struct queue *q)
         return false;
     if (backlog->awaited)
         return true;
-    bool taken = !list_empty(&q->rotation) || q->limit.overflow == LIMIT_DROP_HEAD;
+    bool taken = !list_empty(&q->rotation) || q->settings.limit.overflow == LIMIT_DROP_HEAD;
     return taken && q->order.fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
 }
 
@@ -288,14 +312,21 @@ void paging_await(struct queue *q)
     paging_want(q);
 }
 
-/* Asks for the queue's next page; false when it has to wait for the disk. */
-static bool fetch(struct queue *q)
+/* Asks for a page of the queue; false when it has to wait for the disk. */
+static bool load(struct queue *q, uint32_t slot)
 {
     struct store *store = q->home->store;
-    uint32_t slot = *page_slot_ring_at(&q->order.backlog->pages, 0);
+    const struct page *page = pages_at(store_pages(store), slot);
     merge_cancel(q, slot);
-    if (pages_at(store_pages(store), slot)->batch > store_durable(store) ||
-        !pages_load(store_pages(store), slot, q))
+    if (page->load)
+        return page->load->owner == q;
+    return page->batch <= store_durable(store) && pages_load(store_pages(store), slot, q);
+}
+
+/* Asks for the queue's next page. */
+static bool fetch(struct queue *q)
+{
+    if (!load(q, *page_slot_ring_at(&q->order.backlog->pages, 0)))
         return false;
     q->order.backlog->loading = true;
     return true;
@@ -336,32 +367,86 @@ void paging_fetch(struct queue_home *home)
     merge_begin(home);
 }
 
-/* Makes entries of a page's messages; returns the bytes of their bodies. */
-static uint64_t unpack(struct queue *q, struct page *page, struct slice bytes)
-{
+/* A page that was read, walked through. */
+struct reading {
+    struct page *page;
     struct slice rest;
-    uint64_t body_bytes = 0, delivered = page->recovered ? page_delivered(page) : 0;
-    uint32_t count = page_open(bytes, &rest), live = 0;
-    struct page_record record;
-    for (uint64_t sequence = page->first; count > 0; count -= record.run, sequence += record.run) {
-        page_next(&rest, &record);
-        bool persistent = record.flags & PAGE_PERSISTENT;
-        if (record.flags & PAGE_GONE || (page->recovered && (!persistent || page_is_acked(page, sequence))))
+    uint64_t sequence, delivered;
+    uint32_t left;
+};
+
+static struct reading read_page(struct page *page, const struct page_load *load)
+{
+    struct reading reading = {.page = page, .sequence = page->first};
+    reading.delivered = page->recovered ? page_delivered(page) : 0;
+    reading.left = page_open(slice_of(load->bytes, load->size), &reading.rest);
+    return reading;
+}
+
+/* The next of its messages that is still there; `entry` has no message yet. */
+static bool next_record(struct reading *reading, struct page_record *record, struct entry *entry)
+{
+    const struct page *page = reading->page;
+    while (reading->left > 0) {
+        uint64_t sequence = reading->sequence;
+        page_next(&reading->rest, record);
+        reading->sequence += record->run;
+        reading->left -= record->run;
+        bool persistent = record->flags & PAGE_PERSISTENT;
+        if (record->flags & PAGE_GONE || (page->recovered && !persistent) ||
+            page_is_acked(page, sequence) || page_is_taken(page, sequence))
             continue;
-        struct message *m =
-            message_new(q->home->pool, record.exchange, record.key, record.props, record.body.len);
-        if (record.body.len)
-            memcpy(message_body_at(m), record.body.at, record.body.len);
-        m->persistent = persistent;
-        m->has_headers = record.flags & PAGE_HAS_HEADERS;
-        bool redelivered = record.flags & PAGE_REDELIVERED || sequence <= delivered;
-        entry_ring_push_back(&q->order.fresh, (struct entry){m, sequence, redelivered,
-                                                             persistent && page->stored, page->slot});
+        bool redelivered = record->flags & PAGE_REDELIVERED || sequence <= reading->delivered;
+        *entry = (struct entry){NULL, sequence, redelivered, persistent && page->stored, page->slot};
+        return true;
+    }
+    return false;
+}
+
+static struct message *make_message(struct queue *q, const struct page *page,
+                                    const struct page_record *record)
+{
+    struct message *m =
+        message_new(q->home->pool, record->exchange, record->key, record->props, record->body.len);
+    if (record->body.len)
+        memcpy(message_body_at(m), record->body.at, record->body.len);
+    m->persistent = record->flags & PAGE_PERSISTENT;
+    m->has_headers = record->flags & PAGE_HAS_HEADERS;
+    m->dead_letter = record->flags & PAGE_DEAD_LETTER;
+    m->born_ms = record->born_ms ? record->born_ms : page->times.born_first;
+    if (m->born_ms == 0)
+        m->born_ms = q->home->now_ms;
+    return m;
+}
+
+/* Makes entries of a page's messages; returns the bytes of their bodies. */
+static uint64_t unpack(struct queue *q, struct page *page, const struct page_load *load)
+{
+    struct reading reading = read_page(page, load);
+    struct page_record record;
+    struct entry entry;
+    uint64_t body_bytes = 0;
+    uint32_t live = 0;
+    while (next_record(&reading, &record, &entry)) {
+        entry.message = make_message(q, page, &record);
+        entry_ring_push_back(&q->order.fresh, entry);
+        if (queue_keeps_birth(q, entry.message))
+            expiry_note(q, &entry);
         body_bytes += record.body.len;
         live++;
     }
-    page->live = live;
+    page->live = live + page->taken;
     return body_bytes;
+}
+
+/* The page is not the backlog's any more. */
+static void uncount(struct queue *q, const struct page *page)
+{
+    struct backlog *backlog = q->order.backlog;
+    assertf(page->live >= page->taken, "%u live, %u taken", page->live, page->taken);
+    backlog->paged -= page->live - page->taken;
+    backlog->page_bytes -= page->body_bytes;
+    q->ready_bytes -= page->body_bytes;
 }
 
 /* The queue's first page is here, or will never be. */
@@ -373,12 +458,12 @@ static void arrive(struct queue *q, struct pages *pages, const struct page_load 
     assert(backlog && backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot);
     page_slot_ring_pop_front(&backlog->pages);
     backlog->loading = backlog->awaited = false;
-    backlog->paged -= page->live;
-    backlog->page_bytes -= page->body_bytes;
-    q->ready_bytes -= page->body_bytes;
+    uncount(q, page);
     if (!load->failed)
-        q->ready_bytes += unpack(q, page, slice_of(load->bytes, load->size));
-    if (load->failed && load->failed != -EILSEQ)
+        q->ready_bytes += unpack(q, page, load);
+    if (page->taken > 0) /* what waits to be acked keeps it */
+        page->live = load->failed ? page->taken : page->live;
+    else if (load->failed && load->failed != -EILSEQ)
         pages_give_up(pages, load->slot);
     else if (load->failed || page->live == 0)
         pages_drop(pages, load->slot);
@@ -389,16 +474,127 @@ static void arrive(struct queue *q, struct pages *pages, const struct page_load 
     queue_refresh(q);
 }
 
+/* A page of the backlog that has nothing left, or cannot be read, wherever it is in the row. */
+static void remove_page(struct queue *q, const struct page *page)
+{
+    struct page_slot_ring *ring = &q->order.backlog->pages;
+    struct pages *pages = store_pages(q->home->store);
+    size_t at = order_find_page(&q->order, pages, page->first);
+    assert(at < ring->size && *page_slot_ring_at(ring, at) == page->slot);
+    merge_cancel(q, ring->size > 1 ? page->slot : 0);
+    uncount(q, page);
+    for (; at > 0; at--)
+        *page_slot_ring_at(ring, at) = *page_slot_ring_at(ring, at - 1);
+    page_slot_ring_pop_front(ring);
+    if (ring->size > 0)
+        q->order.backlog->first = pages_at(pages, *page_slot_ring_at(ring, 0))->first;
+}
+
+/* Takes what is due out of a page that stays on disk; returns how many are left in it. */
+static uint32_t pick_due(struct queue *q, struct page *page, const struct page_load *load,
+                         struct entry_ring *due)
+{
+    struct reading reading = read_page(page, load);
+    struct page_record record;
+    struct entry entry;
+    uint32_t left = 0;
+    page->times.own_first = UINT64_MAX;
+    while (next_record(&reading, &record, &entry)) {
+        struct message *m = make_message(q, page, &record);
+        uint64_t own = expiry_own_deadline(m);
+        if (expiry_is_due(q, m)) {
+            entry.message = m;
+            entry_ring_push_back(due, entry);
+            continue;
+        }
+        if (own < page->times.own_first)
+            page->times.own_first = own;
+        message_unref(q->home->pool, &m);
+        left++;
+    }
+    return left;
+}
+
+/* A page that was read only because something in it is due. */
+static void thin_out(struct queue *q, struct pages *pages, const struct page_load *load)
+{
+    struct page *page = pages_at(pages, load->slot);
+    struct entry_ring due = {0};
+    uint32_t left = load->failed ? 0 : pick_due(q, page, load, &due);
+    for (size_t i = 0; i < due.size; i++) {
+        const struct entry *entry = entry_ring_at(&due, i);
+        uint32_t bytes = entry->message->body_size;
+        pages_take(pages, load->slot, entry->sequence);
+        q->order.backlog->paged--;
+        q->order.backlog->page_bytes -= bytes;
+        q->ready_bytes -= bytes;
+        page->body_bytes -= bytes;
+    }
+    if (left > 0 && page->times.own_first < UINT64_MAX)
+        expiry_note_page(q, page->first, page->times.own_first);
+    if (left == 0)
+        remove_page(q, page);
+    if (load->failed && load->failed != -EILSEQ && page->taken == 0)
+        pages_give_up(pages, load->slot);
+    else if (left == 0 && page->taken == 0)
+        pages_drop(pages, load->slot);
+    else if (left == 0)
+        page->live = page->taken;
+    for (size_t i = 0; i < due.size; i++) /* the last one may end the page */
+        outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
+    q->counters.expired += due.size;
+    entry_ring_free(&due);
+    if (q->order.backlog)
+        order_join(&q->order);
+    queue_refresh(q);
+}
+
+bool paging_thin_out(struct queue *q, uint32_t slot)
+{
+    assert(q->leaving.expiry.page == 0);
+    if (!load(q, slot))
+        return false;
+    q->leaving.expiry.page = slot;
+    return true;
+}
+
+bool paging_expire_first(struct queue *q)
+{
+    struct backlog *backlog = q->order.backlog;
+    struct pages *pages = store_pages(q->home->store);
+    uint32_t slot = *page_slot_ring_at(&backlog->pages, 0);
+    struct page *page = pages_at(pages, slot);
+    if (q->settings.dead_letters || page->times.born_last == 0 || page->taken > 0 || page->load ||
+        page->times.born_last + q->settings.ttl_ms >= q->home->now_ms)
+        return false;
+    assert(!backlog->loading);
+    q->counters.expired += page->live;
+    remove_page(q, page);
+    if (page->stored)
+        store_ack_range(q->home->store, q->id, page->first, page->count);
+    pages_drop(pages, slot);
+    order_join(&q->order);
+    return true;
+}
+
 void paging_arrive(struct queue_home *home)
 {
     struct pages *pages = store_pages(home->store);
     struct page_load *load;
     int count = 0;
     while (count < ARRIVE_PAGES && (load = pages_loaded(pages))) {
+        struct queue *q = load->owner;
+        const struct backlog *backlog = q->order.backlog;
         count++;
-        if (merge_takes(load->owner, load))
+        assert(backlog);
+        if (merge_takes(q, load))
             continue;
-        arrive(load->owner, pages, load);
+        if (q->leaving.expiry.page == load->slot)
+            q->leaving.expiry.page = 0;
+        if (backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot)
+            arrive(q, pages, load);
+        else
+            thin_out(q, pages, load);
         page_load_free(&load);
     }
 }
@@ -417,8 +613,10 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
 {
     struct message *m = entry->message;
     struct store *store = q->home->store;
+    if (!entry->journalled || entry->page)
+        return;
     uint64_t open = store_open_batch(store), batch = m->batch;
-    if (!entry->journalled || entry->page || (batch > limit && !(m->moved && batch == open)))
+    if (batch > limit && !(m->moved && batch == open))
         return;
     assert(batch > 0 && limit < open);
     if (q->deleted) {
@@ -426,8 +624,11 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
         return;
     }
     struct stored_target target = {q->id, entry->sequence};
-    m->batch = store_move(store, &(struct stored_message){&target, 1, message_exchange(m), message_key(m),
-                                                          message_props(m), message_body(m)});
+    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
+                                    message_props(m), message_body(m)};
+    record.born_ms = queue_keeps_birth(q, m) ? m->born_ms : 0;
+    record.dead_letter = m->dead_letter;
+    m->batch = store_move(store, &record);
     m->moved = true;
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
     if (seen)
@@ -457,6 +658,12 @@ void paging_move_ready(struct queue *q, uint64_t limit)
 
 /* --- away --- */
 
+static void forget_load(struct queue *q, uint32_t slot)
+{
+    if (pages_at(store_pages(q->home->store), slot)->load)
+        pages_forget_load(store_pages(q->home->store), slot);
+}
+
 void paging_leave(struct queue *q)
 {
     struct backlog *backlog = q->order.backlog;
@@ -464,11 +671,27 @@ void paging_leave(struct queue *q)
     list_unlink(&q->order.wanting);
     if (backlog)
         merge_cancel(q, 0);
+    if (q->leaving.expiry.page && q->home->store)
+        forget_load(q, q->leaving.expiry.page);
+    q->leaving.expiry.page = 0;
     if (!backlog || !backlog->loading)
         return;
     backlog->loading = false;
     if (q->home->store)
-        pages_forget_load(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
+        forget_load(q, *page_slot_ring_at(&backlog->pages, 0));
+}
+
+/* Acks what is left in a page of which something was taken out: that keeps the page. Which of its
+ * messages are not persistent is known to the page alone, and an ack of such a one would count as
+ * another's: a page that is mixed is let go without acks, and a crash before it is gone brings it back. */
+static void bury_thinned(struct queue_home *home, const struct page *page, uint64_t queue_id)
+{
+    uint64_t last = page_last(page);
+    bool told = queue_id && page->stored && page->persistent == page->count;
+    for (uint64_t sequence = page->first; told && sequence <= last; sequence++)
+        if (!page_is_acked(page, sequence) && !page_is_taken(page, sequence))
+            store_ack_range(home->store, queue_id, sequence, 1);
+    pages_ack_rest(store_pages(home->store), page->slot, told);
 }
 
 size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_id, size_t budget)
@@ -480,7 +703,11 @@ size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_
         if (!pages)
             continue;
         const struct page *page = pages_at(pages, slot);
-        backlog->paged -= page->live;
+        backlog->paged -= page->live - page->taken;
+        if (page->taken > 0) {
+            bury_thinned(home, page, queue_id);
+            continue;
+        }
         if (queue_id && page->stored)
             store_ack_range(home->store, queue_id, page->first, page->count);
         pages_drop(pages, slot);

@@ -25,6 +25,11 @@ void paging_squeeze(struct queue_home *home);
 void paging_want(struct queue *q);
 /* The next message is on disk, and somebody waits for it. */
 void paging_await(struct queue *q);
+/* Something in that page of the backlog is due: reads it, and takes that out; false when it has to wait for
+ * the disk. One at a time of a queue: expiry.page. */
+bool paging_thin_out(struct queue *q, uint32_t slot);
+/* Drops the backlog's first page without reading it, when all in it is due and none is dead-lettered. */
+bool paging_expire_first(struct queue *q);
 /* Takes what was read. */
 void paging_arrive(struct queue_home *home);
 /* Asks for the pages that queues want, as far as that can be now. */

@@ -21,7 +21,7 @@ struct grave {
 
 void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store)
 {
-    *home = (struct queue_home){.pool = pool, .store = store};
+    *home = (struct queue_home){.pool = pool, .store = store, .outcomes = {.retry_ms = UINT64_MAX}};
     list_init(&home->ready);
     list_init(&home->graveyard);
     paging_init(&home->paging);
@@ -30,27 +30,30 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
 
 void queue_home_free(struct queue_home *home)
 {
+    outcomes_drop(home);
     while (queue_home_bury(home, SIZE_MAX))
         ;
+    heap_free(&home->expiring);
     assert(list_empty(&home->ready));
 }
 
 /* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it. */
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
-    while (order_loaded(&q->order) && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes)) {
+    const struct limit *limit = &q->settings.limit;
+    while (order_loaded(&q->order) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
         struct entry entry = order_take(&q->order);
         q->ready_bytes -= entry.message->body_size;
-        queue_settle(q, &entry, false);
+        outcome_put(q, &entry, OUTCOME_MAXLEN);
     }
-    if (q->order.backlog && limit_is_exceeded(&q->limit, queue_ready(q), q->ready_bytes))
+    if (q->order.backlog && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes))
         paging_await(q); /* what goes must be read before: it may have somewhere to go to */
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static inline void update_ready(struct queue *q)
 {
-    bool ready = order_loaded(&q->order) && !list_empty(&q->rotation);
+    bool ready = order_loaded(&q->order) && !list_empty(&q->rotation) && !q->leaving.expiry.late;
     if (q->order.backlog)
         paging_want(q);
     if (ready != list_linked(&q->ready_link)) {
@@ -59,7 +62,7 @@ static inline void update_ready(struct queue *q)
         else
             list_remove(&q->ready_link);
     }
-    if (q->limit.overflow == LIMIT_DROP_HEAD && !ready)
+    if (q->settings.limit.overflow == LIMIT_DROP_HEAD && !ready)
         shed(q);
 }
 
@@ -69,7 +72,8 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->home = home;
     q->name = slice_copy(name);
     q->args = slice_copy(args);
-    q->limit = limit_of_args(q->args);
+    struct settings settings = settings_of_args(q->args);
+    q->settings = settings_copy(&settings);
     q->id = id;
     q->dedup = dedup_of_args(&home->dedup, id, q->args);
     q->next_sequence = 1;
@@ -81,9 +85,22 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     return q;
 }
 
-static void free_queue(struct queue *q)
+void queue_configure(struct queue *q, const struct settings *settings)
 {
-    assert(q->deleted && q->unacked == 0 && queue_ready(q) == 0);
+    struct settings old = q->settings;
+    q->settings = settings_copy(settings);
+    if (old.ttl_ms != settings->ttl_ms)
+        expiry_reset(q);
+    settings_free(&old);
+    update_ready(q); /* which sees to the limit */
+}
+
+void queue_release(struct queue *q)
+{
+    if (!q->deleted || q->unacked > 0 || q->leaving.outcomes > 0)
+        return;
+    assert(queue_ready(q) == 0);
+    settings_free(&q->settings);
     order_free(&q->order);
     slice_free(&q->name);
     slice_free(&q->args);
@@ -121,8 +138,8 @@ void queue_delete(struct queue **queue)
     if (q->dedup)
         dedup_free(&q->dedup);
     q->deleted = true;
-    if (q->unacked == 0)
-        free_queue(q);
+    expiry_leave(q);
+    queue_release(q);
 }
 
 /* `told`: its ack is in the journal. */
@@ -188,7 +205,10 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
 {
     assert(!q->deleted);
     q->counters.published++;
-    add(q, (struct entry){message_ref(m), q->next_sequence, false, journalled, 0});
+    struct entry entry = {message_ref(m), q->next_sequence, false, journalled, 0};
+    add(q, entry);
+    if (queue_keeps_birth(q, m))
+        expiry_note(q, &entry);
     if (!list_linked(&q->ready_link))
         update_ready(q);
     if (holds_much(q))
@@ -206,6 +226,8 @@ void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool r
         q->ready_bytes += m->body_size;
         order_return(&q->order, entry);
     }
+    if (queue_keeps_birth(q, m))
+        expiry_note(q, &entry);
 }
 
 void queue_restore_page(struct queue *q, uint32_t slot)
@@ -215,6 +237,8 @@ void queue_restore_page(struct queue *q, uint32_t slot)
     order_add_page(&q->order, slot, page);
     q->next_sequence = page_last(page) + 1;
     q->ready_bytes += page->body_bytes;
+    if (page->times.own_first < UINT64_MAX)
+        expiry_note_page(q, page->first, page->times.own_first);
 }
 
 static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
@@ -234,6 +258,7 @@ void queue_restore_delivered(struct queue *q, uint64_t delivered)
 
 void queue_restored(struct queue *q)
 {
+    expiry_reset(q);
     update_ready(q);
 }
 
@@ -362,8 +387,20 @@ void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
     assert(q->unacked > 0);
     q->unacked--;
     q->counters.acked++;
-    if (q->deleted && q->unacked == 0)
-        free_queue(q);
+    if (q->deleted)
+        queue_release(q);
+}
+
+void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason)
+{
+    if (!q->settings.dead_letters || q->deleted) {
+        queue_settle(q, entry, true);
+        return;
+    }
+    assert(q->unacked > 0);
+    q->unacked--;
+    q->counters.acked++;
+    outcome_put(q, entry, reason);
 }
 
 void queue_requeue(struct queue *q, struct entry *entry, bool seen)
@@ -377,6 +414,8 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen)
     entry->redelivered |= seen;
     q->ready_bytes += entry->message->body_size;
     order_return(&q->order, *entry);
+    if (queue_keeps_birth(q, entry->message))
+        expiry_note(q, entry);
     entry->message = NULL;
     update_ready(q);
 }
@@ -461,24 +500,30 @@ void queue_check(const struct queue *q)
         consumers++;
     }
     assert(consumers == q->consumer_count);
-    assert(list_linked(&q->ready_link) == (order_loaded(&q->order) && rotating > 0));
+    assert(list_linked(&q->ready_link) ==
+           (order_loaded(&q->order) && rotating > 0 && !q->leaving.expiry.late));
     uint64_t bytes = 0;
+    size_t holes = 0;
     for (size_t i = 0; i < q->order.fresh.size; i++) {
         struct entry *entry = entry_ring_at(&q->order.fresh, i);
-        assert(entry->sequence < q->next_sequence && entry->message->refs > 0);
+        assert(entry->sequence < q->next_sequence && (entry->message ? entry->message->refs > 0 : i > 0));
         assert(i == 0 || entry_ring_at(&q->order.fresh, i - 1)->sequence < entry->sequence);
-        bytes += entry->message->body_size;
+        holes += !entry->message;
+        bytes += entry->message ? entry->message->body_size : 0;
     }
     for (size_t i = 0; i < q->order.returned_size; i++)
         bytes += q->order.returned[i].message->body_size;
     if (q->order.backlog) {
         bytes += q->order.backlog->tail_bytes + q->order.backlog->page_bytes;
         assert(q->order.backlog->pages.size > 0 || q->order.fresh.size > 0);
+        for (size_t i = 0; i < q->order.backlog->tail.size; i++)
+            holes += !entry_ring_at(&q->order.backlog->tail, i)->message;
+        assert(holes == q->order.backlog->holes);
     }
     assertf(bytes == q->ready_bytes, "%llu of %llu", (unsigned long long)bytes,
             (unsigned long long)q->ready_bytes);
-    assert(q->limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
-           q->order.backlog || !limit_is_exceeded(&q->limit, queue_ready(q), bytes));
+    assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
+           q->order.backlog || !limit_is_exceeded(&q->settings.limit, queue_ready(q), bytes));
 }
 
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
@@ -487,7 +532,8 @@ void queue_home_each_buried(const struct queue_home *home, void (*each)(void *ar
     list_each(node, &home->graveyard) {
         const struct order *order = &container_of(node, struct grave, link)->order;
         for (size_t i = 0; i < order->fresh.size; i++)
-            each(arg, entry_ring_at(&order->fresh, i));
+            if (entry_ring_at(&order->fresh, i)->message)
+                each(arg, entry_ring_at(&order->fresh, i));
         for (size_t i = 0; i < order->returned_size; i++)
             each(arg, &order->returned[i]);
         for (size_t i = 0; order->backlog && i < order->backlog->tail.size; i++)

@@ -11,24 +11,12 @@
 #include "exchange/dest.h"
 #include "queue/consumer.h"
 #include "queue/dedup.h"
-#include "queue/limit.h"
 #include "queue/mark.h"
-#include "queue/order.h"
-#include "store/store.h"
-
-/* What all queues of a server share. */
-struct queue_home {
-    struct list ready;       /* queue.ready_link: may deliver */
-    struct list graveyard;   /* grave.link: entries being dropped, a bounded number a turn */
-    struct slab_pool *pool;  /* of messages */
-    struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
-    size_t queue_count;      /* alive or deleted with unacked entries */
-    struct paging paging;
-    struct dedup_home dedup;
-};
+#include "queue/queue_home.h"
+#include "queue/settings.h"
 
 struct queue_counters {
-    uint64_t published, delivered, redelivered, acked;
+    uint64_t published, delivered, redelivered, acked, expired;
 };
 
 struct queue {
@@ -44,8 +32,9 @@ struct queue {
     uint64_t next_sequence;
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
-    struct limit limit;       /* of what is ready */
     struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
+    struct settings settings;
+    struct leaving leaving;
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct list rotation;     /* consumer.place */
     size_t consumer_count;
@@ -57,13 +46,10 @@ struct queue {
     struct queue_counters counters;
 };
 
-void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store);
-/* Drops up to `budget` entries of deleted and purged queues; true when some are left. */
-bool queue_home_bury(struct queue_home *home, size_t budget);
-void queue_home_free(struct queue_home *home);
-
-/* Copies name and args. */
+/* Copies name and args; its settings are what the args say. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
+/* What is chosen of it from now on, living messages included; copies the settings. */
+void queue_configure(struct queue *q, const struct settings *settings);
 /* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready
  * entries and frees the queue when nothing is unacked any more. NULLs the pointer. */
 void queue_delete(struct queue **q);
@@ -71,6 +57,12 @@ void queue_delete(struct queue **q);
 static inline size_t queue_ready(const struct queue *q)
 {
     return order_size(&q->order);
+}
+
+/* True when it matters to the queue when the message was published: its record is to say so. */
+static inline bool queue_keeps_birth(const struct queue *q, const struct message *m)
+{
+    return m->has_expiration || q->settings.ttl_ms != SETTINGS_NEVER;
 }
 
 /* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A
@@ -93,8 +85,9 @@ static inline bool queue_has_caught_up(const struct queue *q)
  * What consumers could take at once counts as well: deliver first, then refuse. */
 static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 {
-    return q->limit.overflow == LIMIT_REJECT &&
-           limit_is_exceeded(&q->limit, queue_ready(q) + 1, q->ready_bytes + body_size);
+    return q->settings.limit.overflow >= LIMIT_REJECT &&
+           limit_is_exceeded(&q->settings.limit, queue_ready(q) + q->leaving.outcomes + 1,
+                             q->ready_bytes + body_size);
 }
 
 /* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue
@@ -129,9 +122,13 @@ struct consumer *queue_turn(const struct queue *q);
 /* Gives the next entry to that consumer; there must be an entry. Moves the rotation on; takes credit. */
 struct entry queue_next(struct queue *q, struct consumer *c);
 
-/* The entry is done with: acked, rejected without requeue, or delivered with no_ack. Drops its reference.
- * `was_unacked`: it was handed out to be acked. May free a deleted queue. */
+/* The entry is done with: acked, or delivered with no_ack. Drops its reference. `was_unacked`: it was
+ * handed out to be acked. May free a deleted queue. */
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked);
+/* It was handed out to be acked, and leaves the queue for that reason. May free a deleted queue. */
+void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason);
+/* Frees a deleted queue that nothing is left of. */
+void queue_release(struct queue *q);
 /* Back to its place, marked redelivered when `seen`; in a deleted queue it is settled instead. */
 void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 /* Drops all waiting entries (not the unacked ones); returns their number. */
@@ -141,9 +138,6 @@ void queue_add_consumer(struct queue *q, struct consumer *c);
 /* The consumer is GONE afterwards; its unacked entries stay with the channel. */
 void queue_remove_consumer(struct consumer *c);
 
-/* Tests: calls `each` for all entries that wait to be dropped. */
-void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
-                            void *arg);
 /* Tests: panics when an invariant (I3, I4, I5, order) does not hold. */
 void queue_check(const struct queue *q);
 

@@ -81,20 +81,26 @@ static inline uint8_t *put_bytes(uint8_t *at, struct slice s)
 
 void batch_message(struct batch *batch, const struct stored_message *m, bool moved)
 {
-    size_t size = MESSAGE_HEADER_BYTES + m->target_count * TARGET_BYTES + m->exchange.len +
+    size_t born = m->born_ms ? BORN_BYTES : 0;
+    size_t size = MESSAGE_HEADER_BYTES + m->target_count * TARGET_BYTES + born + m->exchange.len +
                   m->key.len + m->props.len + m->body.len;
+    uint32_t flags = (born ? MESSAGE_HAS_BORN : 0) | (m->dead_letter ? MESSAGE_DEAD_LETTER : 0);
     assertf(size <= UINT32_MAX, "a message record of %zu bytes", size);
     assert(m->exchange.len <= UINT16_MAX && m->key.len <= UINT16_MAX && m->target_count > 0);
     uint8_t *record = room(batch, size), *at = record + MESSAGE_HEADER_BYTES;
     format_put_u32(record + RECORD_SIZE, (uint32_t)size);
     format_put_u32(record + RECORD_TYPE,
                    (moved ? RECORD_MOVED : RECORD_MESSAGE) | (uint32_t)m->exchange.len << 16);
-    format_put_u32(record + MESSAGE_KEY_LEN, (uint32_t)m->key.len);
+    format_put_u32(record + MESSAGE_KEY_LEN, (uint32_t)m->key.len | flags << 16);
     format_put_u32(record + MESSAGE_PROPS_LEN, (uint32_t)m->props.len);
     format_put_u32(record + MESSAGE_TARGETS, (uint32_t)m->target_count);
     for (size_t i = 0; i < m->target_count; i++, at += TARGET_BYTES) {
         format_put_u64(at, m->targets[i].queue_id);
         format_put_u64(at + 8, m->targets[i].sequence);
+    }
+    if (born) {
+        format_put_u64(at, m->born_ms);
+        at += BORN_BYTES;
     }
     at = put_bytes(put_bytes(put_bytes(put_bytes(at, m->exchange), m->key), m->props), m->body);
     assert(at == record + size);

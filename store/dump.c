@@ -207,6 +207,10 @@ static void print_message(FILE *out, const uint8_t *record)
     for (uint32_t left = format_u32(record + MESSAGE_TARGETS); left; left--, at += TARGET_BYTES)
         fprintf(out, " %llu:%llu", (unsigned long long)format_u64(at),
                 (unsigned long long)format_u64(at + 8));
+    if (format_u16(record + MESSAGE_FLAGS) & MESSAGE_DEAD_LETTER)
+        fputs(" dead-letter", out);
+    if (format_u16(record + MESSAGE_FLAGS) & MESSAGE_HAS_BORN)
+        fprintf(out, " born=%llu", (unsigned long long)format_u64(cut(&at, BORN_BYTES).at));
     print_name(out, "exchange", cut(&at, format_u16(record + MESSAGE_EXCHANGE_LEN)));
     print_name(out, "key", cut(&at, format_u16(record + MESSAGE_KEY_LEN)));
     struct slice props = cut(&at, format_u32(record + MESSAGE_PROPS_LEN));

@@ -13,7 +13,7 @@
 #define FORMAT_SEGMENT_MAGIC "LEVERETJ"
 #define FORMAT_BATCH_MAGIC "LEVBATCH"
 
-enum { FORMAT_VERSION = 1 };
+enum { FORMAT_VERSION = 2, FORMAT_VERSION_OLDEST = 1 }; /* 1 had no flags in its messages */
 
 /* Writes end on a block's edge, so that overwriting a recycled file never has to read it first. */
 enum { FORMAT_BLOCK = 4096 };
@@ -60,10 +60,12 @@ enum format_record {
     RECORD_TYPE = 8,     /* u8, then u8 0 */
     /* A message, or one that was moved: then the targets, exchange, key, props, body. */
     MESSAGE_EXCHANGE_LEN = 10, /* u16 */
-    MESSAGE_KEY_LEN = 12,      /* u16, then u16 0 */
+    MESSAGE_KEY_LEN = 12,      /* u16 */
+    MESSAGE_FLAGS = 14,        /* u16: enum format_message_flag */
     MESSAGE_PROPS_LEN = 16,    /* u32 */
     MESSAGE_TARGETS = 20,      /* u32 */
     MESSAGE_HEADER_BYTES = 24,
+    BORN_BYTES = 8,            /* u64: behind the targets */
     TARGET_BYTES = 16, /* u64 queue id, u64 sequence */
     /* Acks and delivered marks: u16 0, u32 how many, then they. */
     MARKS_COUNT = 12,
@@ -72,6 +74,8 @@ enum format_record {
     DELIVERED_BYTES = 16, /* u64 queue id, u64 sequence */
     NOTE_BYTES = 32       /* u64 owner's id, two u64 of a key, u64 value; a header as that of acks */
 };
+
+enum format_message_flag { MESSAGE_HAS_BORN = 1, MESSAGE_DEAD_LETTER = 2, MESSAGE_FLAGS_KNOWN = 3 };
 
 static inline void format_put_u16(uint8_t *at, uint16_t value)
 {
@@ -110,6 +114,13 @@ static inline uint64_t format_u64(const uint8_t *at)
     uint64_t raw;
     memcpy(&raw, at, sizeof raw);
     return le64toh(raw);
+}
+
+/* Bytes of a message's record in front of its exchange. */
+static inline uint64_t format_message_head(const uint8_t *record)
+{
+    uint64_t born = format_u16(record + MESSAGE_FLAGS) & MESSAGE_HAS_BORN ? BORN_BYTES : 0;
+    return MESSAGE_HEADER_BYTES + (uint64_t)format_u32(record + MESSAGE_TARGETS) * TARGET_BYTES + born;
 }
 
 static inline uint64_t format_segment_checksum(const uint8_t *header)

@@ -27,6 +27,8 @@ void page_add(struct page_draft *draft, const struct page_record *record)
 {
     uint8_t *at = draft->bytes + draft->used;
     size_t size = page_record_size(record);
+    bool gone = record->flags & PAGE_GONE;
+    assert(!gone || (record->run == 1 && record->body.len == 0));
     assert(size <= draft->size - draft->used && draft->count < PAGE_MESSAGES_MAX);
     assert(record->exchange.len <= UINT8_MAX && record->key.len <= UINT8_MAX);
     at[PAGE_RECORD_FLAGS] = record->flags;
@@ -34,12 +36,20 @@ void page_add(struct page_draft *draft, const struct page_record *record)
     at[PAGE_RECORD_KEY_LEN] = (uint8_t)record->key.len;
     at[PAGE_RECORD_KEY_LEN + 1] = 0;
     format_put_u32(at + PAGE_RECORD_PROPS_LEN, (uint32_t)record->props.len);
-    format_put_u32(at + PAGE_RECORD_BODY_LEN, (uint32_t)record->body.len);
-    at = put_bytes(at + PAGE_RECORD_HEADER_BYTES, record->exchange);
+    format_put_u32(at + PAGE_RECORD_BODY_LEN, gone ? record->run : (uint32_t)record->body.len);
+    at += PAGE_RECORD_HEADER_BYTES;
+    if (record->flags & PAGE_HAS_BORN) {
+        format_put_u64(at, record->born_ms);
+        at += PAGE_BORN_BYTES;
+    }
+    at = put_bytes(at, record->exchange);
     put_bytes(put_bytes(put_bytes(at, record->key), record->props), record->body);
+    if (gone)
+        draft->gone_bits[draft->count / 8] |= (uint8_t)(1u << draft->count % 8);
     draft->used += size;
     draft->count++;
     draft->persistent += (record->flags & PAGE_PERSISTENT) != 0;
+    draft->gone += gone;
     draft->body_bytes += (uint32_t)record->body.len;
 }
 
@@ -85,11 +95,12 @@ static bool records_fit(struct slice bytes)
     for (uint32_t count = format_u32(bytes.at + PAGE_COUNT); count; count -= run) {
         if (left < PAGE_RECORD_HEADER_BYTES)
             return false;
+        uint64_t born = at[PAGE_RECORD_FLAGS] & PAGE_HAS_BORN ? PAGE_BORN_BYTES : 0;
         bool gone = at[PAGE_RECORD_FLAGS] & PAGE_GONE;
         run = gone ? format_u32(at + PAGE_RECORD_BODY_LEN) : 1;
         if (run == 0 || run > count)
             return false;
-        uint64_t size = PAGE_RECORD_HEADER_BYTES + (uint64_t)at[PAGE_RECORD_EXCHANGE_LEN] +
+        uint64_t size = PAGE_RECORD_HEADER_BYTES + born + at[PAGE_RECORD_EXCHANGE_LEN] +
                         at[PAGE_RECORD_KEY_LEN] + format_u32(at + PAGE_RECORD_PROPS_LEN) +
                         (gone ? 0 : format_u32(at + PAGE_RECORD_BODY_LEN));
         if (size > left)
@@ -133,6 +144,7 @@ void page_next(struct slice *rest, struct page_record *record)
 {
     const uint8_t *head = cut(rest, PAGE_RECORD_HEADER_BYTES).at;
     record->flags = head[PAGE_RECORD_FLAGS];
+    record->born_ms = record->flags & PAGE_HAS_BORN ? format_u64(cut(rest, PAGE_BORN_BYTES).at) : 0;
     record->exchange = cut(rest, head[PAGE_RECORD_EXCHANGE_LEN]);
     record->key = cut(rest, head[PAGE_RECORD_KEY_LEN]);
     record->props = cut(rest, format_u32(head + PAGE_RECORD_PROPS_LEN));

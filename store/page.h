@@ -19,38 +19,49 @@ enum format_page {
     PAGE_COUNT = 44,      /* u32: messages */
     PAGE_BODY_BYTES = 48, /* u64: of all bodies, then u64 0 */
     PAGE_HEADER_BYTES = 64,
-    /* A record: then exchange, key, props, body. */
+    /* A record: then, if its flags say so, u64 when it was published; exchange, key, props, body. */
     PAGE_RECORD_FLAGS = 0,        /* u8 */
     PAGE_RECORD_EXCHANGE_LEN = 1, /* u8 */
     PAGE_RECORD_KEY_LEN = 2,      /* u8, then u8 0 */
     PAGE_RECORD_PROPS_LEN = 4,    /* u32 */
     PAGE_RECORD_BODY_LEN = 8,     /* u32 */
-    PAGE_RECORD_HEADER_BYTES = 12
+    PAGE_RECORD_HEADER_BYTES = 12,
+    PAGE_BORN_BYTES = 8
 };
 
 /* PAGE_GONE: the record stands for as many messages as its body length says, none of which is needed any
  * more, and has no bytes. */
-enum page_flag { PAGE_PERSISTENT = 1, PAGE_HAS_HEADERS = 2, PAGE_REDELIVERED = 4, PAGE_GONE = 8 };
+enum page_flag {
+    PAGE_PERSISTENT = 1,
+    PAGE_HAS_HEADERS = 2,
+    PAGE_REDELIVERED = 4,
+    PAGE_GONE = 8,
+    PAGE_HAS_BORN = 16,
+    PAGE_DEAD_LETTER = 32
+};
 
 enum { PAGE_MESSAGES_MAX = 4096 };
 
 struct page_record {
     uint8_t flags; /* enum page_flag */
     struct slice exchange, key, props, body;
-    uint32_t run; /* read back: of how many messages; 1 unless they are gone */
+    uint64_t born_ms; /* with PAGE_HAS_BORN */
+    uint32_t run;     /* of how many messages; 1 unless they are gone */
 };
 
 /* A page being filled, where it was given room (page_work_room). */
 struct page_draft {
     uint8_t *bytes;
     size_t used, size;
-    uint32_t count, persistent;
+    uint32_t count, persistent, gone;
     uint32_t body_bytes;
+    uint8_t gone_bits[PAGE_MESSAGES_MAX / 8]; /* bit i: place i has no message */
 };
 
 static inline size_t page_record_size(const struct page_record *record)
 {
-    return PAGE_RECORD_HEADER_BYTES + record->exchange.len + record->key.len + record->props.len +
+    size_t born = record->flags & PAGE_HAS_BORN ? PAGE_BORN_BYTES : 0;
+    return PAGE_RECORD_HEADER_BYTES + born + record->exchange.len + record->key.len + record->props.len +
            record->body.len;
 }
 

@@ -7,14 +7,27 @@
 #include "base/mem.h"
 #include "store/page.h"
 
-#define COLUMNS "id, queue_id, first, count, persistent, body_bytes, file, offset, bytes, delivered, acked"
+#define COLUMNS                                                                                     \
+    "id, queue_id, first, count, persistent, body_bytes, file, offset, bytes, delivered, "          \
+    "born_first, born_last, own_first, acked"
+
+#define TIME_COLUMNS                                                                                \
+    "born_first INTEGER NOT NULL DEFAULT 0, born_last INTEGER NOT NULL DEFAULT 0, "                \
+    "own_first INTEGER NOT NULL DEFAULT -1"
 
 const char *page_rows_schema(void)
 {
     return "CREATE TABLE page (id INTEGER PRIMARY KEY, queue_id INTEGER NOT NULL, first INTEGER NOT NULL, "
            "count INTEGER NOT NULL, persistent INTEGER NOT NULL, body_bytes INTEGER NOT NULL, "
            "file INTEGER NOT NULL, offset INTEGER NOT NULL, bytes INTEGER NOT NULL, "
-           "delivered INTEGER NOT NULL, acked BLOB NOT NULL)";
+           "delivered INTEGER NOT NULL, acked BLOB NOT NULL, " TIME_COLUMNS ")";
+}
+
+const char *page_rows_upgrade(void)
+{
+    return "ALTER TABLE page ADD COLUMN born_first INTEGER NOT NULL DEFAULT 0;"
+           "ALTER TABLE page ADD COLUMN born_last INTEGER NOT NULL DEFAULT 0;"
+           "ALTER TABLE page ADD COLUMN own_first INTEGER NOT NULL DEFAULT -1";
 }
 
 void page_rows_close(struct page_rows *rows)
@@ -54,8 +67,11 @@ int page_rows_load(sqlite3 *db, void (*each)(void *arg, const struct page_row *r
                                .offset = u32_at(statement, 7),
                                .bytes = u32_at(statement, 8),
                                .delivered = u64_at(statement, 9)};
-        row.acked = sqlite3_column_blob(statement, 10);
-        row.acked_size = (uint32_t)sqlite3_column_bytes(statement, 10);
+        row.times.born_first = u64_at(statement, 10);
+        row.times.born_last = u64_at(statement, 11);
+        row.times.own_first = u64_at(statement, 12);
+        row.acked = sqlite3_column_blob(statement, 13);
+        row.acked_size = (uint32_t)sqlite3_column_bytes(statement, 13);
         each(arg, &row);
     }
     sqlite3_finalize(statement);
@@ -104,11 +120,23 @@ static int put(struct page_rows *rows, const struct page_row *row)
 {
     int code =
         prepare(rows, &rows->put,
-                "INSERT INTO page (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+                "INSERT INTO page (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+                "?13, ?14)");
     if (code != SQLITE_OK)
         return code;
-    const uint64_t numbers[] = {row->id,   row->queue_id, row->first, row->count,    row->persistent,
-                                row->body_bytes, row->file,     row->offset, row->bytes, row->delivered};
+    const uint64_t numbers[] = {row->id,
+                                row->queue_id,
+                                row->first,
+                                row->count,
+                                row->persistent,
+                                row->body_bytes,
+                                row->file,
+                                row->offset,
+                                row->bytes,
+                                row->delivered,
+                                row->times.born_first,
+                                row->times.born_last,
+                                row->times.own_first};
     for (int i = 0; i < (int)array_size(numbers); i++)
         bind(rows->put, i + 1, numbers[i]);
     bind_bitmap(rows->put, (int)array_size(numbers) + 1, row);

@@ -14,6 +14,8 @@ struct page_rows {
 
 /* SQL that makes the table. */
 const char *page_rows_schema(void);
+/* SQL that brings the table of schema version 2 up to this one. */
+const char *page_rows_upgrade(void);
 /* Forgets the prepared statements. */
 void page_rows_close(struct page_rows *rows);
 

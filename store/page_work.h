@@ -7,6 +7,23 @@
 
 #include "base/buf.h"
 
+/* When the messages of a page go by themselves, in milliseconds since 1970. */
+struct page_times {
+    uint64_t born_first, born_last; /* when they were published; 0 = not known */
+    uint64_t own_first; /* the earliest of their own deadlines; UINT64_MAX = none has one */
+};
+
+/* Makes them those of both. */
+static inline void page_times_add(struct page_times *times, const struct page_times *other)
+{
+    if (times->born_first == 0 || times->born_first > other->born_first)
+        times->born_first = other->born_first;
+    if (times->born_last < other->born_last)
+        times->born_last = other->born_last;
+    if (times->own_first > other->own_first)
+        times->own_first = other->own_first;
+}
+
 enum page_job_kind { PAGE_JOB_WRITE, PAGE_JOB_MOVE, PAGE_JOB_UNLINK };
 
 struct page_job {
@@ -29,6 +46,7 @@ struct page_row {
     uint32_t acked_size;
     uint64_t id, queue_id, first, body_bytes;
     uint64_t delivered; /* messages up to this sequence may have been delivered */
+    struct page_times times;
     const uint8_t *acked; /* bit i: message first + i is acked */
 };
 

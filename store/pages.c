@@ -122,6 +122,15 @@ static size_t bitmap_bytes(const struct page *page)
     return (page->count + 7) / 8;
 }
 
+static struct page_progress *progress_of(struct page *page)
+{
+    if (!page->progress) {
+        page->progress = mem_zalloc(sizeof *page->progress + 2 * bitmap_bytes(page));
+        page->progress->page = page;
+    }
+    return page->progress;
+}
+
 static struct page_row row_of(const struct page *page, enum page_row_kind kind)
 {
     struct page_row row = {.kind = kind,
@@ -134,7 +143,8 @@ static struct page_row row_of(const struct page *page, enum page_row_kind kind)
                            .file = page->file->number,
                            .offset = page->offset,
                            .bytes = page->bytes,
-                           .delivered = page_delivered(page)};
+                           .delivered = page_delivered(page),
+                           .times = page->times};
     if (page->progress) {
         row.acked = page->progress->acked;
         row.acked_size = (uint32_t)bitmap_bytes(page);
@@ -169,7 +179,7 @@ static void put_page(struct pages *pages, struct page *page, struct page_draft *
 }
 
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
-                     bool stored)
+                     bool stored, const struct page_times *times)
 {
     struct page *page = mem_zalloc(sizeof *page);
     page->id = pages->id_next++;
@@ -178,9 +188,13 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->batch = pages->open->number;
     page->body_bytes = draft->body_bytes;
     page->bytes = (uint32_t)draft->size;
-    page->count = page->live = page->kept = draft->count;
+    page->count = page->kept = draft->count;
+    page->live = draft->count - draft->gone;
+    page->times = *times;
     page->persistent = draft->persistent;
-    page->stored = stored && draft->persistent > 0;
+    page->stored = stored && draft->persistent > draft->gone;
+    if (draft->gone > 0) /* as if they were there and acked, which the journal says they are */
+        memcpy(progress_of(page)->acked, draft->gone_bits, bitmap_bytes(page));
     uint32_t slot = give_slot(pages, page);
     put_page(pages, page, draft);
     if (page->stored)
@@ -189,15 +203,6 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
 }
 
 /* --- what is needed of a page --- */
-
-static struct page_progress *progress_of(struct page *page)
-{
-    if (!page->progress) {
-        page->progress = mem_zalloc(sizeof *page->progress + bitmap_bytes(page));
-        page->progress->page = page;
-    }
-    return page->progress;
-}
 
 static void make_dirty(struct pages *pages, struct page_progress *progress, uint64_t batch)
 {
@@ -237,6 +242,8 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
 {
     struct page *page = pages_at(pages, slot);
     assert(page->live > 0 && sequence >= page->first && sequence - page->first < page->count);
+    if (page->taken > 0 && page_is_taken(page, sequence))
+        page->taken--;
     if (--page->live == 0) {
         pages_drop(pages, slot);
         return;
@@ -252,6 +259,38 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
         progress->thin_batch = pages->open->number;
         list_push_back(&pages->thin, &progress->thin);
     }
+}
+
+void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
+{
+    struct page *page = pages_at(pages, slot);
+    struct page_progress *progress = progress_of(page);
+    uint64_t i = sequence - page->first;
+    assert(i < page->count && !page_is_taken(page, sequence));
+    progress->acked[bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
+    page->taken++;
+    page->alone = true; /* it may be on disk only: nobody else writes it anew */
+    assertf(page->taken <= page->live, "%u taken of %u", page->taken, page->live);
+}
+
+void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled)
+{
+    struct page *page = pages_at(pages, slot);
+    struct page_progress *progress = progress_of(page);
+    size_t size = bitmap_bytes(page);
+    assert(page->taken > 0 && page->live >= page->taken);
+    page->live = page->taken;
+    if (!journalled || !page->stored)
+        return;
+    for (size_t i = 0; i < size; i++)
+        progress->acked[i] |= (uint8_t)~progress->acked[size + i];
+    make_dirty(pages, progress, pages->open->number);
+}
+
+bool page_is_taken(const struct page *page, uint64_t sequence)
+{
+    uint64_t i = sequence - page->first;
+    return page->progress && page->progress->acked[bitmap_bytes(page) + i / 8] >> i % 8 & 1;
 }
 
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
@@ -571,6 +610,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     page->offset = row->offset, page->bytes = row->bytes;
     page->count = page->kept = row->count, page->persistent = page->live = row->persistent;
     page->stored = page->recovered = true;
+    page->times = row->times;
     list_push_back(&file->pages, &page->of_file);
     add_live(pages, file, page->bytes);
     give_slot(pages, page);

@@ -16,8 +16,7 @@
 
 struct page;
 
-/* What was acked and delivered of a page, as far as anything was. */
-struct page_progress {
+struct page_progress { /* what was acked and delivered of a page, as far as anything was */
     struct list dirty;    /* in pages.dirty while its row does not say all of it */
     struct list thin;     /* in pages.thin: less than half of it is needed */
     uint64_t thin_batch;  /* the open one when that was so */
@@ -25,7 +24,7 @@ struct page_progress {
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
     struct page *page;
-    uint8_t acked[]; /* bit i: message first + i */
+    uint8_t acked[]; /* bit i: message first + i; behind these: of those that were taken out */
 };
 
 struct page_file {
@@ -46,6 +45,8 @@ struct page {
     uint64_t batch;                 /* on disk when this batch is */
     uint32_t body_bytes, slot, offset, bytes, count, persistent;
     uint32_t live;                  /* not acked */
+    uint32_t taken;                 /* of these, taken out of it (pages_take) */
+    struct page_times times;
     uint32_t kept;                  /* of what is in the file */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
@@ -86,9 +87,14 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
 /* Puts the page into the open batch. `stored`: it must survive a restart. Returns its slot,
  * which stays until the page dies. */
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
-                     bool stored);
+                     bool stored, const struct page_times *times);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
 void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled);
+/* One of its messages was taken out while it is on disk, and is acked later; reading passes it over. */
+void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence);
+bool page_is_taken(const struct page *page, uint64_t sequence);
+/* All but those are done with. */
+void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled);
 /* Its messages up to this sequence may have been delivered, says the open batch. */
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
 /* None of its messages is needed any more. */

@@ -141,9 +141,10 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
     segment->used = SEGMENT_HEADER_BYTES;
     segment->last_batch = format_u64(header + SEGMENT_PREVIOUS);
     segment->first_batch = segment->last_batch + 1;
-    if (whole && reader->version != FORMAT_VERSION)
+    bool known = reader->version >= FORMAT_VERSION_OLDEST && reader->version <= FORMAT_VERSION;
+    if (whole && !known)
         *verdict = READER_HEADER_NEWER;
-    else if ((whole || mended) && reader->version == FORMAT_VERSION &&
+    else if ((whole || mended) && known &&
              format_u32(header + SEGMENT_HEADER_SIZE) == SEGMENT_HEADER_BYTES && segment->epoch > 0 &&
              segment->first_batch > 0 && segment->bytes >= SEGMENT_HEADER_BYTES &&
              segment->bytes % FORMAT_BLOCK == 0)
@@ -156,11 +157,10 @@ int reader_header(struct reader *reader, struct segment *segment, enum reader_he
 
 static bool message_fits(const uint8_t *record, uint32_t size)
 {
-    uint64_t targets = format_u32(record + MESSAGE_TARGETS);
-    uint64_t fixed =
-        MESSAGE_HEADER_BYTES + targets * TARGET_BYTES + format_u16(record + MESSAGE_EXCHANGE_LEN) +
-        format_u16(record + MESSAGE_KEY_LEN) + (uint64_t)format_u32(record + MESSAGE_PROPS_LEN);
-    return targets > 0 && fixed <= size;
+    uint64_t fixed = format_message_head(record) + format_u16(record + MESSAGE_EXCHANGE_LEN) +
+                     format_u16(record + MESSAGE_KEY_LEN) + (uint64_t)format_u32(record + MESSAGE_PROPS_LEN);
+    return format_u32(record + MESSAGE_TARGETS) > 0 && fixed <= size &&
+           format_u16(record + MESSAGE_FLAGS) <= MESSAGE_FLAGS_KNOWN;
 }
 
 static bool acks_fit(const uint8_t *record, uint32_t size)

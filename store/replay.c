@@ -132,6 +132,8 @@ static bool add(struct replay *replay, uint64_t queue_id, uint64_t sequence, uin
     }
     if (queue->delivered >= sequence)
         queue->delivered = sequence ? sequence - 1 : 0;
+    if (queue->marked > queue->delivered)
+        queue->marked = queue->delivered;
     append(queue, sequence, batch);
     return true;
 }
@@ -187,16 +189,19 @@ static void ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64
 static void mark_delivered(struct replay *replay, uint64_t queue_id, uint64_t sequence)
 {
     struct replay_queue *queue = find(replay, queue_id);
-    if (!queue || sequence <= queue->delivered)
+    /* The row of a later page may know what that of an earlier one does not. */
+    if (!queue || sequence <= queue->marked)
         return;
     size_t pages = queue->pages.size;
-    for (size_t i = pages ? page_bound(queue, queue->delivered) : 0; i < pages; i++) {
+    for (size_t i = pages ? page_bound(queue, queue->marked) : 0; i < pages; i++) {
         struct page *page = *page_ring_at(&queue->pages, i);
         if (page->first > sequence)
             break;
         pages_restore_delivered(replay->pages, page, sequence);
     }
-    queue->delivered = sequence;
+    queue->marked = sequence;
+    if (queue->delivered < sequence)
+        queue->delivered = sequence;
 }
 
 static bool is_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
@@ -306,6 +311,12 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
     if (alive == 0)
         return false;
     struct stored_message message = {.targets = replay->targets, .target_count = alive};
+    uint16_t flags = format_u16(record + MESSAGE_FLAGS);
+    message.dead_letter = flags & MESSAGE_DEAD_LETTER;
+    if (flags & MESSAGE_HAS_BORN) {
+        message.born_ms = format_u64(at);
+        at += BORN_BYTES;
+    }
     message.exchange = cut(&at, format_u16(record + MESSAGE_EXCHANGE_LEN));
     message.key = cut(&at, format_u16(record + MESSAGE_KEY_LEN));
     message.props = cut(&at, format_u32(record + MESSAGE_PROPS_LEN));

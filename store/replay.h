@@ -22,7 +22,8 @@ struct replay_queue {
     struct replay_entry *entries; /* by sequence */
     size_t count, capacity;
     size_t cursor; /* where the last question was answered */
-    uint64_t delivered;
+    uint64_t delivered; /* messages up to this may have been delivered, say pages and journal */
+    uint64_t marked;    /* so says the journal */
     struct page_ring pages; /* by sequence: what is in them is not the journal's */
 };
 

@@ -55,6 +55,8 @@ struct stored_message {
     const struct stored_target *targets;
     size_t target_count;
     struct slice exchange, key, props, body;
+    uint64_t born_ms; /* when it was published; 0 = nobody needs it */
+    bool dead_letter; /* published by the broker */
 };
 
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
@@ -63,8 +65,7 @@ struct recovery_sink {
     void (*definition)(void *arg, const struct definition *definition);
     /* `batch` is to be given back with store_release when no queue holds it any more. */
     void (*message)(void *arg, const struct stored_message *message, uint64_t batch);
-    /* Messages of the queue up to this sequence may have been delivered to a client: redelivered. Called
-     * after all messages. */
+    /* After all messages: those of the queue up to this sequence may have been delivered to a client. */
     void (*delivered)(void *arg, uint64_t queue_id, uint64_t sequence);
     void *arg;
     /* A page that is still needed; before all messages, a queue's in their order. NULL = they are dropped. */

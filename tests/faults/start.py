@@ -159,7 +159,7 @@ def newer_definitions(bench):
     database.commit()
     database.close()
     before = path.read_bytes()
-    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 3")
+    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 4")
     expect(path.read_bytes() == before, "it changed the file")
 
 

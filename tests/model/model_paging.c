@@ -1,8 +1,9 @@
 /* model_paging.c - queues that go to disk, against a naive list: random pushes, gets, acks, requeues,
  * purges and deletions with tiny pages on a fake disk whose plug is pulled at random calls. What comes out
  * of a queue must be what went in, in order; after a crash nothing confirmed is missing and nothing acked
- * on disk comes back. SEED=n runs one round with that seed; otherwise ROUNDS (40) rounds from a random
- * one. */
+ * on disk comes back. Time passes: what has waited too long is gone, wherever it is, and nothing else is; in
+ * queues that dead-letter it comes out of the list of outcomes, once. SEED=n runs one round with that
+ * seed; otherwise ROUNDS (40) rounds from a random one. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ enum state {
     READY,
     MAYBE, /* a crash may or may not have taken it, or brought it back */
     TAKEN, /* handed out, not settled */
+    LEAVING, /* was an outcome, and is being settled */
     GONE,
 };
 
@@ -25,9 +27,11 @@ struct item {
     uint64_t sequence, published, settled; /* in which batches */
     uint64_t leaves; /* when handed out to be acked: the batch it had to wait for */
     size_t body_size;
+    uint64_t born, deadline;
     enum state state;
     bool persistent;
     bool out;  /* handed out in this run */
+    bool rejected; /* and not yet seen as an outcome */
     bool seen; /* a client saw it before a crash */
 };
 
@@ -56,9 +60,10 @@ struct model {
     size_t taken_count;
     struct rand rand;
     uint64_t id_next, handed;
+    uint64_t looked_ms; /* what was due before this is gone, unless it is on disk */
     struct buf
         unwanted; /* batches of messages of queues that were deleted, to be released after the recovery */
-    unsigned crashes, paged, loaded, moved;
+    unsigned crashes, paged, loaded, moved, outcomes;
     uint64_t merged;
     char error[512];
 };
@@ -79,6 +84,23 @@ static struct definition definition_of(const struct line *line)
                                .name = slice_of_string(names[line->id % QUEUES])};
 }
 
+/* The first queue has no deadlines; one dead-letters, one has a time of its own and one has not. */
+static void configure(const struct line *line)
+{
+    size_t at = line->id % QUEUES;
+    struct settings settings = settings_none();
+    if (at == 1 || at == 3)
+        settings.ttl_ms = 1500;
+    if (at == 1)
+        settings.dead_letters = true;
+    queue_configure(line->queue, &settings);
+}
+
+static bool is_due(const struct model *m, const struct item *item)
+{
+    return item->deadline < m->home.now_ms;
+}
+
 static void make_queue(struct model *m, struct line *line)
 {
     size_t at = (size_t)(line - m->lines);
@@ -86,6 +108,7 @@ static void make_queue(struct model *m, struct line *line)
     line->durable = at != 3;
     line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
     line->queue->durable = line->durable;
+    configure(line);
     line->count = line->first = 0;
     line->undefined = 0;
     if (line->durable) {
@@ -126,22 +149,43 @@ static void check_body(const struct message *msg, const struct line *line, const
         assert(body.at[i] == (uint8_t)(line->id * 7 + item->sequence * 13 + i));
 }
 
+/* Property bytes with an expiration, or none. */
+static struct slice choose_props(struct model *m, const struct line *line, struct item *item, char *bytes)
+{
+    uint64_t ms = below(m, 2) ? below(m, 4000) : 300 + below(m, 20);
+    item->born = m->home.now_ms;
+    item->deadline = UINT64_MAX;
+    if (line->queue->settings.ttl_ms != SETTINGS_NEVER)
+        item->deadline = item->born + line->queue->settings.ttl_ms;
+    if (line->id % QUEUES == 0 || below(m, 2))
+        return SLICE("");
+    if (item->deadline > item->born + ms)
+        item->deadline = item->born + ms;
+    int len = snprintf(bytes + 3, 16, "%" PRIu64, ms);
+    bytes[0] = 1, bytes[1] = 0, bytes[2] = (char)len;
+    return slice_of(bytes, 3 + (size_t)len);
+}
+
 static void push(struct model *m, struct line *line)
 {
+    char bytes[32];
     struct queue *q = line->queue;
     uint64_t sequence = queue_next_sequence(q);
     struct item item = {.sequence = sequence, .body_size = (size_t)below(m, below(m, 40) ? 120 : 5000)};
     item.persistent = below(m, 5) > 0;
-    struct message *msg = message_new(&m->pool, SLICE(""), SLICE("key"), SLICE(""), item.body_size);
+    struct slice props = choose_props(m, line, &item, bytes);
+    struct message *msg = message_new(&m->pool, SLICE(""), SLICE("key"), props, item.body_size);
+    msg->born_ms = item.born;
     msg->persistent = item.persistent;
     fill(msg, line->id, sequence);
     bool journalled = item.persistent && line->durable;
     item.published = store_open_batch(m->store);
     if (journalled) {
         struct stored_target target = {line->id, sequence};
-        msg->batch = store_message(m->store, &(struct stored_message){&target, 1, message_exchange(msg),
-                                                                      message_key(msg), message_props(msg),
-                                                                      message_body(msg)});
+        struct stored_message record = {&target,            1, message_exchange(msg), message_key(msg),
+                                        message_props(msg), message_body(msg)};
+        record.born_ms = queue_keeps_birth(q, msg) ? msg->born_ms : 0;
+        msg->batch = store_message(m->store, &record);
         msg->journal_refs = 1;
     }
     queue_push(q, msg, journalled);
@@ -172,6 +216,8 @@ static bool take(struct model *m, struct line *line, bool no_ack)
         return false;
     struct item *item = find(line, entry.sequence);
     for (size_t i = line->first; &line->items[i] < item; i++) {
+        if (line->items[i].rejected || is_due(m, &line->items[i])) /* it may come back with a crash */
+            continue;
         assertf(line->items[i].state != READY,
                 "message %" PRIu64 " came before %" PRIu64 " of queue %" PRIu64, entry.sequence,
                 line->items[i].sequence, line->id);
@@ -183,6 +229,11 @@ static bool take(struct model *m, struct line *line, bool no_ack)
     assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " came again: %d",
             entry.sequence, (int)item->state);
     check_body(entry.message, line, item);
+    assertf(!is_due(m, item) || line->queue->leaving.expiry.late || item->deadline >= m->looked_ms,
+            "message %" PRIu64 " of queue %" PRIu64 " was due %" PRIu64 " ms ago", entry.sequence, line->id,
+            m->home.now_ms - item->deadline);
+    assertf(!queue_keeps_birth(line->queue, entry.message) || entry.message->born_ms == item->born,
+            "message %" PRIu64 " was born at another time", entry.sequence);
     assertf(entry.redelivered || !(item->seen || item->out),
             "message %" PRIu64 " is not flagged redelivered: page %u seen %d out %d crashes %u",
             entry.sequence, entry.page, item->seen, item->out, m->crashes);
@@ -210,6 +261,13 @@ static void give_back(struct model *m, size_t at)
         if (line->first > taken.index)
             line->first = taken.index;
         queue_requeue(line->queue, &taken.entry, true);
+        m->looked_ms = 0; /* it may be due */
+    } else if (line->queue->settings.dead_letters && below(m, 2)) {
+        item->state = READY;
+        if (line->first > taken.index)
+            line->first = taken.index;
+        item->rejected = true;
+        queue_reject(line->queue, &taken.entry, OUTCOME_REJECTED);
     } else {
         settled(m, item);
         queue_settle(line->queue, &taken.entry, true);
@@ -229,7 +287,7 @@ static void purge(struct model *m, struct line *line)
     while (queue_home_bury(&m->home, 1 + below(m, 50)))
         ;
     for (size_t i = line->first; i < line->count; i++)
-        if (line->items[i].state <= MAYBE)
+        if (line->items[i].state <= MAYBE && !line->items[i].rejected && !is_due(m, &line->items[i]))
             settled(m, &line->items[i]);
 }
 
@@ -251,8 +309,10 @@ static void check_counts(struct model *m, const struct line *line)
 {
     size_t ready = 0, maybe = 0;
     for (size_t i = line->first; i < line->count; i++) {
-        ready += line->items[i].state == READY;
-        maybe += line->items[i].state == MAYBE;
+        const struct item *item = &line->items[i];
+        bool sure = item->state == READY && !item->rejected && !is_due(m, item);
+        ready += sure;
+        maybe += !sure && (item->state == READY || item->state == MAYBE);
     }
     size_t found = queue_ready(line->queue);
     assertf(found >= ready && found <= ready + maybe, "%zu wait, %zu to %zu should", found, ready,
@@ -271,6 +331,7 @@ static void on_definition(void *arg, const struct definition *definition)
         return; /* deleted in a batch that did not make it, or not made before the crash: judged below */
     line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
     line->queue->durable = true;
+    configure(line);
 }
 
 static struct queue *queue_of(struct model *m, uint64_t id)
@@ -287,6 +348,7 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
     memcpy(message_body_at(msg), stored->body.at, stored->body.len);
     msg->persistent = true;
     msg->batch = batch;
+    msg->born_ms = stored->born_ms ? stored->born_ms : m->home.now_ms;
     for (size_t i = 0; i < stored->target_count; i++) {
         struct queue *q = queue_of(m, stored->targets[i].queue_id);
         if (!q)
@@ -322,8 +384,10 @@ static int try_open(struct model *m)
         .dir = "data", .io = fakedisk_io(m->disk), .segment_bytes = SEGMENT_BYTES, .without_thread = true};
     struct recovery_sink sink = {on_definition, on_message, on_delivered, m, on_page};
     m->unwanted.len = 0;
+    uint64_t now = m->home.now_ms;
     slab_pool_init(&m->pool);
     queue_home_init(&m->home, &m->pool, NULL);
+    m->home.now_ms = now;
     paging_configure(&m->home.paging, 1 + (uint32_t)below(m, 40), 256 + (uint32_t)below(m, 2000),
                      below(m, 2) ? 1 : 100000000);
     for (size_t i = 0; i < QUEUES; i++)
@@ -364,7 +428,7 @@ static void judge(struct item *item, bool line_durable, uint64_t durable)
         item->state = READY;
     }
     item->seen |= item->out && item->leaves <= durable;
-    item->out = false;
+    item->out = item->rejected = false;
     /* What was not confirmed may go with a later crash, too. */
     item->published = item->published > durable ? UINT64_MAX : 0;
 }
@@ -411,6 +475,7 @@ static void crash(struct model *m)
         store_release(m->store, batch);
     }
     m->id_next = store_queue_id_next(m->store) / QUEUES + 1;
+    m->looked_ms = 0;
     for (size_t i = 0; i < QUEUES; i++)
         rebuild(m, &m->lines[i], durable);
 }
@@ -429,6 +494,11 @@ static void sync_now(struct model *m)
     fakedisk_fail_at(m->disk, 0, 0, false);
 }
 
+static void move_outcome(void *arg, struct outcome *outcome)
+{
+    paging_move(outcome->queue, &outcome->entry, *(const uint64_t *)arg, true);
+}
+
 static void move_old(struct model *m)
 {
     uint64_t limit = store_sparse_batch(m->store);
@@ -437,13 +507,39 @@ static void move_old(struct model *m)
     m->moved++;
     for (size_t i = 0; i < QUEUES; i++)
         paging_move_ready(m->lines[i].queue, limit);
+    outcomes_walk(&m->home, move_outcome, &limit);
     for (size_t i = 0; i < m->taken_count; i++)
         paging_move(m->taken[i].line->queue, &m->taken[i].entry, limit, true);
 }
 
+/* What left is settled, now or in a later batch. */
+static void take_outcomes(struct model *m, uint64_t budget)
+{
+    struct outcome outcome;
+    for (; budget > 0 && outcome_take(&m->home, &outcome); budget--) {
+        struct line *line = &m->lines[outcome.queue->id % QUEUES];
+        m->outcomes++;
+        if (line->queue == outcome.queue) {
+            struct item *item = find(line, outcome.entry.sequence);
+            assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " left again: %d",
+                    item->sequence, (int)item->state);
+            assert(item->rejected == (outcome.reason == OUTCOME_REJECTED));
+            assert(item->rejected || (outcome.reason == OUTCOME_EXPIRED && is_due(m, item)));
+            check_body(outcome.entry.message, line, item);
+            item->rejected = false;
+            settled(m, item);
+        }
+        outcome_settle(&outcome);
+    }
+}
+
 static void turn(struct model *m)
 {
+    m->home.now_ms += below(m, 8) ? below(m, 20) : below(m, 300);
     paging_arrive(&m->home);
+    bool all = expiry_run(&m->home, m->home.now_ms, 1 + below(m, 400)) > 0;
+    m->looked_ms = all ? m->home.now_ms : 0;
+    take_outcomes(m, below(m, 200));
     queue_home_bury(&m->home, 20);
     paging_squeeze(&m->home);
     paging_fetch(&m->home);
@@ -463,8 +559,10 @@ static void step(struct model *m)
             push(m, line);
         break;
     case 3: case 4: case 5:
-        if (below(m, 2))
+        if (below(m, 2)) {
             paging_arrive(&m->home);
+            m->looked_ms = 0; /* what came may be due */
+        }
         for (uint64_t i = below(m, 60); i-- && take(m, line, below(m, 4) == 0);)
             ;
         if (line->queue->order.backlog && queue_ready(line->queue) > 0)
@@ -493,11 +591,31 @@ static void step(struct model *m)
     }
 }
 
+/* With time all that has a deadline goes by itself. */
+static void wait_for_deadlines(struct model *m)
+{
+    for (int i = 0; i < 3000; i++) {
+        turn(m);
+        store_sync_now(m->store);
+    }
+    take_outcomes(m, UINT64_MAX);
+    for (size_t i = 0; i < QUEUES; i++) {
+        const struct line *line = &m->lines[i];
+        size_t undying = 0;
+        for (size_t j = 0; j < line->count; j++)
+            undying += line->items[j].state != GONE && !is_due(m, &line->items[j]);
+        assertf(queue_ready(line->queue) <= undying, "queue %" PRIu64 " holds %zu messages, not %zu",
+                line->id, queue_ready(line->queue), undying);
+        assert(line->queue->leaving.expiry.due_count <= 4096);
+    }
+}
+
 /* All that is left comes out, and nothing else. */
 static void drain(struct model *m)
 {
     while (m->taken_count)
         give_back(m, 0);
+    wait_for_deadlines(m);
     for (size_t i = 0; i < QUEUES; i++) {
         struct line *line = &m->lines[i];
         for (int idle = 0; queue_ready(line->queue) > 0; idle++) {
@@ -508,9 +626,12 @@ static void drain(struct model *m)
             turn(m);
             store_sync_now(m->store);
             paging_arrive(&m->home); /* who waits is served before memory is looked after */
+            expiry_run(&m->home, m->home.now_ms, SIZE_MAX);
+            take_outcomes(m, UINT64_MAX);
         }
         for (size_t j = line->first; j < line->count; j++)
-            assertf(line->items[j].state != READY, "message %" PRIu64 " is lost", line->items[j].sequence);
+            assertf(line->items[j].state != READY || is_due(m, &line->items[j]),
+                    "message %" PRIu64 " is lost", line->items[j].sequence);
     }
     for (int i = 0; i < 20; i++) {
         turn(m);
@@ -528,6 +649,7 @@ static void run_round(uint64_t seed)
     struct model *m = mem_zalloc(sizeof *m);
     m->rand = rand_seeded(seed);
     m->disk = fakedisk_new(seed);
+    m->home.now_ms = 1000000;
     m->id_next = 1;
     int failed = try_open(m);
     assertf(failed == 0, "%s", m->error);

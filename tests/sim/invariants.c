@@ -19,6 +19,7 @@ struct census {
     struct holder_ring journalled;
     struct holder_ring queues;    /* one for each unacked item */
     struct holder_ring consumers; /* the same */
+    struct holder_ring leaving;   /* queues, one for each outcome */
     size_t of_consumers;          /* items of the channel that is being counted */
 };
 
@@ -54,12 +55,20 @@ static void count_item(void *arg, uint64_t tag, const struct unacked_item *item)
     }
 }
 
+static void count_outcome(void *arg, struct outcome *outcome)
+{
+    struct census *census = arg;
+    count_entry(arg, &outcome->entry);
+    holder_ring_push_back(&census->leaving, outcome->queue);
+}
+
 static void count_queues(struct census *census, const struct vhost *v)
 {
     map_each (&v->queues, i) {
         const struct queue *q = v->queues.slots[i].value;
         for (size_t at = 0; at < q->order.fresh.size; at++)
-            count_entry(census, entry_ring_at(&q->order.fresh, at));
+            if (entry_ring_at(&q->order.fresh, at)->message)
+                count_entry(census, entry_ring_at(&q->order.fresh, at));
         for (size_t at = 0; at < q->order.returned_size; at++)
             count_entry(census, &q->order.returned[at]);
         for (size_t at = 0; q->order.backlog && at < q->order.backlog->tail.size; at++)
@@ -200,6 +209,14 @@ static void check_unacked(struct census *census, const struct server *s)
                 q->unacked, items);
         deleted += q->deleted;
     }
+    sort(&census->leaving);
+    for (size_t at = 0; at < census->leaving.size;) {
+        const struct queue *q = census->leaving.slots[at];
+        size_t items = run(&census->leaving, &at);
+        assertf(items == q->leaving.outcomes, "queue %.*s has %zu outcomes, %zu are there",
+                SLICE_ARG(q->name), q->leaving.outcomes, items);
+        deleted += q->deleted && q->unacked == 0; /* the others were counted */
+    }
     for (size_t at = 0; at < census->consumers.size;) {
         const struct consumer *c = census->consumers.slots[at];
         size_t items = run(&census->consumers, &at);
@@ -230,6 +247,7 @@ void invariants_check(const struct server *s, bool references)
         check_connection(&census, s, container_of(node, struct connection, link));
     map_each (&s->vhosts, i)
         count_queues(&census, s->vhosts.slots[i].value);
+    outcomes_walk((struct queue_home *)(uintptr_t)&s->home, count_outcome, &census);
     queue_home_each_buried(&s->home, count_entry, &census);
     check_references(&census, s);
     check_unacked(&census, s);
@@ -237,4 +255,5 @@ void invariants_check(const struct server *s, bool references)
     holder_ring_free(&census.journalled);
     holder_ring_free(&census.queues);
     holder_ring_free(&census.consumers);
+    holder_ring_free(&census.leaving);
 }

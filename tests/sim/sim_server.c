@@ -202,7 +202,7 @@ static void disturb(struct simulation *sim)
 
 /* --- runs --- */
 
-struct outcome {
+struct run_result {
     uint64_t hash, events, turns, crashes, stops, failures;
     struct model_counts counts;
     struct damage_counts damages;
@@ -231,7 +231,7 @@ static void close_simulation(struct simulation *sim)
     world_free(&sim->world);
 }
 
-static struct outcome run(uint64_t seed, unsigned steps, bool verbose)
+static struct run_result run(uint64_t seed, unsigned steps, bool verbose)
 {
     struct simulation *sim = mem_zalloc(sizeof(*sim));
     current = sim;
@@ -248,7 +248,7 @@ static struct outcome run(uint64_t seed, unsigned steps, bool verbose)
     fakedisk_fail_at(sim->world.disk, 0, 0, false);
     quiesce(sim);
     crash(sim);
-    struct outcome outcome = {
+    struct run_result outcome = {
         sim->world.trace.hash, sim->world.trace.count, sim->world.turns, sim->crashes, sim->stops,
         sim->failures,         sim->model.counts,     sim->damages};
     close_simulation(sim);
@@ -308,7 +308,7 @@ static bool parse(int argc, char **argv, struct arguments *args)
     return true;
 }
 
-static void add(struct outcome *sum, const struct outcome *one)
+static void add(struct run_result *sum, const struct run_result *one)
 {
     sum->turns += one->turns, sum->events += one->events;
     sum->crashes += one->crashes, sum->stops += one->stops, sum->failures += one->failures;
@@ -324,7 +324,7 @@ static void add(struct outcome *sum, const struct outcome *one)
     sum->counts.musts += one->counts.musts, sum->counts.checked += one->counts.checked;
 }
 
-static void report(const struct outcome *sum, unsigned runs)
+static void report(const struct run_result *sum, unsigned runs)
 {
     const struct model_counts *c = &sum->counts;
     printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu failures of the disk\n", runs,
@@ -361,7 +361,7 @@ int main(int argc, char **argv)
 {
     bool slow = __sanitizer_set_death_callback != NULL;
     struct arguments args = {.steps = STEPS};
-    struct outcome sum = {0};
+    struct run_result sum = {0};
     if (!parse(argc, argv, &args)) {
         fprintf(stderr, "usage: sim_server [--seed N] [--runs N] [--steps N] [--verbose]\n");
         return 2;
@@ -373,8 +373,8 @@ int main(int argc, char **argv)
         __sanitizer_set_death_callback(last_words);
     unsigned done = 0;
     for (size_t i = 0; !args.seed && i < array_size(regressions); i++) {
-        struct outcome first = run(regressions[i], args.steps, args.verbose);
-        struct outcome again = run(regressions[i], args.steps, args.verbose);
+        struct run_result first = run(regressions[i], args.steps, args.verbose);
+        struct run_result again = run(regressions[i], args.steps, args.verbose);
         assertf(first.hash == again.hash && first.events == again.events,
                 "seed %llu is not one run", (unsigned long long)regressions[i]);
         done += 2;
@@ -382,7 +382,7 @@ int main(int argc, char **argv)
     }
     uint64_t seed = args.seed ? args.seed : 1;
     for (unsigned i = 0; i < args.runs; i++, done++) {
-        struct outcome one = run(seed + i, args.steps, args.verbose);
+        struct run_result one = run(seed + i, args.steps, args.verbose);
         add(&sum, &one);
     }
     report(&sum, done);

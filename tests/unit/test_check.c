@@ -152,7 +152,7 @@ START_TEST(clean_directory)
     ck_assert_int_eq(check(), CHECK_CLEAN);
     expect_said(DEFINITIONS
                 ": ok: vhosts 1, users 0, permissions 0, topic_permissions 0, parameters 0, exchanges 0, "
-                "queues 1, bindings 1; schema version 3\n");
+                "queues 1, bindings 1; schema version 4\n");
     snprintf(line, sizeof line,
              FIRST ": ok: epoch 1, 3 batches, 4 messages, 1 ranges of acks, 1 delivered marks, "
                    "%llu of %d bytes\n",
@@ -338,7 +338,7 @@ START_TEST(newer_format)
     fakedisk_put(disk, FIRST, buf_slice(&saved));
     ck_assert_int_eq(check(), CHECK_DAMAGED);
     expect_said(FIRST
-                ": damaged at offset 8: its format has version 7, this program knows version 1\n");
+                ": damaged at offset 8: its format has version 7, this program knows version 2\n");
 }
 END_TEST
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/schema.h"
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
@@ -260,12 +261,15 @@ START_TEST(newer_schema_is_refused)
     struct buf copy = {0};
     store_close(&store);
     buf_append_slice(&copy, fakedisk_get(disk, DB));
-    ck_assert_uint_eq(copy.at[63], 3); /* user_version in SQLite's header */
-    copy.at[63] = 4;
+    ck_assert_uint_eq(copy.at[63], SCHEMA_VERSION); /* user_version in SQLite's header */
+    copy.at[63] = SCHEMA_VERSION + 1;
     fakedisk_put(disk, DB, buf_slice(&copy));
     buf_free(&copy);
     ck_assert_int_eq(try_start(), -ENOTSUP);
-    ck_assert_str_eq(error, DB ": its schema has version 4, this program knows version 3");
+    char expected[128];
+    snprintf(expected, sizeof expected, DB ": its schema has version %d, this program knows version %d",
+             SCHEMA_VERSION + 1, SCHEMA_VERSION);
+    ck_assert_str_eq(error, expected);
 }
 END_TEST
 

@@ -277,7 +277,8 @@ static void page_out(uint64_t first, uint64_t last)
         struct page_record record = {PAGE_PERSISTENT, SLICE(""), SLICE("k"), SLICE(""), body_of(i, body)};
         page_add(&draft, &record);
     }
-    uint32_t slot = pages_write(store_pages(store), &draft, 1, first, true);
+    struct page_times times = {.own_first = UINT64_MAX};
+    uint32_t slot = pages_write(store_pages(store), &draft, 1, first, true, &times);
     for (uint64_t i = first; i <= last; i++) {
         letters[i].slot = slot;
         store_release(store, letters[i].journal);

@@ -139,7 +139,7 @@ START_TEST(bytes_are_where_the_format_says)
     struct slice file = fakedisk_get(disk, FIRST);
     const uint8_t *h = file.at, *b = file.at + HEADER;
     ck_assert_mem_eq(h, "LEVERETJ", 8);
-    ck_assert_uint_eq(format_u32(h + 8), 1);
+    ck_assert_uint_eq(format_u32(h + 8), FORMAT_VERSION);
     ck_assert_uint_eq(format_u32(h + 12), HEADER);
     ck_assert_uint_eq(format_u64(h + 16), 1);
     ck_assert_uint_eq(format_u64(h + 32), SEGMENT);
@@ -310,17 +310,30 @@ START_TEST(damaged_header_is_refused)
 }
 END_TEST
 
+START_TEST(format_1_is_read)
+{
+    put(1, 1, "x");
+    sync_all();
+    stop();
+    save(FIRST);
+    format_put_u32(saved.at + SEGMENT_VERSION, 1);
+    format_put_u64(saved.at + SEGMENT_CHECKSUM, format_segment_checksum(saved.at));
+    fakedisk_put(disk, FIRST, buf_slice(&saved));
+    ck_assert_int_eq(try_start(), 0);
+}
+END_TEST
+
 START_TEST(newer_format_is_refused)
 {
     put(1, 1, "x");
     sync_all();
     stop();
     save(FIRST);
-    format_put_u32(saved.at + SEGMENT_VERSION, 2);
+    format_put_u32(saved.at + SEGMENT_VERSION, 3);
     format_put_u64(saved.at + SEGMENT_CHECKSUM, format_segment_checksum(saved.at));
     fakedisk_put(disk, FIRST, buf_slice(&saved));
     ck_assert_int_eq(try_start(), -ENOTSUP);
-    ck_assert_str_eq(error, FIRST ": its format has version 2, this program knows version 1");
+    ck_assert_str_eq(error, FIRST ": its format has version 3, this program knows version 2");
 }
 END_TEST
 
@@ -519,6 +532,7 @@ int main(void)
     tcase_add_test(tcase, flipped_bit_in_the_last_batch_cuts_it);
     tcase_add_test(tcase, flipped_bit_in_the_middle_is_refused);
     tcase_add_test(tcase, damaged_header_is_refused);
+    tcase_add_test(tcase, format_1_is_read);
     tcase_add_test(tcase, newer_format_is_refused);
     tcase_add_test(tcase, damage_before_the_last_segment_is_refused);
     tcase_add_test(tcase, missing_segment_is_refused);

@@ -86,7 +86,8 @@ static uint32_t write_page(uint64_t first)
         record = record_of(i, body);
         page_add(&draft, &record);
     }
-    return pages_write(store_pages(store), &draft, 1, first, true);
+    struct page_times times = {.own_first = UINT64_MAX};
+    return pages_write(store_pages(store), &draft, 1, first, true, &times);
 }
 
 /* Three pages of five messages, the last of each transient; message 7 is acked. */

@@ -297,9 +297,9 @@ END_TEST
 
 static void expect_limit(struct queue *q, enum limit_overflow overflow, uint64_t messages, uint64_t bytes)
 {
-    ck_assert_int_eq(q->limit.overflow, overflow);
-    ck_assert_uint_eq(q->limit.messages_max, messages);
-    ck_assert_uint_eq(q->limit.bytes_max, bytes);
+    ck_assert_int_eq(q->settings.limit.overflow, overflow);
+    ck_assert_uint_eq(q->settings.limit.messages_max, messages);
+    ck_assert_uint_eq(q->settings.limit.bytes_max, bytes);
     queue_delete(&q);
 }
 
@@ -313,7 +313,7 @@ START_TEST(test_limit_of_args)
     expect_limit(make(NULL, -1, 0), LIMIT_DROP_HEAD, UINT64_MAX, 0);
     expect_limit(make("drop-head", 5, 6), LIMIT_DROP_HEAD, 5, 6);
     expect_limit(make("reject-publish", 5, INT64_MAX), LIMIT_REJECT, 5, INT64_MAX);
-    expect_limit(make("reject-publish-dlx", -1, 6), LIMIT_REJECT, UINT64_MAX, 6);
+    expect_limit(make("reject-publish-dlx", -1, 6), LIMIT_REJECT_DEAD_LETTER, UINT64_MAX, 6);
     table_put_string(&args, "x-max-length", SLICE("5")); /* no number: never passes the declaration */
     table_put_bool(&args, "x-overflow", true);
     struct limit limit = limit_of_args(buf_slice(&args));

@@ -28,7 +28,33 @@ def contains(table, wanted):
         if kind == "F" == entries[name][0]:
             if not contains(entries[name][1], value):
                 return False
-        elif value != b"any" and entries[name] != [kind, value]:
+        elif kind == "A" == entries[name][0]:
+            if not matches(entries[name][1], value):
+                return False
+        elif not agrees_with(entries[name], [kind, value]):
+            return False
+    return True
+
+
+def agrees_with(got, wanted):
+    """any is any value, any-T one of type T."""
+    if isinstance(wanted[1], bytes) and wanted[1].startswith(b"any"):
+        return wanted[1] in (b"any", b"any-" + got[0].encode())
+    return got == wanted
+
+
+def matches(array, wanted):
+    """Whether the arrays have the same items; tables in them have the same names in the same order."""
+    if len(array) != len(wanted):
+        return False
+    for got, want in zip(array, wanted):
+        if got[0] == want[0] == "F":
+            if [entry[0] for entry in got[1]] != [entry[0] for entry in want[1]]:
+                return False
+            if not all(matches(a[2], b[2]) if a[1] == b[1] == "A" else agrees_with([*a[1:]], [*b[1:]])
+                       for a, b in zip(got[1], want[1])):
+                return False
+        elif not agrees_with(list(got), list(want)):
             return False
     return True
 

@@ -1,0 +1,364 @@
+/* expiry.c - what is due leaves its queue.
+ *
+ * Owner: the queue (leaving.expiry), its home (the heap of queues).
+ * Invariants: a queue with a message that has a deadline is in home.expiring under a key that is not after
+ * it, but for what is in a page that is being read: taking that sets the key anew. A note in `dues` may be
+ * about a message that has left; notes are thrown out when there are more than twice as many as can be
+ * needed. */
+#include "queue/expiry.h"
+
+#include <stdlib.h>
+
+#include "protocol/props.h"
+#include "queue/paging.h"
+
+enum {
+    PAGE_WAIT_MS = 10,  /* until the queue is looked at again that waits for a page */
+    THIN_MS = 50,       /* between two readings of one page: what is due in between goes together */
+    SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
+    SWEEP_SMALL = 4096,
+    DUES_SPARE = 1024,
+    GET_MAX = 1024 /* messages that go before a basic.get */
+};
+
+/* --- deadlines --- */
+
+/* The longest time is ten years; nothing overflows. A queue without a ttl has the largest number. */
+static uint64_t add_ms(uint64_t born_ms, uint64_t ms)
+{
+    return ms > UINT64_MAX - born_ms ? UINT64_MAX : born_ms + ms;
+}
+
+uint64_t expiry_own_deadline(const struct message *m)
+{
+    struct props props;
+    struct fault f;
+    uint64_t ms = 0;
+    if (!m->has_expiration || !props_decode(message_props(m), &props, &f))
+        return UINT64_MAX;
+    size_t i = props.expiration.len && props.expiration.at[0] == '+';
+    for (; i < props.expiration.len; i++)
+        ms = ms * 10 + (uint64_t)(props.expiration.at[i] - '0');
+    return add_ms(m->born_ms, ms);
+}
+
+static uint64_t ttl_deadline(const struct queue *q, const struct message *m)
+{
+    return add_ms(m->born_ms, q->settings.ttl_ms);
+}
+
+bool expiry_is_due(const struct queue *q, const struct message *m)
+{
+    return ttl_deadline(q, m) < q->home->now_ms || expiry_own_deadline(m) < q->home->now_ms;
+}
+
+/* --- the heap of a queue's notes --- */
+
+static void sift_up(struct due *heap, size_t i, struct due due)
+{
+    for (; i > 0 && heap[(i - 1) / 2].deadline_ms > due.deadline_ms; i = (i - 1) / 2)
+        heap[i] = heap[(i - 1) / 2];
+    heap[i] = due;
+}
+
+static void sift_down(struct due *heap, size_t size, struct due due)
+{
+    size_t i = 0;
+    for (size_t child = 1; child < size; child = 2 * i + 1) {
+        if (child + 1 < size && heap[child + 1].deadline_ms < heap[child].deadline_ms)
+            child++;
+        if (heap[child].deadline_ms >= due.deadline_ms)
+            break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = due;
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static int by_deadline(const void *a, const void *b)
+{
+    const struct due *one = a, *other = b;
+    if (one->deadline_ms != other->deadline_ms)
+        return one->deadline_ms < other->deadline_ms ? -1 : 1;
+    return by_sequence(&one->sequence, &other->sequence);
+}
+
+static struct pages *pages_of(const struct queue *q)
+{
+    return q->home->store ? store_pages(q->home->store) : NULL;
+}
+
+static bool is_needed(const struct queue *q, const struct due *due, const uint64_t *returned)
+{
+    return order_find(&q->order, due->sequence) ||
+           order_find_page(&q->order, pages_of(q), due->sequence) != SIZE_MAX ||
+           bsearch(&due->sequence, returned, q->order.returned_size, sizeof(*returned), by_sequence);
+}
+
+/* Throws out notes about what has left, and those that are there twice. */
+static void tidy_up(struct queue *q)
+{
+    struct expiry *expiry = &q->leaving.expiry;
+    size_t size = q->order.returned_size, kept = 0;
+    uint64_t *returned = mem_alloc((size + 1) * sizeof(*returned));
+    for (size_t i = 0; i < size; i++)
+        returned[i] = q->order.returned[i].sequence;
+    qsort(returned, size, sizeof(*returned), by_sequence);
+    qsort(expiry->dues, expiry->due_count, sizeof(*expiry->dues), by_deadline);
+    for (size_t i = 0; i < expiry->due_count; i++) {
+        const struct due *due = &expiry->dues[i];
+        if ((kept == 0 || by_deadline(due, &expiry->dues[kept - 1]) != 0) && is_needed(q, due, returned))
+            expiry->dues[kept++] = *due; /* sorted, so it is a heap */
+    }
+    expiry->due_count = kept;
+    mem_free(returned);
+}
+
+static size_t dues_max(const struct queue *q)
+{
+    const struct order *order = &q->order;
+    size_t pages = order->backlog ? order->backlog->pages.size : 0;
+    return 2 * (order_resident(order) + order->returned_size + pages) + DUES_SPARE;
+}
+
+static void push_due(struct queue *q, uint64_t deadline_ms, uint64_t sequence)
+{
+    struct expiry *expiry = &q->leaving.expiry;
+    if (expiry->due_count >= dues_max(q))
+        tidy_up(q);
+    if (expiry->due_count == expiry->due_capacity) {
+        expiry->due_capacity = expiry->due_capacity ? expiry->due_capacity * 2 : 16;
+        expiry->dues = mem_realloc(expiry->dues, expiry->due_capacity * sizeof(*expiry->dues));
+    }
+    sift_up(expiry->dues, expiry->due_count++, (struct due){deadline_ms, sequence});
+}
+
+static struct due pop_due(struct expiry *expiry)
+{
+    struct due due = expiry->dues[0];
+    assert(expiry->due_count > 0);
+    if (--expiry->due_count > 0)
+        sift_down(expiry->dues, expiry->due_count, expiry->dues[expiry->due_count]);
+    else if (expiry->due_capacity > DUES_SPARE) {
+        mem_free(expiry->dues);
+        expiry->dues = NULL;
+        expiry->due_capacity = 0;
+    }
+    return due;
+}
+
+/* --- the heap of queues --- */
+
+/* The queue is looked at then, or before. */
+static void look_at(struct queue *q, uint64_t when_ms)
+{
+    struct heap_node *node = &q->leaving.expiry.node;
+    struct heap *heap = &q->home->expiring;
+    if (when_ms == UINT64_MAX || (heap_linked(node) && node->key <= when_ms))
+        return;
+    if (heap_linked(node))
+        heap_remove(heap, node);
+    node->key = when_ms;
+    heap_push(heap, node);
+}
+
+void expiry_note(struct queue *q, const struct entry *entry)
+{
+    const struct message *m = entry->message;
+    uint64_t own = expiry_own_deadline(m), ttl = ttl_deadline(q, m);
+    if (own < ttl)
+        push_due(q, own, entry->sequence);
+    look_at(q, own < ttl ? own : ttl);
+}
+
+void expiry_note_page(struct queue *q, uint64_t first, uint64_t deadline_ms)
+{
+    uint64_t soon = q->home->now_ms + THIN_MS;
+    if (deadline_ms < soon)
+        deadline_ms = soon;
+    push_due(q, deadline_ms, first);
+    look_at(q, deadline_ms);
+}
+
+void expiry_reset(struct queue *q)
+{
+    if (q->settings.ttl_ms != SETTINGS_NEVER)
+        look_at(q, q->home->now_ms);
+}
+
+void expiry_leave(struct queue *q)
+{
+    struct expiry *expiry = &q->leaving.expiry;
+    if (heap_linked(&expiry->node))
+        heap_remove(&q->home->expiring, &expiry->node);
+    mem_free(expiry->dues);
+    *expiry = (struct expiry){0};
+}
+
+uint64_t expiry_next_ms(const struct queue_home *home)
+{
+    const struct heap_node *node = heap_min(&home->expiring);
+    return node ? node->key : UINT64_MAX;
+}
+
+/* --- what is due goes --- */
+
+/* One look at a queue. */
+struct look {
+    struct queue *q;
+    uint64_t before_ms; /* what is due before this goes */
+    uint64_t again_ms;  /* when to look again, UINT64_MAX = not known yet */
+    size_t budget;
+    bool requeued;      /* something is due that can only be among the requeued */
+};
+
+static void again(struct look *look, uint64_t when_ms)
+{
+    if (when_ms < look->again_ms)
+        look->again_ms = when_ms;
+}
+
+static void expire(struct look *look, struct entry entry)
+{
+    struct queue *q = look->q;
+    q->ready_bytes -= entry.message->body_size;
+    q->counters.expired++;
+    if (look->budget > 0)
+        look->budget--;
+    outcome_put(q, &entry, OUTCOME_EXPIRED);
+}
+
+/* The first in order is in a page: true when that went as a whole, and there may be more. */
+static bool expire_page(struct look *look, const struct page *page)
+{
+    struct queue *q = look->q;
+    const struct page_times *times = &page->times;
+    uint64_t due = add_ms(times->born_first, q->settings.ttl_ms);
+    if (!q->settings.dead_letters && times->born_last <= times->born_first + THIN_MS)
+        due = add_ms(times->born_last, q->settings.ttl_ms); /* it can go without being read */
+    if (due >= look->before_ms) {
+        again(look, due);
+        return false;
+    }
+    if (paging_expire_first(q)) {
+        look->budget--;
+        return true;
+    }
+    paging_await(q);
+    again(look, q->home->now_ms + PAGE_WAIT_MS);
+    return false;
+}
+
+/* With a ttl of the queue the first in order goes first; true when there may be more. */
+static bool expire_first(struct look *look)
+{
+    struct queue *q = look->q;
+    const struct backlog *backlog = q->order.backlog;
+    const struct entry *first = order_first(&q->order);
+    if (!first && (!backlog || backlog->pages.size == 0))
+        return false;
+    if (look->budget == 0) {
+        again(look, look->before_ms - 1);
+        return false;
+    }
+    if (!first)
+        return expire_page(look, pages_at(pages_of(q), *page_slot_ring_at(&backlog->pages, 0)));
+    uint64_t due = ttl_deadline(q, first->message);
+    if (due >= look->before_ms) {
+        again(look, due);
+        return false;
+    }
+    expire(look, order_take(&q->order));
+    return true;
+}
+
+/* A note has come due: about a message, a page, something requeued, or what has left. */
+static void expire_noted(struct look *look, struct due due)
+{
+    struct queue *q = look->q;
+    struct entry entry;
+    const struct entry *found = order_find(&q->order, due.sequence);
+    if (found) {
+        if (expiry_own_deadline(found->message) < look->before_ms &&
+            order_pluck(&q->order, due.sequence, &entry))
+            expire(look, entry);
+        return;
+    }
+    size_t at = order_find_page(&q->order, pages_of(q), due.sequence);
+    if (at == SIZE_MAX) {
+        look->requeued = true;
+        return;
+    }
+    uint32_t slot = *page_slot_ring_at(&q->order.backlog->pages, at);
+    if (q->leaving.expiry.page == 0 && paging_thin_out(q, slot))
+        return;
+    push_due(q, q->home->now_ms + PAGE_WAIT_MS, due.sequence);
+}
+
+static bool is_due(void *arg, const struct entry *entry)
+{
+    const struct look *look = arg;
+    return expiry_own_deadline(entry->message) < look->before_ms;
+}
+
+static void take_due(void *arg, struct entry entry)
+{
+    expire(arg, entry);
+}
+
+static void expire_requeued(struct look *look)
+{
+    struct queue *q = look->q;
+    struct expiry *expiry = &q->leaving.expiry;
+    if (q->order.returned_size == 0)
+        return;
+    if (q->order.returned_size > SWEEP_SMALL && q->home->now_ms < expiry->swept_ms + SWEEP_MS) {
+        push_due(q, expiry->swept_ms + SWEEP_MS, 0); /* no message has this sequence: among the requeued */
+        return;
+    }
+    expiry->swept_ms = q->home->now_ms;
+    order_sweep_returned(&q->order, is_due, take_due, look);
+}
+
+static size_t look_into(struct queue *q, uint64_t before_ms, size_t budget)
+{
+    struct expiry *expiry = &q->leaving.expiry;
+    struct look look = {q, before_ms, UINT64_MAX, budget, false};
+    while (q->settings.ttl_ms != SETTINGS_NEVER && expire_first(&look))
+        ;
+    while (look.budget > 0 && expiry->due_count > 0 && expiry->dues[0].deadline_ms < before_ms)
+        expire_noted(&look, pop_due(expiry));
+    if (look.requeued)
+        expire_requeued(&look);
+    if (expiry->due_count > 0)
+        again(&look, expiry->dues[0].deadline_ms);
+    expiry->late = look.again_ms < before_ms;
+    look_at(q, look.again_ms);
+    queue_refresh(q);
+    return look.budget;
+}
+
+size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)
+{
+    while (budget > 0 && expiry_next_ms(home) < before_ms) {
+        struct heap_node *node = heap_pop(&home->expiring);
+        struct queue *q = container_of(node, struct queue, leaving.expiry.node);
+        budget = look_into(q, before_ms, budget);
+    }
+    return budget;
+}
+
+void expiry_before_get(struct queue *q)
+{
+    struct heap_node *node = &q->leaving.expiry.node;
+    if (!heap_linked(node) || node->key > q->home->now_ms || list_linked(&q->ready_link))
+        return;
+    heap_remove(&q->home->expiring, node);
+    look_into(q, q->home->now_ms + 1, GET_MAX);
+}

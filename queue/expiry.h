@@ -1,0 +1,60 @@
+/* expiry.h - messages that have waited long enough: x-message-ttl and the expiration property (semantics
+ * 2.2; RabbitMQ's page "Time-To-Live and Expiration").
+ *
+ * A message's deadline is the time when it was published, plus the smaller of the queue's ttl and its own
+ * expiration; a requeue or a restart does not change it. When it passes, the message is gone, wherever it
+ * is in the queue:
+ *
+ * - With the queue's ttl alone the first in order is the first to go: there is nothing to keep.
+ * - A message whose own expiration is shorter is noted in a heap of (deadline, sequence), and found in the
+ *   order by its sequence.
+ * - Pages know the earliest and the latest of their messages: see paging.h.
+ *
+ * Queues that have a deadline are in their home's heap, by the next one. The clock is home.now_ms,
+ * milliseconds since 1970 that never go back (the broker sets it once an input). */
+#ifndef QUEUE_EXPIRY_H
+#define QUEUE_EXPIRY_H
+
+#include "base/heap.h"
+#include "queue/entry.h"
+
+struct queue;
+struct queue_home;
+
+/* One message whose own expiration counts, or the first sequence of a page with such. */
+struct due {
+    uint64_t deadline_ms, sequence;
+};
+
+struct expiry {
+    struct heap_node node; /* in home.expiring; key: no deadline is before this */
+    struct due *dues;      /* binary heap by deadline; some may be about messages that have left */
+    size_t due_count, due_capacity;
+    uint64_t swept_ms;     /* when it walked over the requeued last */
+    uint32_t page;         /* slot of the page that is being read because something in it is due */
+    bool late;             /* more is due than a turn could take: nothing is delivered meanwhile */
+};
+
+/* The message's own deadline, UINT64_MAX when it has no expiration. */
+uint64_t expiry_own_deadline(const struct message *m);
+
+/* True when its own deadline or the queue's ttl has passed. */
+bool expiry_is_due(const struct queue *q, const struct message *m);
+
+/* Something in the page that begins with that sequence has a deadline of its own. */
+void expiry_note_page(struct queue *q, uint64_t first, uint64_t deadline_ms);
+/* The entry was put into the queue, which has a ttl, or the message an expiration. */
+void expiry_note(struct queue *q, const struct entry *entry);
+/* The ttl has changed. */
+void expiry_reset(struct queue *q);
+/* Takes what is due before `before_ms` out of all queues, at most `budget` messages; returns what is left of
+ * the budget. They become outcomes, or are settled. */
+size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget);
+/* Somebody fetches a message: what is due by now goes, unless consumers are about to take it. */
+void expiry_before_get(struct queue *q);
+/* When something may be due; UINT64_MAX = never. */
+uint64_t expiry_next_ms(const struct queue_home *home);
+/* The queue has lost its messages and goes. */
+void expiry_leave(struct queue *q);
+
+#endif

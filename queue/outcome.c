@@ -1,0 +1,94 @@
+/* outcome.c - the list of outcomes of a home.
+ *
+ * Owner: the home. Invariant: a queue's leaving.outcomes is the number of its outcomes that were put or kept
+ * and not settled; such a queue is not freed. */
+#include "queue/outcome.h"
+
+#include "queue/queue.h"
+
+const char *outcome_word(enum outcome_reason reason)
+{
+    static const char *const words[] = {[OUTCOME_REJECTED] = "rejected",
+                                        [OUTCOME_EXPIRED] = "expired",
+                                        [OUTCOME_MAXLEN] = "maxlen",
+                                        [OUTCOME_DELIVERY_LIMIT] = "delivery_limit"};
+    assert(reason < array_size(words));
+    return words[reason];
+}
+
+static void add(struct queue *q, struct outcome_ring *ring, const struct outcome *outcome)
+{
+    assert(outcome->queue == q && outcome->entry.message);
+    outcome_ring_push_back(ring, *outcome);
+}
+
+void outcome_put(struct queue *q, struct entry *entry, enum outcome_reason reason)
+{
+    if (!q->settings.dead_letters || q->deleted) {
+        queue_settle(q, entry, false);
+        return;
+    }
+    add(q, &q->home->outcomes.fresh, &(struct outcome){q, *entry, reason});
+    q->leaving.outcomes++;
+    entry->message = NULL;
+}
+
+void outcome_put_refused(struct queue *q, struct message *m)
+{
+    struct entry entry = {.message = message_ref(m)};
+    outcome_put(q, &entry, OUTCOME_MAXLEN);
+}
+
+bool outcome_take(struct queue_home *home, struct outcome *outcome)
+{
+    if (home->outcomes.fresh.size == 0)
+        return false;
+    *outcome = outcome_ring_pop_front(&home->outcomes.fresh);
+    assert(outcome->queue->leaving.outcomes > 0);
+    return true;
+}
+
+void outcome_settle(struct outcome *outcome)
+{
+    struct queue *q = outcome->queue;
+    assert(q->leaving.outcomes > 0);
+    queue_settle(q, &outcome->entry, false);
+    q->leaving.outcomes--;
+    outcome->queue = NULL;
+    queue_release(q);
+}
+
+void outcome_keep(struct outcome *outcome)
+{
+    add(outcome->queue, &outcome->queue->home->outcomes.kept, outcome);
+    outcome->queue = NULL;
+}
+
+void outcome_retry(struct queue_home *home, size_t count)
+{
+    struct outcomes *outcomes = &home->outcomes;
+    for (; count > 0 && outcomes->kept.size > 0; count--)
+        outcome_ring_push_back(&outcomes->fresh, outcome_ring_pop_front(&outcomes->kept));
+}
+
+void outcomes_drop(struct queue_home *home)
+{
+    struct outcome outcome;
+    outcome_retry(home, SIZE_MAX);
+    while (outcome_take(home, &outcome))
+        outcome_settle(&outcome);
+    outcome_ring_free(&home->outcomes.fresh);
+    outcome_ring_free(&home->outcomes.kept);
+}
+
+static void walk(struct outcome_ring *ring, void (*each)(void *arg, struct outcome *outcome), void *arg)
+{
+    for (size_t i = 0; i < ring->size; i++)
+        each(arg, outcome_ring_at(ring, i));
+}
+
+void outcomes_walk(struct queue_home *home, void (*each)(void *arg, struct outcome *outcome), void *arg)
+{
+    walk(&home->outcomes.fresh, each, arg);
+    walk(&home->outcomes.kept, each, arg);
+}

@@ -1,0 +1,44 @@
+/* queue_home.h - what all queues of a server share, and what a queue has of it: where its messages go. */
+#ifndef QUEUE_QUEUE_HOME_H
+#define QUEUE_QUEUE_HOME_H
+
+#include "base/timer.h"
+#include "queue/dedup.h"
+#include "queue/expiry.h"
+#include "queue/order.h"
+#include "queue/outcome.h"
+#include "store/store.h"
+
+/* What all queues of a server share. */
+struct queue_home {
+    struct list ready;       /* queue.ready_link: may deliver */
+    struct list graveyard;   /* grave.link: entries being dropped, a bounded number a turn */
+    struct slab_pool *pool;  /* of messages */
+    struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
+    size_t queue_count;      /* alive or deleted with unacked entries */
+    struct paging paging;
+    struct dedup_home dedup;
+    struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
+    struct heap expiring;    /* expiry.node of queues in which something has a deadline */
+    uint64_t now_ms;         /* milliseconds since 1970 as they were at the last input */
+};
+
+/* How messages leave a queue by themselves, and how it goes itself. */
+struct leaving {
+    struct expiry expiry;
+    size_t outcomes;     /* entries in home.outcomes: it is not freed before they are settled */
+    void *vhost;         /* the broker's: where its dead letters are published; NULL = nowhere */
+    struct timer unused; /* the broker's: x-expires */
+    uint64_t used_ms;    /* when it was last used, by server_now_ms */
+    bool cycle_told;     /* the log has said once that its dead letters go round */
+};
+
+void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store);
+/* Drops up to `budget` entries of deleted and purged queues; true when some are left. */
+bool queue_home_bury(struct queue_home *home, size_t budget);
+void queue_home_free(struct queue_home *home);
+
+/* Tests: calls `each` for all entries that wait to be dropped. */
+void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
+                            void *arg);
+#endif

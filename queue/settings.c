@@ -1,0 +1,59 @@
+/* settings.c - the settings of a queue, read from its arguments (semantics 2.2). */
+#include "queue/settings.h"
+
+#include "base/assert.h"
+#include "protocol/table.h"
+
+struct settings settings_none(void)
+{
+    return (struct settings){.ttl_ms = SETTINGS_NEVER,
+                             .expires_ms = SETTINGS_NEVER,
+                             .limit = {LIMIT_NONE, UINT64_MAX, UINT64_MAX},
+                             .delivery_limit = -1};
+}
+
+static void read_time(struct slice args, const char *name, uint64_t *ms)
+{
+    struct field field;
+    int64_t value;
+    if (!table_find(args, name, &field) || !field_integer(&field, &value))
+        return;
+    assertf(value >= 0, "%s of %lld passed the check of the declaration", name, (long long)value);
+    *ms = (uint64_t)value;
+}
+
+static bool read_text(struct slice args, const char *name, struct slice *text)
+{
+    struct field field;
+    return table_find(args, name, &field) && field_string(&field, text);
+}
+
+void settings_apply_args(struct settings *settings, struct slice args)
+{
+    struct field field;
+    struct slice strategy;
+    read_time(args, "x-message-ttl", &settings->ttl_ms);
+    read_time(args, "x-expires", &settings->expires_ms);
+    limit_apply_args(&settings->limit, args);
+    if (table_find(args, "x-delivery-limit", &field))
+        field_integer(&field, &settings->delivery_limit);
+    settings->dead_letters |= read_text(args, "x-dead-letter-exchange", &settings->dead_exchange);
+    settings->has_dead_key |= read_text(args, "x-dead-letter-routing-key", &settings->dead_key);
+    if (read_text(args, "x-dead-letter-strategy", &strategy))
+        settings->at_least_once = slice_is(strategy, "at-least-once");
+}
+
+struct settings settings_copy(const struct settings *settings)
+{
+    struct settings copy = *settings;
+    copy.dead_exchange = slice_copy(settings->dead_exchange);
+    copy.dead_key = slice_copy(settings->dead_key);
+    return copy;
+}
+
+void settings_free(struct settings *settings)
+{
+    slice_free(&settings->dead_exchange);
+    slice_free(&settings->dead_key);
+    *settings = settings_none();
+}
