@@ -142,6 +142,21 @@ void consume_queue_deleted(struct consumer *c)
     drop_subscription(sub);
 }
 
+void consume_revoke(struct channel *ch)
+{
+    struct vhost *v = ch->conn->vhost;
+    /* From the end: what moves to a freed slot was seen already, or is seen now. */
+    for (size_t i = ch->subscriptions.capacity; i-- > 0;) {
+        struct subscription *sub = ch->subscriptions.slots[i].value;
+        struct queue *q = sub ? sub->consumer.queue : NULL;
+        struct fault f;
+        if (!q || channel_permits(ch, ACCESS_READ, q->name, "queue", &f))
+            continue;
+        consume_queue_deleted(&sub->consumer);
+        vhost_consumer_gone(v, q);
+    }
+}
+
 bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)
 {
     (void)f;

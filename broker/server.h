@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "base/timer.h"
 #include "broker/alarm.h"
+#include "broker/ask.h"
 #include "broker/config.h"
 #include "broker/control.h"
 #include "broker/parameters.h"
@@ -74,6 +75,7 @@ struct server {
     struct server_counters counters;
     struct alarms alarms;
     struct server_expire expire;
+    struct logins logins;
     struct parameters parameters;
     struct control control;
     struct intercept intercept;

@@ -1,5 +1,5 @@
-/* submit.c - a complete message: may it be published, where does it go, and what becomes of it
- * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
+/* submit.c - a complete message: may it be published, where does it go, and what becomes of it (semantics
+ * 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
 #include "broker/duplicate.h"
@@ -41,8 +41,8 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
     memo->exchange = NULL;
     if (!channel_permits_key(ch, ACCESS_WRITE, x, key, f))
         return NULL;
-    if (channel_checks_keys(ch, x))
-        return x; /* not remembered: every message is asked about */
+    if (!channel_remembers(ch, x))
+        return x; /* every message is asked about */
     memo->exchange = x;
     memo->generation = v->router.generation;
     memo->name.len = 0;
@@ -134,8 +134,8 @@ static __attribute__((cold, noinline)) bool refuses_still(struct queue *q, const
     return queue_refuses(q, m->body_size);
 }
 
-/* True when the queue is full and refuses the message, also after its consumers have taken what they can. The
- * answer stays until something is pushed to the queue. */
+/* True when the queue is full and refuses the message, also after its consumers have taken what they can.
+ * The answer stays until something is pushed to the queue. */
 static bool refuses(struct queue *q, const struct message *m)
 {
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
@@ -389,7 +389,8 @@ bool submit_message(struct channel *ch, struct message **message, struct fault *
     struct server *s = channel_server(ch);
     struct exchange *x = find_exchange(ch, message_exchange(*message), message_key(*message), f);
     if (!x || !check_message(ch, x, *message, ch->assembly.prop_flags, f)) {
-        message_unref(&s->messages, message);
+        if (f->code != 0) /* else it is to be submitted again, when a backend has answered */
+            message_unref(&s->messages, message);
         return false;
     }
     s->counters.published++;

@@ -170,6 +170,17 @@ static struct queue *declare_active(struct channel *ch, struct slice name,
     return q;
 }
 
+/* A new name, or the one that a backend was asked about. */
+static void generate_name(struct channel *ch, char generated[LOGIN_NAME_SIZE])
+{
+    char *asked = ch->conn->login.generated;
+    if (asked[0])
+        memcpy(generated, asked, LOGIN_NAME_SIZE);
+    else
+        rand_name(&channel_server(ch)->rand, "amq.gen-", generated);
+    asked[0] = 0;
+}
+
 /* The name of a reply consumer, passive or not: it is there or it is not (K99). */
 static bool declare_reply(struct channel *ch, struct slice name, bool no_wait, struct fault *f)
 {
@@ -189,7 +200,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
 {
     const struct amqp_queue_declare *declare = &m->queue_declare;
     uint8_t clean[256];
-    char generated[64];
+    char generated[LOGIN_NAME_SIZE] = "";
     struct slice name = topology_clean_name(declare->queue, clean);
     struct queue *q = NULL;
     if (reply_is_name(name))
@@ -200,12 +211,15 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
             return false;
     } else {
         if (name.len == 0) {
-            rand_name(&channel_server(ch)->rand, "amq.gen-", generated);
+            generate_name(ch, generated);
             name = slice_of_string(generated);
         }
         q = declare_active(ch, name, declare, f);
-        if (!q)
+        if (!q) {
+            if (f->code == 0) /* it will be asked about by this name */
+                memcpy(ch->conn->login.generated, generated, sizeof(generated));
             return false;
+        }
     }
     remember_name(ch, name);
     if (declare->no_wait)
