@@ -49,6 +49,27 @@ static inline uint64_t load_u64(const uint8_t *at)
     return (uint64_t)load_u32(at) << 32 | load_u32(at + 4);
 }
 
+/* The same way back, for what is written once a message; the caller has the room. Return what is behind. */
+static inline uint8_t *store_u32(uint8_t *at, uint32_t v)
+{
+    at[0] = (uint8_t)(v >> 24), at[1] = (uint8_t)(v >> 16);
+    at[2] = (uint8_t)(v >> 8), at[3] = (uint8_t)v;
+    return at + 4;
+}
+
+static inline uint8_t *store_u64(uint8_t *at, uint64_t v)
+{
+    return store_u32(store_u32(at, (uint32_t)(v >> 32)), (uint32_t)v);
+}
+
+static inline uint8_t *store_sstr(uint8_t *at, struct slice v)
+{
+    *at++ = (uint8_t)v.len;
+    if (v.len)
+        memcpy(at, v.at, v.len);
+    return at + v.len;
+}
+
 /* The next `size` octets, or NULL and a bad reader. */
 static inline const uint8_t *reader_take(struct reader *r, size_t size)
 {
