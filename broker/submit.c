@@ -44,6 +44,7 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
     if (!channel_remembers(ch, x))
         return x; /* every message is asked about */
     memo->exchange = x;
+    memo->only = NULL;
     memo->generation = v->router.generation;
     memo->name.len = 0;
     buf_append_slice(&memo->name, name);
@@ -333,6 +334,39 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     return done;
 }
 
+/* Most channels publish with one key to one queue, over and over. */
+static inline bool memo_has(const struct exchange_memo *memo, struct slice key)
+{
+    return memo->only && memo->key_size == key.len &&
+           memcmp(memo->key, key.at, key.len) == 0;
+}
+
+static inline void memo_take(struct exchange_memo *memo, struct slice key, const struct route_set *set)
+{
+    memo->only = NULL;
+    if (set->size != 1 || !set->by_key || key.len > sizeof(memo->key))
+        return;
+    memo->only = set->queues[0];
+    memo->key_size = (uint8_t)key.len;
+    memcpy(memo->key, key.at, key.len);
+}
+
+static inline const struct route_set *find_queues(struct router *router, struct exchange *x,
+                                                  const struct route_input *input,
+                                                  struct exchange_memo *memo, struct route_set *room)
+{
+    struct slice key = input->keys[0];
+    bool fresh = memo->exchange == x && memo->generation == router->generation;
+    if (fresh && memo_has(memo, key)) {
+        *room = (struct route_set){.queues = &memo->only, .size = 1};
+        return room;
+    }
+    const struct route_set *set = route(router, x, input);
+    if (fresh)
+        memo_take(memo, key, set);
+    return set;
+}
+
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
                                bool mandatory)
 {
@@ -345,7 +379,8 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     struct slice key = message_key(m);
     struct route_input input = {
         .keys = &key, .key_count = 1, .props = message_props(m), .message = m, .pool = &s->messages};
-    const struct route_set *set = route(&v->router, x, &input);
+    struct route_set room;
+    const struct route_set *set = find_queues(&v->router, x, &input, &ch->memo, &room);
     if (set->size == 0)
         reach_beyond_queues(ch, x, 0, &input, m, mandatory);
     if (v->traced)
