@@ -49,11 +49,12 @@ static void write_body(struct channel *ch, struct message *m, size_t piece_max)
 }
 
 /* The content header frame; returns its end. */
-static inline uint8_t *write_header(uint8_t *at, uint16_t channel, const struct message *m, struct slice props)
+static inline uint8_t *write_header(uint8_t *at, uint16_t channel, const struct message *m,
+                                    struct slice props)
 {
     at = frame_write_head(at, FRAME_HEADER, channel, 12 + (uint32_t)props.len);
-    at = store_u32(at, METHOD_basic_publish >> 16 << 16); /* the class, and weight 0 */
-    at = store_u64(at, m->body_size);
+    at = wire_put_u32(at, METHOD_basic_publish >> 16 << 16); /* the class, and weight 0 */
+    at = wire_put_u64(at, m->body_size);
     memcpy(at, props.at, props.len);
     at += props.len;
     *at = FRAME_END;
@@ -140,12 +141,12 @@ static inline uint8_t *write_method(uint8_t *start, const struct subscription *s
 {
     static_assert(FRAME_OVERHEAD + 4 + 8 + 1 + 3 * 256 <= METHOD_ROOM, "three short strings fit");
     const struct message *m = entry->message;
-    uint8_t *at = store_u32(start + FRAME_HEAD_SIZE, METHOD_basic_deliver);
-    at = store_sstr(at, sub->tag);
-    at = store_u64(at, tag);
+    uint8_t *at = wire_put_u32(start + FRAME_HEAD_SIZE, METHOD_basic_deliver);
+    at = wire_put_sstr(at, sub->tag);
+    at = wire_put_u64(at, tag);
     *at++ = entry->redelivered;
-    at = store_sstr(at, message_exchange(m));
-    at = store_sstr(at, message_key(m));
+    at = wire_put_sstr(at, message_exchange(m));
+    at = wire_put_sstr(at, message_key(m));
     frame_write_head(start, FRAME_METHOD, sub->channel->number, (uint32_t)(at - start) - FRAME_HEAD_SIZE);
     *at = FRAME_END;
     return at + 1;

@@ -40,14 +40,14 @@ void write_u32(struct writer *w, uint32_t v)
 {
     uint8_t *at = make_room(w, 4);
     if (at)
-        store_u32(at, v);
+        wire_put_u32(at, v);
 }
 
 void write_u64(struct writer *w, uint64_t v)
 {
     uint8_t *at = make_room(w, 8);
     if (at)
-        store_u64(at, v);
+        wire_put_u64(at, v);
 }
 
 void write_bit(struct writer *w, bool v)
@@ -80,7 +80,7 @@ void write_lstr(struct writer *w, struct slice v)
     uint8_t *at = make_room(w, 4 + v.len);
     if (!at)
         return;
-    store_u32(at, (uint32_t)v.len);
+    wire_put_u32(at, (uint32_t)v.len);
     if (v.len)
         memcpy(at + 4, v.at, v.len);
 }
