@@ -7,8 +7,8 @@ drained. The queues remember their producers (x-dedup-producers), and after a cr
 before its first unconfirmed message.
 What must hold, checked at each delivery and at the end:
   1. every confirmed message was delivered on every queue it was routed to;
-  2. a message that was seen before comes again only with the redelivered flag, though it was published again if it
-     was confirmed before. (One that was not may have been seen, and lost with the crash, and be a new one.)
+  2. a message that was seen before comes again only with the redelivered flag, though it was published again
+     if it was confirmed before. (One that was not may have been seen, and lost with the crash, and be new.)
   3. first deliveries of a publisher's messages come to each consumer in the order of publishing.
 """
 import argparse
@@ -65,7 +65,8 @@ class Ledger:
                 last_first[publisher] = number
 
     def may_be_new(self, ident, known):
-        return ident[0] == REPEATER and known < self.life and self.confirmed.get(ident, self.life) == self.life
+        confirmed = self.confirmed.get(ident, self.life)
+        return ident[0] == REPEATER and known < self.life and confirmed == self.life
 
     def missing(self):
         return [(queue.decode(), ident) for queue in QUEUES for ident in self.confirmed
