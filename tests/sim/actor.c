@@ -121,7 +121,7 @@ static void after_commit(struct actor_channel *ch, bool committed)
             continue;
         }
         if (held->state == HELD_TX_SETTLE)
-            model_settled(model, held->queue, held->id, 0);
+            model_settled(model, held->queue, held->id, false, 0);
         drop_held(ch, i);
     }
 }
@@ -190,7 +190,8 @@ static void on_closed_channel(struct actor_channel *ch)
     for (size_t i = ch->held_count; i-- > 0;) {
         if (ch->held[i].state != HELD_SETTLING)
             continue;
-        model_settled(ch->actor->model, ch->held[i].queue, ch->held[i].id, open_batch(ch->actor));
+        const struct held *held = &ch->held[i];
+        model_settled(ch->actor->model, held->queue, held->id, held->rejected, open_batch(ch->actor));
         drop_held(ch, i);
     }
     end_channel(ch);
@@ -293,7 +294,7 @@ static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no
     if (!redelivered)
         check_order(ch, queue, id);
     if (no_ack)
-        model_settled(model, queue, id, open_batch(ch->actor));
+        model_settled(model, queue, id, false, open_batch(ch->actor));
     else if (!ch->recovering && ch->state == CHANNEL_UP)
         hold(ch, &(struct held){.tag = tag, .id = id, .queue = queue, .consumer = consumer});
 }
@@ -437,7 +438,7 @@ static void look_at_channel(struct actor_channel *ch, uint64_t consumed)
         struct held *held = &ch->held[i];
         if (held->state != HELD_SETTLING || held->offset > consumed)
             continue;
-        model_settled(ch->actor->model, held->queue, held->id, open_batch(ch->actor));
+        model_settled(ch->actor->model, held->queue, held->id, held->rejected, open_batch(ch->actor));
         drop_held(ch, i);
     }
 }

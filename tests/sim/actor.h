@@ -33,6 +33,7 @@ struct held {
     uint32_t id;
     int queue;
     uint32_t consumer; /* serial, 0 = fetched */
+    bool rejected;
     enum { HELD, HELD_SETTLING, HELD_TX_SETTLE, HELD_TX_REQUEUE } state;
 };
 

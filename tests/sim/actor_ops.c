@@ -79,6 +79,8 @@ static void changes(struct actor_channel *ch, struct pending *p, struct model_op
  * a queue that nobody but the judge looks at. */
 static void put_arguments(int q, struct buf *args)
 {
+    if (q == MODEL_QUORUM)
+        table_put_int(args, "x-delivery-limit", 1000000);
     if (q == MODEL_MORTAL || q == MODEL_HAUNTED)
         table_put_int(args, "x-message-ttl", 300000000000);
     if (q == MODEL_MORTAL)
@@ -101,7 +103,9 @@ static void declare_queue(struct actor_channel *ch)
     m.queue_declare.durable = queue->entity.durable;
     m.queue_declare.auto_delete = queue->auto_delete;
     m.queue_declare.exclusive = queue->exclusive;
-    if (queue->limit && strcmp(queue->limit, "x-single-active-consumer") == 0)
+    if (queue->quorum)
+        table_put_string(&args, queue->limit, SLICE("quorum"));
+    else if (queue->limit && strcmp(queue->limit, "x-single-active-consumer") == 0)
         table_put_bool(&args, queue->limit, true);
     else if (queue->limit)
         table_put_int(&args, queue->limit, queue->limit_value);
@@ -293,8 +297,7 @@ static void finish_tx(struct actor_channel *ch)
     }
     for (size_t i = 0; commit && i < ch->held_count; i++)
         if (ch->held[i].state == HELD_TX_SETTLE)
-            model_settling(model, ch->held[i].queue, ch->held[i].id),
-                model_rejecting(model, ch->held[i].queue, ch->held[i].id, false);
+            model_settling(model, ch->held[i].queue, ch->held[i].id);
     ch->committing = true;
     actor_expect(ch, methods[!commit], methods[!commit] + 1);
     actor_send(ch, &(struct method){.id = methods[!commit]});
@@ -446,7 +449,7 @@ static bool settle_one(struct actor_channel *ch, size_t i, bool requeue, bool re
         *held = ch->held[--ch->held_count];
     } else {
         model_settling(ch->actor->model, held->queue, held->id);
-        model_rejecting(ch->actor->model, held->queue, held->id, reject);
+        held->rejected = reject;
         held->state = HELD_SETTLING;
         held->offset = ch->actor->client.encoded;
     }
