@@ -12,8 +12,8 @@ What must hold, checked at each delivery and at the end:
   3. first deliveries of a publisher's messages come to each consumer in the order of publishing.
 
 --queues kinds has other queues in their place: one with priorities, a quorum queue (these two have the order
-of 3 for each priority), and one whose messages expire or are rejected now and then, and then are dead letters of
-a further queue. A message of that one must be seen there or as a dead letter.
+of 3 for each priority), and one whose messages expire or are rejected now and then, and then are dead letters
+of a further queue. A message of that one must be seen there or as a dead letter.
 """
 import argparse
 import collections
