@@ -93,7 +93,11 @@ static void resolve(struct actor_channel *ch, uint64_t sequence, uint64_t batch)
 {
     while (ch->resolved < sequence) {
         ch->resolved++;
-        model_land(ch->actor->model, id_ring_pop_front(&ch->sent), batch);
+        uint32_t id = id_ring_pop_front(&ch->sent);
+        if (!(id & ACTOR_REPEATED))
+            model_land(ch->actor->model, id, batch);
+        else if (batch == 0)
+            model_repeated(ch->actor->model, id & ~ACTOR_REPEATED);
     }
 }
 
@@ -165,6 +169,8 @@ static void end_channel(struct actor_channel *ch)
         end_subscriber(ch, &ch->subscribers[i]);
     while (ch->sent.size) {
         uint32_t id = id_ring_pop_front(&ch->sent);
+        if (id & ACTOR_REPEATED)
+            continue;
         if (model->messages[id].flying)
             model_lose(model, id);
         else

@@ -39,6 +39,9 @@ struct held {
 
 RING(id_ring, uint32_t);
 
+/* In a ring of what was sent: the message was sent before. */
+#define ACTOR_REPEATED (1u << 31)
+
 /* The last message of a publisher that came from a queue for the first time. */
 struct fresh {
     int queue;

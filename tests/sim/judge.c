@@ -252,6 +252,8 @@ static void judge_queue(struct judgement *j, struct vhost *v)
         assertf(cell->there || buried || cell->state != CELL_MUST, "message %u is not in %s", id, mq->name);
         model->counts.limited += buried && cell->state == CELL_MUST;
         cell->buried |= buried;
+        if (j->queue == MODEL_ONCE && cell->there && j->recovered)
+            model->messages[id].taken = true;
         model->counts.musts += cell->state == CELL_MUST;
         model->counts.checked++;
         cell->state = cell->there ? CELL_MUST : CELL_GONE;

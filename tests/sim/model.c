@@ -17,6 +17,7 @@ static const struct {
     {"auto-transient", false, true, false, true, NULL, 0},
     {"exclusive-0", false, false, true, false, NULL, 0},
     {"exclusive-1", false, false, true, false, "x-single-active-consumer", 1},
+    {"durable-once", true, false, false, false, "x-dedup-window", 500000},
 };
 
 static const struct {
@@ -369,6 +370,22 @@ void model_return(struct model *model, uint32_t id)
     m->returned = true;
     m->may = 0;
     model->counts.returned++;
+}
+
+bool model_may_repeat(const struct model *model, uint32_t id)
+{
+    const struct model_message *m = &model->messages[id];
+    uint8_t state = m->cells[MODEL_ONCE].state;
+    bool taken = m->taken || (state >= CELL_MUST && state <= CELL_SETTLED);
+    return model->queues[MODEL_ONCE].entity.known == PRESENT && m->flown && !m->flying && taken;
+}
+
+void model_repeated(struct model *model, uint32_t id)
+{
+    struct cell *cell = &model->messages[id].cells[MODEL_ONCE];
+    model->counts.repeated++;
+    if (cell->state == CELL_MUST)
+        cell->batch = 0;
 }
 
 /* --- deliveries --- */

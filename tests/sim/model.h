@@ -21,12 +21,13 @@
 #include "tests/sim/world.h"
 
 enum {
-    MODEL_QUEUES = 10,
+    MODEL_QUEUES = 11,
     MODEL_EXCHANGES = 7, /* 0 is the default exchange */
     MODEL_DESTS = MODEL_QUEUES + MODEL_EXCHANGES,
     MODEL_KEYS = 4,   /* of bindings */
     MODEL_QUORUM = 0, /* a quorum queue, with so high a delivery limit that nothing is ever dropped */
     MODEL_MORTAL = 1, MODEL_HAUNTED = 2, /* queues with a ttl that dead-letter, one by a delivery limit too */
+    MODEL_ONCE = 10, /* a queue that takes no message twice, and is never deleted */
     MODEL_ROUTES = 3, /* routing keys of messages, and their values of header h */
 };
 
@@ -87,6 +88,7 @@ struct model_message {
     uint8_t exchange, route, queue; /* queue: of the default exchange */
     uint8_t priority;
     bool persistent, mandatory, returned;
+    bool taken; /* by MODEL_ONCE, as a disk said */
     bool flown, flying; /* it was given to the server; it still is on its way */
     uint32_t group;     /* of the transaction it was committed in, 0 = none */
     uint16_t must, may; /* queues */
@@ -99,6 +101,7 @@ struct model_counts {
     uint64_t flagged_unseen; /* flagged, and no client had read it */
     uint64_t paged;          /* messages that were looked at on disk */
     uint64_t buried; /* dead letters that were checked to be where they belong */
+    uint64_t repeated; /* confirmed again, and nothing came of it */
     uint64_t limited; /* of these, by the delivery limit */
     uint64_t musts, checked; /* cells that were checked to be there; all cells */
 };
@@ -170,6 +173,11 @@ void model_land(struct model *model, uint32_t id, uint64_t batch);
 void model_lose(struct model *model, uint32_t id);
 void model_roll_back(struct model *model, uint32_t id);
 void model_return(struct model *model, uint32_t id);
+
+/* True when MODEL_ONCE certainly knows the message: published again, it does nothing. And then it was
+ * confirmed again, which says that it is on disk. */
+bool model_may_repeat(const struct model *model, uint32_t id);
+void model_repeated(struct model *model, uint32_t id);
 
 /* A client reads a delivery, that it may ack, that needs no ack, or that the server may have taken
  * back meanwhile. */
