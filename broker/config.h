@@ -73,6 +73,7 @@ struct config {
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
     enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     struct config_control control;
+    struct config_identity identity;
     bool mechanism_plain, mechanism_amqplain, log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
