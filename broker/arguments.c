@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "protocol/table.h"
 #include "queue/dedup.h"
+#include "queue/kind.h"
 
 #define TIME_MAX_MS 315360000000 /* ten years */
 
@@ -54,6 +55,12 @@ static const char *is_priority(const struct field *field, struct slice args)
     return in_range(field, 0, 255);
 }
 
+static const char *is_delivery_limit(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, -1, INT64_MAX);
+}
+
 static const char *is_text(const struct field *field, struct slice args)
 {
     struct slice text;
@@ -97,9 +104,12 @@ static const char *is_overflow(const struct field *field, struct slice args)
 
 static const char *is_queue_type(const struct field *field, struct slice args)
 {
-    static const char *const values[] = {"classic", NULL};
+    static const char *const values[] = {"classic", "quorum", NULL};
+    static const char *const stream[] = {"stream", NULL};
     (void)args;
-    return one_of(field, values, "this version has queues of type 'classic'");
+    if (!one_of(field, stream, "not a stream"))
+        return "unsupported queue type 'stream': this version has queues of type 'classic' and 'quorum'";
+    return one_of(field, values, "unsupported queue type: expected classic or quorum");
 }
 
 static const char *is_queue_mode(const struct field *field, struct slice args)
@@ -119,6 +129,24 @@ static const struct argument {
 #undef ARGUMENT
 };
 
+/* Arguments that mean nothing to a queue of one type, which RabbitMQ refuses there. */
+static const char *const not_of_quorum[] = {"x-max-priority", "x-queue-mode", "x-queue-version",
+                                            "x-queue-master-locator", NULL};
+static const char *const not_of_classic[] = {"x-quorum-initial-group-size", "x-max-in-memory-length",
+                                             "x-max-in-memory-bytes", NULL};
+
+static bool check_type(struct slice args, const struct resource *what, struct fault *f)
+{
+    struct field field;
+    enum kind_type type = kind_of_args(args).type;
+    for (const char *const *name = type == KIND_QUORUM ? not_of_quorum : not_of_classic; *name; name++)
+        if (table_find(args, *name, &field))
+            return fault(f, PRECONDITION_FAILED,
+                         "invalid arg '%s' for " RESOURCE_FORMAT " of queue type rabbit_%s_queue", *name,
+                         RESOURCE_ARG(what), kind_type_name(type));
+    return true;
+}
+
 bool arguments_check_queue(struct slice args, const struct resource *what, struct fault *f)
 {
     struct field field;
@@ -130,6 +158,23 @@ bool arguments_check_queue(struct slice args, const struct resource *what, struc
             return fault(f, PRECONDITION_FAILED, "invalid arg '%s' for " RESOURCE_FORMAT ": %s",
                          known[i].name, RESOURCE_ARG(what), wrong);
     }
+    return check_type(args, what, f);
+}
+
+bool arguments_check_consumer(struct slice args, const struct resource *what, int64_t *priority,
+                              struct fault *f)
+{
+    struct field field;
+    *priority = 0;
+    if (table_find(args, "x-priority", &field) && !field_integer(&field, priority))
+        return fault(f, PRECONDITION_FAILED,
+                     "invalid arg 'x-priority' for " RESOURCE_FORMAT ": \"expected integer, got %s\"",
+                     RESOURCE_ARG(what), field_type_name(field.type));
+    const char *wrong =
+        table_find(args, "x-consumer-timeout", &field) ? is_ttl(&field, args) : NULL;
+    if (wrong)
+        return fault(f, PRECONDITION_FAILED, "invalid arg 'x-consumer-timeout' for " RESOURCE_FORMAT ": %s",
+                     RESOURCE_ARG(what), wrong);
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* arguments.h - the arguments of declarations: which are checked, which are compared (semantics 1.3, 1.4). */
+/* arguments.h - the arguments of declarations: which are checked, which are compared (semantics 1.3,
+ * 1.4). */
 #ifndef BROKER_ARGUMENTS_H
 #define BROKER_ARGUMENTS_H
 
@@ -19,6 +20,9 @@ struct resource {
 
 /* 406 "invalid arg 'x-message-ttl' for queue …" when a known argument has a wrong type or value. */
 bool arguments_check_queue(struct slice args, const struct resource *what, struct fault *f);
+/* Reads a consumer's arguments; 406 when one has a wrong type. */
+bool arguments_check_consumer(struct slice args, const struct resource *what, int64_t *priority,
+                              struct fault *f);
 /* 406 "inequivalent arg …" when a known queue argument differs, by value. */
 bool arguments_compare_queue(struct slice received, struct slice current,
                              const struct resource *what, struct fault *f);

@@ -17,6 +17,7 @@ struct channel *channel_new(struct connection *conn, uint16_t number)
     map_init(&ch->subscriptions, rand_u64(&conn->server->rand));
     unacked_init(&ch->unacked);
     list_init(&ch->parked);
+    patience_begin(ch, &ch->patience, conn->server->config->queues.consumer_timeout_ms);
     conn->server->counters.channels_opened++;
     conn->user->channel_count++;
     event_channel(ch, "channel.created");
@@ -54,6 +55,7 @@ static void requeue_unacked(struct channel *ch, bool fetched_too)
 void channel_release(struct channel *ch, bool fetched_too)
 {
     publish_abandon(ch);
+    patience_end(ch);
     tx_free(ch);
     reply_end(ch);
     stop_consumers(ch);

@@ -1,4 +1,5 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
+#include "broker/arguments.h"
 #include "broker/consume.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
@@ -26,13 +27,14 @@ bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 static bool check_exclusive(struct channel *ch, const struct queue *q, bool exclusive,
                             struct fault *f)
 {
-    if (q->exclusive_consumer || (exclusive && q->consumer_count > 0))
+    if (q->exclusive_consumer || (exclusive && (q->consumer_count > 0 || q->rotation.single)))
         return fault(f, ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use",
                      SLICE_ARG(q->name), SLICE_ARG(ch->conn->vhost->name));
     return true;
 }
 
-static struct subscription *subscribe(struct channel *ch, const struct amqp_basic_consume *consume)
+static struct subscription *subscribe(struct channel *ch, const struct amqp_basic_consume *consume,
+                                      int64_t priority, bool exclusive)
 {
     struct subscription *sub = mem_zalloc(sizeof(*sub));
     char name[64];
@@ -42,10 +44,23 @@ static struct subscription *subscribe(struct channel *ch, const struct amqp_basi
         sub->args = slice_copy(consume->arguments);
     sub->channel = ch;
     sub->consumer.no_ack = consume->no_ack;
-    sub->consumer.exclusive = consume->exclusive;
+    sub->consumer.exclusive = exclusive;
+    sub->consumer.priority = priority;
     sub->consumer.prefetch = consume->no_ack ? 0 : ch->prefetch;
     map_put(&ch->subscriptions, sub->tag, sub);
     return sub;
+}
+
+/* Milliseconds that a consumer may take to settle a message: its own argument, the queue's, the server's. */
+static uint64_t timeout_of(const struct channel *ch, const struct queue *q, struct slice args)
+{
+    struct field field;
+    int64_t own;
+    if (table_find(args, "x-consumer-timeout", &field) && field_integer(&field, &own))
+        return (uint64_t)own;
+    if (q->settings.consumer_timeout_ms != SETTINGS_NEVER)
+        return q->settings.consumer_timeout_ms;
+    return channel_server(ch)->config->queues.consumer_timeout_ms;
 }
 
 bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
@@ -65,22 +80,23 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
         return fault(f, NOT_ALLOWED, "reached maximum (%u) of consumers per channel",
                      config->consumer_max_per_channel);
     if (!channel_queue_name(ch, consume->queue, &name, f) ||
-        !channel_permits(ch, ACCESS_READ, name, "queue", f) ||
-        !channel_find_queue(ch, name, &q, f) || !check_exclusive(ch, q, consume->exclusive, f))
+        !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
-    struct field field;
-    if (table_find(consume->arguments, "x-priority", &field))
-        log_line(&channel_server(ch)->log, LOG_WARNING, ch->conn->id,
-                 "queue '%.*s' in vhost '%.*s': consumer argument 'x-priority' is not acted on by this "
-                 "version",
-                 SLICE_ARG(name), SLICE_ARG(ch->conn->vhost->name));
-    struct subscription *sub = subscribe(ch, consume);
+    /* A quorum queue ignores the flag, unless its consumers take turns anyway. */
+    bool exclusive = consume->exclusive && (q->kind.type != KIND_QUORUM || q->kind.single_active);
+    struct resource what = {"queue", name, ch->conn->vhost->name};
+    int64_t priority;
+    if (!arguments_check_consumer(consume->arguments, &what, &priority, f) ||
+        !check_exclusive(ch, q, exclusive, f))
+        return false;
+    struct subscription *sub = subscribe(ch, consume, priority, exclusive);
+    patience_begin(ch, &sub->patience, consume->no_ack ? 0 : timeout_of(ch, q, consume->arguments));
     if (!consume->no_wait) {
         struct method ok = {.id = METHOD_basic_consume_ok};
         ok.basic_consume_ok.consumer_tag = sub->tag;
         channel_send(ch, &ok);
     }
-    queue_add_consumer(q, &sub->consumer);
+    consumer_enter(&sub->consumer, q);
     event_consumer(&sub->consumer, "consumer.created");
     return true;
 }
@@ -100,7 +116,7 @@ static void drop_subscription(struct subscription *sub)
     event_consumer(&sub->consumer, "consumer.deleted");
     map_remove(&sub->channel->subscriptions, sub->tag);
     walk_leave(&channel_server(sub->channel)->control.walks, &sub->consumer.of_queue);
-    queue_remove_consumer(&sub->consumer);
+    consumer_exit(&sub->consumer);
     sub->channel = NULL;
     release_subscription(sub);
 }
@@ -124,6 +140,21 @@ void consume_queue_deleted(struct consumer *c)
         channel_send(ch, &cancel);
     }
     drop_subscription(sub);
+}
+
+void consume_revoke(struct channel *ch)
+{
+    struct vhost *v = ch->conn->vhost;
+    /* From the end: what moves to a freed slot was seen already, or is seen now. */
+    for (size_t i = ch->subscriptions.capacity; i-- > 0;) {
+        struct subscription *sub = ch->subscriptions.slots[i].value;
+        struct queue *q = sub ? sub->consumer.queue : NULL;
+        struct fault f;
+        if (!q || channel_permits(ch, ACCESS_READ, q->name, "queue", &f))
+            continue;
+        consume_queue_deleted(&sub->consumer);
+        vhost_consumer_gone(v, q);
+    }
 }
 
 bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)
@@ -179,7 +210,7 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
     ok.basic_get_ok.exchange = message_exchange(entry->message);
     ok.basic_get_ok.routing_key = message_key(entry->message);
     ok.basic_get_ok.message_count = (uint32_t)queue_ready(q);
-    if (deliver_content(ch, &ok, entry->message)) {
+    if (deliver_content(ch, &ok, entry->message, deliver_props(channel_server(ch), q, entry))) {
         if (ch->conn->vhost->traced)
             trace_deliver(ch, q, entry);
         ch->delivery_tag++;
@@ -208,7 +239,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->channel = ch->number;
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
-    paging_await(q);
+    paging_await(q->front);
     flow_pause(ch->conn, FLOW_GET);
 }
 
@@ -236,6 +267,11 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
     if (!channel_queue_name(ch, m->basic_get.queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
+    if (q->kind.type == KIND_QUORUM && q->kind.single_active)
+        return fault(f, RESOURCE_LOCKED,
+                     "cannot obtain access to locked queue '%.*s' in vhost '%.*s'. basic.get operations are "
+                     "not supported by quorum queues with single active consumer",
+                     SLICE_ARG(name), SLICE_ARG(ch->conn->vhost->name));
     if (!m->basic_get.no_ack && flow_is_full(ch->conn))
         return fault(f, PRECONDITION_FAILED,
                      "this connection has %llu bytes of unacknowledged messages, the maximum is %llu",

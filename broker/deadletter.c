@@ -100,10 +100,10 @@ static void leave_cycles_out(struct letter *letter, const struct route_set *set,
     }
 }
 
-static bool any_refuses(const struct route_set *set, const struct message *m)
+static bool any_refuses(struct dest *const *queues, size_t count, const struct message *m)
 {
-    for (size_t i = 0; i < set->size; i++)
-        if (queue_refuses(queue_of_dest(set->queues[i]), m->body_size))
+    for (size_t i = 0; i < count; i++)
+        if (queue_refuses(queue_of_dest(queues[i]), m->body_size))
             return true;
     return false;
 }
@@ -116,11 +116,11 @@ static bool route_letter(struct letter *letter, bool at_least_once)
     struct buf queues = {0};
     size_t routed = set->size;
     leave_cycles_out(letter, set, &queues);
-    struct dest **left = (struct dest **)(void *)queues.at;
-    struct route_set targets = {.queues = left, .size = queues.len / sizeof(struct dest *)};
-    bool published = !at_least_once || (routed > 0 && !any_refuses(&targets, letter->message));
+    struct dest **targets = (struct dest **)queues.at;
+    size_t count = queues.len / sizeof(*targets);
+    bool published = !at_least_once || (routed > 0 && !any_refuses(targets, count, letter->message));
     if (published)
-        submit_enqueue(letter->server, &targets, letter->message);
+        submit_enqueue(letter->server, targets, count, letter->message);
     buf_free(&queues);
     return published;
 }
@@ -137,6 +137,7 @@ static bool publish(struct server *s, struct outcome *outcome)
     write(&letter);
     bool published = route_letter(&letter, at_least_once);
     s->counters.dead_lettered += published;
+    s->home.paging.atomic_batch = store_open_batch(s->store); /* a page would be on disk before the ack */
     message_unref(&s->messages, &letter.message);
     buf_free(&letter.headers);
     return published;

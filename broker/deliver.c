@@ -49,24 +49,43 @@ static void write_body(struct channel *ch, struct message *m, size_t piece_max)
 }
 
 /* The content header frame; returns its end. */
-static uint8_t *write_header(uint8_t *at, uint16_t channel, const struct message *m)
+static uint8_t *write_header(uint8_t *at, uint16_t channel, const struct message *m, struct slice props)
 {
-    uint32_t size = 12 + m->props_size;
+    uint32_t size = 12 + (uint32_t)props.len;
     at = frame_write_head(at, FRAME_HEADER, channel, size);
     struct writer w = writer_of(at, size);
     write_u16(&w, METHOD_basic_publish >> 16);
     write_u16(&w, 0);
     write_u64(&w, m->body_size);
-    write_bytes(&w, message_props(m));
+    write_bytes(&w, props);
     assert(!w.bad && w.at == at + size);
     *w.at = FRAME_END;
     return w.at + 1;
 }
 
 /* True when the content header frame is within what the peer accepts. */
-static bool header_fits(const struct channel *ch, const struct message *m)
+static bool header_fits(const struct channel *ch, struct slice props)
 {
-    return m->props_size + 12 + FRAME_OVERHEAD <= ch->conn->frame_max;
+    return props.len + 12 + FRAME_OVERHEAD <= ch->conn->frame_max;
+}
+
+static __attribute__((cold, noinline)) struct slice tell_returns(struct server *s, const struct entry *entry)
+{
+    s->told.len = 0;
+    props_put_header(&s->told, message_props(entry->message), "x-delivery-count", entry->returns);
+    return buf_slice(&s->told);
+}
+
+static inline struct slice props_of(struct server *s, const struct queue *q, const struct entry *entry)
+{
+    if (entry->returns | (unsigned)q->kind.type)
+        return tell_returns(s, entry);
+    return message_props(entry->message);
+}
+
+struct slice deliver_props(struct server *s, const struct queue *q, const struct entry *entry)
+{
+    return props_of(s, q, entry);
 }
 
 /* Room for a method frame with three short strings, and the content header behind it. */
@@ -77,16 +96,17 @@ static bool body_is_small(const struct channel *ch, const struct message *m)
     return m->body_size <= COPY_MAX && m->body_size <= ch->conn->frame_max - FRAME_OVERHEAD;
 }
 
-static uint8_t *reserve(struct channel *ch, const struct message *m)
+static uint8_t *reserve(struct channel *ch, const struct message *m, struct slice props)
 {
     size_t body = body_is_small(ch, m) ? m->body_size : 0;
-    return stream_reserve(&ch->conn->stream, METHOD_ROOM + HEADER_ROOM + m->props_size + body);
+    return stream_reserve(&ch->conn->stream, METHOD_ROOM + HEADER_ROOM + props.len + body);
 }
 
 /* Header and body after a method frame that ends at `at`; `start` is what reserve() gave. */
-static void write_content(struct channel *ch, struct message *m, uint8_t *start, uint8_t *at)
+static void write_content(struct channel *ch, struct message *m, struct slice props, uint8_t *start,
+                          uint8_t *at)
 {
-    at = write_header(at, ch->number, m);
+    at = write_header(at, ch->number, m, props);
     bool small = body_is_small(ch, m);
     if (small && m->body_size) {
         struct slice body = message_body(m);
@@ -100,18 +120,18 @@ static void write_content(struct channel *ch, struct message *m, uint8_t *start,
         write_body(ch, m, ch->conn->frame_max - FRAME_OVERHEAD);
 }
 
-bool deliver_content(struct channel *ch, const struct method *m, struct message *message)
+bool deliver_content(struct channel *ch, const struct method *m, struct message *message, struct slice props)
 {
-    if (!header_fits(ch, message))
+    if (!header_fits(ch, props))
         return false;
     uint64_t before = stream_queued(&ch->conn->stream);
-    uint8_t *start = reserve(ch, message);
+    uint8_t *start = reserve(ch, message, props);
     struct writer w = writer_of(start + FRAME_HEAD_SIZE, METHOD_ROOM - FRAME_OVERHEAD);
     method_encode(&w, m);
     assert(!w.bad);
     frame_write_head(start, FRAME_METHOD, ch->number, (uint32_t)(w.at - start) - FRAME_HEAD_SIZE);
     *w.at = FRAME_END;
-    write_content(ch, message, start, w.at + 1);
+    write_content(ch, message, props, start, w.at + 1);
     flow_replied(ch->conn, stream_queued(&ch->conn->stream) - before);
     return true;
 }
@@ -139,13 +159,14 @@ uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint6
     return w.at + 1;
 }
 
-static bool write_delivery(struct subscription *sub, uint64_t tag, const struct entry *entry)
+static inline bool write_delivery(struct subscription *sub, uint64_t tag, const struct entry *entry,
+                           struct slice props)
 {
     struct channel *ch = sub->channel;
-    if (!header_fits(ch, entry->message))
+    if (!header_fits(ch, props))
         return false;
-    uint8_t *start = reserve(ch, entry->message);
-    write_content(ch, entry->message, start, deliver_write_method(start, sub, tag, entry));
+    uint8_t *start = reserve(ch, entry->message, props);
+    write_content(ch, entry->message, props, start, deliver_write_method(start, sub, tag, entry));
     return true;
 }
 
@@ -153,7 +174,7 @@ bool deliver_unqueued(struct subscription *sub, struct message *m)
 {
     struct entry entry = {.message = m};
     assert(sub->consumer.no_ack && sub->consumer.queue == NULL);
-    if (!write_delivery(sub, sub->channel->delivery_tag + 1, &entry))
+    if (!write_delivery(sub, sub->channel->delivery_tag + 1, &entry, message_props(m)))
         return false;
     sub->channel->delivery_tag++;
     return true;
@@ -185,7 +206,8 @@ static bool deliver_one(struct queue *q, struct subscription *sub, size_t *bytes
     uint64_t batch = sub->consumer.no_ack ? 0 : queue_delivery_batch(q, &entry);
     if (batch)
         connection_bar(ch->conn, batch);
-    if (!write_delivery(sub, ch->delivery_tag + 1, &entry)) {
+    struct slice props = props_of(channel_server(ch), q, &entry);
+    if (!write_delivery(sub, ch->delivery_tag + 1, &entry, props)) {
         refuse_header(q, sub, &entry);
         return false;
     }
@@ -263,7 +285,7 @@ void deliver_to_make_room(struct queue *q, uint64_t body_size)
         struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
         if (set_aside(sub))
             continue;
-        if (!header_fits(sub->channel, order_first(&q->order)->message))
+        if (!header_fits(sub->channel, deliver_props(channel_server(sub->channel), q, queue_first(q))))
             break; /* that ends a channel: not in the midst of a publish */
         deliver_queue(q, 1, &bytes);
     }

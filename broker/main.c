@@ -135,16 +135,29 @@ static struct request read_request(int argc, char **argv)
     return request;
 }
 
+/* A secret on the command line is for us alone: others could read it in the list of processes. */
+static void hide_secret(char *pair)
+{
+    char *equals = strchr(pair, '=');
+    size_t len = equals ? (size_t)(equals - pair) : 0;
+    while (len > 0 && pair[len - 1] == ' ')
+        len--;
+    if (len > 0 && config_is_secret(slice_of(pair, len)))
+        memset(equals + 1, '*', strlen(equals + 1));
+}
+
 static bool apply_options(struct config *config, int argc, char **argv, char *error,
                           size_t error_size)
 {
     bool good = true;
     optind = 0; /* once more from the start */
     for (int option; good && (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        if (option == OPTION_DATA_DIR)
+        if (option == OPTION_DATA_DIR) {
             good = config_set(config, "data_dir", optarg, "--data-dir", error, error_size);
-        else if (option == OPTION_SET)
+        } else if (option == OPTION_SET) {
             good = set_pair(config, optarg, error, error_size);
+            hide_secret(optarg);
+        }
     return good;
 }
 

@@ -7,6 +7,7 @@
 #include "broker/admin.h"
 #include "broker/duplicate.h"
 #include "broker/vhost.h"
+#include "queue/lane.h"
 
 /* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than
  * the number of the first new batch shifted by this: a batch never carries more messages of one queue. */
@@ -16,7 +17,6 @@ enum { SEQUENCES_PER_BATCH_BITS = 24 };
 struct returning {
     uint64_t id; /* the map's key */
     struct queue *queue;
-    uint64_t delivered; /* highest sequence that a client may have seen */
 };
 
 struct recovery {
@@ -150,8 +150,10 @@ static void on_definition(void *arg, const struct definition *d)
         recover_binding(r, v, d);
 }
 
+/* The queue with that id, whatever the lane. */
 static struct returning *find_returning(struct recovery *r, uint64_t id)
 {
+    id &= STORE_QUEUE_ID_MAX;
     return map_get(&r->queues, slice_of(&id, sizeof(id)));
 }
 
@@ -171,7 +173,8 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
         if (!returning)
             continue;
         m->journal_refs++;
-        queue_restore(returning->queue, m, stored->targets[i].sequence, false);
+        queue_restore(returning->queue, lane_of_id(stored->targets[i].queue_id), m,
+                      stored->targets[i].sequence, stored->returns[i]);
     }
     if (m->journal_refs == 0)
         store_release(s->store, batch);
@@ -191,8 +194,8 @@ static void on_page(void *arg, uint64_t queue_id, uint32_t slot)
 static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 {
     struct returning *returning = find_returning(arg, queue_id);
-    if (returning && returning->delivered < sequence)
-        returning->delivered = sequence;
+    if (returning)
+        queue_restore_delivered(returning->queue, lane_of_id(queue_id), sequence);
 }
 
 static void on_note(void *arg, const struct stored_note *note, uint64_t batch)
@@ -208,11 +211,7 @@ static void on_note(void *arg, const struct stored_note *note, uint64_t batch)
 static void finish_queue(struct recovery *r, struct returning *returning)
 {
     struct queue *q = returning->queue;
-    uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
-    if (q->next_sequence < floor)
-        q->next_sequence = floor;
-    queue_restore_delivered(q, returning->delivered);
-    queue_restored(q);
+    queue_restored(q, store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS);
     if (q->dedup)
         dedup_restored(q->dedup);
 }

@@ -98,7 +98,8 @@ static bool open_store(struct server *s, const struct server_options *options)
     return status == 0;
 }
 
-/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to gain. */
+/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to
+ * gain. */
 static void open_loop(struct server *s)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -143,7 +144,7 @@ bool server_open(struct server *s, const struct server_options *options)
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
-    if (!recovery_run(s) || !definitions_import_configured(s))
+    if (!ask_open(s) || !recovery_run(s) || !definitions_import_configured(s))
         return false;
     struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
     if (options->probe || !options->simulated)
@@ -166,10 +167,12 @@ static void free_state(struct server *s)
     assert(s->memories.size == 0);
     map_free(&s->memories);
     queue_home_free(&s->home);
+    ask_close(s);
     users_free(&s->users);
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
+    buf_free(&s->told);
     mem_free(s->screened);
     gate_free(s);
     intercept_free(&s->intercept);
@@ -310,6 +313,7 @@ static void reap(struct server *s)
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
+    ask_arrive(s);
     expire_input(s);
     paging_arrive(&s->home);
     expire_before_delivery(s);
@@ -336,8 +340,8 @@ int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
         !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
-        policies_are_settling(s) || control_is_busy(s) ||
-        pages_have_loaded(store_pages(s->store)) || deadletter_waits(s))
+        policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
+        pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
     if (due < next)

@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "base/timer.h"
 #include "broker/alarm.h"
+#include "broker/ask.h"
 #include "broker/config.h"
 #include "broker/control.h"
 #include "broker/parameters.h"
@@ -68,13 +69,15 @@ struct server {
     uint64_t next_queue_id;       /* the journal's names of queues: not used again after a restart either */
     struct stored_target *targets; /* scratch of publish */
     size_t targets_capacity;
+    struct buf told;              /* scratch of deliver */
     struct dest **screened;       /* scratch of duplicate_screen */
     size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct server_expire expire;
+    struct logins logins;
     struct parameters parameters;
     struct control control;
-    struct server_expire expire;
     struct intercept intercept;
     struct events events;
     struct timer stop_timer;

@@ -1,5 +1,5 @@
-/* submit.c - a complete message: may it be published, where does it go, and what becomes of it
- * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
+/* submit.c - a complete message: may it be published, where does it go, and what becomes of it (semantics
+ * 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/deliver.h"
 #include "broker/duplicate.h"
@@ -9,6 +9,7 @@
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
+#include "queue/lane.h"
 
 /* Ten years, the longest expiration (semantics 1.2). */
 #define EXPIRATION_MAX_MS 315360000000u
@@ -40,8 +41,8 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
     memo->exchange = NULL;
     if (!channel_permits_key(ch, ACCESS_WRITE, x, key, f))
         return NULL;
-    if (channel_checks_keys(ch, x))
-        return x; /* not remembered: every message is asked about */
+    if (!channel_remembers(ch, x))
+        return x; /* every message is asked about */
     memo->exchange = x;
     memo->generation = v->router.generation;
     memo->name.len = 0;
@@ -133,8 +134,8 @@ static __attribute__((cold, noinline)) bool refuses_still(struct queue *q, const
     return queue_refuses(q, m->body_size);
 }
 
-/* True when the queue is full and refuses the message, also after its consumers have taken what they can. The
- * answer stays until something is pushed to the queue. */
+/* True when the queue is full and refuses the message, also after its consumers have taken what they can.
+ * The answer stays until something is pushed to the queue. */
 static bool refuses(struct queue *q, const struct message *m)
 {
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
@@ -151,9 +152,9 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
     }
     for (size_t i = 0; i < count; i++) {
         struct queue *q = queue_of_dest(queues[i]);
-        if (!queue_is_stored(q) || refuses(q, m))
+        if (!queue_stores(q, m) || refuses(q, m))
             continue;
-        s->targets[durable++] = (struct stored_target){q->id, queue_next_sequence(q)};
+        s->targets[durable++] = lane_target(q, m);
         keeps_birth |= queue_keeps_birth(q, m);
     }
     if (durable) {
@@ -167,15 +168,14 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
     return durable;
 }
 
-/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. One record for all durable queues,
- * then a push to each queue; but for those that are full and refuse. */
+/* `conn` NULL: nobody to hold up; `ids` NULL: nobody is to remember it. */
 static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
                                  struct message *m, const struct dedup_ids *ids)
 {
     struct submission done = {0};
     size_t stored = 0;
     m->born_ms = s->home.now_ms;
-    size_t durable = m->persistent ? journal(s, set->queues, set->size, m) : 0;
+    size_t durable = m->persistent || s->home.keeping_all ? journal(s, set->queues, set->size, m) : 0;
     if (durable)
         done.batch = m->batch;
     for (size_t i = 0; i < set->size; i++) {
@@ -186,7 +186,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
                 outcome_put_refused(q, m);
             continue;
         }
-        bool journalled = m->persistent && queue_is_stored(q);
+        bool journalled = queue_stores(q, m);
         stored += journalled;
         queue_push(q, m, journalled);
         if (ids && q->dedup)
@@ -195,11 +195,17 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
-        if (q->order.backlog)
+        if (lane_of(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;
+}
+
+struct submission submit_enqueue(struct server *s, struct dest **queues, size_t count, struct message *m)
+{
+    struct route_set set = {.queues = queues, .size = count};
+    return enqueue(s, NULL, &set, m, NULL);
 }
 
 static struct submission wait_for(const struct server *s, struct submission done, uint64_t batch)
@@ -230,11 +236,6 @@ static struct submission screen_and_enqueue(struct server *s, struct connection 
     return enqueue(s, conn, set, m, NULL);
 }
 
-struct submission submit_enqueue(struct server *s, const struct route_set *set, struct message *m)
-{
-    return enqueue(s, NULL, set, m, NULL);
-}
-
 static void send_return(struct channel *ch, struct message *m)
 {
     struct method ret = {.id = METHOD_basic_return};
@@ -243,7 +244,7 @@ static void send_return(struct channel *ch, struct message *m)
     ret.basic_return.exchange = message_exchange(m);
     ret.basic_return.routing_key = message_key(m);
     channel_server(ch)->counters.returned++;
-    bool fits = deliver_content(ch, &ret, m);
+    bool fits = deliver_content(ch, &ret, m, message_props(m));
     assertf(fits, "the header came in a frame of the same size"); /* frame_max is the connection's */
 }
 
@@ -388,7 +389,8 @@ bool submit_message(struct channel *ch, struct message **message, struct fault *
     struct server *s = channel_server(ch);
     struct exchange *x = find_exchange(ch, message_exchange(*message), message_key(*message), f);
     if (!x || !check_message(ch, x, *message, ch->assembly.prop_flags, f)) {
-        message_unref(&s->messages, message);
+        if (f->code != 0) /* else it is to be submitted again, when a backend has answered */
+            message_unref(&s->messages, message);
         return false;
     }
     s->counters.published++;

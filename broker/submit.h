@@ -8,12 +8,13 @@
 bool submit_message(struct channel *ch, struct message **m, struct fault *f);
 /* Routes, returns it when it is mandatory and unroutable, and enqueues. Drops the caller's reference. */
 struct submission submit_route(struct channel *ch, struct exchange *x, struct message **m, bool mandatory);
-/* What the broker itself has routed: journalled once, pushed to each queue, but for those that are full and
- * refuse. It counts as new, also for queues that take nothing twice. */
-struct submission submit_enqueue(struct server *s, const struct route_set *set, struct message *m);
 
 /* Publishes what no client did, to an exchange or straight to a queue: nothing is returned, nobody is paced.
  * Drops the caller's reference. A BCC header is taken out. */
 struct submission submit_internal(struct vhost *v, struct dest *dest, struct message **m);
+
+/* A message of the broker's own into these queues: journalled once, pushed to each, but for those that are
+ * full and refuse. Nobody remembers it to know it again: a dead letter may come to a queue that knows it. */
+struct submission submit_enqueue(struct server *s, struct dest **queues, size_t count, struct message *m);
 
 #endif

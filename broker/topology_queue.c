@@ -35,6 +35,18 @@ static void remember_name(struct channel *ch, struct slice name)
     ch->last_queue = copy;
 }
 
+/* The type that a queue declared without one is given: the vhost's default, else the server's; "" when that
+ * is classic anyway, or not what this queue can be (semantics 2.2, default queue type). */
+static struct slice default_type(const struct channel *ch, const struct amqp_queue_declare *declare)
+{
+    const struct vhost *v = ch->conn->vhost;
+    struct slice type = slice_of_string(channel_server(ch)->config->queues.default_type);
+    bool lasting = declare->durable && !declare->exclusive && !declare->auto_delete && declare->queue.len;
+    if (v->default_queue_type.len)
+        return lasting || slice_is(v->default_queue_type, "classic") ? v->default_queue_type : SLICE("");
+    return lasting && !slice_is(type, "classic") ? type : SLICE("");
+}
+
 static bool compare(const struct queue *q, const struct amqp_queue_declare *declare,
                     const struct resource *what, struct fault *f)
 {
@@ -69,6 +81,28 @@ static bool check_dead_letter(struct channel *ch, struct slice name, struct slic
            channel_permits(ch, ACCESS_WRITE, exchange, "exchange", f);
 }
 
+/* What a quorum queue cannot be (K107), in RabbitMQ's words. */
+static bool check_quorum(const struct amqp_queue_declare *declare, const struct resource *what,
+                         struct fault *f)
+{
+    const char *property = NULL;
+    if (kind_of_args(declare->arguments).type != KIND_QUORUM)
+        return true;
+    if (declare->exclusive)
+        property = "exclusive-owner";
+    else if (!declare->durable)
+        property = "non-durable";
+    else if (declare->auto_delete)
+        property = "auto-delete";
+    if (property)
+        return fault(f, PRECONDITION_FAILED, "invalid property '%s' for " RESOURCE_FORMAT, property,
+                     RESOURCE_ARG(what));
+    if (declare->queue.len == 0)
+        return fault(f, PRECONDITION_FAILED,
+                     "Cannot declare a server-named queue for type rabbit_quorum_queue");
+    return true;
+}
+
 static struct queue *create(struct channel *ch, struct slice name,
                             const struct amqp_queue_declare *declare, struct fault *f)
 {
@@ -86,7 +120,7 @@ static struct queue *create(struct channel *ch, struct slice name,
               (unsigned long long)conn->vhost->limits.max[LIMIT_QUEUES]);
         return NULL;
     }
-    if (!arguments_check_queue(declare->arguments, &what, f) ||
+    if (!arguments_check_queue(declare->arguments, &what, f) || !check_quorum(declare, &what, f) ||
         !check_dead_letter(ch, name, declare->arguments, f))
         return NULL;
     const char *idle = arguments_without_effect(declare->arguments);
@@ -112,15 +146,39 @@ static struct queue *declare_active(struct channel *ch, struct slice name,
 {
     struct vhost *v = ch->conn->vhost;
     struct resource what = {"queue", name, v->name};
+    struct amqp_queue_declare full = *declare;
+    struct buf args = {0};
+    struct field field;
     if (!channel_permits(ch, ACCESS_CONFIGURE, name, "queue", f))
         return NULL;
     struct queue *q = vhost_find_queue(v, name);
+    struct slice type = default_type(ch, declare);
+    if (type.len && !table_find(declare->arguments, "x-queue-type", &field)) {
+        /* A default never makes a difference to a queue that is there. */
+        buf_append_slice(&args, declare->arguments);
+        if (!q || table_find(q->args, "x-queue-type", &field))
+            table_put_string(&args, "x-queue-type", q ? slice_of_string(kind_type_name(q->kind.type)) : type);
+        full.arguments = buf_slice(&args);
+    }
     if (!q)
-        return create(ch, name, declare, f);
-    if (!check_same_owner(ch, q, declare->exclusive, f) || !compare(q, declare, &what, f))
-        return NULL;
-    expire_used(v->server, q);
+        q = create(ch, name, &full, f);
+    else if (!check_same_owner(ch, q, declare->exclusive, f) || !compare(q, &full, &what, f))
+        q = NULL;
+    else
+        expire_used(v->server, q);
+    buf_free(&args);
     return q;
+}
+
+/* A new name, or the one that a backend was asked about. */
+static void generate_name(struct channel *ch, char generated[LOGIN_NAME_SIZE])
+{
+    char *asked = ch->conn->login.generated;
+    if (asked[0])
+        memcpy(generated, asked, LOGIN_NAME_SIZE);
+    else
+        rand_name(&channel_server(ch)->rand, "amq.gen-", generated);
+    asked[0] = 0;
 }
 
 /* The name of a reply consumer, passive or not: it is there or it is not (K99). */
@@ -142,7 +200,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
 {
     const struct amqp_queue_declare *declare = &m->queue_declare;
     uint8_t clean[256];
-    char generated[64];
+    char generated[LOGIN_NAME_SIZE] = "";
     struct slice name = topology_clean_name(declare->queue, clean);
     struct queue *q = NULL;
     if (reply_is_name(name))
@@ -153,12 +211,15 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
             return false;
     } else {
         if (name.len == 0) {
-            rand_name(&channel_server(ch)->rand, "amq.gen-", generated);
+            generate_name(ch, generated);
             name = slice_of_string(generated);
         }
         q = declare_active(ch, name, declare, f);
-        if (!q)
+        if (!q) {
+            if (f->code == 0) /* it will be asked about by this name */
+                memcpy(ch->conn->login.generated, generated, sizeof(generated));
             return false;
+        }
     }
     remember_name(ch, name);
     if (declare->no_wait)

@@ -74,9 +74,9 @@ static void free_queues(struct vhost *v)
             struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
             exchange_unbind(&binding);
         }
-        policies_release(&q->dest);
         q->leaving.vhost = NULL; /* nothing is dead-lettered there any more */
         expire_forget(v->server, q);
+        policies_release(&q->dest);
         queue_delete(&q);
     }
     map_free(&v->queues);
@@ -111,6 +111,7 @@ void vhost_free(struct vhost **vhost)
     router_free(&v->router);
     slice_free(&v->metadata);
     slice_free(&v->name);
+    slice_free(&v->default_queue_type);
     mem_free(v);
 }
 
@@ -242,7 +243,8 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     struct queue *q = queue_new(&s->home, name, properties->args, id);
     q->auto_delete = properties->auto_delete;
     q->exclusive_owner = properties->exclusive_owner;
-    q->durable = properties->durable && !q->exclusive_owner;
+    if (properties->durable && !q->exclusive_owner)
+        queue_make_durable(q);
     q->leaving.vhost = v;
     expire_used(s, q);
     expire_watch(s, q);

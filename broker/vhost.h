@@ -13,6 +13,7 @@
 struct vhost {
     struct server *server;
     struct slice name;      /* own memory */
+    struct slice default_queue_type; /* own memory; of queues declared without one, "" = the server's */
     struct map exchanges;   /* name -> struct exchange */
     struct map queues;      /* name -> struct queue */
     struct map replies;     /* address of a direct reply-to consumer -> struct reply (reply.c) */

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/slab.h"
@@ -22,10 +23,12 @@ struct message {
     uint8_t exchange_size, key_size;
     bool persistent : 1;   /* delivery-mode 2 */
     bool has_headers : 1;  /* the headers property is there: routing must look */
-    bool has_id : 1;       /* the message_id property is there: so may be duplicates */
     bool has_expiration : 1; /* the expiration property is there */
     bool dead_letter : 1;  /* published by the broker: its x-death header is the broker's own */
+    bool has_id : 1;       /* the message_id property is there: so may be duplicates */
     bool moved : 1;        /* its record was written again, to let an old part of the journal go */
+    bool has_priority : 1;
+    uint8_t priority;      /* the property; 0 when it is missing */
     uint8_t bytes[];
 };
 
@@ -70,15 +73,23 @@ static inline struct message *message_new(struct slab_pool *pool, struct slice e
     size_t size =
         offsetof(struct message, bytes) + exchange.len + key.len + props.len + (size_t)body_size;
     struct message *m = slab_alloc(pool, size);
-    *m = (struct message){.refs = 1, .props_size = (uint32_t)props.len, .body_size = (uint32_t)body_size,
-                          .exchange_size = (uint8_t)exchange.len, .key_size = (uint8_t)key.len};
+    memset(m, 0, offsetof(struct message, bytes)); /* the block may end within the struct's padding */
+    m->refs = 1;
+    m->props_size = (uint32_t)props.len;
+    m->body_size = (uint32_t)body_size;
+    m->exchange_size = (uint8_t)exchange.len;
+    m->key_size = (uint8_t)key.len;
     if (exchange.len)
         memcpy(m->bytes, exchange.at, exchange.len);
     if (key.len)
         memcpy(m->bytes + exchange.len, key.at, key.len);
     if (props.len) {
         memcpy(m->bytes + exchange.len + key.len, props.at, props.len);
-        m->has_expiration = props_have(props, PROP_expiration);
+        if (props_have(props, PROP_expiration | PROP_priority)) {
+            m->has_expiration = props_have(props, PROP_expiration);
+            m->has_priority = props_have(props, PROP_priority);
+            m->priority = m->has_priority ? props_priority(props) : 0;
+        }
     }
     return m;
 }

@@ -46,6 +46,23 @@ __attribute__((flatten)) bool props_decode(struct slice bytes, struct props *pro
     return true;
 }
 
+uint8_t props_priority(struct slice bytes)
+{
+    struct reader r = reader_of(bytes);
+    uint16_t flags = read_u16(&r);
+    assert(flags & PROP_priority);
+    if (flags & PROP_content_type)
+        read_sstr(&r);
+    if (flags & PROP_content_encoding)
+        read_sstr(&r);
+    if (flags & PROP_headers)
+        read_bytes(&r, read_u32(&r));
+    if (flags & PROP_delivery_mode)
+        read_u8(&r);
+    uint8_t priority = read_u8(&r);
+    return r.bad ? 0 : priority;
+}
+
 /* Octets that a value takes. */
 static size_t size_u8(uint8_t v)
 {
@@ -98,4 +115,26 @@ bool content_header_decode(struct slice payload, struct content_header *header)
     header->props = slice_of(r.at, (size_t)(r.end - r.at));
     assert(!r.bad && header->props.len >= 2);
     return true;
+}
+
+void props_put_header(struct buf *out, struct slice bytes, const char *name, int64_t value)
+{
+    struct props props;
+    struct fault f;
+    struct buf headers = {0};
+    bool good = props_decode(bytes, &props, &f);
+    assertf(good, "properties were checked when they came: %s", f.text);
+    struct slice rest = props.headers, found;
+    struct field field;
+    const uint8_t *from = rest.at;
+    while (table_next(&rest, &found, &field)) {
+        if (!slice_is(found, name))
+            buf_append(&headers, from, (size_t)(rest.at - from));
+        from = rest.at;
+    }
+    table_put_int(&headers, name, value);
+    props.headers = buf_slice(&headers);
+    props.flags |= PROP_headers;
+    props_encode(out, &props);
+    buf_free(&headers);
 }

@@ -33,6 +33,10 @@ static inline bool props_have(struct slice bytes, uint16_t flag)
     return bytes.len > 2 && ((uint16_t)(bytes.at[0] << 8 | bytes.at[1]) & flag);
 }
 
+/* The priority of properties that have one; 0 when they are malformed. */
+uint8_t props_priority(struct slice bytes);
+/* Appends a copy of checked property bytes with that header, a 64-bit integer, added or replaced. */
+void props_put_header(struct buf *out, struct slice bytes, const char *name, int64_t value);
 /* Appends flags and values. */
 void props_encode(struct buf *out, const struct props *props);
 

@@ -13,6 +13,7 @@ struct entry {
     uint64_t sequence;       /* rises with every push to the queue; requeue goes back to this place */
     bool redelivered;        /* was handed out before */
     bool journalled;         /* the store has it for this queue, in the journal or in a page */
+    uint16_t returns;        /* how often it came back, in a queue that counts that */
     uint32_t page;           /* slot of the page that it was read from; 0 = it is no page's */
 };
 

@@ -1,6 +1,6 @@
 /* expiry.c - what is due leaves its queue.
  *
- * Owner: the queue (leaving.expiry), its home (the heap of queues).
+ * Owner: the order, the home (the heap of orders).
  * Invariants: a queue with a message that has a deadline is in home.expiring under a key that is not after
  * it, but for what is in a page that is being read: taking that sets the key anew. A note in `dues` may be
  * about a message that has left; notes are thrown out when there are more than twice as many as can be
@@ -17,8 +17,8 @@ enum {
     THIN_MS = 50,       /* between two readings of one page: what is due in between goes together */
     SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
-    DUES_SPARE = 1024,
-    GET_MAX = 1024 /* messages that go before a basic.get */
+    GET_MESSAGES = 8192, /* that go before one is fetched */
+    DUES_SPARE = 1024
 };
 
 /* --- deadlines --- */
@@ -94,44 +94,43 @@ static struct pages *pages_of(const struct queue *q)
     return q->home->store ? store_pages(q->home->store) : NULL;
 }
 
-static bool is_needed(const struct queue *q, const struct due *due, const uint64_t *returned)
+static bool is_needed(const struct order *order, const struct due *due, const uint64_t *returned)
 {
-    return order_find(&q->order, due->sequence) ||
-           order_find_page(&q->order, pages_of(q), due->sequence) != SIZE_MAX ||
-           bsearch(&due->sequence, returned, q->order.returned_size, sizeof(*returned), by_sequence);
+    return order_find(order, due->sequence) ||
+           order_find_page(order, pages_of(order->queue), due->sequence) != SIZE_MAX ||
+           bsearch(&due->sequence, returned, order->returned_size, sizeof(*returned), by_sequence);
 }
 
 /* Throws out notes about what has left, and those that are there twice. */
-static void tidy_up(struct queue *q)
+static void tidy_up(struct order *order)
 {
-    struct expiry *expiry = &q->leaving.expiry;
-    size_t size = q->order.returned_size, kept = 0;
+    struct expiry *expiry = &order->expiry;
+    size_t size = order->returned_size, kept = 0;
     uint64_t *returned = mem_alloc((size + 1) * sizeof(*returned));
     for (size_t i = 0; i < size; i++)
-        returned[i] = q->order.returned[i].sequence;
+        returned[i] = order->returned[i].sequence;
     qsort(returned, size, sizeof(*returned), by_sequence);
     qsort(expiry->dues, expiry->due_count, sizeof(*expiry->dues), by_deadline);
     for (size_t i = 0; i < expiry->due_count; i++) {
         const struct due *due = &expiry->dues[i];
-        if ((kept == 0 || by_deadline(due, &expiry->dues[kept - 1]) != 0) && is_needed(q, due, returned))
+        if ((kept == 0 || by_deadline(due, &expiry->dues[kept - 1]) != 0) && is_needed(order, due, returned))
             expiry->dues[kept++] = *due; /* sorted, so it is a heap */
     }
     expiry->due_count = kept;
     mem_free(returned);
 }
 
-static size_t dues_max(const struct queue *q)
+static size_t dues_max(const struct order *order)
 {
-    const struct order *order = &q->order;
     size_t pages = order->backlog ? order->backlog->pages.size : 0;
     return 2 * (order_resident(order) + order->returned_size + pages) + DUES_SPARE;
 }
 
-static void push_due(struct queue *q, uint64_t deadline_ms, uint64_t sequence)
+static void push_due(struct order *order, uint64_t deadline_ms, uint64_t sequence)
 {
-    struct expiry *expiry = &q->leaving.expiry;
-    if (expiry->due_count >= dues_max(q))
-        tidy_up(q);
+    struct expiry *expiry = &order->expiry;
+    if (expiry->due_count >= dues_max(order))
+        tidy_up(order);
     if (expiry->due_count == expiry->due_capacity) {
         expiry->due_capacity = expiry->due_capacity ? expiry->due_capacity * 2 : 16;
         expiry->dues = mem_realloc(expiry->dues, expiry->due_capacity * sizeof(*expiry->dues));
@@ -156,10 +155,10 @@ static struct due pop_due(struct expiry *expiry)
 /* --- the heap of queues --- */
 
 /* The queue is looked at then, or before. */
-static void look_at(struct queue *q, uint64_t when_ms)
+static void look_at(struct order *order, uint64_t when_ms)
 {
-    struct heap_node *node = &q->leaving.expiry.node;
-    struct heap *heap = &q->home->expiring;
+    struct heap_node *node = &order->expiry.node;
+    struct heap *heap = &order->queue->home->expiring;
     if (when_ms == UINT64_MAX || (heap_linked(node) && node->key <= when_ms))
         return;
     if (heap_linked(node))
@@ -168,35 +167,37 @@ static void look_at(struct queue *q, uint64_t when_ms)
     heap_push(heap, node);
 }
 
-void expiry_note(struct queue *q, const struct entry *entry)
+void expiry_note(struct order *order, const struct entry *entry)
 {
     const struct message *m = entry->message;
+    const struct queue *q = order->queue;
     uint64_t own = expiry_own_deadline(m), ttl = ttl_deadline(q, m);
     if (own < ttl)
-        push_due(q, own, entry->sequence);
-    look_at(q, own < ttl ? own : ttl);
+        push_due(order, own, entry->sequence);
+    look_at(order, own < ttl ? own : ttl);
 }
 
-void expiry_note_page(struct queue *q, uint64_t first, uint64_t deadline_ms)
+void expiry_note_page(struct order *order, uint64_t first, uint64_t deadline_ms)
 {
-    uint64_t soon = q->home->now_ms + THIN_MS;
+    uint64_t soon = order->queue->home->now_ms + THIN_MS;
     if (deadline_ms < soon)
         deadline_ms = soon;
-    push_due(q, deadline_ms, first);
-    look_at(q, deadline_ms);
+    push_due(order, deadline_ms, first);
+    look_at(order, deadline_ms);
 }
 
-void expiry_reset(struct queue *q)
+void expiry_reset(struct order *order)
 {
+    const struct queue *q = order->queue;
     if (q->settings.ttl_ms != SETTINGS_NEVER)
-        look_at(q, q->home->now_ms);
+        look_at(order, q->home->now_ms);
 }
 
-void expiry_leave(struct queue *q)
+void expiry_leave(struct order *order)
 {
-    struct expiry *expiry = &q->leaving.expiry;
+    struct expiry *expiry = &order->expiry;
     if (heap_linked(&expiry->node))
-        heap_remove(&q->home->expiring, &expiry->node);
+        heap_remove(&order->queue->home->expiring, &expiry->node);
     mem_free(expiry->dues);
     *expiry = (struct expiry){0};
 }
@@ -209,9 +210,10 @@ uint64_t expiry_next_ms(const struct queue_home *home)
 
 /* --- what is due goes --- */
 
-/* One look at a queue. */
+/* One look at an order. */
 struct look {
     struct queue *q;
+    struct order *order;
     uint64_t before_ms; /* what is due before this goes */
     uint64_t again_ms;  /* when to look again, UINT64_MAX = not known yet */
     size_t budget;
@@ -227,6 +229,7 @@ static void again(struct look *look, uint64_t when_ms)
 static void expire(struct look *look, struct entry entry)
 {
     struct queue *q = look->q;
+    look->order->bytes -= entry.message->body_size;
     q->ready_bytes -= entry.message->body_size;
     q->counters.expired++;
     if (look->budget > 0)
@@ -246,11 +249,11 @@ static bool expire_page(struct look *look, const struct page *page)
         again(look, due);
         return false;
     }
-    if (paging_expire_first(q)) {
+    if (paging_expire_first(look->order)) {
         look->budget--;
         return true;
     }
-    paging_await(q);
+    paging_await(look->order);
     again(look, q->home->now_ms + PAGE_WAIT_MS);
     return false;
 }
@@ -259,8 +262,9 @@ static bool expire_page(struct look *look, const struct page *page)
 static bool expire_first(struct look *look)
 {
     struct queue *q = look->q;
-    const struct backlog *backlog = q->order.backlog;
-    const struct entry *first = order_first(&q->order);
+    struct order *order = look->order;
+    const struct backlog *backlog = order->backlog;
+    const struct entry *first = order_first(order);
     if (!first && (!backlog || backlog->pages.size == 0))
         return false;
     if (look->budget == 0) {
@@ -274,7 +278,7 @@ static bool expire_first(struct look *look)
         again(look, due);
         return false;
     }
-    expire(look, order_take(&q->order));
+    expire(look, order_take(order));
     return true;
 }
 
@@ -282,23 +286,24 @@ static bool expire_first(struct look *look)
 static void expire_noted(struct look *look, struct due due)
 {
     struct queue *q = look->q;
+    struct order *order = look->order;
     struct entry entry;
-    const struct entry *found = order_find(&q->order, due.sequence);
+    const struct entry *found = order_find(order, due.sequence);
     if (found) {
         if (expiry_own_deadline(found->message) < look->before_ms &&
-            order_pluck(&q->order, due.sequence, &entry))
+            order_pluck(order, due.sequence, &entry))
             expire(look, entry);
         return;
     }
-    size_t at = order_find_page(&q->order, pages_of(q), due.sequence);
+    size_t at = order_find_page(order, pages_of(q), due.sequence);
     if (at == SIZE_MAX) {
         look->requeued = true;
         return;
     }
-    uint32_t slot = *page_slot_ring_at(&q->order.backlog->pages, at);
-    if (q->leaving.expiry.page == 0 && paging_thin_out(q, slot))
+    uint32_t slot = *page_slot_ring_at(&order->backlog->pages, at);
+    if (order->expiry.page == 0 && paging_thin_out(order, slot))
         return;
-    push_due(q, q->home->now_ms + PAGE_WAIT_MS, due.sequence);
+    push_due(order, q->home->now_ms + PAGE_WAIT_MS, due.sequence);
 }
 
 static bool is_due(void *arg, const struct entry *entry)
@@ -315,21 +320,23 @@ static void take_due(void *arg, struct entry entry)
 static void expire_requeued(struct look *look)
 {
     struct queue *q = look->q;
-    struct expiry *expiry = &q->leaving.expiry;
-    if (q->order.returned_size == 0)
+    struct order *order = look->order;
+    struct expiry *expiry = &order->expiry;
+    if (order->returned_size == 0)
         return;
-    if (q->order.returned_size > SWEEP_SMALL && q->home->now_ms < expiry->swept_ms + SWEEP_MS) {
-        push_due(q, expiry->swept_ms + SWEEP_MS, 0); /* no message has this sequence: among the requeued */
+    if (order->returned_size > SWEEP_SMALL && q->home->now_ms < expiry->swept_ms + SWEEP_MS) {
+        push_due(order, expiry->swept_ms + SWEEP_MS, 0); /* nobody has this sequence: among the requeued */
         return;
     }
     expiry->swept_ms = q->home->now_ms;
-    order_sweep_returned(&q->order, is_due, take_due, look);
+    order_sweep_returned(order, is_due, take_due, look);
 }
 
-static size_t look_into(struct queue *q, uint64_t before_ms, size_t budget)
+static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
 {
-    struct expiry *expiry = &q->leaving.expiry;
-    struct look look = {q, before_ms, UINT64_MAX, budget, false};
+    struct queue *q = order->queue;
+    struct expiry *expiry = &order->expiry;
+    struct look look = {q, order, before_ms, UINT64_MAX, budget, false};
     while (q->settings.ttl_ms != SETTINGS_NEVER && expire_first(&look))
         ;
     while (look.budget > 0 && expiry->due_count > 0 && expiry->dues[0].deadline_ms < before_ms)
@@ -339,26 +346,28 @@ static size_t look_into(struct queue *q, uint64_t before_ms, size_t budget)
     if (expiry->due_count > 0)
         again(&look, expiry->dues[0].deadline_ms);
     expiry->late = look.again_ms < before_ms;
-    look_at(q, look.again_ms);
-    queue_refresh(q);
+    look_at(order, look.again_ms);
+    queue_order_changed(q, order);
     return look.budget;
+}
+
+void expiry_before_get(struct queue *q)
+{
+    struct order *order = q->front;
+    const struct heap_node *node = &order->expiry.node;
+    uint64_t now = q->home->now_ms;
+    if (!heap_linked(node) || node->key > now || list_linked(&q->ready_link))
+        return;
+    heap_remove(&q->home->expiring, &order->expiry.node);
+    look_into(order, now + 1, GET_MESSAGES);
 }
 
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)
 {
     while (budget > 0 && expiry_next_ms(home) < before_ms) {
         struct heap_node *node = heap_pop(&home->expiring);
-        struct queue *q = container_of(node, struct queue, leaving.expiry.node);
-        budget = look_into(q, before_ms, budget);
+        struct order *order = container_of(node, struct order, expiry.node);
+        budget = look_into(order, before_ms, budget);
     }
     return budget;
-}
-
-void expiry_before_get(struct queue *q)
-{
-    struct heap_node *node = &q->leaving.expiry.node;
-    if (!heap_linked(node) || node->key > q->home->now_ms || list_linked(&q->ready_link))
-        return;
-    heap_remove(&q->home->expiring, node);
-    look_into(q, q->home->now_ms + 1, GET_MAX);
 }

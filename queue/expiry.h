@@ -10,7 +10,7 @@
  *   order by its sequence.
  * - Pages know the earliest and the latest of their messages: see paging.h.
  *
- * Queues that have a deadline are in their home's heap, by the next one. The clock is home.now_ms,
+ * Orders of queues that have a deadline are in their home's heap, by the next one. The clock is home.now_ms,
  * milliseconds since 1970 that never go back (the broker sets it once an input). */
 #ifndef QUEUE_EXPIRY_H
 #define QUEUE_EXPIRY_H
@@ -18,6 +18,7 @@
 #include "base/heap.h"
 #include "queue/entry.h"
 
+struct order;
 struct queue;
 struct queue_home;
 
@@ -42,19 +43,19 @@ uint64_t expiry_own_deadline(const struct message *m);
 bool expiry_is_due(const struct queue *q, const struct message *m);
 
 /* Something in the page that begins with that sequence has a deadline of its own. */
-void expiry_note_page(struct queue *q, uint64_t first, uint64_t deadline_ms);
-/* The entry was put into the queue, which has a ttl, or the message an expiration. */
-void expiry_note(struct queue *q, const struct entry *entry);
+void expiry_note_page(struct order *order, uint64_t first, uint64_t deadline_ms);
+/* The entry was put into the order: its queue has a ttl, or the message an expiration. */
+void expiry_note(struct order *order, const struct entry *entry);
 /* The ttl has changed. */
-void expiry_reset(struct queue *q);
+void expiry_reset(struct order *order);
 /* Takes what is due before `before_ms` out of all queues, at most `budget` messages; returns what is left of
  * the budget. They become outcomes, or are settled. */
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget);
-/* Somebody fetches a message: what is due by now goes, unless consumers are about to take it. */
+/* Before a message is fetched: what is due now goes from that queue, unless a consumer will take it. */
 void expiry_before_get(struct queue *q);
 /* When something may be due; UINT64_MAX = never. */
 uint64_t expiry_next_ms(const struct queue_home *home);
-/* The queue has lost its messages and goes. */
-void expiry_leave(struct queue *q);
+/* The order has lost its messages, and its queue goes. */
+void expiry_leave(struct order *order);
 
 #endif

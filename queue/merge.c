@@ -1,6 +1,6 @@
 /* merge.c - small pages of one queue become larger ones.
  *
- * Owner of a merge: the queue's backlog. Pages are chosen when the merge begins; until the last of them has
+ * Owner of a merge: the order's backlog. Pages are chosen when the merge begins; until the last of them has
  * been read nothing has changed, so it can be given up at any time. Then the new page and the end of the old
  * ones go with the open batch: after a crash there are either those or this.
  * Only pages of which all is needed are merged: there is nothing to say about acks and deliveries then.
@@ -19,7 +19,7 @@ enum {
 
 struct merge {
     struct list link; /* in paging.merges until it begins */
-    struct queue *queue;
+    struct order *order;
     uint32_t count, arrived; /* 0 pages = it has not begun */
     uint32_t bytes;
     uint32_t slots[PAGES_MAX];
@@ -34,11 +34,12 @@ static bool may_merge(const struct queue *q, const struct page *page)
 }
 
 /* How many of the youngest pages should become one: the most of which none is large among them. 0 = none. */
-static uint32_t choose(const struct queue *q, uint32_t *bytes)
+static uint32_t choose(const struct order *order, uint32_t *bytes)
 {
-    const struct backlog *backlog = q->order.backlog;
+    const struct queue *q = order->queue;
+    const struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
-    size_t size = backlog->pages.size, spared = backlog->loading || !list_empty(&q->rotation);
+    size_t size = backlog->pages.size, spared = backlog->loading || rotation_any(&q->rotation);
     uint32_t chosen = 0, largest = 0, messages = 0, sum = 0;
     uint64_t next = 0;
     for (uint32_t i = 1; i <= PAGES_MAX && i + spared <= size; i++) {
@@ -57,23 +58,23 @@ static uint32_t choose(const struct queue *q, uint32_t *bytes)
     return chosen;
 }
 
-void merge_consider(struct queue *q)
+void merge_consider(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
+    struct backlog *backlog = order->backlog;
     uint32_t bytes;
-    if (backlog->merge || backlog->pages.size < SHARE || choose(q, &bytes) == 0)
+    if (backlog->merge || backlog->pages.size < SHARE || choose(order, &bytes) == 0)
         return;
     struct merge *merge = backlog->merge = mem_zalloc(sizeof *merge);
-    merge->queue = q;
-    list_push_back(&q->home->paging.merges, &merge->link);
+    merge->order = order;
+    list_push_back(&order->queue->home->paging.merges, &merge->link);
 }
 
 static void end(struct merge *merge)
 {
-    struct paging *paging = &merge->queue->home->paging;
-    assert(paging->merge_bytes >= merge->bytes && merge->queue->order.backlog->merge == merge);
+    struct paging *paging = &merge->order->queue->home->paging;
+    assert(paging->merge_bytes >= merge->bytes && merge->order->backlog->merge == merge);
     paging->merge_bytes -= merge->bytes;
-    merge->queue->order.backlog->merge = NULL;
+    merge->order->backlog->merge = NULL;
     list_unlink(&merge->link);
     for (uint32_t i = 0; i < merge->count; i++)
         if (merge->loads[i])
@@ -89,9 +90,10 @@ static bool is_about(const struct merge *merge, uint32_t slot)
     return false;
 }
 
-void merge_cancel(struct queue *q, uint32_t slot)
+void merge_cancel(struct order *order, uint32_t slot)
 {
-    struct merge *merge = q->order.backlog->merge;
+    const struct queue *q = order->queue;
+    struct merge *merge = order->backlog->merge;
     if (!merge || (slot && !is_about(merge, slot)))
         return;
     for (uint32_t i = 0; i < merge->count && q->home->store; i++)
@@ -103,10 +105,11 @@ void merge_cancel(struct queue *q, uint32_t slot)
 /* Asks for the pages; false when they are not on disk yet. */
 static bool begin(struct merge *merge)
 {
-    struct queue *q = merge->queue;
+    struct order *order = merge->order;
+    struct queue *q = order->queue;
     struct store *store = q->home->store;
-    const struct page_slot_ring *ring = &q->order.backlog->pages;
-    uint32_t bytes, count = choose(q, &bytes);
+    const struct page_slot_ring *ring = &order->backlog->pages;
+    uint32_t bytes, count = choose(order, &bytes);
     if (count == 0) {
         end(merge);
         return true;
@@ -119,8 +122,8 @@ static bool begin(struct merge *merge)
     merge->bytes = bytes;
     q->home->paging.merge_bytes += bytes;
     for (; merge->count < count; merge->count++)
-        if (!pages_load(store_pages(store), merge->slots[merge->count], q)) {
-            merge_cancel(q, 0);
+        if (!pages_load(store_pages(store), merge->slots[merge->count], order)) {
+            merge_cancel(order, 0);
             return true;
         }
     return true;
@@ -143,7 +146,8 @@ void merge_begin(struct queue_home *home)
 /* Writes all that was read as one page. */
 static void write(struct merge *merge)
 {
-    struct queue *q = merge->queue;
+    struct order *order = merge->order;
+    struct queue *q = order->queue;
     struct pages *pages = store_pages(q->home->store);
     struct page_draft draft;
     struct page_times times = {.own_first = UINT64_MAX};
@@ -155,18 +159,19 @@ static void write(struct merge *merge)
         page_times_add(&times, &page->times);
         page_append(&draft, slice_of(merge->loads[i]->bytes, merge->loads[i]->size), page->persistent);
     }
-    uint32_t slot = pages_write(pages, &draft, q->id, first, q->durable, &times);
-    order_replace_pages(&q->order, merge->slots, merge->count, slot);
+    uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable, &times);
+    order_replace_pages(order, merge->slots, merge->count, slot);
     for (uint32_t i = 0; i < merge->count; i++)
         pages_drop(pages, merge->slots[i]);
     if (times.own_first < UINT64_MAX)
-        expiry_note_page(q, first, times.own_first);
+        expiry_note_page(order, first, times.own_first);
     q->home->paging.merged_pages += merge->count;
 }
 
-bool merge_takes(struct queue *q, struct page_load *load)
+bool merge_takes(struct order *order, struct page_load *load)
 {
-    struct merge *merge = q->order.backlog->merge;
+    const struct queue *q = order->queue;
+    struct merge *merge = order->backlog->merge;
     if (!merge || !is_about(merge, load->slot))
         return false;
     bool failed = load->failed != 0;
@@ -176,11 +181,11 @@ bool merge_takes(struct queue *q, struct page_load *load)
         if (merge->slots[i] == load->slot)
             merge->loads[i] = load;
     if (failed) {
-        merge_cancel(q, 0);
+        merge_cancel(order, 0);
     } else if (++merge->arrived == merge->count) {
         write(merge);
         end(merge);
-        merge_consider(q);
+        merge_consider(order);
     }
     return true;
 }

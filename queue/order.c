@@ -175,6 +175,21 @@ void order_join(struct order *order)
     order->backlog = NULL;
 }
 
+struct order order_leave(struct order *order)
+{
+    assert(!list_linked(&order->resident) && !list_linked(&order->wanting));
+    struct order left = *order;
+    order->fresh = (struct entry_ring){0};
+    order->returned = NULL;
+    order->returned_size = order->returned_capacity = 0;
+    order->backlog = NULL;
+    order->bytes = 0;
+    left.queue = NULL;
+    left.run = (struct store_run){0};
+    left.expiry = (struct expiry){0}; /* it stays */
+    return left;
+}
+
 /* The entry with that sequence in a ring, a hole or not; NULL when there is none. */
 static struct entry *search(const struct entry_ring *ring, uint64_t sequence)
 {

@@ -10,9 +10,12 @@
 #include "base/list.h"
 #include "base/ring.h"
 #include "queue/entry.h"
+#include "queue/expiry.h"
+#include "queue/mark.h"
 #include "store/pages.h"
 
 struct merge; /* merge.h */
+struct queue;
 
 RING(entry_ring, struct entry);
 
@@ -34,7 +37,15 @@ struct order {
     struct entry *returned; /* binary min-heap by sequence */
     size_t returned_size, returned_capacity;
     struct backlog *backlog; /* NULL = all of it is in memory */
-    struct list resident;    /* its queue's place in home.resident */
+    struct queue *queue;     /* whose it is */
+    uint64_t id;             /* what the journal knows it by: the queue's id, and the lane */
+    uint64_t next_sequence;  /* greater than all that came */
+    uint64_t bytes;          /* of bodies that wait in it */
+    size_t counted;          /* how many waited when levels_note looked last */
+    struct store_run run;
+    struct delivery_marks marks;
+    struct expiry expiry;    /* of what has a deadline */
+    struct list resident;    /* in home.resident */
     struct list wanting;     /* in home.wanting */
 };
 
@@ -47,8 +58,8 @@ static inline size_t order_size(const struct order *order)
 
 /* When and how queues go to disk: see paging.h. */
 struct paging {
-    struct list resident;      /* order.resident of queues that hold more than a few messages in memory */
-    struct list wanting;       /* order.wanting of queues whose next page is to be read */
+    struct list resident;      /* order.resident of orders that hold more than a few messages in memory */
+    struct list wanting;       /* order.wanting of orders whose next page is to be read */
     struct list merges;        /* of pages, that wait to begin */
     uint64_t merge_bytes;      /* of pages being merged */
     uint64_t merged_pages;     /* that are no more since they were merged */
@@ -78,6 +89,8 @@ void order_return(struct order *order, struct entry entry);
 struct entry *order_first(const struct order *order);
 /* Takes it out; there must be one. */
 struct entry order_take(struct order *order);
+/* Takes all out of it, as an order of its own that is in no list; what is left goes on counting. */
+struct order order_leave(struct order *order);
 /* Takes the entry with that sequence out of the ring or the tail, wherever it is; false when it is not
  * there (it left, was requeued, or is in a page). What is left is a hole: an entry with its sequence and
  * no message, which whoever walks the rings passes over; the first in the ring is none. */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "queue/lane.h"
 #include "queue/merge.h"
 
 enum {
@@ -75,8 +76,9 @@ static struct page_record record_of(const struct queue *q, const struct entry *e
     const struct message *m = entry->message;
     if (!m)
         return (struct page_record){.flags = PAGE_GONE | PAGE_PERSISTENT, .run = 1};
+    bool kept = m->persistent || entry->journalled;
     uint8_t flags =
-        (uint8_t)((m->persistent ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
+        (uint8_t)((kept ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
                   (entry->redelivered ? PAGE_REDELIVERED : 0) | (m->dead_letter ? PAGE_DEAD_LETTER : 0) |
                   (queue_keeps_birth(q, m) ? PAGE_HAS_BORN : 0));
     return (struct page_record){flags,           message_exchange(m), message_key(m),
@@ -84,15 +86,15 @@ static struct page_record record_of(const struct queue *q, const struct entry *e
 }
 
 /* How many entries at the front of the tail make the next page, and their size. */
-static size_t measure(const struct queue *q, size_t *bytes)
+static size_t measure(const struct order *order, size_t *bytes)
 {
-    const struct paging *paging = &q->home->paging;
-    const struct entry_ring *tail = &q->order.backlog->tail;
+    const struct paging *paging = &order->queue->home->paging;
+    const struct entry_ring *tail = &order->backlog->tail;
     size_t max = least(page_messages_max(paging), tail->size), count = 0;
     uint64_t first = entry_ring_at(tail, 0)->sequence;
     for (*bytes = 0; count < max; count++) {
         const struct entry *entry = entry_ring_at(tail, count);
-        struct page_record record = record_of(q, entry);
+        struct page_record record = record_of(order->queue, entry);
         size_t size = page_record_size(&record);
         /* Pages are on disk before the rest of their batch. */
         if (entry->journalled && entry->message->batch == paging->atomic_batch)
@@ -111,11 +113,12 @@ static void note_times(struct page_times *times, const struct message *m)
 }
 
 /* False when what comes next has to wait for a transaction. */
-static bool write_page(struct queue *q)
+static bool write_page(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
+    struct queue *q = order->queue;
+    struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
-    size_t bytes, count = measure(q, &bytes);
+    size_t bytes, count = measure(order, &bytes);
     if (count == 0)
         return false;
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
@@ -134,29 +137,30 @@ static bool write_page(struct queue *q)
         backlog->tail_bytes -= entry.message->body_size;
         paging_drop(q->home, &entry);
     }
-    uint32_t slot = pages_write(pages, &draft, q->id, first, q->durable, &times);
-    order_add_page(&q->order, slot, pages_at(pages, slot));
+    uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable, &times);
+    order_add_page(order, slot, pages_at(pages, slot));
     if (times.own_first < UINT64_MAX)
-        expiry_note_page(q, first, times.own_first);
+        expiry_note_page(order, first, times.own_first);
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
-    merge_consider(q);
+    merge_consider(order);
     return true;
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
-static void split(struct queue *q, size_t kept_max)
+static void split(struct order *order, size_t kept_max)
 {
-    struct entry_ring *fresh = &q->order.fresh;
+    struct entry_ring *fresh = &order->fresh;
+    uint32_t page_bytes = order->queue->home->paging.page_bytes;
     size_t kept = 0;
     for (uint64_t bytes = 0; kept < fresh->size; kept++) {
         const struct entry *entry = entry_ring_at(fresh, kept);
-        if (entry->page == 0 && kept > 0 && (kept >= kept_max || bytes > q->home->paging.page_bytes))
+        if (entry->page == 0 && kept > 0 && (kept >= kept_max || bytes > page_bytes))
             break;
         bytes += entry->message->body_size;
     }
     if (kept < fresh->size)
-        order_split(&q->order, kept);
+        order_split(order, kept);
 }
 
 /* With a drop-head limit the oldest must be at hand: a short queue stays in memory, and what consumers are
@@ -174,43 +178,42 @@ static bool may_write(const struct queue *q)
 }
 
 /* Writes pages until at most that much is left in the tail. */
-static void write_pages(struct queue *q, size_t messages, uint64_t bytes)
+static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 {
-    const struct backlog *backlog = q->order.backlog;
+    const struct backlog *backlog = order->backlog;
     for (;;) {
-        order_trim_tail(&q->order); /* a page begins with a message */
-        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(q))
-            break;
-        if (!write_page(q))
+        order_trim_tail(order); /* a page begins with a message */
+        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue) ||
+            !write_page(order))
             break;
     }
 }
 
 /* It may be squeezed when memory is short. */
-static void note_resident(struct queue *q)
+static void note_resident(struct order *order)
 {
-    struct paging *paging = &q->home->paging;
-    if (!list_linked(&q->order.resident) && order_resident(&q->order) > paging->resident_min)
-        list_push_back(&paging->resident, &q->order.resident);
+    struct paging *paging = &order->queue->home->paging;
+    if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
+        list_push_back(&paging->resident, &order->resident);
 }
 
-void paging_check(struct queue *q)
+void paging_check(struct order *order)
 {
-    struct order *order = &q->order;
+    struct queue *q = order->queue;
     struct paging *paging = &q->home->paging;
-    note_resident(q);
+    note_resident(order);
     uint64_t bytes_max = paging->resident_bytes / 4;
     size_t messages_max = paging->resident_max / 2;
     if (!order->backlog) {
-        if (order->fresh.size <= paging->resident_max && q->ready_bytes <= paging->resident_bytes)
+        if (order->fresh.size <= paging->resident_max && order->bytes <= paging->resident_bytes)
             return;
         if (may_write(q))
-            split(q, least(HEAD_KEPT, page_messages_max(paging)));
+            split(order, least(HEAD_KEPT, page_messages_max(paging)));
         if (!order->backlog)
             return;
     }
     if (order->backlog->tail.size > messages_max || order->backlog->tail_bytes > bytes_max)
-        write_pages(q, messages_max / 2, bytes_max / 2);
+        write_pages(order, messages_max / 2, bytes_max / 2);
     order_join(order);
 }
 
@@ -227,9 +230,9 @@ static bool memory_is_short(const struct queue_home *home)
 }
 
 /* Drops a page that was read but nobody can take from now: it is still on disk. */
-static void unload(struct queue *q)
+static void unload(struct order *order)
 {
-    struct order *order = &q->order;
+    struct queue *q = order->queue;
     struct entry_ring *fresh = &order->fresh;
     if (fresh->size == 0 || (order->backlog && order->backlog->loading) ||
         q->settings.limit.overflow == LIMIT_DROP_HEAD || list_linked(&q->ready_link))
@@ -249,23 +252,24 @@ static void unload(struct queue *q)
     }
     order_unload_page(order, slot, page);
     if (page->times.own_first < UINT64_MAX)
-        expiry_note_page(q, page->first, page->times.own_first);
+        expiry_note_page(order, page->first, page->times.own_first);
 }
 
-/* Writes out nearly all that the queue holds. */
-static void squeeze(struct queue *q)
+/* Writes out nearly all that the order holds. */
+static void squeeze(struct order *order)
 {
-    unload(q);
-    if (!may_write(q))
+    const struct paging *paging = &order->queue->home->paging;
+    unload(order);
+    if (!may_write(order->queue))
         return;
-    if (!q->order.backlog)
-        split(q, HEAD_KEPT_PRESSED);
-    if (!q->order.backlog)
+    if (!order->backlog)
+        split(order, HEAD_KEPT_PRESSED);
+    if (!order->backlog)
         return;
-    if (q->order.backlog->tail.size + HEAD_KEPT_PRESSED >= q->home->paging.resident_min ||
-        q->order.backlog->tail_bytes > q->home->paging.page_bytes)
-        write_pages(q, 0, 0);
-    order_join(&q->order);
+    if (order->backlog->tail.size + HEAD_KEPT_PRESSED >= paging->resident_min ||
+        order->backlog->tail_bytes > paging->page_bytes)
+        write_pages(order, 0, 0);
+    order_join(order);
 }
 
 void paging_squeeze(struct queue_home *home)
@@ -275,60 +279,61 @@ void paging_squeeze(struct queue_home *home)
         if (!memory_is_short(home) || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
             store_pending_bytes(home->store) >= PENDING_MAX)
             return;
-        struct queue *q = container_of(list_pop_front(resident), struct queue, order.resident);
-        if (order_resident(&q->order) <= home->paging.resident_min)
+        struct order *order = container_of(list_pop_front(resident), struct order, resident);
+        if (order_resident(order) <= home->paging.resident_min)
             continue;
-        squeeze(q);
-        if (order_resident(&q->order) > home->paging.resident_min)
-            list_push_back(resident, &q->order.resident);
+        squeeze(order);
+        if (order_resident(order) > home->paging.resident_min)
+            list_push_back(resident, &order->resident);
     }
 }
 
 /* --- back --- */
 
 /* True when the next page should be on its way. */
-static bool wants(const struct queue *q)
+static bool wants(const struct order *order)
 {
-    const struct backlog *backlog = q->order.backlog;
+    const struct backlog *backlog = order->backlog;
+    const struct queue *q = order->queue;
     if (!backlog || backlog->loading || backlog->pages.size == 0)
         return false;
     if (backlog->awaited)
         return true;
-    bool taken = !list_empty(&q->rotation) || q->settings.limit.overflow == LIMIT_DROP_HEAD;
-    return taken && q->order.fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
+    bool taken = rotation_any(&q->rotation) || q->settings.limit.overflow == LIMIT_DROP_HEAD;
+    return taken && order->fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
 }
 
-void paging_want(struct queue *q)
+void paging_want(struct order *order)
 {
-    if (!list_linked(&q->order.wanting) && wants(q))
-        list_push_back(&q->home->paging.wanting, &q->order.wanting);
+    if (!list_linked(&order->wanting) && wants(order))
+        list_push_back(&order->queue->home->paging.wanting, &order->wanting);
 }
 
-void paging_await(struct queue *q)
+void paging_await(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
+    struct backlog *backlog = order->backlog;
     assert(backlog);
     backlog->awaited = backlog->pages.size > 0;
-    paging_want(q);
+    paging_want(order);
 }
 
-/* Asks for a page of the queue; false when it has to wait for the disk. */
-static bool load(struct queue *q, uint32_t slot)
+/* Asks for a page of the order; false when it has to wait for the disk. */
+static bool load(struct order *order, uint32_t slot)
 {
-    struct store *store = q->home->store;
+    struct store *store = order->queue->home->store;
     const struct page *page = pages_at(store_pages(store), slot);
-    merge_cancel(q, slot);
+    merge_cancel(order, slot);
     if (page->load)
-        return page->load->owner == q;
-    return page->batch <= store_durable(store) && pages_load(store_pages(store), slot, q);
+        return page->load->owner == order;
+    return page->batch <= store_durable(store) && pages_load(store_pages(store), slot, order);
 }
 
-/* Asks for the queue's next page. */
-static bool fetch(struct queue *q)
+/* Asks for the order's next page. */
+static bool fetch(struct order *order)
 {
-    if (!load(q, *page_slot_ring_at(&q->order.backlog->pages, 0)))
+    if (!load(order, *page_slot_ring_at(&order->backlog->pages, 0)))
         return false;
-    q->order.backlog->loading = true;
+    order->backlog->loading = true;
     return true;
 }
 
@@ -354,11 +359,11 @@ void paging_fetch(struct queue_home *home)
     bool pressed = fetches < FETCH_QUEUES;
     for (int i = 0; i < FETCH_QUEUES && fetches > 0 && !list_empty(&home->paging.wanting); i++) {
         struct list *node = list_pop_front(&home->paging.wanting);
-        struct queue *q = container_of(node, struct queue, order.wanting);
-        bool later = pressed && q->order.fresh.size > 0;
-        if (!wants(q) || (later && list_empty(&q->rotation)))
+        struct order *order = container_of(node, struct order, wanting);
+        bool later = pressed && order->fresh.size > 0;
+        if (!wants(order) || (later && !rotation_any(&order->queue->rotation)))
             continue;
-        if (later || !fetch(q))
+        if (later || !fetch(order))
             list_push_back(&waiting, node);
         else
             fetches--;
@@ -397,7 +402,10 @@ static bool next_record(struct reading *reading, struct page_record *record, str
             page_is_acked(page, sequence) || page_is_taken(page, sequence))
             continue;
         bool redelivered = record->flags & PAGE_REDELIVERED || sequence <= reading->delivered;
-        *entry = (struct entry){NULL, sequence, redelivered, persistent && page->stored, page->slot};
+        *entry = (struct entry){NULL, sequence, redelivered,
+                                .journalled = persistent && page->stored,
+                                .returns = page_returns(page, sequence),
+                                .page = page->slot};
         return true;
     }
     return false;
@@ -420,8 +428,9 @@ static struct message *make_message(struct queue *q, const struct page *page,
 }
 
 /* Makes entries of a page's messages; returns the bytes of their bodies. */
-static uint64_t unpack(struct queue *q, struct page *page, const struct page_load *load)
+static uint64_t unpack(struct order *order, struct page *page, const struct page_load *load)
 {
+    struct queue *q = order->queue;
     struct reading reading = read_page(page, load);
     struct page_record record;
     struct entry entry;
@@ -429,9 +438,9 @@ static uint64_t unpack(struct queue *q, struct page *page, const struct page_loa
     uint32_t live = 0;
     while (next_record(&reading, &record, &entry)) {
         entry.message = make_message(q, page, &record);
-        entry_ring_push_back(&q->order.fresh, entry);
+        entry_ring_push_back(&order->fresh, entry);
         if (queue_keeps_birth(q, entry.message))
-            expiry_note(q, &entry);
+            expiry_note(order, &entry);
         body_bytes += record.body.len;
         live++;
     }
@@ -440,27 +449,29 @@ static uint64_t unpack(struct queue *q, struct page *page, const struct page_loa
 }
 
 /* The page is not the backlog's any more. */
-static void uncount(struct queue *q, const struct page *page)
+static void uncount(struct order *order, const struct page *page)
 {
-    struct backlog *backlog = q->order.backlog;
+    struct backlog *backlog = order->backlog;
     assertf(page->live >= page->taken, "%u live, %u taken", page->live, page->taken);
     backlog->paged -= page->live - page->taken;
     backlog->page_bytes -= page->body_bytes;
-    q->ready_bytes -= page->body_bytes;
+    order->bytes -= page->body_bytes;
+    order->queue->ready_bytes -= page->body_bytes;
 }
 
-/* The queue's first page is here, or will never be. */
-static void arrive(struct queue *q, struct pages *pages, const struct page_load *load)
+/* The order's first page is here, or will never be. */
+static void arrive(struct order *order, struct pages *pages, const struct page_load *load)
 {
-    struct order *order = &q->order;
+    struct queue *q = order->queue;
     struct backlog *backlog = order->backlog;
     struct page *page = pages_at(pages, load->slot);
     assert(backlog && backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot);
     page_slot_ring_pop_front(&backlog->pages);
     backlog->loading = backlog->awaited = false;
-    uncount(q, page);
-    if (!load->failed)
-        q->ready_bytes += unpack(q, page, load);
+    uncount(order, page);
+    uint64_t unpacked = load->failed ? 0 : unpack(order, page, load);
+    order->bytes += unpacked;
+    q->ready_bytes += unpacked;
     if (page->taken > 0) /* what waits to be acked keeps it */
         page->live = load->failed ? page->taken : page->live;
     else if (load->failed && load->failed != -EILSEQ)
@@ -470,24 +481,24 @@ static void arrive(struct queue *q, struct pages *pages, const struct page_load 
     if (backlog->pages.size > 0)
         backlog->first = pages_at(pages, *page_slot_ring_at(&backlog->pages, 0))->first;
     order_join(order);
-    note_resident(q);
-    queue_refresh(q);
+    note_resident(order);
+    queue_order_changed(q, order);
 }
 
 /* A page of the backlog that has nothing left, or cannot be read, wherever it is in the row. */
-static void remove_page(struct queue *q, const struct page *page)
+static void remove_page(struct order *order, const struct page *page)
 {
-    struct page_slot_ring *ring = &q->order.backlog->pages;
-    struct pages *pages = store_pages(q->home->store);
-    size_t at = order_find_page(&q->order, pages, page->first);
+    struct page_slot_ring *ring = &order->backlog->pages;
+    struct pages *pages = store_pages(order->queue->home->store);
+    size_t at = order_find_page(order, pages, page->first);
     assert(at < ring->size && *page_slot_ring_at(ring, at) == page->slot);
-    merge_cancel(q, ring->size > 1 ? page->slot : 0);
-    uncount(q, page);
+    merge_cancel(order, ring->size > 1 ? page->slot : 0);
+    uncount(order, page);
     for (; at > 0; at--)
         *page_slot_ring_at(ring, at) = *page_slot_ring_at(ring, at - 1);
     page_slot_ring_pop_front(ring);
     if (ring->size > 0)
-        q->order.backlog->first = pages_at(pages, *page_slot_ring_at(ring, 0))->first;
+        order->backlog->first = pages_at(pages, *page_slot_ring_at(ring, 0))->first;
 }
 
 /* Takes what is due out of a page that stays on disk; returns how many are left in it. */
@@ -516,8 +527,9 @@ static uint32_t pick_due(struct queue *q, struct page *page, const struct page_l
 }
 
 /* A page that was read only because something in it is due. */
-static void thin_out(struct queue *q, struct pages *pages, const struct page_load *load)
+static void thin_out(struct order *order, struct pages *pages, const struct page_load *load)
 {
+    struct queue *q = order->queue;
     struct page *page = pages_at(pages, load->slot);
     struct entry_ring due = {0};
     uint32_t left = load->failed ? 0 : pick_due(q, page, load, &due);
@@ -525,15 +537,16 @@ static void thin_out(struct queue *q, struct pages *pages, const struct page_loa
         const struct entry *entry = entry_ring_at(&due, i);
         uint32_t bytes = entry->message->body_size;
         pages_take(pages, load->slot, entry->sequence);
-        q->order.backlog->paged--;
-        q->order.backlog->page_bytes -= bytes;
+        order->backlog->paged--;
+        order->backlog->page_bytes -= bytes;
+        order->bytes -= bytes;
         q->ready_bytes -= bytes;
         page->body_bytes -= bytes;
     }
     if (left > 0 && page->times.own_first < UINT64_MAX)
-        expiry_note_page(q, page->first, page->times.own_first);
+        expiry_note_page(order, page->first, page->times.own_first);
     if (left == 0)
-        remove_page(q, page);
+        remove_page(order, page);
     if (load->failed && load->failed != -EILSEQ && page->taken == 0)
         pages_give_up(pages, load->slot);
     else if (left == 0 && page->taken == 0)
@@ -544,23 +557,24 @@ static void thin_out(struct queue *q, struct pages *pages, const struct page_loa
         outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
     q->counters.expired += due.size;
     entry_ring_free(&due);
-    if (q->order.backlog)
-        order_join(&q->order);
-    queue_refresh(q);
+    if (order->backlog)
+        order_join(order);
+    queue_order_changed(q, order);
 }
 
-bool paging_thin_out(struct queue *q, uint32_t slot)
+bool paging_thin_out(struct order *order, uint32_t slot)
 {
-    assert(q->leaving.expiry.page == 0);
-    if (!load(q, slot))
+    assert(order->expiry.page == 0);
+    if (!load(order, slot))
         return false;
-    q->leaving.expiry.page = slot;
+    order->expiry.page = slot;
     return true;
 }
 
-bool paging_expire_first(struct queue *q)
+bool paging_expire_first(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
+    struct queue *q = order->queue;
+    struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
     uint32_t slot = *page_slot_ring_at(&backlog->pages, 0);
     struct page *page = pages_at(pages, slot);
@@ -569,11 +583,11 @@ bool paging_expire_first(struct queue *q)
         return false;
     assert(!backlog->loading);
     q->counters.expired += page->live;
-    remove_page(q, page);
+    remove_page(order, page);
     if (page->stored)
-        store_ack_range(q->home->store, q->id, page->first, page->count);
+        store_ack_range(q->home->store, order->id, page->first, page->count);
     pages_drop(pages, slot);
-    order_join(&q->order);
+    order_join(order);
     return true;
 }
 
@@ -583,18 +597,18 @@ void paging_arrive(struct queue_home *home)
     struct page_load *load;
     int count = 0;
     while (count < ARRIVE_PAGES && (load = pages_loaded(pages))) {
-        struct queue *q = load->owner;
-        const struct backlog *backlog = q->order.backlog;
+        struct order *order = load->owner;
+        const struct backlog *backlog = order->backlog;
         count++;
         assert(backlog);
-        if (merge_takes(q, load))
+        if (merge_takes(order, load))
             continue;
-        if (q->leaving.expiry.page == load->slot)
-            q->leaving.expiry.page = 0;
+        if (order->expiry.page == load->slot)
+            order->expiry.page = 0;
         if (backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot)
-            arrive(q, pages, load);
+            arrive(order, pages, load);
         else
-            thin_out(q, pages, load);
+            thin_out(order, pages, load);
         page_load_free(&load);
     }
 }
@@ -623,7 +637,8 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
         release(q, entry);
         return;
     }
-    struct stored_target target = {q->id, entry->sequence};
+    struct order *order = lane_of(q, m);
+    struct stored_target target = {order->id, entry->sequence};
     struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
                                     message_props(m), message_body(m)};
     record.born_ms = queue_keeps_birth(q, m) ? m->born_ms : 0;
@@ -631,8 +646,10 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
     m->batch = store_move(store, &record);
     m->moved = true;
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
+    if (entry->returns)
+        store_returned(store, order->id, entry->sequence, entry->returns);
     if (seen)
-        store_delivered(store, &q->run, q->id, entry->sequence);
+        store_delivered(store, &order->run, order->id, entry->sequence);
 }
 
 /* Entries of a ring are in the order in which they were published, but for those that were moved. */
@@ -646,14 +663,20 @@ static void move_ring(struct queue *q, struct entry_ring *ring, uint64_t limit)
     }
 }
 
-void paging_move_ready(struct queue *q, uint64_t limit)
+static void move_order(struct queue *q, struct order *order, uint64_t limit)
 {
-    struct order *order = &q->order;
     move_ring(q, &order->fresh, limit);
     if (order->backlog)
         move_ring(q, &order->backlog->tail, limit);
     for (size_t i = 0; i < order->returned_size; i++)
         paging_move(q, &order->returned[i], limit, order->returned[i].redelivered);
+}
+
+void paging_move_ready(struct queue *q, uint64_t limit)
+{
+    for (unsigned lane = 0; lane < lane_count(q); lane++)
+        if (lane_at(q, lane))
+            move_order(q, lane_at(q, lane), limit);
 }
 
 /* --- away --- */
@@ -664,16 +687,17 @@ static void forget_load(struct queue *q, uint32_t slot)
         pages_forget_load(store_pages(q->home->store), slot);
 }
 
-void paging_leave(struct queue *q)
+void paging_leave(struct order *order)
 {
-    struct backlog *backlog = q->order.backlog;
-    list_unlink(&q->order.resident);
-    list_unlink(&q->order.wanting);
+    struct backlog *backlog = order->backlog;
+    struct queue *q = order->queue;
+    list_unlink(&order->resident);
+    list_unlink(&order->wanting);
     if (backlog)
-        merge_cancel(q, 0);
-    if (q->leaving.expiry.page && q->home->store)
-        forget_load(q, q->leaving.expiry.page);
-    q->leaving.expiry.page = 0;
+        merge_cancel(order, 0);
+    if (order->expiry.page && q->home->store)
+        forget_load(q, order->expiry.page);
+    order->expiry.page = 0;
     if (!backlog || !backlog->loading)
         return;
     backlog->loading = false;
@@ -694,7 +718,7 @@ static void bury_thinned(struct queue_home *home, const struct page *page, uint6
     pages_ack_rest(store_pages(home->store), page->slot, told);
 }
 
-size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_id, size_t budget)
+size_t paging_bury(struct queue_home *home, struct order *order, bool forget, size_t budget)
 {
     struct backlog *backlog = order->backlog;
     struct pages *pages = home->store ? store_pages(home->store) : NULL;
@@ -705,11 +729,11 @@ size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_
         const struct page *page = pages_at(pages, slot);
         backlog->paged -= page->live - page->taken;
         if (page->taken > 0) {
-            bury_thinned(home, page, queue_id);
+            bury_thinned(home, page, forget ? 0 : order->id);
             continue;
         }
-        if (queue_id && page->stored)
-            store_ack_range(home->store, queue_id, page->first, page->count);
+        if (!forget && page->stored)
+            store_ack_range(home->store, order->id, page->first, page->count);
         pages_drop(pages, slot);
     }
     if (backlog->pages.size == 0) {

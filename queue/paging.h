@@ -16,20 +16,20 @@ void paging_init(struct paging *paging);
 /* Messages that a queue keeps in memory, bytes of a page, bytes of memory for messages. */
 void paging_configure(struct paging *paging, uint32_t resident_max, uint32_t page_bytes, uint64_t memory_max);
 
-/* After a push: writes pages when the queue holds too much. */
-void paging_check(struct queue *q);
+/* After a push: writes pages when the order holds too much. */
+void paging_check(struct order *order);
 /* Once a turn: writes pages of some queues when all hold too much together. */
 void paging_squeeze(struct queue_home *home);
 
 /* Sees to it that the next page is read when consumers will soon need it. */
-void paging_want(struct queue *q);
+void paging_want(struct order *order);
 /* The next message is on disk, and somebody waits for it. */
-void paging_await(struct queue *q);
+void paging_await(struct order *order);
 /* Something in that page of the backlog is due: reads it, and takes that out; false when it has to wait for
- * the disk. One at a time of a queue: expiry.page. */
-bool paging_thin_out(struct queue *q, uint32_t slot);
+ * the disk. One at a time of an order: expiry.page. */
+bool paging_thin_out(struct order *order, uint32_t slot);
 /* Drops the backlog's first page without reading it, when all in it is due and none is dead-lettered. */
-bool paging_expire_first(struct queue *q);
+bool paging_expire_first(struct order *order);
 /* Takes what was read. */
 void paging_arrive(struct queue_home *home);
 /* Asks for the pages that queues want, as far as that can be now. */
@@ -41,11 +41,11 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
 /* So with all that waits in the queue. */
 void paging_move_ready(struct queue *q, uint64_t limit);
 
-/* The order leaves the queue: it is in no list any more, and nobody waits for its pages. */
-void paging_leave(struct queue *q);
-/* Drops pages of such an order; queue_id 0 = their acks need not be journalled. Returns what is left of
- * the budget. */
-size_t paging_bury(struct queue_home *home, struct order *order, uint64_t queue_id, size_t budget);
+/* The order is about to be emptied: it is in no list any more, and nobody waits for its pages. */
+void paging_leave(struct order *order);
+/* Drops pages of an order that left; `forget`: their acks need not be journalled. Returns what is left of the
+ * budget. */
+size_t paging_bury(struct queue_home *home, struct order *order, bool forget, size_t budget);
 /* Drops the entry's reference, and the journal's, without an ack. */
 void paging_drop(struct queue_home *home, struct entry *entry);
 

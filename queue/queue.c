@@ -6,16 +6,13 @@
  * 3. Sequences in the order are all smaller than next_sequence.
  * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers
  *    are about to take is not dropped, so that a burst which they could take loses nothing. */
-#include "queue/queue.h"
-
+#include "queue/lane.h"
 #include "queue/paging.h"
 
 /* Entries of a purged or deleted queue on their way out. */
 struct grave {
     struct list link;
     struct order order;
-    uint64_t queue_id;
-    struct store_run run;
     bool forget; /* the queue is gone: its acks need not be journalled */
 };
 
@@ -37,25 +34,44 @@ void queue_home_free(struct queue_home *home)
     assert(list_empty(&home->ready));
 }
 
+/* The order has more or less in it than before. */
+static inline void changed(struct queue *q, struct order *order)
+{
+    if (!q->levels)
+        return;
+    levels_note(q->levels, order);
+    q->front = levels_front(q->levels);
+}
+
+/* The queue's next entry, out of its order. */
+static inline struct entry take_first(struct queue *q)
+{
+    struct order *order = q->front;
+    struct entry entry = order_take(order);
+    order->bytes -= entry.message->body_size;
+    q->ready_bytes -= entry.message->body_size;
+    changed(q, order);
+    return entry;
+}
+
 /* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it. */
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     const struct limit *limit = &q->settings.limit;
-    while (order_loaded(&q->order) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
-        struct entry entry = order_take(&q->order);
-        q->ready_bytes -= entry.message->body_size;
+    while (order_loaded(q->front) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
+        struct entry entry = take_first(q);
         outcome_put(q, &entry, OUTCOME_MAXLEN);
     }
-    if (q->order.backlog && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes))
-        paging_await(q); /* what goes must be read before: it may have somewhere to go to */
+    if (q->front->backlog && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes))
+        paging_await(q->front); /* what goes must be read before: it may have somewhere to go to */
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static inline void update_ready(struct queue *q)
 {
-    bool ready = order_loaded(&q->order) && !list_empty(&q->rotation) && !q->leaving.expiry.late;
-    if (q->order.backlog)
-        paging_want(q);
+    bool ready = order_loaded(q->front) && rotation_any(&q->rotation) && !q->front->expiry.late;
+    if (q->front->backlog)
+        paging_want(q->front);
     if (ready != list_linked(&q->ready_link)) {
         if (ready)
             list_push_back(&q->home->ready, &q->ready_link);
@@ -74,15 +90,38 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->args = slice_copy(args);
     struct settings settings = settings_of_args(q->args);
     q->settings = settings_copy(&settings);
-    q->id = id;
+    q->id = q->order.id = id;
     q->dedup = dedup_of_args(&home->dedup, id, q->args);
-    q->next_sequence = 1;
+    q->order.next_sequence = 1;
+    q->order.queue = q;
+    q->front = &q->order;
     dest_init(&q->dest, DEST_QUEUE, q->name);
     list_init(&q->consumers);
-    list_init(&q->rotation);
+    rotation_init(&q->rotation);
     list_init(&q->paced);
+    q->kind = kind_of_args(q->args);
+    if (q->kind.priority_max > 0)
+        q->levels = levels_new(&q->order, q->kind.priority_max, q->kind.priority_missing);
+    if (q->kind.single_active)
+        rotation_make_single(&q->rotation, q->kind.type == KIND_QUORUM);
     home->queue_count++;
     return q;
+}
+
+void queue_make_durable(struct queue *q)
+{
+    assert(queue_ready(q) == 0 && q->unacked == 0);
+    q->durable = true;
+    q->stores = q->kind.type == KIND_QUORUM ? QUEUE_STORES_ALL : QUEUE_STORES_PERSISTENT;
+    q->home->keeping_all += q->stores == QUEUE_STORES_ALL;
+}
+
+/* Calls `each` for all orders that were ever used. */
+static void each_order(struct queue *q, void (*each)(struct order *order))
+{
+    for (unsigned lane = 0; lane < lane_count(q); lane++)
+        if (lane_at(q, lane))
+            each(lane_at(q, lane));
 }
 
 void queue_configure(struct queue *q, const struct settings *settings)
@@ -90,7 +129,7 @@ void queue_configure(struct queue *q, const struct settings *settings)
     struct settings old = q->settings;
     q->settings = settings_copy(settings);
     if (old.ttl_ms != settings->ttl_ms)
-        expiry_reset(q);
+        each_order(q, expiry_reset);
     settings_free(&old);
     update_ready(q); /* which sees to the limit */
 }
@@ -101,6 +140,9 @@ void queue_release(struct queue *q)
         return;
     assert(queue_ready(q) == 0);
     settings_free(&q->settings);
+    q->home->keeping_all -= q->stores == QUEUE_STORES_ALL;
+    levels_free(&q->levels);
+    rotation_free(&q->rotation);
     order_free(&q->order);
     slice_free(&q->name);
     slice_free(&q->args);
@@ -108,21 +150,29 @@ void queue_release(struct queue *q)
     mem_free(q);
 }
 
+/* Moves what waits in one order to the graveyard. */
+static void dig_grave(struct queue *q, struct order *order, bool forget)
+{
+    paging_leave(order);
+    if (order_size(order) == 0)
+        return;
+    struct grave *grave = mem_zalloc(sizeof(*grave));
+    grave->order = order_leave(order);
+    grave->forget = forget;
+    list_push_back(&q->home->graveyard, &grave->link);
+    changed(q, order);
+}
+
 /* Moves all waiting entries to the graveyard; returns their number. */
-static size_t dig_grave(struct queue *q, bool forget)
+static size_t dig_graves(struct queue *q, bool forget)
 {
     size_t count = queue_ready(q);
-    paging_leave(q);
-    if (count == 0)
-        return 0;
-    struct grave *grave = mem_zalloc(sizeof(*grave));
-    grave->order = q->order;
-    grave->queue_id = q->id;
-    grave->forget = forget;
-    q->order = (struct order){0};
+    for (unsigned lane = 0; lane < lane_count(q); lane++)
+        if (lane_at(q, lane))
+            dig_grave(q, lane_at(q, lane), forget);
     q->ready_bytes = 0;
-    list_push_back(&q->home->graveyard, &grave->link);
-    update_ready(q);
+    if (count)
+        update_ready(q);
     return count;
 }
 
@@ -132,13 +182,13 @@ void queue_delete(struct queue **queue)
     *queue = NULL;
     assert(list_empty(&q->consumers) && list_empty(&q->dest.bindings) && !q->deleted);
     assert(list_empty(&q->paced));
-    dig_grave(q, true);
+    dig_graves(q, true);
     list_unlink(&q->of_owner);
     q->exclusive_owner = NULL;
     if (q->dedup)
         dedup_free(&q->dedup);
     q->deleted = true;
-    expiry_leave(q);
+    each_order(q, expiry_leave);
     queue_release(q);
 }
 
@@ -159,12 +209,12 @@ static void drop_message(struct queue_home *home, struct entry *entry, struct or
 static size_t bury(struct queue_home *home, struct grave *grave, size_t budget)
 {
     if (grave->order.backlog)
-        budget = paging_bury(home, &grave->order, grave->forget ? 0 : grave->queue_id, budget);
+        budget = paging_bury(home, &grave->order, grave->forget, budget);
     while (budget > 0 && order_size(&grave->order) > 0) {
         struct entry entry = order_take(&grave->order);
         bool told = entry.journalled && !grave->forget && home->store;
         if (told)
-            store_ack(home->store, &grave->run, grave->queue_id, entry.sequence);
+            store_ack(home->store, &grave->order.run, grave->order.id, entry.sequence);
         drop_message(home, &entry, &grave->order, told);
         budget--;
     }
@@ -185,60 +235,85 @@ bool queue_home_bury(struct queue_home *home, size_t budget)
     return !list_empty(&home->graveyard);
 }
 
-static void add(struct queue *q, struct entry entry)
+static inline void add(struct queue *q, struct order *order, struct entry entry)
 {
-    q->next_sequence = entry.sequence + 1;
+    order->next_sequence = entry.sequence + 1;
+    order->bytes += entry.message->body_size;
     q->ready_bytes += entry.message->body_size;
-    order_push(&q->order, entry);
+    order_push(order, entry);
+    changed(q, order);
 }
 
-/* True when there may be something to page out, or the queue is to be known as one that has. */
-static bool holds_much(const struct queue *q)
+/* Puts back what was taken, or comes late. */
+static void put_back(struct queue *q, struct order *order, struct entry entry)
 {
-    const struct paging *paging = &q->home->paging;
-    return q->order.backlog || q->ready_bytes > paging->resident_bytes ||
-           q->order.fresh.size > paging->resident_max ||
-           (q->order.fresh.size > paging->resident_min && !list_linked(&q->order.resident));
+    order->bytes += entry.message->body_size;
+    q->ready_bytes += entry.message->body_size;
+    order_return(order, entry);
+    changed(q, order);
+}
+
+/* True when there may be something to page out, or the order is to be known as one that has. */
+static bool holds_much(const struct paging *paging, const struct order *order)
+{
+    return order->backlog || order->bytes > paging->resident_bytes ||
+           order->fresh.size > paging->resident_max ||
+           (order->fresh.size > paging->resident_min && !list_linked(&order->resident));
 }
 
 void queue_push(struct queue *q, struct message *m, bool journalled)
 {
     assert(!q->deleted);
+    struct order *order = lane_for(q, m);
     q->counters.published++;
-    struct entry entry = {message_ref(m), q->next_sequence, false, journalled, 0};
-    add(q, entry);
+    struct entry entry = {message_ref(m), order->next_sequence, .journalled = journalled};
+    add(q, order, entry);
     if (queue_keeps_birth(q, m))
-        expiry_note(q, &entry);
+        expiry_note(order, &entry);
     if (!list_linked(&q->ready_link))
         update_ready(q);
-    if (holds_much(q))
-        paging_check(q);
+    if (holds_much(&q->home->paging, order))
+        paging_check(order);
 }
 
-void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered)
+/* --- recovery --- */
+
+static struct order *use_lane(struct queue *q, unsigned lane)
 {
-    struct entry entry = {message_ref(m), sequence, redelivered, true, 0};
-    assertf(sequence + 1 != q->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
-    assert(list_empty(&q->consumers));
-    if (sequence >= q->next_sequence) {
-        add(q, entry);
-    } else { /* between pages, or it was moved within the journal */
-        q->ready_bytes += m->body_size;
-        order_return(&q->order, entry);
+    assertf(lane < lane_count(q), "lane %u of %u", lane, lane_count(q));
+    return q->levels ? levels_use(q->levels, lane) : &q->order;
+}
+
+void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence, uint16_t returns)
+{
+    struct order *order = use_lane(q, lane);
+    struct entry entry = {message_ref(m), sequence, .journalled = true, .returns = returns};
+    assertf(sequence + 1 != order->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
+    assert(list_empty(&q->consumers) && order == lane_of(q, m));
+    if (sequence < order->next_sequence) { /* between pages, or it was moved within the journal */
+        put_back(q, order, entry);
+    } else if (returns == 0) {
+        add(q, order, entry);
+    } else { /* as any that came back it is not paged out: the count would be lost */
+        order->next_sequence = sequence + 1;
+        put_back(q, order, entry);
     }
     if (queue_keeps_birth(q, m))
-        expiry_note(q, &entry);
+        expiry_note(order, &entry);
 }
 
 void queue_restore_page(struct queue *q, uint32_t slot)
 {
     const struct page *page = pages_at(store_pages(q->home->store), slot);
-    assert(page->first >= q->next_sequence && list_empty(&q->consumers));
-    order_add_page(&q->order, slot, page);
-    q->next_sequence = page_last(page) + 1;
+    struct order *order = use_lane(q, lane_of_id(page->queue_id));
+    assert(page->first >= order->next_sequence && list_empty(&q->consumers));
+    order_add_page(order, slot, page);
+    order->next_sequence = page_last(page) + 1;
+    order->bytes += page->body_bytes;
     q->ready_bytes += page->body_bytes;
+    changed(q, order);
     if (page->times.own_first < UINT64_MAX)
-        expiry_note_page(q, page->first, page->times.own_first);
+        expiry_note_page(order, page->first, page->times.own_first);
 }
 
 static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
@@ -247,18 +322,25 @@ static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
         entry_ring_at(ring, i)->redelivered |= entry_ring_at(ring, i)->sequence <= delivered;
 }
 
-void queue_restore_delivered(struct queue *q, uint64_t delivered)
+void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t delivered)
 {
-    flag_redelivered(&q->order.fresh, delivered);
-    for (size_t i = 0; i < q->order.returned_size; i++)
-        q->order.returned[i].redelivered |= q->order.returned[i].sequence <= delivered;
-    if (q->order.backlog)
-        flag_redelivered(&q->order.backlog->tail, delivered);
+    struct order *order = lane_at(q, lane);
+    if (!order)
+        return;
+    flag_redelivered(&order->fresh, delivered);
+    for (size_t i = 0; i < order->returned_size; i++)
+        order->returned[i].redelivered |= order->returned[i].sequence <= delivered;
+    if (order->backlog)
+        flag_redelivered(&order->backlog->tail, delivered);
 }
 
-void queue_restored(struct queue *q)
+void queue_restored(struct queue *q, uint64_t floor)
 {
-    expiry_reset(q);
+    if (q->order.next_sequence < floor)
+        q->order.next_sequence = floor;
+    if (q->levels)
+        levels_raise(q->levels, floor);
+    each_order(q, expiry_reset);
     update_ready(q);
 }
 
@@ -266,6 +348,14 @@ void queue_refresh(struct queue *q)
 {
     update_ready(q);
 }
+
+void queue_order_changed(struct queue *q, struct order *order)
+{
+    changed(q, order);
+    update_ready(q);
+}
+
+/* --- marks of deliveries --- */
 
 /* How far a mark may run ahead of deliveries. */
 enum { MARK_AHEAD_MAX = 8192 };
@@ -277,23 +367,24 @@ static bool mark_covers(const struct delivery_mark *mark, const struct entry *en
 
 /* The entry has no mark yet; or a steady flow has not set its mark in this batch, and later deliveries
  * shall not wait. */
-static bool mark_is_due(const struct queue *q, const struct entry *entry, uint64_t open_batch)
+static bool mark_is_due(const struct order *order, const struct entry *entry, uint64_t open_batch)
 {
-    const struct delivery_marks *marks = &q->marks;
+    const struct delivery_marks *marks = &order->marks;
     if (!mark_covers(&marks->recent[0], entry))
         return true;
-    return marks->ahead && marks->recent[0].batch != open_batch && q->counters.acked > marks->acked;
+    return marks->ahead && marks->recent[0].batch != open_batch &&
+           order->queue->counters.acked > marks->acked;
 }
 
 /* Marks the entry as delivered, if it is not yet. */
-static void mark_delivered(struct queue *q, const struct entry *entry)
+static void mark_delivered(struct queue *q, struct order *order, const struct entry *entry)
 {
-    struct delivery_marks *marks = &q->marks;
+    struct delivery_marks *marks = &order->marks;
     struct delivery_mark *newest = &marks->recent[0];
     struct store *store = q->home->store;
     uint64_t open_batch = store_open_batch(store);
     const struct page *page = entry->page ? pages_at(store_pages(store), entry->page) : NULL;
-    if (page ? entry->sequence <= page_delivered(page) : !mark_is_due(q, entry, open_batch))
+    if (page ? entry->sequence <= page_delivered(page) : !mark_is_due(order, entry, open_batch))
         return;
     uint64_t ahead = 2 * (q->counters.acked - marks->acked);
     uint64_t sequence = entry->sequence + (ahead < MARK_AHEAD_MAX ? ahead : MARK_AHEAD_MAX);
@@ -308,48 +399,49 @@ static void mark_delivered(struct queue *q, const struct entry *entry)
         newest->sequence = sequence;
     marks->acked = q->counters.acked;
     marks->ahead = ahead > 0;
-    store_delivered(store, &q->run, q->id, newest->sequence);
+    store_delivered(store, &order->run, order->id, newest->sequence);
 }
 
-uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry)
+uint64_t queue_delivery_batch(struct queue *q, const struct entry *entry)
 {
     if (!entry->journalled || !q->home->store)
         return 0;
     uint64_t durable = store_durable(q->home->store);
+    const struct delivery_marks *marks = &lane_of(q, entry->message)->marks;
     if (entry->page) {
         const struct page *page = pages_at(store_pages(q->home->store), entry->page);
         assert(page_delivered(page) >= entry->sequence);
         return page->progress->marked <= durable ? 0 : page->progress->marked;
     }
-    for (size_t i = 0; i < array_size(q->marks.recent); i++) {
-        const struct delivery_mark *mark = &q->marks.recent[i];
+    for (size_t i = 0; i < array_size(marks->recent); i++) {
+        const struct delivery_mark *mark = &marks->recent[i];
         /* A moved message is still where it was, too. */
         bool together = entry->message->batch == mark->batch && !entry->message->moved;
         if (mark_covers(mark, entry) && (mark->batch <= durable || together))
             return 0;
     }
-    assert(mark_covers(&q->marks.recent[0], entry));
-    return q->marks.recent[0].batch;
+    assert(mark_covers(&marks->recent[0], entry));
+    return marks->recent[0].batch;
 }
 
 /* Takes the first entry out and accounts for who gets it. */
 static struct entry take(struct queue *q, bool no_ack)
 {
-    struct entry entry = order_take(&q->order);
-    q->ready_bytes -= entry.message->body_size;
+    struct order *order = q->front;
+    struct entry entry = take_first(q);
     q->counters.delivered++;
     q->counters.redelivered += entry.redelivered;
     if (!no_ack) {
         q->unacked++;
         if (entry.journalled && q->home->store)
-            mark_delivered(q, &entry);
+            mark_delivered(q, order, &entry);
     }
     return entry;
 }
 
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry)
 {
-    if (!order_loaded(&q->order))
+    if (!order_loaded(q->front))
         return false;
     *entry = take(q, no_ack);
     update_ready(q);
@@ -358,7 +450,7 @@ bool queue_get(struct queue *q, bool no_ack, struct entry *entry)
 
 struct consumer *queue_turn(const struct queue *q)
 {
-    return list_empty(&q->rotation) ? NULL : list_first(&q->rotation, struct consumer, place);
+    return rotation_any(&q->rotation) ? list_first(q->rotation.turn, struct consumer, place) : NULL;
 }
 
 struct entry queue_next(struct queue *q, struct consumer *c)
@@ -367,9 +459,9 @@ struct entry queue_next(struct queue *q, struct consumer *c)
     struct entry entry = take(q, c->no_ack);
     if (!c->no_ack)
         c->unacked++;
-    list_remove(&c->place);
+    rotation_leave(&q->rotation, c);
     if (c->no_ack || consumer_has_credit(c))
-        list_push_back(&q->rotation, &c->place);
+        rotation_join(&q->rotation, c);
     else
         c->state = CONSUMER_SATED;
     update_ready(q);
@@ -379,9 +471,10 @@ struct entry queue_next(struct queue *q, struct consumer *c)
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
 {
     bool told = entry->journalled && !q->deleted && q->home->store;
+    struct order *order = lane_of(q, entry->message);
     if (told)
-        store_ack(q->home->store, &q->run, q->id, entry->sequence);
-    drop_message(q->home, entry, &q->order, told);
+        store_ack(q->home->store, &order->run, order->id, entry->sequence);
+    drop_message(q->home, entry, order, told);
     if (!was_unacked)
         return;
     assert(q->unacked > 0);
@@ -403,89 +496,101 @@ void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reas
     outcome_put(q, entry, reason);
 }
 
+/* Counts the return of an entry; true when it has come back too often. A restart knows the count. */
+static bool count_return(struct queue *q, const struct order *order, struct entry *entry)
+{
+    int64_t limit = q->settings.delivery_limit;
+    if (limit < 0 && q->kind.type != KIND_QUORUM)
+        return false;
+    entry->returns += entry->returns < UINT16_MAX;
+    if (limit >= 0 && entry->returns > limit)
+        return true;
+    if (!entry->journalled || !q->home->store)
+        return false;
+    store_returned(q->home->store, order->id, entry->sequence, entry->returns);
+    if (entry->page)
+        pages_returned(store_pages(q->home->store), entry->page, entry->sequence, entry->returns);
+    return false;
+}
+
 void queue_requeue(struct queue *q, struct entry *entry, bool seen)
 {
     if (q->deleted) {
         queue_settle(q, entry, true);
         return;
     }
-    assert(q->unacked > 0 && entry->sequence < q->next_sequence);
+    struct order *order = lane_of(q, entry->message);
+    if (seen && count_return(q, order, entry)) {
+        queue_reject(q, entry, OUTCOME_DELIVERY_LIMIT);
+        update_ready(q);
+        return;
+    }
+    assert(q->unacked > 0 && entry->sequence < order->next_sequence);
     q->unacked--;
     entry->redelivered |= seen;
-    q->ready_bytes += entry->message->body_size;
-    order_return(&q->order, *entry);
+    put_back(q, order, *entry);
     if (queue_keeps_birth(q, entry->message))
-        expiry_note(q, entry);
+        expiry_note(order, entry);
     entry->message = NULL;
     update_ready(q);
 }
 
 size_t queue_purge(struct queue *q)
 {
-    return dig_grave(q, false);
+    return dig_graves(q, false);
 }
 
-void queue_add_consumer(struct queue *q, struct consumer *c)
+static void check_order(const struct order *order)
 {
-    assert(!q->deleted && !list_linked(&c->of_queue));
-    c->queue = q;
-    c->state = CONSUMER_ROTATING;
-    list_push_back(&q->consumers, &c->of_queue);
-    list_push_back(&q->rotation, &c->place);
-    q->consumer_count++;
-    q->had_consumers = true;
-    q->exclusive_consumer |= c->exclusive;
-    update_ready(q);
-}
-
-void queue_remove_consumer(struct consumer *c)
-{
-    struct queue *q = c->queue;
-    assert(c->state != CONSUMER_GONE && q->consumer_count > 0);
-    list_unlink(&c->place);
-    list_remove(&c->of_queue);
-    q->consumer_count--;
-    if (c->exclusive)
-        q->exclusive_consumer = false;
-    c->state = CONSUMER_GONE;
-    c->queue = NULL;
-    update_ready(q);
-}
-
-static void resume(struct consumer *c)
-{
-    assert(!list_linked(&c->place));
-    if (!consumer_has_credit(c)) {
-        c->state = CONSUMER_SATED;
-        return;
+    uint64_t bytes = 0;
+    size_t holes = 0;
+    for (size_t i = 0; i < order->fresh.size; i++) {
+        struct entry *entry = entry_ring_at(&order->fresh, i);
+        assert(entry->sequence < order->next_sequence && (entry->message ? entry->message->refs > 0 : i > 0));
+        assert(i == 0 || entry_ring_at(&order->fresh, i - 1)->sequence < entry->sequence);
+        holes += !entry->message;
+        bytes += entry->message ? entry->message->body_size : 0;
     }
-    c->state = CONSUMER_ROTATING;
-    list_push_back(&c->queue->rotation, &c->place);
-    update_ready(c->queue);
+    for (size_t i = 0; i < order->returned_size; i++)
+        bytes += order->returned[i].message->body_size;
+    if (order->backlog) {
+        bytes += order->backlog->tail_bytes + order->backlog->page_bytes;
+        assert(order->backlog->pages.size > 0 || order->fresh.size > 0);
+        for (size_t i = 0; i < order->backlog->tail.size; i++)
+            holes += !entry_ring_at(&order->backlog->tail, i)->message;
+        assert(holes == order->backlog->holes);
+    }
+    assertf(bytes == order->bytes, "%llu of %llu", (unsigned long long)bytes,
+            (unsigned long long)order->bytes);
 }
 
-void consumer_settled(struct consumer *c)
+static void check_orders(const struct queue *q)
 {
-    assert(c->unacked > 0);
-    c->unacked--;
-    if (c->state == CONSUMER_SATED)
-        resume(c);
+    uint64_t bytes = 0;
+    size_t ready = 0;
+    for (unsigned lane = 0; lane < lane_count(q); lane++) {
+        const struct order *order = q->levels ? levels_at(q->levels, lane) : &q->order;
+        if (!order)
+            continue;
+        check_order(order);
+        assert(order->queue == q && lane_of_id(order->id) == lane);
+        assert(!q->levels || order->counted == order_size(order));
+        bytes += order->bytes;
+        ready += order_size(order);
+    }
+    assertf(bytes == q->ready_bytes && ready == queue_ready(q), "%zu of %zu, %llu of %llu", ready,
+            queue_ready(q), (unsigned long long)bytes, (unsigned long long)q->ready_bytes);
+    assert(q->front == (q->levels ? levels_front(q->levels) : &q->order));
 }
 
-void consumer_park(struct consumer *c, struct list *parked)
+static void check_consumer(const struct queue *q, const struct consumer *c)
 {
-    assert(c->state == CONSUMER_ROTATING);
-    list_remove(&c->place);
-    list_push_back(parked, &c->place);
-    c->state = CONSUMER_PARKED;
-    update_ready(c->queue);
-}
-
-void consumer_unpark(struct consumer *c)
-{
-    assert(c->state == CONSUMER_PARKED);
-    list_remove(&c->place);
-    resume(c);
+    assert(c->queue == q && c->state != CONSUMER_GONE && c->rank);
+    assert(c->state != CONSUMER_ROTATING || (consumer_has_credit(c) && c->active));
+    assert(c->state != CONSUMER_SATED || (!consumer_has_credit(c) && c->active));
+    assert((c->state != CONSUMER_WAITING && c->state != CONSUMER_FADING) || !c->active);
+    assert(c->active || q->rotation.single);
+    assert(!q->rotation.single || !c->active || c == q->rotation.active);
 }
 
 void queue_check(const struct queue *q)
@@ -493,37 +598,19 @@ void queue_check(const struct queue *q)
     size_t consumers = 0, rotating = 0;
     list_each(node, &q->consumers) {
         struct consumer *c = container_of(node, struct consumer, of_queue);
-        assert(c->queue == q && c->state != CONSUMER_GONE);
-        assert(c->state != CONSUMER_ROTATING || consumer_has_credit(c));
-        assert(c->state != CONSUMER_SATED || !consumer_has_credit(c));
+        check_consumer(q, c);
         rotating += c->state == CONSUMER_ROTATING;
+        assert(c->state != CONSUMER_WAITING || q->rotation.active);
         consumers++;
     }
     assert(consumers == q->consumer_count);
+    assert(!q->rotation.active || (q->rotation.single && consumers > 0));
+    assert(rotation_any(&q->rotation) == (rotating > 0));
     assert(list_linked(&q->ready_link) ==
-           (order_loaded(&q->order) && rotating > 0 && !q->leaving.expiry.late));
-    uint64_t bytes = 0;
-    size_t holes = 0;
-    for (size_t i = 0; i < q->order.fresh.size; i++) {
-        struct entry *entry = entry_ring_at(&q->order.fresh, i);
-        assert(entry->sequence < q->next_sequence && (entry->message ? entry->message->refs > 0 : i > 0));
-        assert(i == 0 || entry_ring_at(&q->order.fresh, i - 1)->sequence < entry->sequence);
-        holes += !entry->message;
-        bytes += entry->message ? entry->message->body_size : 0;
-    }
-    for (size_t i = 0; i < q->order.returned_size; i++)
-        bytes += q->order.returned[i].message->body_size;
-    if (q->order.backlog) {
-        bytes += q->order.backlog->tail_bytes + q->order.backlog->page_bytes;
-        assert(q->order.backlog->pages.size > 0 || q->order.fresh.size > 0);
-        for (size_t i = 0; i < q->order.backlog->tail.size; i++)
-            holes += !entry_ring_at(&q->order.backlog->tail, i)->message;
-        assert(holes == q->order.backlog->holes);
-    }
-    assertf(bytes == q->ready_bytes, "%llu of %llu", (unsigned long long)bytes,
-            (unsigned long long)q->ready_bytes);
+           (order_loaded(q->front) && rotating > 0 && !q->front->expiry.late));
+    check_orders(q);
     assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
-           q->order.backlog || !limit_is_exceeded(&q->settings.limit, queue_ready(q), bytes));
+           q->front->backlog || !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
 }
 
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),

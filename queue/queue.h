@@ -9,11 +9,15 @@
 #define QUEUE_QUEUE_H
 
 #include "exchange/dest.h"
-#include "queue/consumer.h"
 #include "queue/dedup.h"
-#include "queue/mark.h"
+#include "queue/kind.h"
+#include "queue/levels.h"
 #include "queue/queue_home.h"
+#include "queue/rotation.h"
 #include "queue/settings.h"
+
+/* Which of its messages a queue keeps in the store. */
+enum queue_stores { QUEUE_STORES_NONE, QUEUE_STORES_PERSISTENT, QUEUE_STORES_ALL };
 
 struct queue_counters {
     uint64_t published, delivered, redelivered, acked, expired;
@@ -26,37 +30,44 @@ struct queue {
     uint64_t id;              /* never reused; what the journal knows it by */
     void *exclusive_owner;    /* the declaring connection, NULL = not exclusive */
     struct list of_owner;     /* in the connection's list of exclusive queues */
+    struct kind kind;
+    enum queue_stores stores; /* which messages the journal keeps */
     bool durable, auto_delete, deleted;
     bool had_consumers;       /* auto-delete only after it once had one */
-    struct order order;
-    uint64_t next_sequence;
+    struct order order;       /* all that waits; with levels, those of level 0 */
+    struct order *front;      /* whose first entry is the next */
+    struct levels *levels;    /* NULL = first in, first out */
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
-    struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct settings settings;
     struct leaving leaving;
+    struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
-    struct list rotation;     /* consumer.place */
+    struct rotation rotation; /* who of them is next */
     size_t consumer_count;
     bool exclusive_consumer;  /* its only consumer asked to be alone */
     struct list ready_link;
     struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
-    struct store_run run;
-    struct delivery_marks marks;
     struct queue_counters counters;
 };
 
-/* Copies name and args; its settings are what the args say. */
+/* Copies name and args; its settings are what the args say. It is not durable yet. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
+void queue_make_durable(struct queue *q);
 /* What is chosen of it from now on, living messages included; copies the settings. */
 void queue_configure(struct queue *q, const struct settings *settings);
-/* Cancels nothing (consumers must be gone) and unbinds nothing (bindings must be gone); drops the ready
- * entries and frees the queue when nothing is unacked any more. NULLs the pointer. */
+/* Consumers and bindings must be gone. Drops the ready entries, frees the queue when nothing is unacked. */
 void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
 {
-    return order_size(&q->order);
+    return q->levels ? q->levels->ready : order_size(&q->order);
+}
+
+/* True when the store is to have this message for the queue: persistent ones, in a quorum queue all. */
+static inline bool queue_stores(const struct queue *q, const struct message *m)
+{
+    return (unsigned)q->stores > !m->persistent;
 }
 
 /* True when it matters to the queue when the message was published: its record is to say so. */
@@ -65,24 +76,29 @@ static inline bool queue_keeps_birth(const struct queue *q, const struct message
     return m->has_expiration || q->settings.ttl_ms != SETTINGS_NEVER;
 }
 
-/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. A
- * queue without consumers only stores, and never holds anybody up. */
+/* The next entry, still the queue's; NULL when none is at hand. */
+static inline struct entry *queue_first(const struct queue *q)
+{
+    return order_first(q->front);
+}
+
+/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. */
 enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static inline bool queue_is_behind(const struct queue *q)
 {
-    return q->consumer_count > 0 && (order_size(&q->order) > QUEUE_BACKLOG_MESSAGES ||
+    return q->consumer_count > 0 && (queue_ready(q) > QUEUE_BACKLOG_MESSAGES ||
                                      q->ready_bytes > QUEUE_BACKLOG_BYTES);
 }
 
 static inline bool queue_has_caught_up(const struct queue *q)
 {
-    return q->consumer_count == 0 || (order_size(&q->order) <= QUEUE_BACKLOG_MESSAGES / 2 &&
+    return q->consumer_count == 0 || (queue_ready(q) <= QUEUE_BACKLOG_MESSAGES / 2 &&
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
-/* True when the limit is such that a message with this body must be refused (x-overflow: reject-publish).
- * What consumers could take at once counts as well: deliver first, then refuse. */
+/* True when a message with this body must be refused (x-overflow: reject-publish). What consumers could take
+ * at once counts as well: deliver first, then refuse. */
 static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 {
     return q->settings.limit.overflow >= LIMIT_REJECT &&
@@ -90,34 +106,29 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
                              q->ready_bytes + body_size);
 }
 
-/* Adds the message at the end, with a reference of its own. `journalled`: the store has it for this queue
- * under queue_next_sequence(). A drop-head limit may drop the oldest entries by it, or this one. */
+/* Adds the message, with a reference of its own. `journalled`: the store has it under lane_target(). With a
+ * drop-head limit the oldest entries, or this one, may be dropped by it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
-/* As found by recovery, in any order. No limit counts before queue_restored. */
-void queue_restore(struct queue *q, struct message *m, uint64_t sequence, bool redelivered);
-/* A page of its messages, the next by sequence; before all messages. */
+/* Found by recovery under that lane, in any order. No limit counts before queue_restored. */
+void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence, uint16_t returns);
+/* A page of a lane's messages, the next by sequence; before all messages. */
 void queue_restore_page(struct queue *q, uint32_t slot);
-/* Messages up to that sequence may have been delivered before. */
-void queue_restore_delivered(struct queue *q, uint64_t sequence);
-/* Recovery is over, and the store may be written: what is beyond the limit is dropped. */
-void queue_restored(struct queue *q);
-/* Puts it on the ready list or takes it off, after the order has changed. */
+/* Messages of the lane up to that sequence may have been delivered before. */
+void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t sequence);
+/* Recovery is over: what is beyond the limit is dropped. No sequence below `floor` is used from now on. */
+void queue_restored(struct queue *q, uint64_t floor);
+/* Puts it on the ready list or takes it off, after its consumers or an order have changed. */
 void queue_refresh(struct queue *q);
+void queue_order_changed(struct queue *q, struct order *order);
 
-/* The sequence that the next push will have. */
-static inline uint64_t queue_next_sequence(const struct queue *q)
-{
-    return q->next_sequence;
-}
-
-/* The batch to be durable before the delivery of this entry, just taken to be acked, may leave; 0 = none. */
-uint64_t queue_delivery_batch(const struct queue *q, const struct entry *entry);
+/* The batch that must be durable before the delivery of this entry, to be acked, may leave; 0 = none. */
+uint64_t queue_delivery_batch(struct queue *q, const struct entry *entry);
 
 /* Takes the next entry for basic.get; false when empty, or when the next is on disk: ask queue_ready, then
- * paging_await. With `no_ack` the caller settles it at once with queue_settle, else it counts as unacked. */
+ * paging_await. With `no_ack` the caller settles it at once, else it counts as unacked. */
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
 
-/* The consumer whose turn it is, NULL when none rotates. */
+/* Whose turn it is, NULL when none rotates. */
 struct consumer *queue_turn(const struct queue *q);
 /* Gives the next entry to that consumer; there must be an entry. Moves the rotation on; takes credit. */
 struct entry queue_next(struct queue *q, struct consumer *c);
@@ -129,16 +140,11 @@ void queue_settle(struct queue *q, struct entry *entry, bool was_unacked);
 void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason);
 /* Frees a deleted queue that nothing is left of. */
 void queue_release(struct queue *q);
-/* Back to its place, marked redelivered when `seen`; in a deleted queue it is settled instead. */
+/* Back to its place, redelivered when `seen`; beyond the delivery limit it leaves the queue instead. */
 void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 /* Drops all waiting entries (not the unacked ones); returns their number. */
 size_t queue_purge(struct queue *q);
 
-void queue_add_consumer(struct queue *q, struct consumer *c);
-/* The consumer is GONE afterwards; its unacked entries stay with the channel. */
-void queue_remove_consumer(struct consumer *c);
-
-/* Tests: panics when an invariant (I3, I4, I5, order) does not hold. */
 void queue_check(const struct queue *q);
 
 #endif

@@ -16,6 +16,7 @@ struct queue_home {
     struct slab_pool *pool;  /* of messages */
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */
     size_t queue_count;      /* alive or deleted with unacked entries */
+    size_t keeping_all;      /* of these, that keep what is not persistent too */
     struct paging paging;
     struct dedup_home dedup;
     struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
@@ -25,7 +26,6 @@ struct queue_home {
 
 /* How messages leave a queue by themselves, and how it goes itself. */
 struct leaving {
-    struct expiry expiry;
     size_t outcomes;     /* entries in home.outcomes: it is not freed before they are settled */
     void *vhost;         /* the broker's: where its dead letters are published; NULL = nowhere */
     struct timer unused; /* the broker's: x-expires */

@@ -3,11 +3,13 @@
 
 #include "base/assert.h"
 #include "protocol/table.h"
+#include "queue/kind.h"
 
 struct settings settings_none(void)
 {
     return (struct settings){.ttl_ms = SETTINGS_NEVER,
                              .expires_ms = SETTINGS_NEVER,
+                             .consumer_timeout_ms = SETTINGS_NEVER,
                              .limit = {LIMIT_NONE, UINT64_MAX, UINT64_MAX},
                              .delivery_limit = -1};
 }
@@ -34,7 +36,10 @@ void settings_apply_args(struct settings *settings, struct slice args)
     struct slice strategy;
     read_time(args, "x-message-ttl", &settings->ttl_ms);
     read_time(args, "x-expires", &settings->expires_ms);
+    read_time(args, "x-consumer-timeout", &settings->consumer_timeout_ms);
     limit_apply_args(&settings->limit, args);
+    if (settings->delivery_limit < 0 && kind_of_args(args).type == KIND_QUORUM)
+        settings->delivery_limit = KIND_QUORUM_DELIVERY_LIMIT;
     if (table_find(args, "x-delivery-limit", &field))
         field_integer(&field, &settings->delivery_limit);
     settings->dead_letters |= read_text(args, "x-dead-letter-exchange", &settings->dead_exchange);

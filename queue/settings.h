@@ -12,6 +12,7 @@
 struct settings {
     uint64_t ttl_ms;         /* a message waits no longer than this; SETTINGS_NEVER = no limit */
     uint64_t expires_ms;     /* the queue goes when it was unused for so long; SETTINGS_NEVER = it stays */
+    uint64_t consumer_timeout_ms; /* to settle a message; SETTINGS_NEVER = as the server says */
     struct limit limit;
     int64_t delivery_limit;  /* failed deliveries; negative = no limit */
     bool dead_letters;       /* what is rejected, expires or is dropped goes to `dead_exchange` ... */

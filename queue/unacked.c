@@ -144,6 +144,15 @@ bool unacked_take(struct unacked *u, uint64_t tag, struct unacked_item *item)
     return true;
 }
 
+uint64_t unacked_first(const struct unacked *u)
+{
+    if (u->size == 0)
+        return UINT64_MAX;
+    const struct unacked_chunk *chunk = list_first(&u->chunks, struct unacked_chunk, link);
+    assert(chunk->live != 0);
+    return chunk->number * CHUNK_TAGS + (unsigned)__builtin_ctz(chunk->live);
+}
+
 bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
                         struct unacked_item *item)
 {

@@ -38,6 +38,8 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
                         struct unacked_item *item);
 /* Calls `each` for all items; it may change their entries. */
 void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg);
+/* The smallest tag; UINT64_MAX when there is none. */
+uint64_t unacked_first(const struct unacked *u);
 bool unacked_has(const struct unacked *u, uint64_t tag);
 /* Tests: calls `each` for all items, smallest tag first. */
 void unacked_each(const struct unacked *u,

@@ -50,6 +50,7 @@ void batch_free(struct batch *batch)
     mem_free(batch->delivered);
     mem_free(batch->notes);
     buf_free(&batch->definitions);
+    buf_free(&batch->returned);
     page_work_free(&batch->pages);
     batch_init(batch);
 }
@@ -136,6 +137,11 @@ uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequen
     return batch->delivered_count++;
 }
 
+void batch_returned(struct batch *batch, const struct return_mark *mark)
+{
+    buf_append(&batch->returned, mark, sizeof *mark);
+}
+
 uint32_t batch_note(struct batch *batch, const struct stored_note *note)
 {
     if (batch->note_count == batch->note_capacity) {
@@ -163,23 +169,31 @@ static size_t delivered_bytes(const struct batch *batch)
                : 0;
 }
 
+static size_t returned_bytes(const struct batch *batch)
+{
+    static_assert(sizeof(struct return_mark) == RETURNED_BYTES, "they are counted by their bytes");
+    return batch->returned.len ? MARKS_HEADER_BYTES + batch->returned.len : 0;
+}
+
 bool batch_empty(const struct batch *batch)
 {
     return batch->records == 0 && batch->ack_count == 0 && batch->delivered_count == 0 &&
-           batch->note_count == 0 &&
+           batch->note_count == 0 && batch->returned.len == 0 &&
            batch->definitions.len == 0 && page_work_empty(&batch->pages);
 }
 
 uint64_t batch_journal_bytes(const struct batch *batch)
 {
-    size_t size = batch->used + ack_bytes(batch) + delivered_bytes(batch) + note_bytes(batch);
+    size_t size = batch->used + ack_bytes(batch) + delivered_bytes(batch) + note_bytes(batch) +
+                  returned_bytes(batch);
     return size == BATCH_HEADER_BYTES ? 0 : format_round_up(size, BATCH_ALIGN);
 }
 
 size_t batch_pending_bytes(const struct batch *batch)
 {
     return batch->used - BATCH_HEADER_BYTES + ack_bytes(batch) + delivered_bytes(batch) + note_bytes(batch) +
-           batch->definitions.len + batch->pages.used + batch->pages.moving + batch->pages.rows.len;
+           returned_bytes(batch) + batch->definitions.len + batch->pages.used + batch->pages.moving +
+           batch->pages.rows.len;
 }
 
 /* Starts a record of acks or marks; returns where they go. */
@@ -213,6 +227,17 @@ static void append_marks(struct batch *batch)
         for (uint32_t i = 0; i < batch->delivered_count; i++, at += DELIVERED_BYTES) {
             format_put_u64(at, batch->delivered[i].queue_id);
             format_put_u64(at + 8, batch->delivered[i].sequence);
+        }
+    }
+    if (batch->returned.len) {
+        uint32_t count = (uint32_t)(batch->returned.len / RETURNED_BYTES);
+        at = begin_marks(batch, RECORD_RETURNED, returned_bytes(batch), count);
+        for (uint32_t i = 0; i < count; i++, at += RETURNED_BYTES) {
+            struct return_mark mark;
+            memcpy(&mark, batch->returned.at + (size_t)i * sizeof mark, sizeof mark);
+            format_put_u64(at, mark.queue_id);
+            format_put_u64(at + 8, mark.sequence);
+            format_put_u64(at + 16, mark.count);
         }
     }
     if (batch->note_count) {
@@ -290,6 +315,8 @@ static void shrink(struct batch *batch)
     }
     if (batch->definitions.capacity > CAPACITY_MIN)
         buf_free(&batch->definitions);
+    if (batch->returned.capacity > CAPACITY_MIN)
+        buf_free(&batch->returned);
 }
 
 void batch_reset(struct batch *batch)
@@ -299,7 +326,7 @@ void batch_reset(struct batch *batch)
     shrink(batch);
     batch->used = BATCH_HEADER_BYTES;
     batch->records = batch->ack_count = batch->delivered_count = batch->note_count = 0;
-    batch->definitions.len = 0;
+    batch->definitions.len = batch->returned.len = 0;
     batch->live = batch->sealed = 0;
 }
 

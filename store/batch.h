@@ -22,6 +22,10 @@ struct delivered_mark {
     uint64_t queue_id, sequence;
 };
 
+struct return_mark {
+    uint64_t queue_id, sequence, count;
+};
+
 enum { PLACE_DOOMED_MAX = 8 };
 
 /* Where a batch goes in the journal, decided by the loop when it hands the batch over. */
@@ -46,6 +50,7 @@ struct batch {
     uint32_t delivered_count, delivered_capacity;
     struct ack_range *acks;
     struct delivered_mark *delivered;
+    struct buf returned; /* of struct return_mark */
     uint32_t note_count, note_capacity;
     struct stored_note *notes;
     struct buf definitions;
@@ -65,6 +70,8 @@ void batch_message(struct batch *batch, const struct stored_message *message, bo
 /* Appends a new range or mark; returns its index. */
 uint32_t batch_ack(struct batch *batch, uint64_t queue_id, uint64_t sequence);
 uint32_t batch_delivered(struct batch *batch, uint64_t queue_id, uint64_t sequence);
+/* Appends how often a message came back. */
+void batch_returned(struct batch *batch, const struct return_mark *mark);
 
 uint32_t batch_note(struct batch *batch, const struct stored_note *note);
 

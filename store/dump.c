@@ -221,15 +221,17 @@ static void print_message(FILE *out, const uint8_t *record)
 
 static void print_marks(FILE *out, const uint8_t *record)
 {
-    bool acks = record[RECORD_TYPE] == RECORD_ACKS;
+    bool acks = record[RECORD_TYPE] == RECORD_ACKS, returned = record[RECORD_TYPE] == RECORD_RETURNED;
     const uint8_t *at = record + MARKS_HEADER_BYTES;
-    fputs(acks ? "acks" : "delivered", out);
+    fputs(acks ? "acks" : returned ? "returned" : "delivered", out);
     for (uint32_t left = format_u32(record + MARKS_COUNT); left; left--) {
         uint64_t first = format_u64(at + 8), last = acks ? first + format_u64(at + 16) - 1 : first;
         fprintf(out, " %llu:%llu", (unsigned long long)format_u64(at), (unsigned long long)first);
         if (last > first)
             fprintf(out, "-%llu", (unsigned long long)last);
-        at += acks ? ACK_BYTES : DELIVERED_BYTES;
+        if (returned)
+            fprintf(out, "x%llu", (unsigned long long)format_u64(at + 16));
+        at += acks ? ACK_BYTES : returned ? RETURNED_BYTES : DELIVERED_BYTES;
     }
 }
 

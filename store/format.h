@@ -47,11 +47,8 @@ enum format_batch {
 };
 
 enum format_record_type {
-    RECORD_MESSAGE = 1,
-    RECORD_ACKS = 2,
-    RECORD_DELIVERED = 3,
-    RECORD_MOVED = 4,
-    RECORD_NOTES = 5
+    RECORD_MESSAGE = 1, RECORD_ACKS = 2, RECORD_DELIVERED = 3, RECORD_MOVED = 4, RECORD_NOTES = 5,
+    RECORD_RETURNED = 6
 };
 
 enum format_record {
@@ -67,16 +64,16 @@ enum format_record {
     MESSAGE_HEADER_BYTES = 24,
     BORN_BYTES = 8,            /* u64: behind the targets */
     TARGET_BYTES = 16, /* u64 queue id, u64 sequence */
-    /* Acks and delivered marks: u16 0, u32 how many, then they. */
+    /* Acks, delivered marks and returns: u16 0, u32 how many, then they. */
     MARKS_COUNT = 12,
     MARKS_HEADER_BYTES = 16,
     ACK_BYTES = 24,      /* u64 queue id, u64 first sequence, u64 how many */
     DELIVERED_BYTES = 16, /* u64 queue id, u64 sequence */
+    RETURNED_BYTES = 24,  /* u64 queue id, u64 sequence, u64 how often */
     NOTE_BYTES = 32       /* u64 owner's id, two u64 of a key, u64 value; a header as that of acks */
 };
 
 enum format_message_flag { MESSAGE_HAS_BORN = 1, MESSAGE_DEAD_LETTER = 2, MESSAGE_FLAGS_KNOWN = 3 };
-
 static inline void format_put_u16(uint8_t *at, uint16_t value)
 {
     uint16_t raw = htole16(value);
@@ -116,11 +113,10 @@ static inline uint64_t format_u64(const uint8_t *at)
     return le64toh(raw);
 }
 
-/* Bytes of a message's record in front of its exchange. */
 static inline uint64_t format_message_head(const uint8_t *record)
 {
-    uint64_t born = format_u16(record + MESSAGE_FLAGS) & MESSAGE_HAS_BORN ? BORN_BYTES : 0;
-    return MESSAGE_HEADER_BYTES + (uint64_t)format_u32(record + MESSAGE_TARGETS) * TARGET_BYTES + born;
+    return MESSAGE_HEADER_BYTES + (uint64_t)format_u32(record + MESSAGE_TARGETS) * TARGET_BYTES +
+           (format_u16(record + MESSAGE_FLAGS) & MESSAGE_HAS_BORN ? BORN_BYTES : 0);
 }
 
 static inline uint64_t format_segment_checksum(const uint8_t *header)

@@ -78,13 +78,20 @@ int page_rows_load(sqlite3 *db, void (*each)(void *arg, const struct page_row *r
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+/* What is acked; behind it perhaps how often each message came back. */
+static bool bitmap_fits(const struct page_row *row)
+{
+    uint32_t size = (row->count + 7) / 8;
+    return row->acked_size <= size || row->acked_size == size + row->count;
+}
+
 const char *page_rows_wrong(const struct page_row *row)
 {
     if (row->id == 0 || row->file == 0 || row->first > UINT64_MAX - PAGE_MESSAGES_MAX)
         return "the row of a page has no id, no file or no sequence";
     if (row->count == 0 || row->count > PAGE_MESSAGES_MAX || row->persistent > row->count)
         return "the row of a page names an impossible number of messages";
-    if (row->bytes <= PAGE_HEADER_BYTES || row->acked_size > (row->count + 7) / 8 ||
+    if (row->bytes <= PAGE_HEADER_BYTES || !bitmap_fits(row) ||
         row->body_bytes > row->bytes)
         return "the row of a page names an impossible size";
     return NULL;

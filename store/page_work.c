@@ -53,8 +53,13 @@ struct page_job *page_work_add(struct page_work *work, enum page_job_kind kind)
 void page_work_row(struct page_work *work, const struct page_row *row)
 {
     assert(row->id > 0);
-    buf_append(&work->rows, row, sizeof *row);
+    struct page_row whole = *row;
+    whole.acked_size += row->counts ? row->count : 0;
+    whole.counts = NULL;
+    buf_append(&work->rows, &whole, sizeof whole);
     buf_append(&work->rows, row->acked, row->acked_size);
+    if (row->counts)
+        buf_append(&work->rows, row->counts, row->count);
 }
 
 struct slice page_work_next_row(struct slice rows, struct page_row *row)

@@ -47,7 +47,8 @@ struct page_row {
     uint64_t id, queue_id, first, body_bytes;
     uint64_t delivered; /* messages up to this sequence may have been delivered */
     struct page_times times;
-    const uint8_t *acked; /* bit i: message first + i is acked */
+    const uint8_t *acked; /* bit i: message first + i is acked; as read also counts, a byte each, behind */
+    const uint8_t *counts; /* to be written: `count` bytes more, how often each came back; NULL = never */
 };
 
 struct page_work {

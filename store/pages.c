@@ -148,6 +148,7 @@ static struct page_row row_of(const struct page *page, enum page_row_kind kind)
     if (page->progress) {
         row.acked = page->progress->acked;
         row.acked_size = (uint32_t)bitmap_bytes(page);
+        row.counts = page->progress->counts;
     }
     return row;
 }
@@ -217,6 +218,7 @@ static void free_page(struct pages *pages, uint32_t slot)
     struct page *page = pages->slots[slot];
     if (page->progress) {
         list_unlink(&page->progress->dirty);
+        mem_free(page->progress->counts);
         list_unlink(&page->progress->thin);
         mem_free(page->progress);
     }
@@ -304,6 +306,30 @@ void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
     progress->marked = pages->open->number;
     if (page->stored)
         make_dirty(pages, progress, pages->open->number);
+}
+
+static void count_return(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count,
+                         uint64_t batch)
+{
+    assert(sequence >= page->first && sequence <= page_last(page));
+    struct page_progress *progress = progress_of(page);
+    if (!progress->counts)
+        progress->counts = mem_zalloc(page->count);
+    progress->counts[sequence - page->first] = count < UINT8_MAX ? (uint8_t)count : UINT8_MAX;
+    if (page->stored)
+        make_dirty(pages, progress, batch);
+}
+
+void pages_returned(struct pages *pages, uint32_t slot, uint64_t sequence, uint16_t count)
+{
+    count_return(pages, pages_at(pages, slot), sequence, count, pages->open->number);
+}
+
+uint16_t page_returns(const struct page *page, uint64_t sequence)
+{
+    const struct page_progress *progress = page->progress;
+    assert(sequence >= page->first && sequence <= page_last(page));
+    return progress && progress->counts ? progress->counts[sequence - page->first] : 0;
 }
 
 void pages_give_up(struct pages *pages, uint32_t slot)
@@ -622,6 +648,10 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
         progress->delivered = row->delivered;
         if (row->acked_size)
             memcpy(progress->acked, row->acked, row->acked_size < size ? row->acked_size : size);
+        if (row->acked_size == size + page->count) {
+            progress->counts = mem_alloc(page->count);
+            memcpy(progress->counts, row->acked + size, page->count);
+        }
         for (size_t i = 0; i < size; i++)
             page->live -= (uint32_t)__builtin_popcount(progress->acked[i]);
     }
@@ -649,6 +679,11 @@ void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t se
         return;
     progress->delivered = sequence;
     make_dirty(pages, progress, 1);
+}
+
+void pages_restore_returned(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count)
+{
+    count_return(pages, page, sequence, count, 1);
 }
 
 void pages_restored(struct pages *pages)

@@ -24,6 +24,7 @@ struct page_progress { /* what was acked and delivered of a page, as far as anyt
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
     struct page *page;
+    uint8_t *counts; /* how often each message came back, 255 is more; own memory, NULL = never */
     uint8_t acked[]; /* bit i: message first + i; behind these: of those that were taken out */
 };
 
@@ -97,6 +98,10 @@ bool page_is_taken(const struct page *page, uint64_t sequence);
 void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled);
 /* Its messages up to this sequence may have been delivered, says the open batch. */
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
+/* One of its messages came back, that often by now, says the open batch. */
+void pages_returned(struct pages *pages, uint32_t slot, uint64_t sequence, uint16_t count);
+/* How often it did. */
+uint16_t page_returns(const struct page *page, uint64_t sequence);
 /* None of its messages is needed any more. */
 void pages_drop(struct pages *pages, uint32_t slot);
 
@@ -151,6 +156,7 @@ void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes);
 struct page *pages_restore(struct pages *pages, const struct page_row *row);
 void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last);
 void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t sequence);
+void pages_restore_returned(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count);
 void pages_restored(struct pages *pages);
 
 #endif

@@ -73,5 +73,6 @@ const char *quarantine_guess(struct slice bytes, uint64_t *queue_id, uint64_t *s
     return message                    ? "a message"
            : type == RECORD_ACKS      ? "acknowledgements"
            : type == RECORD_DELIVERED ? "marks of deliveries"
+           : type == RECORD_RETURNED  ? "counts of returns"
                                       : NULL;
 }

@@ -183,6 +183,12 @@ static bool delivered_fit(const uint8_t *record, uint32_t size)
     return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * DELIVERED_BYTES == size;
 }
 
+static bool returned_fit(const uint8_t *record, uint32_t size)
+{
+    uint32_t count = format_u32(record + MARKS_COUNT);
+    return count > 0 && MARKS_HEADER_BYTES + (uint64_t)count * RETURNED_BYTES == size;
+}
+
 static bool notes_fit(const uint8_t *record, uint32_t size)
 {
     uint32_t count = format_u32(record + MARKS_COUNT);
@@ -201,6 +207,8 @@ static bool record_valid(const uint8_t *record, uint32_t size, uint64_t seed)
         return acks_fit(record, size);
     case RECORD_DELIVERED:
         return delivered_fit(record, size);
+    case RECORD_RETURNED:
+        return returned_fit(record, size);
     case RECORD_NOTES:
         return notes_fit(record, size);
     default:

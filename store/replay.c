@@ -24,11 +24,13 @@ void replay_free(struct replay *replay)
         struct replay_queue *queue = replay_queues_pop_front(&replay->queues);
         mem_free(queue->entries);
         page_ring_free(&queue->pages);
+        return_ring_free(&queue->returned);
         mem_free(queue);
     }
     replay_queues_free(&replay->queues);
     replay_ids_free(&replay->defined);
     mem_free(replay->targets);
+    mem_free(replay->returns);
 }
 
 static int by_number(const void *a, const void *b)
@@ -47,13 +49,13 @@ static bool is_defined(struct replay *replay, uint64_t queue_id)
     return ids->size && bsearch(&queue_id, ids->slots, ids->size, sizeof *ids->slots, by_number);
 }
 
-/* The queue with that id, NULL when it is not defined. Most of many queues are never asked for. */
+/* The queue with that id, or the lane of one, NULL when it is not defined. Most are never asked for. */
 static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
 {
     if (replay->last && replay->last->id == queue_id)
         return replay->last;
     struct replay_queue *queue = map_get(&replay->by_id, slice_of(&queue_id, sizeof queue_id));
-    if (!queue && is_defined(replay, queue_id)) {
+    if (!queue && is_defined(replay, queue_id & STORE_QUEUE_ID_MAX)) {
         queue = mem_zalloc(sizeof *queue);
         queue->id = queue_id;
         map_put(&replay->by_id, slice_of(&queue->id, sizeof queue->id), queue);
@@ -62,6 +64,13 @@ static struct replay_queue *find(struct replay *replay, uint64_t queue_id)
     if (queue)
         replay->last = queue;
     return queue;
+}
+
+static void note_id(struct replay *replay, uint64_t queue_id)
+{
+    queue_id &= STORE_QUEUE_ID_MAX;
+    if (replay->queue_id_max < queue_id)
+        replay->queue_id_max = queue_id;
 }
 
 void replay_define(struct replay *replay, uint64_t queue_id)
@@ -74,8 +83,7 @@ void replay_define(struct replay *replay, uint64_t queue_id)
 bool replay_page(struct replay *replay, struct page *page)
 {
     struct replay_queue *queue = find(replay, page->queue_id);
-    if (page->queue_id > replay->queue_id_max)
-        replay->queue_id_max = page->queue_id;
+    note_id(replay, page->queue_id);
     if (!queue)
         return false;
     size_t size = queue->pages.size;
@@ -204,6 +212,49 @@ static void mark_delivered(struct replay *replay, uint64_t queue_id, uint64_t se
         queue->delivered = sequence;
 }
 
+/* How often a message came back is said in the journal, and kept with the page if it is in one. */
+static void count_return(struct replay *replay, uint64_t queue_id, struct replay_return returned)
+{
+    struct replay_queue *queue = find(replay, queue_id);
+    if (!queue)
+        return;
+    if (is_paged(queue, returned.sequence)) {
+        struct page *page = *page_ring_at(&queue->pages, page_bound(queue, returned.sequence));
+        pages_restore_returned(replay->pages, page, returned.sequence, (uint16_t)returned.count);
+    } else {
+        return_ring_push_back(&queue->returned, returned);
+    }
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+    const struct replay_return *one = a, *other = b;
+    if (one->sequence != other->sequence)
+        return one->sequence > other->sequence ? 1 : -1;
+    return (one->count > other->count) - (one->count < other->count);
+}
+
+static uint16_t returns_of(struct replay *replay, const struct stored_target *target)
+{
+    struct replay_queue *queue = find(replay, target->queue_id);
+    size_t low = 0, high = queue->returned.size;
+    if (high == 0)
+        return 0;
+    assert(queue->returned.head == 0); /* nothing was ever taken from its front */
+    if (!queue->returned_sorted)
+        qsort(queue->returned.slots, high, sizeof *queue->returned.slots, by_sequence);
+    queue->returned_sorted = true;
+    while (low < high) { /* the first behind the last, and largest, one of this sequence */
+        size_t middle = low + (high - low) / 2;
+        if (return_ring_at(&queue->returned, middle)->sequence <= target->sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const struct replay_return *found = low ? return_ring_at(&queue->returned, low - 1) : NULL;
+    return found && found->sequence == target->sequence ? (uint16_t)found->count : 0;
+}
+
 static bool is_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
 {
     struct replay_queue *queue = find(replay, queue_id);
@@ -231,8 +282,7 @@ static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t
     const uint8_t *at = record + MESSAGE_HEADER_BYTES;
     for (uint32_t i = 0; i < count; i++, at += TARGET_BYTES) {
         uint64_t queue_id = format_u64(at);
-        if (queue_id > replay->queue_id_max)
-            replay->queue_id_max = queue_id;
+        note_id(replay, queue_id);
         if (record[RECORD_TYPE] == RECORD_MOVED)
             move(replay, queue_id, format_u64(at + 8), batch);
         else if (!add(replay, queue_id, format_u64(at + 8), batch)) {
@@ -247,14 +297,17 @@ static bool learn_message(struct replay *replay, const uint8_t *record, uint64_t
 
 static void learn_marks(struct replay *replay, const uint8_t *record)
 {
-    bool acks = record[RECORD_TYPE] == RECORD_ACKS;
+    uint8_t type = record[RECORD_TYPE];
     const uint8_t *at = record + MARKS_HEADER_BYTES;
     for (uint32_t left = format_u32(record + MARKS_COUNT); left; left--) {
-        if (acks)
-            ack(replay, format_u64(at), format_u64(at + 8), format_u64(at + 16));
+        uint64_t queue_id = format_u64(at), sequence = format_u64(at + 8);
+        if (type == RECORD_ACKS)
+            ack(replay, queue_id, sequence, format_u64(at + 16));
+        else if (type == RECORD_DELIVERED)
+            mark_delivered(replay, queue_id, sequence);
         else
-            mark_delivered(replay, format_u64(at), format_u64(at + 8));
-        at += acks ? ACK_BYTES : DELIVERED_BYTES;
+            count_return(replay, queue_id, (struct replay_return){sequence, format_u64(at + 16)});
+        at += type == RECORD_ACKS ? ACK_BYTES : type == RECORD_DELIVERED ? DELIVERED_BYTES : RETURNED_BYTES;
     }
 }
 
@@ -300,17 +353,22 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
     const uint8_t *at = record + MESSAGE_HEADER_BYTES;
     if (count > replay->target_capacity) {
         mem_free(replay->targets);
+        mem_free(replay->returns);
         replay->targets = mem_alloc(count * sizeof *replay->targets);
+        replay->returns = mem_alloc(count * sizeof *replay->returns);
         replay->target_capacity = count;
     }
     for (uint32_t i = 0; i < count; i++, at += TARGET_BYTES) {
         struct stored_target target = {format_u64(at), format_u64(at + 8)};
-        if (is_alive(replay, target.queue_id, target.sequence, batch))
-            replay->targets[alive++] = target;
+        if (!is_alive(replay, target.queue_id, target.sequence, batch))
+            continue;
+        replay->returns[alive] = returns_of(replay, &target);
+        replay->targets[alive++] = target;
     }
     if (alive == 0)
         return false;
-    struct stored_message message = {.targets = replay->targets, .target_count = alive};
+    struct stored_message message = {
+        .targets = replay->targets, .returns = replay->returns, .target_count = alive};
     uint16_t flags = format_u16(record + MESSAGE_FLAGS);
     message.dead_letter = flags & MESSAGE_DEAD_LETTER;
     if (flags & MESSAGE_HAS_BORN) {

@@ -17,6 +17,12 @@ struct replay_entry {
 
 RING(page_ring, struct page *);
 
+struct replay_return {
+    uint64_t sequence, count;
+};
+
+RING(return_ring, struct replay_return);
+
 struct replay_queue {
     uint64_t id;
     struct replay_entry *entries; /* by sequence */
@@ -24,6 +30,8 @@ struct replay_queue {
     size_t cursor; /* where the last question was answered */
     uint64_t delivered; /* messages up to this may have been delivered, say pages and journal */
     uint64_t marked;    /* so says the journal */
+    struct return_ring returned; /* sorted once it is asked about */
+    bool returned_sorted;
     struct page_ring pages; /* by sequence: what is in them is not the journal's */
 };
 
@@ -39,6 +47,7 @@ struct replay {
     struct replay_queue *last;     /* asked for last */
     uint64_t queue_id_max;         /* of all targets, defined or not */
     struct stored_target *targets; /* of the message being reported */
+    uint16_t *returns;             /* beside them */
     size_t target_capacity;
     uint64_t notes_first;          /* batch of the first note reported, UINT64_MAX = none */
     bool doubtful; /* parts of the journal are lost */

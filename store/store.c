@@ -300,6 +300,12 @@ void store_delivered(struct store *store, struct store_run *run, uint64_t queue_
     run->delivered_index = batch_delivered(open, queue_id, sequence);
 }
 
+void store_returned(struct store *store, uint64_t queue_id, uint64_t sequence, uint16_t count)
+{
+    assert(store->recovered && count > 0);
+    batch_returned(store->open, &(struct return_mark){queue_id, sequence, count});
+}
+
 uint64_t store_note(struct store *store, struct store_note_run *run, const struct stored_note *note)
 {
     struct batch *open = store->open;

@@ -45,9 +45,13 @@ void store_define(struct store *store, const struct definition *definition);
 /* Deletes the row with that identity; nothing happens when there is none. */
 void store_undefine(struct store *store, const struct definition *definition);
 
+/* A queue's messages may be in several lanes with sequences of their own: the high bits of an id. */
+enum { STORE_LANE_SHIFT = 48, STORE_LANE_MAX = UINT16_MAX };
+#define STORE_QUEUE_ID_MAX (((uint64_t)1 << STORE_LANE_SHIFT) - 1)
+
 /* A message on its way to or from the journal. */
 struct stored_target {
-    uint64_t queue_id;  /* never reused */
+    uint64_t queue_id;  /* never reused; and the lane */
     uint64_t sequence;  /* place in the queue: strictly rising per queue in publish order */
 };
 
@@ -57,6 +61,7 @@ struct stored_message {
     struct slice exchange, key, props, body;
     uint64_t born_ms; /* when it was published; 0 = nobody needs it */
     bool dead_letter; /* published by the broker */
+    const uint16_t *returns; /* from recovery: how often it came back, a target each */
 };
 
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
@@ -86,8 +91,7 @@ uint64_t store_queue_id_next(const struct store *store);
 uint64_t store_message(struct store *store, const struct stored_message *message);
 /* The second tier. */
 struct pages *store_pages(struct store *store);
-/* Of the batches up to this one little is still needed, but it holds on to much of the journal: whoever holds
- * a message of them is to move it. 0 = all is well. */
+/* Little is needed of the batches up to this one, yet they hold much of the journal: move that. 0 = none. */
 uint64_t store_sparse_batch(struct store *store);
 /* As store_message, for one target of a message of an older batch, which is then to be released. */
 uint64_t store_move(struct store *store, const struct stored_message *message);
@@ -105,9 +109,10 @@ struct store_run {
 void store_ack(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
 /* So with `count` messages from `first` on. */
 void store_ack_range(struct store *store, uint64_t queue_id, uint64_t first, uint64_t count);
-/* The message was handed to a consumer that must ack. Only the highest sequence of a batch is kept. */
+/* Handed to a consumer that must ack (the highest of a batch is kept); came back that often. */
 void store_delivered(struct store *store, struct store_run *run, uint64_t queue_id, uint64_t sequence);
 
+void store_returned(struct store *store, uint64_t queue_id, uint64_t sequence, uint16_t count);
 /* The batch being filled: what is put now is durable when store_durable() reaches this. */
 uint64_t store_open_batch(const struct store *store);
 /* The last batch that holds anything: what to wait for. An open one that stays empty is never durable. */

@@ -107,7 +107,8 @@ static void make_queue(struct model *m, struct line *line)
     line->id = m->id_next++ * QUEUES + at;
     line->durable = at != 3;
     line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
-    line->queue->durable = line->durable;
+    if (line->durable)
+        queue_make_durable(line->queue);
     configure(line);
     line->count = line->first = 0;
     line->undefined = 0;
@@ -170,7 +171,7 @@ static void push(struct model *m, struct line *line)
 {
     char bytes[32];
     struct queue *q = line->queue;
-    uint64_t sequence = queue_next_sequence(q);
+    uint64_t sequence = q->order.next_sequence;
     struct item item = {.sequence = sequence, .body_size = (size_t)below(m, below(m, 40) ? 120 : 5000)};
     item.persistent = below(m, 5) > 0;
     struct slice props = choose_props(m, line, &item, bytes);
@@ -229,7 +230,7 @@ static bool take(struct model *m, struct line *line, bool no_ack)
     assertf(item->state == READY || item->state == MAYBE, "message %" PRIu64 " came again: %d",
             entry.sequence, (int)item->state);
     check_body(entry.message, line, item);
-    assertf(!is_due(m, item) || line->queue->leaving.expiry.late || item->deadline >= m->looked_ms,
+    assertf(!is_due(m, item) || line->queue->order.expiry.late || item->deadline >= m->looked_ms,
             "message %" PRIu64 " of queue %" PRIu64 " was due %" PRIu64 " ms ago", entry.sequence, line->id,
             m->home.now_ms - item->deadline);
     assertf(!queue_keeps_birth(line->queue, entry.message) || entry.message->born_ms == item->born,
@@ -330,7 +331,7 @@ static void on_definition(void *arg, const struct definition *definition)
     if (line->id != definition->id)
         return; /* deleted in a batch that did not make it, or not made before the crash: judged below */
     line->queue = queue_new(&m->home, SLICE("q"), SLICE(""), line->id);
-    line->queue->durable = true;
+    queue_make_durable(line->queue);
     configure(line);
 }
 
@@ -354,7 +355,7 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
         if (!q)
             continue;
         msg->journal_refs++;
-        queue_restore(q, msg, stored->targets[i].sequence, false);
+        queue_restore(q, 0, msg, stored->targets[i].sequence, stored->returns[i]);
     }
     if (msg->journal_refs == 0)
         buf_append(&m->unwanted, &batch, sizeof batch);
@@ -375,7 +376,7 @@ static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 {
     struct queue *q = queue_of(arg, queue_id);
     if (q)
-        q->marks.acked = sequence; /* kept there until the end of the recovery */
+        queue_restore_delivered(q, 0, sequence);
 }
 
 static int try_open(struct model *m)
@@ -444,13 +445,7 @@ static void rebuild(struct model *m, struct line *line, uint64_t durable)
         make_queue(m, line);
         return;
     }
-    uint64_t delivered = line->queue->marks.acked;
-    line->queue->marks.acked = 0;
-    queue_restore_delivered(line->queue, delivered);
-    queue_restored(line->queue);
-    uint64_t floor = store_open_batch(m->store) << 20;
-    if (line->queue->next_sequence < floor)
-        line->queue->next_sequence = floor;
+    queue_restored(line->queue, store_open_batch(m->store) << 20);
     check_counts(m, line);
 }
 
@@ -566,7 +561,7 @@ static void step(struct model *m)
         for (uint64_t i = below(m, 60); i-- && take(m, line, below(m, 4) == 0);)
             ;
         if (line->queue->order.backlog && queue_ready(line->queue) > 0)
-            paging_await(line->queue);
+            paging_await(&line->queue->order);
         break;
     case 6: case 7: case 8:
         for (uint64_t i = below(m, 40); i-- && m->taken_count;)
@@ -606,7 +601,7 @@ static void wait_for_deadlines(struct model *m)
             undying += line->items[j].state != GONE && !is_due(m, &line->items[j]);
         assertf(queue_ready(line->queue) <= undying, "queue %" PRIu64 " holds %zu messages, not %zu",
                 line->id, queue_ready(line->queue), undying);
-        assert(line->queue->leaving.expiry.due_count <= 4096);
+        assert(line->queue->order.expiry.due_count <= 4096);
     }
 }
 
@@ -622,7 +617,7 @@ static void drain(struct model *m)
             assertf(idle < 100000, "%zu messages do not come", queue_ready(line->queue));
             if (take(m, line, true))
                 continue;
-            paging_await(line->queue);
+            paging_await(&line->queue->order);
             turn(m);
             store_sync_now(m->store);
             paging_arrive(&m->home); /* who waits is served before memory is looked after */

@@ -1,9 +1,10 @@
 /* model_queue.c - two queues with consumers and limits against plain arrays: random pushes (also of
  * one message to both), deliveries, gets, settlements, requeues, purges, comings, goings and
- * parkings of consumers, and deletions. After each step the queues say the same as the arrays and
- * pass queue_check; in the end every reference is gone. With a store, what it recovers is exactly
- * what the queues hold, and after a crash no message that a client may have seen is taken for a
- * fresh one. SEED=n runs that seed alone. */
+ * parkings of consumers, and deletions. Some queues order by priority, some have one consumer active
+ * at a time, consumers have priorities: the model sorts and searches. After each step the queues say
+ * the same as the arrays and pass queue_check; in the end every reference is gone. With a store, what
+ * it recovers is exactly what the queues hold, and after a crash no message that a client may have
+ * seen is taken for a fresh one. SEED=n runs that seed alone. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,83 +12,19 @@
 #include "base/buf.h"
 #include "base/rand.h"
 #include "protocol/table.h"
-#include "queue/queue.h"
+#include "protocol/props.h"
+#include "tests/model/queue_model.h"
 #include "tests/sim/fakedisk.h"
-
-enum {
-    ROUNDS = 60,
-    STEPS = 3000,
-    QUEUES = 2,
-    SLOTS = 600,
-    HELD_MAX = 400,
-    MEMBERS = 10,
-    BODY_MAX = 40,
-    SEGMENT_BYTES = 64 * 1024,
-    FOUND_MAX = 4 * STEPS,
-};
 
 /* check's own assertions write to a file even when they hold. */
 #define expect(expr) ((expr) ? (void)0 : ck_abort_msg("%s:%d: %s", __FILE__, __LINE__, #expr))
 
-/* A message, and how many of the model's arrays name it. */
-struct slot {
-    struct message *message;
-    size_t holders;
-};
-
-struct waiting {
-    uint64_t sequence;
-    size_t slot;
-    bool redelivered, journalled;
-};
-
-struct held {
-    struct entry entry;
-    struct queue *queue;
-    int home;   /* index of the model's queue, -1 once it was deleted */
-    int member; /* -1: basic.get */
-    size_t slot;
-};
-
-struct member {
-    struct consumer consumer;
-    bool used;
-    enum consumer_state state;
-    int home;
-    uint32_t unacked;
-};
-
-/* One that must be acked, and the batch that has to be durable before the client sees it. */
-struct delivery {
-    uint64_t queue_id, sequence, batch;
-};
-
-struct found {
-    struct stored_target targets[FOUND_MAX], delivered[FOUND_MAX];
-    size_t count, delivered_count;
-};
-
-struct model {
-    struct queue *queue;
-    struct waiting waiting[SLOTS]; /* by sequence; one message is here once at most */
-    size_t size;
-    uint64_t next_sequence, bytes;
-    size_t unacked;
-    int rotation[MEMBERS];
-    size_t rotation_size;
-    enum limit_overflow overflow;
-    uint64_t messages_max, bytes_max;
-};
-
 static struct rand rand_state;
 static struct slab_pool pool;
 static struct queue_home home;
-static struct slot slots[SLOTS];
 static struct held held[HELD_MAX];
 static size_t held_size;
-static struct member members[MEMBERS];
 static struct list parked;
-static struct model models[QUEUES];
 static struct fakedisk *disk;
 static struct store *store;
 static uint64_t last_id;
@@ -117,41 +54,31 @@ static bool is_beyond(const struct model *m, size_t count, uint64_t bytes)
 /* The oldest go, unless a consumer is about to take some. */
 static void shed(struct model *m)
 {
-    if (m->overflow != LIMIT_DROP_HEAD || (m->size > 0 && m->rotation_size > 0))
+    if (m->overflow != LIMIT_DROP_HEAD || (m->size > 0 && whose_turn(m) >= 0))
         return;
     while (m->size > 0 && is_beyond(m, m->size, m->bytes))
         forget_first(m);
 }
 
+static bool goes_before(const struct waiting *a, const struct waiting *b)
+{
+    return a->level != b->level ? a->level > b->level : a->sequence < b->sequence;
+}
+
 static void insert(struct model *m, struct waiting waiting)
 {
     size_t i = m->size++;
-    for (; i > 0 && m->waiting[i - 1].sequence > waiting.sequence; i--)
+    for (; i > 0 && goes_before(&waiting, &m->waiting[i - 1]); i--)
         m->waiting[i] = m->waiting[i - 1];
     m->waiting[i] = waiting;
     m->bytes += slots[waiting.slot].message->body_size;
 }
 
-static void leave_rotation(struct model *m, int member)
+static unsigned level_of(const struct model *m, size_t slot)
 {
-    for (size_t i = 0; i < m->rotation_size; i++)
-        if (m->rotation[i] == member) {
-            memmove(m->rotation + i, m->rotation + i + 1, (--m->rotation_size - i) * sizeof(int));
-            return;
-        }
-}
-
-static bool has_credit(const struct member *member)
-{
-    return member->consumer.prefetch == 0 || member->unacked < member->consumer.prefetch;
-}
-
-static void join_rotation(struct model *m, int i)
-{
-    struct member *member = &members[i];
-    member->state = has_credit(member) ? CONSUMER_ROTATING : CONSUMER_SATED;
-    if (member->state == CONSUMER_ROTATING)
-        m->rotation[m->rotation_size++] = i;
+    const struct message *message = slots[slot].message;
+    unsigned level = message->has_priority ? message->priority : m->priority_missing;
+    return level < m->priority_max ? level : m->priority_max;
 }
 
 /* --- comparing --- */
@@ -163,22 +90,23 @@ static void check_queue(const struct model *m)
     expect(queue_ready(q) == m->size);
     expect(q->ready_bytes == m->bytes);
     expect(q->unacked == m->unacked);
-    expect(queue_next_sequence(q) == m->next_sequence);
-    struct entry *first = order_first(&q->order);
+    for (unsigned level = 0; level <= m->priority_max; level++) {
+        const struct order *order = lane_at(m->queue, level);
+        expect((order ? order->next_sequence : 1) == m->next_sequence[level]);
+    }
+    struct entry *first = queue_first(q);
     expect((first == NULL) == (m->size == 0));
     if (first) {
         expect(first->sequence == m->waiting[0].sequence);
         expect(first->redelivered == m->waiting[0].redelivered);
         expect(first->message == slots[m->waiting[0].slot].message);
     }
-    size_t i = 0, consumers = 0;
-    list_each(node, &q->rotation) {
-        expect(i < m->rotation_size);
-        expect(container_of(node, struct consumer, place) == &members[m->rotation[i++]].consumer);
-    }
-    expect(i == m->rotation_size);
-    for (i = 0; i < MEMBERS; i++)
+    int who = whose_turn(m);
+    expect(queue_turn(q) == (who < 0 ? NULL : &members[who].consumer));
+    size_t consumers = 0;
+    for (size_t i = 0; i < MEMBERS; i++)
         consumers += members[i].used && members[i].consumer.queue == q;
+    expect(q->rotation.active == (m->active < 0 ? NULL : &members[m->active].consumer));
     expect(q->consumer_count == consumers);
     uint64_t size = below(BODY_MAX);
     expect(queue_refuses(q, size) ==
@@ -190,7 +118,7 @@ static void check_all(void)
     size_t ready = 0, linked = 0;
     for (size_t i = 0; i < QUEUES; i++) {
         check_queue(&models[i]);
-        ready += models[i].size > 0 && models[i].rotation_size > 0;
+        ready += models[i].size > 0 && whose_turn(&models[i]) >= 0;
     }
     list_each(node, &home.ready)
         linked++;
@@ -213,6 +141,21 @@ static void check_all(void)
 }
 
 /* --- steps: each does one thing to the queue and to the model, and compares what came of it --- */
+
+static void add_kind_args(struct model *m, struct buf *args)
+{
+    m->active = -1;
+    m->quorum = below(5) == 0;
+    m->single = below(3) == 0;
+    if (m->quorum)
+        table_put_string(args, "x-queue-type", SLICE("quorum"));
+    m->priority_max = m->quorum ? LEVELS - 1 : below(2) ? 0 : (unsigned)below(12);
+    m->priority_missing = m->quorum ? 4 : 0;
+    if (!m->quorum && (m->priority_max || below(2)))
+        table_put_int(args, "x-max-priority", m->priority_max);
+    if (m->single)
+        table_put_bool(args, "x-single-active-consumer", true);
+}
 
 static struct buf limit_args(struct model *m)
 {
@@ -248,8 +191,11 @@ static struct definition definition_of(const struct model *m, char *name, size_t
 static void new_queue(struct model *m)
 {
     char name[32];
-    *m = (struct model){.next_sequence = 1};
+    *m = (struct model){0};
+    for (int level = 0; level < LEVELS; level++)
+        m->next_sequence[level] = 1;
     struct buf args = limit_args(m);
+    add_kind_args(m, &args);
     m->queue = queue_new(&home, SLICE("q"), buf_slice(&args), ++last_id);
     buf_free(&args);
     if (!home.store)
@@ -266,7 +212,9 @@ static size_t new_message(void)
     if (slot == SLOTS)
         return SLOTS;
     uint64_t size = below(4) ? below(BODY_MAX) : 0;
-    struct message *m = message_new(&pool, SLICE("x"), SLICE("key"), (struct slice){0}, size);
+    uint8_t bytes[3] = {PROP_priority >> 8, 0, (uint8_t)below(below(2) ? 4 : 40)};
+    struct slice props = below(3) ? slice_of(bytes, sizeof(bytes)) : slice_of(bytes, 0);
+    struct message *m = message_new(&pool, SLICE("x"), SLICE("key"), props, size);
     memset(message_body_at(m), (int)slot & 255, size);
     slots[slot] = (struct slot){m, 0};
     return slot;
@@ -280,19 +228,22 @@ static void push_to(struct model **targets, size_t count, size_t slot)
     if (journalled) {
         struct stored_target stored[QUEUES];
         for (size_t i = 0; i < count; i++)
-            stored[i] = (struct stored_target){targets[i]->queue->id, targets[i]->next_sequence};
+            stored[i] = lane_target(targets[i]->queue, message);
         message->batch = store_message(
             store, &(struct stored_message){.targets = stored,
                                             .target_count = count,
                                             .exchange = message_exchange(message),
                                             .key = message_key(message),
+                                            .props = message_props(message),
                                             .body = message_body(message)});
         message->journal_refs = (uint32_t)count;
     }
     for (size_t i = 0; i < count; i++) {
         queue_push(targets[i]->queue, message, journalled);
         slots[slot].holders++;
-        insert(targets[i], (struct waiting){targets[i]->next_sequence++, slot, false, journalled});
+        unsigned level = level_of(targets[i], slot);
+        insert(targets[i],
+               (struct waiting){targets[i]->next_sequence[level]++, level, slot, false, journalled});
         shed(targets[i]);
     }
 }
@@ -332,7 +283,8 @@ static void handed_out(int i, const struct entry *entry, size_t slot, int member
     models[i].unacked++;
     if (store)
         deliveries[delivery_count++] =
-            (struct delivery){q->id, entry->sequence, queue_delivery_batch(q, entry)};
+            (struct delivery){lane_of(q, entry->message)->id, entry->sequence,
+                              queue_delivery_batch(q, entry)};
 }
 
 static void step_deliver(void)
@@ -340,15 +292,14 @@ static void step_deliver(void)
     int i = (int)below(QUEUES);
     struct model *m = &models[i];
     struct consumer *turn = queue_turn(m->queue);
-    expect((turn == NULL) == (m->rotation_size == 0));
+    int who = whose_turn(m);
+    expect((turn == NULL) == (who < 0));
     if (!turn || m->size == 0 || held_size == HELD_MAX)
         return;
-    int who = m->rotation[0];
     struct member *member = &members[who];
     expect(turn == &member->consumer);
     struct entry entry = queue_next(m->queue, turn);
     size_t slot = expect_first(m, &entry);
-    leave_rotation(m, who);
     member->unacked += !turn->no_ack;
     join_rotation(m, who);
     shed(m);
@@ -384,7 +335,8 @@ static void step_get(void)
 static void requeue(struct held *item, bool seen)
 {
     bool redelivered = item->entry.redelivered || seen;
-    struct waiting waiting = {item->entry.sequence, item->slot, redelivered, item->entry.journalled};
+    unsigned level = item->home < 0 ? 0 : level_of(&models[item->home], item->slot);
+    struct waiting waiting = {item->entry.sequence, level, item->slot, redelivered, item->entry.journalled};
     queue_requeue(item->queue, &item->entry, seen);
     if (item->home < 0) {
         slots[item->slot].holders--;
@@ -410,10 +362,13 @@ static void settle(size_t i, bool back)
     if (item.member < 0)
         return;
     struct member *member = &members[item.member];
+    bool fades = member->fading;
     consumer_settled(&member->consumer);
     member->unacked--;
     if (member->state == CONSUMER_SATED)
         join_rotation(&models[member->home], item.member);
+    else if (fades && member->unacked == 0)
+        give_way(&models[member->home], item.member);
     if (member->state == CONSUMER_GONE && member->unacked == 0)
         member->used = false;
 }
@@ -433,20 +388,44 @@ static void step_add_consumer(void)
     *member = (struct member){.used = true, .home = which};
     member->consumer.prefetch = (uint32_t)below(4);
     member->consumer.no_ack = below(4) == 0;
-    queue_add_consumer(models[which].queue, &member->consumer);
-    join_rotation(&models[which], i);
+    member->consumer.priority = below(2) ? 0 : (int64_t)below(5) - 2;
+    struct model *m = &models[which];
+    int active = m->active;
+    bool yields = active >= 0 && m->quorum && !members[active].fading &&
+                  member->consumer.priority > members[active].consumer.priority;
+    consumer_enter(&member->consumer, m->queue);
+    if (m->single && active < 0)
+        m->active = i;
+    join_rotation(m, i);
+    if (!yields)
+        return;
+    members[active].fading = true;
+    if (members[active].state != CONSUMER_PARKED)
+        members[active].state = CONSUMER_FADING;
+    if (members[active].unacked == 0)
+        give_way(m, active);
+    shed(m);
 }
 
 static void remove_consumer(int i)
 {
     struct member *member = &members[i];
     struct model *m = &models[member->home];
-    queue_remove_consumer(&member->consumer);
-    leave_rotation(m, i);
-    shed(m);
+    consumer_exit(&member->consumer);
     member->state = CONSUMER_GONE;
     member->used = member->unacked > 0;
     member->home = -1;
+    member->fading = false;
+    int active = m->active, heir = find_heir(m);
+    if (active == i) {
+        choose_heir(m);
+    } else if (active >= 0 && members[active].fading &&
+               (heir < 0 || members[heir].consumer.priority <= members[active].consumer.priority)) {
+        members[active].fading = false;
+        if (members[active].state == CONSUMER_FADING)
+            join_rotation(m, active);
+    }
+    shed(m);
 }
 
 /* A consumer that is there and not GONE, or -1. */
@@ -466,7 +445,7 @@ static void step_remove_consumer(void)
 static void step_park(void)
 {
     int i = any_member();
-    if (i < 0 || members[i].state == CONSUMER_SATED)
+    if (i < 0 || (members[i].state != CONSUMER_PARKED && members[i].state != CONSUMER_ROTATING))
         return;
     struct model *m = &models[members[i].home];
     if (members[i].state == CONSUMER_PARKED) {
@@ -475,7 +454,6 @@ static void step_park(void)
         return;
     }
     consumer_park(&members[i].consumer, &parked);
-    leave_rotation(m, i);
     members[i].state = CONSUMER_PARKED;
     shed(m);
 }
@@ -538,11 +516,14 @@ static void step_turn(void)
 static bool is_held(uint64_t id, uint64_t sequence)
 {
     for (size_t i = 0; i < QUEUES; i++)
-        for (size_t k = 0; models[i].queue->id == id && k < models[i].size; k++)
-            if (models[i].waiting[k].sequence == sequence && models[i].waiting[k].journalled)
+        for (size_t k = 0; models[i].queue->id == (id & STORE_QUEUE_ID_MAX) && k < models[i].size; k++)
+            if (models[i].waiting[k].sequence == sequence && models[i].waiting[k].journalled &&
+                lane_of_id(id) == models[i].waiting[k].level)
                 return true;
     for (size_t i = 0; i < held_size; i++)
-        if (held[i].home >= 0 && held[i].queue->id == id && held[i].entry.sequence == sequence)
+        if (held[i].home >= 0 && held[i].queue->id == (id & STORE_QUEUE_ID_MAX) &&
+            held[i].entry.sequence == sequence &&
+            level_of(&models[held[i].home], held[i].slot) == lane_of_id(id))
             return held[i].entry.journalled;
     return false;
 }

@@ -100,7 +100,7 @@ static uint64_t size_of(const struct message *msg)
 
 static void publish(struct model *m)
 {
-    struct stored_target target = {1, queue_next_sequence(m->q)};
+    struct stored_target target = {1, m->q->order.next_sequence};
     struct message *msg = message_new(&m->pool, SLICE(""), SLICE("q"), SLICE(""), below(m, 300));
     memset(message_body_at(msg), 'x', msg->body_size);
     msg->persistent = true;
@@ -118,7 +118,7 @@ static void take(struct model *m)
 {
     struct entry *entry = &m->taken[m->taken_count];
     while (!queue_get(m->q, false, entry)) {
-        paging_await(m->q);
+        paging_await(&m->q->order);
         turn(m);
         paging_arrive(&m->home);
     }

@@ -254,23 +254,26 @@ static void check_content(struct actor_channel *ch, uint32_t id, const struct co
     struct fault f;
     bool good = props_decode(content->props, &props, &f);
     assert(good && (props.delivery_mode == 2) == m->persistent && props.flags & PROP_headers);
+    assert(props.priority == m->priority);
     assert(slice_is(exchange, model->exchanges[m->exchange].name));
 }
 
 /* What comes for the first time comes in the order in which its publisher sent it. */
 static void check_order(struct actor_channel *ch, int queue, uint32_t id)
 {
-    uint32_t publisher = ch->actor->model->messages[id].publisher;
+    const struct model_message *m = &ch->actor->model->messages[id];
+    uint32_t publisher = m->publisher;
+    unsigned level = model_level(ch->actor->model, queue, id);
     for (size_t i = 0; i < ch->fresh_count; i++) {
         struct fresh *fresh = &ch->fresh[i];
-        if (fresh->queue != queue || fresh->publisher != publisher)
+        if (fresh->queue != queue || fresh->publisher != publisher || fresh->level != level)
             continue;
         assertf(fresh->id < id, "message %u came after %u", id, fresh->id);
         fresh->id = id;
         return;
     }
     ch->fresh = mem_realloc(ch->fresh, (ch->fresh_count + 1) * sizeof(*ch->fresh));
-    ch->fresh[ch->fresh_count++] = (struct fresh){queue, publisher, id};
+    ch->fresh[ch->fresh_count++] = (struct fresh){queue, publisher, id, level};
 }
 
 /* A message has come; `consumer` 0 = fetched. */

@@ -42,6 +42,7 @@ RING(id_ring, uint32_t);
 struct fresh {
     int queue;
     uint32_t publisher, id;
+    unsigned level; /* of priority */
 };
 
 enum actor_channel_state { CHANNEL_OFF, CHANNEL_UP, CHANNEL_ENDING };

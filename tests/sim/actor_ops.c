@@ -75,9 +75,24 @@ static void changes(struct actor_channel *ch, struct pending *p, struct model_op
 
 /* --- topology --- */
 
+/* Two of the queues have deadlines that never come, and dead-letter what is rejected: one to nowhere, one to
+ * a queue that nobody but the judge looks at. */
+static void put_arguments(int q, struct buf *args)
+{
+    if (q == MODEL_MORTAL || q == MODEL_HAUNTED)
+        table_put_int(args, "x-message-ttl", 300000000000);
+    if (q == MODEL_MORTAL)
+        table_put_string(args, "x-dead-letter-exchange", SLICE("nowhere"));
+    if (q == MODEL_HAUNTED) {
+        table_put_string(args, "x-dead-letter-exchange", SLICE(""));
+        table_put_string(args, "x-dead-letter-routing-key", SLICE(MODEL_TOMB));
+    }
+}
+
 static void declare_queue(struct actor_channel *ch)
 {
     struct method m = {.id = METHOD_queue_declare};
+    struct buf args = {0};
     int q = (int)pick(ch, MODEL_QUEUES);
     for (; ch->actor->model->queues[q].exclusive && chance(ch, 2); q = (int)pick(ch, MODEL_QUEUES))
         ;
@@ -86,11 +101,18 @@ static void declare_queue(struct actor_channel *ch)
     m.queue_declare.durable = queue->entity.durable;
     m.queue_declare.auto_delete = queue->auto_delete;
     m.queue_declare.exclusive = queue->exclusive;
+    if (queue->limit && strcmp(queue->limit, "x-single-active-consumer") == 0)
+        table_put_bool(&args, queue->limit, true);
+    else if (queue->limit)
+        table_put_int(&args, queue->limit, queue->limit_value);
+    put_arguments(q, &args);
+    m.queue_declare.arguments = buf_slice(&args);
     SAY(ch, "declare %s", queue->name);
     struct pending *p = actor_expect(ch, METHOD_queue_declare, METHOD_queue_declare_ok);
     p->queue = q;
     changes(ch, p, (struct model_op){.kind = OP_QUEUE, .add = true, .a = (uint8_t)q});
     actor_send(ch, &m);
+    buf_free(&args);
 }
 
 static void delete_queue_of(struct actor_channel *ch, int q, bool always)
@@ -213,6 +235,7 @@ static uint32_t invent(struct actor_channel *ch)
     msg->queue = (uint8_t)pick_queue(ch);
     msg->persistent = !chance(ch, 3);
     msg->mandatory = chance(ch, 4);
+    msg->priority = chance(ch, 2) ? 0 : (uint8_t)pick(ch, chance(ch, 2) ? 5 : 256);
     return id;
 }
 
@@ -228,6 +251,9 @@ static void publish(struct actor_channel *ch, uint32_t id)
     table_put_int(&headers, "h", msg->route);
     struct props props = {.flags = PROP_headers | PROP_delivery_mode};
     props.delivery_mode = msg->persistent ? 2 : 1;
+    props.priority = msg->priority;
+    if (msg->priority)
+        props.flags |= PROP_priority;
     props.headers = buf_slice(&headers);
     props_encode(&bytes, &props);
     model_body(id, msg->size, &body);
@@ -267,7 +293,8 @@ static void finish_tx(struct actor_channel *ch)
     }
     for (size_t i = 0; commit && i < ch->held_count; i++)
         if (ch->held[i].state == HELD_TX_SETTLE)
-            model_settling(model, ch->held[i].queue, ch->held[i].id);
+            model_settling(model, ch->held[i].queue, ch->held[i].id),
+                model_rejecting(model, ch->held[i].queue, ch->held[i].id, false);
     ch->committing = true;
     actor_expect(ch, methods[!commit], methods[!commit] + 1);
     actor_send(ch, &(struct method){.id = methods[!commit]});
@@ -302,6 +329,10 @@ static void consume_from(struct actor_channel *ch, int q)
     m.basic_consume.consumer_tag = slice_of_string(tag);
     m.basic_consume.no_ack = sub->no_ack;
     m.basic_consume.exclusive = chance(ch, 10);
+    struct buf args = {0};
+    if (chance(ch, 3))
+        table_put_int(&args, "x-priority", (int64_t)pick(ch, 5) - 2);
+    m.basic_consume.arguments = buf_slice(&args);
     SAY(ch, "consume %s as %s%s, prefetch %u", model->queues[q].name, tag,
         sub->no_ack ? " without acks" : "", sub->prefetch);
     struct pending *p = actor_expect(ch, METHOD_basic_consume, METHOD_basic_consume_ok);
@@ -314,6 +345,7 @@ static void consume_from(struct actor_channel *ch, int q)
         model_begin(model, &sub->removal);
     }
     actor_send(ch, &m);
+    buf_free(&args);
 }
 
 static void consume(struct actor_channel *ch)
@@ -405,7 +437,7 @@ static void recover(struct actor_channel *ch)
 
 /* --- settling --- */
 
-static bool settle_one(struct actor_channel *ch, size_t i, bool requeue)
+static bool settle_one(struct actor_channel *ch, size_t i, bool requeue, bool reject)
 {
     struct held *held = &ch->held[i];
     if (ch->mode == MODE_TX) {
@@ -414,6 +446,7 @@ static bool settle_one(struct actor_channel *ch, size_t i, bool requeue)
         *held = ch->held[--ch->held_count];
     } else {
         model_settling(ch->actor->model, held->queue, held->id);
+        model_rejecting(ch->actor->model, held->queue, held->id, reject);
         held->state = HELD_SETTLING;
         held->offset = ch->actor->client.encoded;
     }
@@ -444,7 +477,7 @@ static void settle(struct actor_channel *ch)
     for (size_t i = ch->held_count; i-- > 0;)
         if (ch->held[i].state == HELD &&
             (ch->held[i].tag == tag || (multiple && ch->held[i].tag < tag)))
-            settle_one(ch, i, requeue);
+            settle_one(ch, i, requeue, !ack);
 }
 
 /* --- channels, connections, mistakes --- */

@@ -11,6 +11,7 @@
 
 #include "broker/channel.h"
 #include "broker/tx.h"
+#include "queue/lane.h"
 
 RING(holder_ring, const void *);
 
@@ -62,17 +63,25 @@ static void count_outcome(void *arg, struct outcome *outcome)
     holder_ring_push_back(&census->leaving, outcome->queue);
 }
 
+static void count_order(struct census *census, const struct order *order)
+{
+    for (size_t at = 0; at < order->fresh.size; at++)
+        if (entry_ring_at(&order->fresh, at)->message)
+            count_entry(census, entry_ring_at(&order->fresh, at));
+    for (size_t at = 0; at < order->returned_size; at++)
+        count_entry(census, &order->returned[at]);
+    for (size_t at = 0; order->backlog && at < order->backlog->tail.size; at++)
+        if (entry_ring_at(&order->backlog->tail, at)->message)
+            count_entry(census, entry_ring_at(&order->backlog->tail, at));
+}
+
 static void count_queues(struct census *census, const struct vhost *v)
 {
     map_each (&v->queues, i) {
-        const struct queue *q = v->queues.slots[i].value;
-        for (size_t at = 0; at < q->order.fresh.size; at++)
-            if (entry_ring_at(&q->order.fresh, at)->message)
-                count_entry(census, entry_ring_at(&q->order.fresh, at));
-        for (size_t at = 0; at < q->order.returned_size; at++)
-            count_entry(census, &q->order.returned[at]);
-        for (size_t at = 0; q->order.backlog && at < q->order.backlog->tail.size; at++)
-            count_entry(census, entry_ring_at(&q->order.backlog->tail, at));
+        struct queue *q = v->queues.slots[i].value;
+        for (unsigned lane = 0; lane < lane_count(q); lane++)
+            if (lane_at(q, lane))
+                count_order(census, lane_at(q, lane));
     }
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/vhost.h"
+#include "queue/lane.h"
 #include "tests/sim/model.h"
 
 /* Of one publisher in one queue, in the order of the queue. */
@@ -14,6 +15,7 @@ enum { PUBLISHERS_MAX = 4096 };
 static void crash_cell(struct model_message *m, struct cell *cell, bool kept, uint64_t durable)
 {
     bool on_disk = cell->batch <= durable;
+    cell->buried = cell->buried && on_disk && m->persistent;
     if (cell->state == CELL_DROPPED || cell->state == CELL_GONE || !kept || !m->persistent)
         cell->state = CELL_GONE;
     else if (cell->state == CELL_SETTLED)
@@ -101,7 +103,8 @@ struct judgement {
     struct model *model;
     int queue;
     bool recovered;
-    uint32_t *last; /* by publisher: the last of its messages in this queue */
+    uint32_t *last; /* by publisher: the last of its messages in this queue, with this level */
+    unsigned level;
 };
 
 /* What a client has seen and could have acked comes back with the flag, after a crash, too: the
@@ -130,6 +133,11 @@ static void judge_entry(void *arg, const struct entry *entry)
             cell->state);
     assertf(entry->message->persistent == m->persistent, "message %u in %s", id, name);
     assert(m->publisher < PUBLISHERS_MAX);
+    unsigned level = model_level(model, j->queue, id);
+    assertf(level <= j->level, "in %s message %u comes after lesser ones", name, id);
+    if (level < j->level)
+        memset(j->last, 0, PUBLISHERS_MAX * sizeof(*j->last));
+    j->level = level;
     assertf(j->last[m->publisher] < id, "in %s message %u comes after %u", name, id,
             j->last[m->publisher]);
     j->last[m->publisher] = id;
@@ -171,7 +179,7 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
         memcpy(message_body_at(m), r.body.at, r.body.len);
         m->persistent = persistent;
         bool redelivered = r.flags & PAGE_REDELIVERED || sequence <= delivered;
-        entries[found++] = (struct entry){m, sequence, redelivered, false, MADE_HERE};
+        entries[found++] = (struct entry){m, sequence, redelivered, .page = MADE_HERE};
     }
     return found;
 }
@@ -185,23 +193,24 @@ static size_t free_made(const struct queue *q, struct entry *entry)
     return 1;
 }
 
-/* All waiting entries in the order in which they would go out. */
-static void each_entry(struct model *model, const struct queue *q,
-                       void (*each)(void *arg, const struct entry *entry), void *arg)
+/* All waiting entries of one order as they would go out. */
+static size_t each_of_order(struct model *model, const struct order *order,
+                            void (*each)(void *arg, const struct entry *entry), void *arg)
 {
-    size_t count = queue_ready(q), at = 0, paged;
-    const struct backlog *backlog = q->order.backlog;
+    const struct queue *q = order->queue;
+    size_t count = order_size(order), at = 0, paged;
+    const struct backlog *backlog = order->backlog;
     struct entry *all = mem_alloc((count + PAGE_MESSAGES_MAX) * sizeof(*all));
     for (size_t i = 0; backlog && i < backlog->pages.size; i++)
         at += read_page(model, q, *page_slot_ring_at(&backlog->pages, i), &all[at]);
     paged = at;
     for (size_t i = 0; backlog && i < backlog->tail.size; i++)
         all[at++] = *entry_ring_at(&backlog->tail, i);
-    for (size_t i = 0; i < q->order.fresh.size; i++)
-        all[at++] = *entry_ring_at(&q->order.fresh, i);
-    for (size_t i = 0; i < q->order.returned_size; i++)
-        all[at++] = q->order.returned[i];
-    assertf(at == count && q->unacked == 0, "%zu messages, the queue counts %zu", at, count);
+    for (size_t i = 0; i < order->fresh.size; i++)
+        all[at++] = *entry_ring_at(&order->fresh, i);
+    for (size_t i = 0; i < order->returned_size; i++)
+        all[at++] = order->returned[i];
+    assertf(at == count, "%zu messages, the order counts %zu", at, count);
     qsort(all, count, sizeof(*all), by_sequence);
     for (size_t i = 0; i < count; i++) {
         each(arg, &all[i]);
@@ -210,6 +219,17 @@ static void each_entry(struct model *model, const struct queue *q,
     }
     assert(paged == 0);
     mem_free(all);
+    return count;
+}
+
+static void each_entry(struct model *model, struct queue *q,
+                       void (*each)(void *arg, const struct entry *entry), void *arg)
+{
+    size_t count = 0;
+    for (unsigned lane = lane_count(q); lane-- > 0;)
+        if (lane_at(q, lane))
+            count += each_of_order(model, lane_at(q, lane), each, arg);
+    assert(count == queue_ready(q) && q->unacked == 0);
 }
 
 static void judge_queue(struct judgement *j, struct vhost *v)
@@ -218,6 +238,7 @@ static void judge_queue(struct judgement *j, struct vhost *v)
     struct model_queue *mq = &model->queues[j->queue];
     struct queue *q = vhost_find_queue(v, slice_of_string(mq->name));
     memset(j->last, 0, PUBLISHERS_MAX * sizeof(*j->last));
+    j->level = UINT8_MAX;
     for (uint32_t id = 1; id < model->message_count; id++)
         model->messages[id].cells[j->queue].there = false;
     if (q)
@@ -261,6 +282,37 @@ static void judge_groups(const struct model *model)
     }
 }
 
+/* --- dead letters --- */
+
+static void judge_tomb_entry(void *arg, const struct entry *entry)
+{
+    struct judgement *j = arg;
+    uint32_t id = model_read_body(j->model, message_body(entry->message));
+    struct cell *cell = &j->model->messages[id].cells[MODEL_HAUNTED];
+    assertf(!cell->in_tomb, "message %u was dead-lettered twice", id);
+    assertf(!cell->there, "message %u was dead-lettered, and is still there", id);
+    cell->in_tomb = true;
+}
+
+/* What was rejected is in the tomb: once, and nowhere else. */
+static void judge_tomb(struct judgement *j, struct vhost *v)
+{
+    struct model *model = j->model;
+    struct queue *tomb = vhost_find_queue(v, SLICE(MODEL_TOMB));
+    const struct model_queue *q = &model->queues[MODEL_HAUNTED];
+    assert(tomb && tomb->durable);
+    for (uint32_t id = 1; id < model->message_count; id++)
+        model->messages[id].cells[MODEL_HAUNTED].in_tomb = false;
+    each_entry(model, tomb, judge_tomb_entry, j);
+    for (uint32_t id = 1; id < model->message_count; id++) {
+        const struct model_message *m = &model->messages[id];
+        const struct cell *cell = &m->cells[MODEL_HAUNTED];
+        bool sure = cell->buried && q->cleared < m->stamp;
+        assertf(!sure || cell->in_tomb, "message %u was rejected, and is nowhere", id);
+        model->counts.buried += sure;
+    }
+}
+
 void model_check_memory(struct model *model, bool recovered)
 {
     struct vhost *v = server_find_vhost(&model->world->server, SLICE("/"));
@@ -270,6 +322,7 @@ void model_check_memory(struct model *model, bool recovered)
     judge_definitions(model, v);
     for (j.queue = 0; j.queue < MODEL_QUEUES; j.queue++)
         judge_queue(&j, v);
+    judge_tomb(&j, v);
     if (recovered)
         judge_groups(model);
     mem_free(j.last);

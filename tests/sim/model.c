@@ -4,12 +4,19 @@
 static const struct {
     const char *name;
     bool durable, auto_delete, exclusive, leaky;
+    const char *limit;
+    uint32_t limit_value;
 } queue_kinds[MODEL_QUEUES] = {
-    {"durable-0", true, false, false, false},    {"durable-1", true, false, false, false},
-    {"durable-2", true, false, false, false},    {"durable-leaky", true, false, false, true},
-    {"transient-0", false, false, false, false}, {"transient-leaky", false, false, false, true},
-    {"auto-durable", true, true, false, false},  {"auto-transient", false, true, false, true},
-    {"exclusive-0", false, false, true, false},  {"exclusive-1", false, false, true, false},
+    {"durable-0", true, false, false, false, NULL, 0},
+    {"durable-1", true, false, false, false, "x-max-priority", 3},
+    {"durable-2", true, false, false, false, "x-delivery-limit", 1000000},
+    {"durable-leaky", true, false, false, true, "x-max-priority", 250},
+    {"transient-0", false, false, false, false, "x-max-priority", 5},
+    {"transient-leaky", false, false, false, true, NULL, 0},
+    {"auto-durable", true, true, false, false, "x-single-active-consumer", 1},
+    {"auto-transient", false, true, false, true, NULL, 0},
+    {"exclusive-0", false, false, true, false, NULL, 0},
+    {"exclusive-1", false, false, true, false, "x-single-active-consumer", 1},
 };
 
 static const struct {
@@ -32,6 +39,10 @@ void model_init(struct model *model, struct world *world)
         q->auto_delete = queue_kinds[i].auto_delete;
         q->exclusive = queue_kinds[i].exclusive;
         q->leaky = queue_kinds[i].leaky;
+        q->limit = queue_kinds[i].limit;
+        q->limit_value = queue_kinds[i].limit_value;
+        if (q->limit && strcmp(q->limit, "x-max-priority") == 0)
+            q->priority_max = q->limit_value;
     }
     for (int i = 0; i < MODEL_EXCHANGES; i++) {
         struct model_exchange *x = &model->exchanges[i];
@@ -400,7 +411,13 @@ void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch)
         return;
     cell->state = CELL_SETTLED;
     cell->batch = batch;
+    cell->buried = cell->rejecting && queue == MODEL_HAUNTED;
     model->counts.settled++;
+}
+
+void model_rejecting(struct model *model, int queue, uint32_t id, bool rejecting)
+{
+    model->messages[id].cells[queue].rejecting = rejecting;
 }
 
 void model_unsettled(struct model *model, int queue, uint32_t id)

@@ -25,8 +25,12 @@ enum {
     MODEL_EXCHANGES = 7, /* 0 is the default exchange */
     MODEL_DESTS = MODEL_QUEUES + MODEL_EXCHANGES,
     MODEL_KEYS = 4,   /* of bindings */
+    MODEL_MORTAL = 1, MODEL_HAUNTED = 2, /* queues with a ttl that dead-letter */
     MODEL_ROUTES = 3, /* routing keys of messages, and their values of header h */
 };
+
+/* Where the dead letters of MODEL_HAUNTED go: a durable queue that the clients never look at. */
+#define MODEL_TOMB "tomb"
 
 enum known { ABSENT, PRESENT, UNSURE };
 
@@ -41,6 +45,9 @@ struct model_queue {
     struct entity entity;
     const char *name;
     bool auto_delete, exclusive, leaky; /* leaky: may be consumed with no_ack */
+    const char *limit;     /* an argument of its declaration, NULL = none */
+    uint32_t limit_value;
+    unsigned priority_max; /* 0 = first in, first out */
     unsigned purging, leaks;
     uint64_t cleared; /* stamp of the last request that may empty it */
 };
@@ -67,6 +74,9 @@ struct cell {
     bool marked; /* flagged as redelivered after a restart */
     bool there;  /* scratch of model_check_memory */
     bool ever;   /* seen, whenever */
+    bool rejecting; /* the last who settled it rejected it */
+    bool buried; /* so it is in the tomb, if nobody emptied its queue */
+    bool in_tomb; /* scratch of model_check_memory */
     uint64_t batch;
 };
 
@@ -74,6 +84,7 @@ struct model_message {
     uint32_t publisher;             /* channel of publish, never reused */
     uint32_t size;                  /* of the body */
     uint8_t exchange, route, queue; /* queue: of the default exchange */
+    uint8_t priority;
     bool persistent, mandatory, returned;
     bool flown, flying; /* it was given to the server; it still is on its way */
     uint32_t group;     /* of the transaction it was committed in, 0 = none */
@@ -86,6 +97,7 @@ struct model_counts {
     uint64_t published, confirmed, delivered, redelivered, settled, returned;
     uint64_t flagged_unseen; /* flagged, and no client had read it */
     uint64_t paged;          /* messages that were looked at on disk */
+    uint64_t buried; /* dead letters that were checked to be where they belong */
     uint64_t musts, checked; /* cells that were checked to be there; all cells */
 };
 
@@ -128,6 +140,13 @@ const char *model_binding_key(int key);
 void model_binding_args(const struct model *model, int source, int key, struct buf *args);
 
 /* Body and headers of a message are made from its id. */
+/* The level of priority that the message has in that queue. */
+static inline unsigned model_level(const struct model *model, int queue, uint32_t id)
+{
+    unsigned max = model->queues[queue].priority_max, priority = model->messages[id].priority;
+    return priority < max ? priority : max;
+}
+
 uint32_t model_new_message(struct model *model);
 void model_body(uint32_t id, uint32_t size, struct buf *body);
 /* The id of a body that is whole; panics when it is not one of ours. */
@@ -151,6 +170,9 @@ void model_settling(struct model *model, int queue, uint32_t id);
 /* The server has certainly dealt with it (`batch` as in model_land), or may have. */
 void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch);
 void model_unsettled(struct model *model, int queue, uint32_t id);
+
+/* Whoever settles it now rejects it, or does not. */
+void model_rejecting(struct model *model, int queue, uint32_t id, bool rejecting);
 
 /* The server was killed; `durable` = the last batch that was certainly on disk. */
 void model_crash(struct model *model, uint64_t durable);

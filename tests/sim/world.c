@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "broker/connection.h"
+#include "broker/vhost.h"
 
 enum { PIPE_BYTES_LEAST = 512, PIPE_BYTES_MOST = 96 * 1024 };
 
@@ -68,6 +69,15 @@ void world_free(struct world *world)
     fakedisk_free(&world->disk);
 }
 
+/* A queue for dead letters, which is there from the beginning and for ever. */
+static void make_tomb(struct server *s)
+{
+    struct vhost *v = server_find_vhost(s, SLICE("/"));
+    struct queue_properties properties = {.durable = true};
+    if (v && !vhost_find_queue(v, SLICE("tomb")))
+        vhost_add_queue(v, SLICE("tomb"), &properties, true);
+}
+
 bool world_open(struct world *world)
 {
     assert(!world->up);
@@ -84,6 +94,8 @@ bool world_open(struct world *world)
     world->up = server_open(&world->server, &options);
     if (!world->up)
         server_close(&world->server);
+    else
+        make_tomb(&world->server);
     return world->up;
 }
 

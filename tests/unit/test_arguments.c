@@ -106,7 +106,10 @@ START_TEST(test_texts)
     check_text("x-overflow", "", overflows);
     check_int("x-overflow", 1, "a longstr is expected");
     check_text("x-queue-type", "classic", NULL);
-    check_text("x-queue-type", "quorum", "this version has queues of type 'classic'");
+    check_text("x-queue-type", "quorum", NULL);
+    check_text("x-queue-type", "stream",
+               "unsupported queue type 'stream': this version has queues of type 'classic' and 'quorum'");
+    check_text("x-queue-type", "zork", "unsupported queue type: expected classic or quorum");
     check_text("x-queue-mode", "lazy", NULL);
     check_text("x-queue-mode", "eager", "expected default or lazy");
     check_text("x-dead-letter-exchange", "", NULL);
@@ -180,8 +183,8 @@ START_TEST(test_without_effect)
     table_put_string(&args, "x-overflow", SLICE("reject-publish-dlx"));
     table_put_string(&args, "x-dead-letter-exchange", SLICE("x"));
     expect_without_effect(NULL);
-    table_put_int(&args, "x-max-priority", 5);
-    expect_without_effect("x-max-priority");
+    table_put_string(&args, "x-queue-mode", SLICE("lazy"));
+    expect_without_effect("x-queue-mode");
 }
 END_TEST
 

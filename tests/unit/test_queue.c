@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "protocol/table.h"
-#include "queue/queue.h"
+#include "queue/lane.h"
 #include "tests/sim/fakedisk.h"
 
 static struct slab_pool pool;
@@ -90,7 +90,7 @@ static void expect_waiting(struct queue *q, const char *letters)
 static struct consumer *join(struct queue *q, struct consumer *c, uint32_t prefetch)
 {
     *c = (struct consumer){.prefetch = prefetch};
-    queue_add_consumer(q, c);
+    consumer_enter(c, q);
     queue_check(q);
     return c;
 }
@@ -139,8 +139,8 @@ START_TEST(test_round_robin)
     ck_assert_uint_eq(q->unacked, 0);
     ck_assert_uint_eq(q->counters.acked, 4);
     ck_assert_uint_eq(q->counters.delivered, 4);
-    queue_remove_consumer(&a);
-    queue_remove_consumer(&b);
+    consumer_exit(&a);
+    consumer_exit(&b);
     queue_delete(&q);
 }
 END_TEST
@@ -158,7 +158,7 @@ START_TEST(test_credit)
     ck_assert_int_eq(c.state, CONSUMER_ROTATING);
     ck_assert(is_ready(q));
     struct entry third = next(q, &c, '3');
-    queue_remove_consumer(&c); /* cancelled with two unacked, which stay with the channel */
+    consumer_exit(&c); /* cancelled with two unacked, which stay with the channel */
     ck_assert_int_eq(c.state, CONSUMER_GONE);
     ck_assert_uint_eq(q->unacked, 2);
     ack(q, &c, &third);
@@ -187,10 +187,10 @@ START_TEST(test_parked)
     ck_assert(!is_ready(q)); /* one is sated, the other still parked */
     consumer_unpark(&b);
     ck_assert(is_ready(q));
-    queue_remove_consumer(&b);
+    consumer_exit(&b);
     ack(q, &a, &entry);
     consumer_park(&a, &parked);
-    queue_remove_consumer(&a); /* out of the owner's list too */
+    consumer_exit(&a); /* out of the owner's list too */
     ck_assert(list_empty(&parked));
     expect_waiting(q, "2");
     queue_delete(&q);
@@ -202,10 +202,10 @@ START_TEST(test_exclusive_consumer)
     struct queue *q = make_plain();
     struct consumer c = {.exclusive = true};
     ck_assert(!q->had_consumers);
-    queue_add_consumer(q, &c);
+    consumer_enter(&c, q);
     ck_assert(q->exclusive_consumer && q->had_consumers);
     ck_assert_uint_eq(q->consumer_count, 1);
-    queue_remove_consumer(&c);
+    consumer_exit(&c);
     ck_assert(!q->exclusive_consumer && q->had_consumers);
     ck_assert_uint_eq(q->consumer_count, 0);
     queue_delete(&q);
@@ -233,7 +233,7 @@ START_TEST(test_requeue)
     }
     ck_assert_uint_eq(q->counters.redelivered, 2);
     queue_requeue(q, &entries[0], false); /* seen once is seen for ever */
-    ck_assert(order_first(&q->order)->redelivered);
+    ck_assert(queue_first(q)->redelivered);
     queue_settle(q, &entries[1], true);
     queue_settle(q, &entries[2], true);
     expect_waiting(q, "145");
@@ -259,7 +259,7 @@ START_TEST(test_purge)
     ck_assert(queue_home_bury(&home, 2)); /* one is left */
     ck_assert(!queue_home_bury(&home, 2));
     queue_requeue(q, &entry, true);
-    queue_remove_consumer(&c);
+    consumer_exit(&c);
     expect_waiting(q, "15");
     queue_delete(&q);
 }
@@ -382,10 +382,10 @@ START_TEST(test_drop_head_with_consumers)
     ck_assert_uint_eq(queue_ready(q), 1); /* 7 */
     consumer_unpark(&a);
     push(q, "89");
-    queue_remove_consumer(&a);
+    consumer_exit(&a);
     ck_assert_uint_eq(queue_ready(q), 1); /* 9 */
     ack(q, &b, &second);
-    queue_remove_consumer(&b);
+    consumer_exit(&b);
     expect_waiting(q, "9");
     queue_delete(&q);
 }
@@ -401,7 +401,7 @@ START_TEST(test_drop_head_0)
     push(q, "34");
     struct entry entry = next(q, &c, '3');
     ck_assert_uint_eq(queue_ready(q), 0);
-    queue_remove_consumer(&c);
+    consumer_exit(&c);
     ack(q, &c, &entry);
     queue_delete(&q);
 }
@@ -466,7 +466,7 @@ static void restore(void *arg, const struct stored_message *stored, uint64_t bat
     struct message *m = letter((char)stored->body.at[0], stored->body.len);
     m->batch = batch;
     m->journal_refs = 1;
-    queue_restore(q, m, stored->targets[0].sequence, stored->targets[0].sequence == 1);
+    queue_restore(q, 0, m, stored->targets[0].sequence, 0);
     message_unref(&pool, &m);
 }
 
@@ -486,7 +486,7 @@ static void open_store(struct queue *q)
 static void push_stored(struct queue *q, char which)
 {
     struct message *m = letter(which, 1);
-    struct stored_target target = {q->id, queue_next_sequence(q)};
+    struct stored_target target = lane_target(q, m);
     m->batch = store_message(
         store, &(struct stored_message){.targets = &target, .target_count = 1, .body = message_body(m)});
     m->journal_refs = 1;
@@ -520,18 +520,20 @@ START_TEST(test_recovery)
         push_stored(q, which);
     q = restart(q, 3);
     ck_assert_uint_eq(queue_ready(q), 5); /* no limit yet: the journal is being read */
-    ck_assert_uint_eq(queue_next_sequence(q), 6);
-    ck_assert(order_first(&q->order)->redelivered);
-    queue_restored(q);
+    ck_assert_uint_eq(q->order.next_sequence, 6);
+    queue_restore_delivered(q, 0, 1);
+    ck_assert(queue_first(q)->redelivered);
+    queue_restored(q, 1);
     queue_check(q);
     ck_assert_uint_eq(queue_ready(q), 3);
-    ck_assert(!order_first(&q->order)->redelivered);
+    ck_assert(!queue_first(q)->redelivered);
     struct store_stats stats;
     store_stats(store, &stats);
     ck_assert_uint_eq(stats.live_messages, 3);
     push_stored(q, '6');
     q = restart(q, -1); /* what was dropped stays away */
-    queue_restored(q);
+    queue_restored(q, 100);
+    ck_assert_uint_eq(q->order.next_sequence, 100);
     expect_waiting(q, "456");
     store_stats(store, &stats);
     ck_assert_uint_eq(stats.live_messages, 0);
@@ -546,8 +548,8 @@ START_TEST(test_restore_out_of_order)
     struct queue *q = make_plain();
     struct message *m = letter('1', 1);
     m->journal_refs = 2;
-    queue_restore(q, m, 5, false);
-    queue_restore(q, m, 5, false);
+    queue_restore(q, 0, m, 5, 0);
+    queue_restore(q, 0, m, 5, 0);
 }
 END_TEST
 
