@@ -162,6 +162,8 @@ static void free_state(struct server *s)
         vhost_free(&v);
     }
     map_free(&s->vhosts);
+    assertf(s->bounds.topology_bytes == 0, "%llu bytes of nothing",
+            (unsigned long long)s->bounds.topology_bytes);
     parameters_free(&s->parameters);
     assert(list_empty(&s->control.walks));
     assert(s->memories.size == 0);
