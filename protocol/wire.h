@@ -33,7 +33,7 @@ static inline struct writer writer_of(uint8_t *at, size_t size)
     return (struct writer){.at = at, .end = at + size};
 }
 
-/* Big-endian integers at an address of any alignment. */
+/* Big-endian integers, at any address. */
 static inline uint16_t load_u16(const uint8_t *at)
 {
     return (uint16_t)(at[0] << 8 | at[1]);
