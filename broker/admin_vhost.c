@@ -75,6 +75,8 @@ bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error 
         assert(!list_linked(&conn->login.of_vhost));
         conn->vhost = NULL;
     }
+    if (s->events.vhost == v)
+        s->events.vhost = NULL; /* there is nobody left to be told */
     drop_permissions(s, v);
     undefine_limits(s, v);
     log_line(&s->log, LOG_INFO, 0, "deleted vhost '%.*s'", SLICE_ARG(v->name));

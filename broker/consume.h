@@ -25,4 +25,7 @@ void consume_credit(struct channel *ch, struct consumer *c);
 /* Gives the channel's free slots (basic.qos global) to as many of the consumers that wait for one. */
 void consume_grant(struct channel *ch);
 
+/* Cancels the consumers, with notice, of queues that the user may not read any more. */
+void consume_revoke(struct channel *ch);
+
 #endif
