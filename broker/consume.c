@@ -6,6 +6,7 @@
 #include "broker/reply.h"
 #include "broker/trace.h"
 #include "protocol/table.h"
+#include "queue/lane.h"
 #include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
@@ -239,7 +240,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->channel = ch->number;
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
-    paging_await(q->front);
+    paging_await(lane_awaited(q));
     flow_pause(ch->conn, FLOW_GET);
 }
 
@@ -253,7 +254,7 @@ static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct 
             connection_bar(ch->conn, batch);
         return send_got(ch, q, &entry, no_ack, f);
     }
-    if (queue_ready(q) > 0)
+    if (lane_awaited(q))
         await_page(ch, q, no_ack);
     else
         channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});

@@ -405,6 +405,7 @@ static bool next_record(struct reading *reading, struct page_record *record, str
         *entry = (struct entry){NULL, sequence, redelivered,
                                 .journalled = persistent && page->stored,
                                 .returns = page_returns(page, sequence),
+                                .lane = (uint16_t)lane_of_id(page->queue_id),
                                 .page = page->slot};
         return true;
     }
@@ -537,6 +538,7 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
         const struct entry *entry = entry_ring_at(&due, i);
         uint32_t bytes = entry->message->body_size;
         pages_take(pages, load->slot, entry->sequence);
+        lane_lost(q, order);
         order->backlog->paged--;
         order->backlog->page_bytes -= bytes;
         order->bytes -= bytes;
@@ -637,7 +639,7 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
         release(q, entry);
         return;
     }
-    struct order *order = lane_of(q, m);
+    struct order *order = lane_of(q, entry);
     struct stored_target target = {order->id, entry->sequence};
     struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
                                     message_props(m), message_body(m)};

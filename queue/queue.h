@@ -10,6 +10,7 @@
 
 #include "exchange/dest.h"
 #include "queue/dedup.h"
+#include "queue/groups.h"
 #include "queue/kind.h"
 #include "queue/levels.h"
 #include "queue/queue_home.h"
@@ -36,7 +37,8 @@ struct queue {
     bool had_consumers;       /* auto-delete only after it once had one */
     struct order order;       /* all that waits; with levels, those of level 0 */
     struct order *front;      /* whose first entry is the next */
-    struct levels *levels;    /* NULL = first in, first out */
+    struct levels *levels;    /* of a queue that orders by priority, else NULL */
+    struct groups *groups;    /* of one that orders by group, else NULL */
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
     struct settings settings;
@@ -61,7 +63,9 @@ void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
 {
-    return q->levels ? q->levels->ready : order_size(&q->order);
+    if (q->kind.ordering == KIND_FIFO)
+        return order_size(&q->order);
+    return q->levels ? q->levels->ready : q->groups->ready;
 }
 
 /* True when the store is to have this message for the queue: persistent ones, in a quorum queue all. */
