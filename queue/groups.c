@@ -204,11 +204,11 @@ static void weigh(struct groups *groups, struct seat *seat)
         heap_push(&groups->longest, &seat->longest);
 }
 
-/* Puts it where it belongs; `served`: behind all others there. */
-static void place(struct groups *groups, struct seat *seat, bool served)
+/* Puts it where it belongs: behind all others there, if it was not there before. */
+static void place(struct groups *groups, struct seat *seat)
 {
     enum seat_state state = state_of(groups, seat);
-    if (state != seat->state || served) {
+    if (state != seat->state) {
         unlink_seat(groups, seat);
         link_seat(groups, seat, state);
     }
@@ -224,7 +224,7 @@ void groups_note(struct groups *groups, struct order *order)
     order->counted = size;
     if (heap_linked(&seat->longest) || groups->queue->settings.limit.overflow == LIMIT_DROP_HEAD)
         weigh(groups, seat);
-    place(groups, seat, false);
+    place(groups, seat);
 }
 
 void groups_limited(struct groups *groups)
@@ -256,7 +256,7 @@ static struct seat *find_seat(struct groups *groups)
     if (full)
         return NULL;
     struct seat *seat = new_seat(groups, groups->count);
-    place(groups, seat, false);
+    place(groups, seat);
     return seat;
 }
 
@@ -282,7 +282,7 @@ struct order *groups_for(struct groups *groups, const struct message *m)
 struct order *groups_use(struct groups *groups, unsigned lane)
 {
     while (groups->count <= lane)
-        place(groups, new_seat(groups, groups->count), false);
+        place(groups, new_seat(groups, groups->count));
     return groups->seats[lane]->order;
 }
 
@@ -349,6 +349,13 @@ void groups_out(struct groups *groups, struct order *order, struct consumer *c, 
     choose(groups);
 }
 
+void groups_lost(struct groups *groups, struct order *order)
+{
+    struct seat *seat = seat_of(groups, order);
+    seat->out++;
+    place(groups, seat);
+}
+
 void groups_settled(struct groups *groups, const struct entry *entry, bool was_unacked, bool gone)
 {
     if (entry->sequence == 0) /* refused: it never was the queue's */
@@ -357,10 +364,10 @@ void groups_settled(struct groups *groups, const struct entry *entry, bool was_u
     assert(entry->lane < groups->count && seat->out > 0);
     seat->out -= gone;
     if (!was_unacked || seat->unacked == 0) { /* nobody holds it: loose, or no_ack */
-        place(groups, seat, false);
+        place(groups, seat);
     } else if (seat->unacked > 1) {
         seat->unacked--;
-        place(groups, seat, false);
+        place(groups, seat);
     } else {
         unlink_seat(groups, seat);
         seat->unacked = 0;

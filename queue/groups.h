@@ -81,8 +81,10 @@ void groups_limited(struct groups *groups);
 void groups_joined(struct groups *groups, struct consumer *c);
 void groups_left(struct groups *groups, struct consumer *c);
 
-/* An entry left its order. `unacked`: to be acked, by `c`; NULL = it was fetched. */
+/* An entry was handed out. `unacked`: to be acked, by `c`; NULL = it was fetched. */
 void groups_out(struct groups *groups, struct order *order, struct consumer *c, bool unacked);
+/* One left it without being handed out. */
+void groups_lost(struct groups *groups, struct order *order);
 /* A delivery of it is over (`was_unacked`); `gone`: it is settled, or back in its order. */
 void groups_settled(struct groups *groups, const struct entry *entry, bool was_unacked, bool gone);
 

@@ -75,7 +75,7 @@ static inline void lane_note(struct queue *q, struct order *order)
 static inline void lane_lost(struct queue *q, struct order *order)
 {
     if (q->kind.ordering == KIND_GROUPS)
-        groups_out(q->groups, order, NULL, false);
+        groups_lost(q->groups, order);
 }
 
 /* A delivery of the entry is over (`was_unacked`); `gone`: it is settled, or back in its order. */

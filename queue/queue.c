@@ -331,9 +331,9 @@ static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
 
 void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t delivered)
 {
-    struct order *order = lane_at(q, lane);
+    struct order *order = lane < lane_count(q) ? lane_at(q, lane) : NULL;
     if (!order)
-        return;
+        return; /* all that was in it is settled */
     flag_redelivered(&order->fresh, delivered);
     for (size_t i = 0; i < order->returned_size; i++)
         order->returned[i].redelivered |= order->returned[i].sequence <= delivered;
