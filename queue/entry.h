@@ -15,7 +15,7 @@ struct entry {
     uint64_t sequence;       /* rises with every push to the queue; requeue goes back to this place */
     bool redelivered : 1;    /* was handed out before */
     bool journalled : 1;     /* the store has it for this queue, in the journal or in a page */
-    uint16_t returns : 14;   /* how often it came back, in a queue that counts that; ENTRY_RETURNS_MAX is more */
+    uint16_t returns : 14;   /* how often it came back, if the queue counts that */
     uint16_t lane;           /* which order of the queue it is in: see lane.h */
     uint32_t page;           /* slot of the page that it was read from; 0 = it is no page's */
 };

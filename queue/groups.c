@@ -23,7 +23,7 @@ enum {
 static struct seat *seat_of(const struct groups *groups, const struct order *order)
 {
     unsigned lane = lane_of_id(order->id);
-    assertf(lane < groups->count && groups->seats[lane]->order == order, "lane %u of %u", lane, groups->count);
+    assertf(lane < groups->count && groups->seats[lane]->order == order, "lane %u", lane);
     return groups->seats[lane];
 }
 

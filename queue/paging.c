@@ -253,6 +253,8 @@ static void unload(struct order *order)
     order_unload_page(order, slot, page);
     if (page->times.own_first < UINT64_MAX)
         expiry_note_page(order, page->first, page->times.own_first);
+    if (q->kind.ordering != KIND_FIFO)
+        lane_note(q, order); /* it may have nothing at hand now */
 }
 
 /* Writes out nearly all that the order holds. */

@@ -273,8 +273,8 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     assert(!q->deleted);
     struct order *order = lane_for(q, m);
     q->counters.published++;
-    struct entry entry = {
-        message_ref(m), order->next_sequence, .journalled = journalled, .lane = (uint16_t)lane_of_id(order->id)};
+    struct entry entry = {message_ref(m), order->next_sequence, .journalled = journalled};
+    entry.lane = (uint16_t)lane_of_id(order->id);
     add(q, order, entry);
     if (queue_keeps_birth(q, m))
         expiry_note(order, &entry);
@@ -628,7 +628,8 @@ void queue_check(const struct queue *q)
            (order_loaded(q->front) && rotating > 0 && !q->front->expiry.late));
     check_orders(q);
     assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
-           lane_to_shed(q)->backlog || !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
+           lane_to_shed(q)->backlog ||
+           !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
 }
 
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),
