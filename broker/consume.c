@@ -64,6 +64,16 @@ static uint64_t timeout_of(const struct channel *ch, const struct queue *q, stru
     return channel_server(ch)->config->queues.consumer_timeout_ms;
 }
 
+void consume_retime(struct queue *q)
+{
+    list_each(node, &q->consumers) {
+        struct subscription *sub =
+            container_of(container_of(node, struct consumer, of_queue), struct subscription, consumer);
+        if (!sub->consumer.no_ack)
+            patience_begin(sub->channel, &sub->patience, timeout_of(sub->channel, q, sub->args));
+    }
+}
+
 bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
 {
     const struct amqp_basic_consume *consume = &m->basic_consume;

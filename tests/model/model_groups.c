@@ -238,6 +238,7 @@ static void get(struct model *m)
     struct entry entry;
     bool no_ack = below(m, 2);
     expiry_before_get(m->q);
+    forget_served(m);
     if (m->out_count < OUT_MAX && queue_get(m->q, no_ack, &entry))
         take(m, &entry, CONSUMERS, no_ack);
     else if (lane_awaited(m->q))
