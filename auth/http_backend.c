@@ -108,7 +108,7 @@ static struct slice copy_tags(struct slice words)
     return copy;
 }
 
-static void read_answer(struct question *question, long status, struct slice body)
+void http_backend_read(struct question *question, long status, struct slice body)
 {
     struct slice text = trim(body);
     if (status != 200 && status != 201) {
@@ -145,7 +145,7 @@ static void answer(void *thread, struct question *question)
     buf_append(&asker->url, "", 1);
     if (http_request(asker->http, (const char *)asker->url.at, settings->post ? &asker->query : NULL,
                      &status, &asker->answer, error, sizeof(error)))
-        read_answer(question, status, buf_slice(&asker->answer));
+        http_backend_read(question, status, buf_slice(&asker->answer));
     else
         question_decide(question, VERDICT_ERROR, "the HTTP service gave no answer: %s", error);
     memset(asker->query.at, 0, asker->query.len); /* it may hold a password */

@@ -70,6 +70,8 @@ struct config {
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
     enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     struct config_control control;
+    struct config_identity identity;
+    uint64_t topology_memory;          /* bytes, or CONFIG_NONE: bounds.h */
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */

@@ -1,6 +1,7 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/arguments.h"
 #include "broker/consume.h"
+#include "broker/bounds.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
 #include "broker/reply.h"
@@ -49,6 +50,7 @@ static struct subscription *subscribe(struct channel *ch, const struct amqp_basi
     sub->consumer.priority = priority;
     sub->consumer.prefetch = consume->no_ack ? 0 : ch->prefetch;
     map_put(&ch->subscriptions, sub->tag, sub);
+    bounds_add(channel_server(ch), bounds_of_consumer(sub->tag, sub->args));
     return sub;
 }
 
@@ -97,7 +99,8 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
     bool exclusive = consume->exclusive && (q->kind.type != KIND_QUORUM || q->kind.single_active);
     struct resource what = {"queue", name, ch->conn->vhost->name};
     int64_t priority;
-    if (!arguments_check_consumer(consume->arguments, &what, &priority, f) ||
+    if (!bounds_permit(channel_server(ch), "consumer", f) ||
+        !arguments_check_consumer(consume->arguments, &what, &priority, f) ||
         !check_exclusive(ch, q, exclusive, f))
         return false;
     struct subscription *sub = subscribe(ch, consume, priority, exclusive);
@@ -127,6 +130,7 @@ static void drop_subscription(struct subscription *sub)
     event_consumer(&sub->consumer, "consumer.deleted");
     map_remove(&sub->channel->subscriptions, sub->tag);
     walk_leave(&channel_server(sub->channel)->control.walks, &sub->consumer.of_queue);
+    bounds_remove(channel_server(sub->channel), bounds_of_consumer(sub->tag, sub->args));
     consumer_exit(&sub->consumer);
     sub->channel = NULL;
     release_subscription(sub);

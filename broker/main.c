@@ -4,13 +4,14 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/assert.h"
 #include "broker/config.h"
 #include "broker/offline.h"
 #include "broker/server.h"
 
-enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, ERROR_SIZE = 2048 };
+enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, ERROR_SIZE = 2048, FILES_MASK = 0027 };
 
 /* Not in the alphabet: options without a short form. */
 enum {
@@ -160,6 +161,13 @@ static bool apply_options(struct config *config, int argc, char **argv, char *er
     return good;
 }
 
+/* What the server writes is for its user, and to read for its group; a stricter mask is kept. */
+static void tighten_umask(void)
+{
+    mode_t given = umask(FILES_MASK);
+    umask(given | FILES_MASK);
+}
+
 int main(int argc, char **argv)
 {
     struct config config;
@@ -180,5 +188,6 @@ int main(int argc, char **argv)
         config_print(&config, stdout);
         return STATUS_OK;
     }
+    tighten_umask();
     return server_run(&config);
 }

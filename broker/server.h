@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "base/timer.h"
 #include "broker/alarm.h"
+#include "broker/bounds.h"
 #include "broker/ask.h"
 #include "broker/config.h"
 #include "broker/control.h"
@@ -74,6 +75,7 @@ struct server {
     size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct bounds bounds;         /* on what is declared */
     struct server_expire expire;
     struct logins logins;
     struct parameters parameters;

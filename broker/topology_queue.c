@@ -1,5 +1,6 @@
 /* topology_queue.c - queue.declare, delete, purge, bind and unbind (semantics 1.4). */
 #include "broker/arguments.h"
+#include "broker/bounds.h"
 #include "broker/expire.h"
 #include "broker/reply.h"
 #include "broker/topology.h"
@@ -120,7 +121,8 @@ static struct queue *create(struct channel *ch, struct slice name,
               (unsigned long long)conn->vhost->limits.max[LIMIT_QUEUES]);
         return NULL;
     }
-    if (!arguments_check_queue(declare->arguments, &what, f) || !check_quorum(declare, &what, f) ||
+    if (!bounds_permit(conn->server, "queue", f) ||
+        !arguments_check_queue(declare->arguments, &what, f) || !check_quorum(declare, &what, f) ||
         !check_dead_letter(ch, name, declare->arguments, f))
         return NULL;
     const char *idle = arguments_without_effect(declare->arguments);

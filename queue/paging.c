@@ -1,8 +1,8 @@
 /* paging.c - long queues go to disk, page by page.
  *
  * What is paged is a run of sequences without a hole, from the front of the tail: so a page is a range. A
- * message leaves memory, and the journal may forget it, as soon as its page is in the open batch: the
- * store writes pages before the journal's next words.
+ * message leaves memory, and the journal is told that it may forget it, as soon as its page is in the open
+ * batch: the store forgets nothing before that batch is on disk.
  * Failure modes: a page that cannot be read is named in the log by the store, and its messages are gone
  * from the queue. */
 #include "queue/paging.h"
@@ -96,9 +96,6 @@ static size_t measure(const struct order *order, size_t *bytes)
         const struct entry *entry = entry_ring_at(tail, count);
         struct page_record record = record_of(order->queue, entry);
         size_t size = page_record_size(&record);
-        /* Pages are on disk before the rest of their batch. */
-        if (entry->journalled && entry->message->batch == paging->atomic_batch)
-            break;
         if (entry->sequence != first + count || (count > 0 && *bytes + size > paging->page_bytes))
             break;
         assert(entry->page == 0);
@@ -112,15 +109,13 @@ static void note_times(struct page_times *times, const struct message *m)
     page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, expiry_own_deadline(m)});
 }
 
-/* False when what comes next has to wait for a transaction. */
-static bool write_page(struct order *order)
+static void write_page(struct order *order)
 {
     struct queue *q = order->queue;
     struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
     size_t bytes, count = measure(order, &bytes);
-    if (count == 0)
-        return false;
+    assert(count > 0);
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
     struct page_times times = {.own_first = UINT64_MAX};
@@ -144,7 +139,6 @@ static bool write_page(struct order *order)
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
     merge_consider(order);
-    return true;
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
@@ -183,9 +177,9 @@ static void write_pages(struct order *order, size_t messages, uint64_t bytes)
     const struct backlog *backlog = order->backlog;
     for (;;) {
         order_trim_tail(order); /* a page begins with a message */
-        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue) ||
-            !write_page(order))
+        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue))
             break;
+        write_page(order);
     }
 }
 

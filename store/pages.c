@@ -3,9 +3,9 @@
  * Owner: the store. Page files are appended to by one process only: a new one begins a new file.
  * Invariants: a file's live = the bytes of the pages that are in it or on their way into it; a page with a
  * row is in `dirty` exactly while something acked or delivered is told by the journal only.
- * Order within a batch: page files, rows, journal. So the journal may give up a message in the batch that
- * pages it. */
-#include "store/pages.h"
+ * Order within a batch: page files, journal, rows. So a row is never ahead of the record that it is the
+ * effect of, and the journal gives up a message in the batch after the one that pages it. */
+#include "store/pages_restore.h"
 
 #include <errno.h>
 #include <stdio.h>

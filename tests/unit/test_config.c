@@ -262,7 +262,7 @@ START_TEST(unknown_keys)
     refuses("default_permission.read", "1",
             "unknown key 'default_permission.read' - did you mean 'default_permissions.read'?");
     refuses("zzz", "1",
-            "unknown key 'zzz' - the nearest one is 'log.dir', leveret --help lists all");
+            "unknown key 'zzz' - the nearest one is 'user', leveret --help lists all");
     refuses("listeners.tcp.a.b", "1",
             "unknown key 'listeners.tcp.a.b' - did you mean 'listeners.tcp.b'?");
     ck_assert(!set("listeners.tcp.", "1") && !set("", "1") && !set(".", "1") && !set("a\tb", "1"));
