@@ -196,7 +196,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
-        if (lane_of(q, m)->backlog)
+        if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);

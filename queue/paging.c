@@ -247,6 +247,8 @@ static void unload(struct order *order)
     order_unload_page(order, slot, page);
     if (page->times.own_first < UINT64_MAX)
         expiry_note_page(order, page->first, page->times.own_first);
+    if (q->kind.ordering != KIND_FIFO)
+        lane_note(q, order); /* it may have nothing at hand now */
 }
 
 /* Writes out nearly all that the order holds. */
@@ -399,6 +401,7 @@ static bool next_record(struct reading *reading, struct page_record *record, str
         *entry = (struct entry){NULL, sequence, redelivered,
                                 .journalled = persistent && page->stored,
                                 .returns = page_returns(page, sequence),
+                                .lane = (uint16_t)lane_of_id(page->queue_id),
                                 .page = page->slot};
         return true;
     }
@@ -531,6 +534,7 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
         const struct entry *entry = entry_ring_at(&due, i);
         uint32_t bytes = entry->message->body_size;
         pages_take(pages, load->slot, entry->sequence);
+        lane_lost(q, order);
         order->backlog->paged--;
         order->backlog->page_bytes -= bytes;
         order->bytes -= bytes;
@@ -631,7 +635,7 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
         release(q, entry);
         return;
     }
-    struct order *order = lane_of(q, m);
+    struct order *order = lane_of(q, entry);
     struct stored_target target = {order->id, entry->sequence};
     struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
                                     message_props(m), message_body(m)};

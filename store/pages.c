@@ -364,16 +364,29 @@ static void tell_failure(struct pages *pages, const struct page_load *load)
     pages->options->note(pages->options->note_arg, STORE_NOTE_ERROR, text);
 }
 
+static struct page_load *new_load(const struct page *page)
+{
+    struct page_load *load = mem_zalloc(sizeof *load);
+    load->slot = page->slot, load->id = page->id;
+    load->file = page->file->number, load->offset = page->offset, load->size = page->bytes;
+    return load;
+}
+
+struct page_load *pages_read(struct pages *pages, uint32_t slot)
+{
+    struct page_load *load = new_load(pages_at(pages, slot));
+    page_loader_read(&pages->loader, load);
+    return load;
+}
+
 bool pages_load(struct pages *pages, uint32_t slot, void *owner)
 {
     struct page *page = pages_at(pages, slot);
     assert(!page->load && owner);
     if (pages->loader.bytes > 0 && pages->loader.bytes + page->bytes > LOAD_BYTES_MAX)
         return false;
-    struct page_load *load = mem_zalloc(sizeof *load);
+    struct page_load *load = new_load(page);
     load->owner = owner;
-    load->slot = slot, load->id = page->id;
-    load->file = page->file->number, load->offset = page->offset, load->size = page->bytes;
     page->load = load;
     page_loader_ask(&pages->loader, load);
     return true;
