@@ -23,7 +23,7 @@ bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
     if (server_find_vhost(s, name))
         return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' already exists", SLICE_ARG(name));
     struct vhost *v = vhost_new(s, name, false);
-    v->metadata = slice_copy(metadata);
+    vhost_set_metadata(v, metadata);
     define_vhost(s, v);
     log_line(&s->log, LOG_INFO, 0, "added vhost '%.*s'", SLICE_ARG(v->name));
     return true;
@@ -35,9 +35,7 @@ bool admin_set_vhost_metadata(struct server *s, struct slice name, struct slice 
     struct vhost *v = admin_find_vhost(s, name, e);
     if (!v || !check_metadata(metadata, e))
         return false;
-    struct slice old = v->metadata;
-    v->metadata = slice_copy(metadata);
-    slice_free(&old);
+    vhost_set_metadata(v, metadata);
     define_vhost(s, v);
     return true;
 }

@@ -36,6 +36,8 @@ struct exchange_memo {
     uint64_t generation;
     struct exchange *exchange;
     struct buf name;      /* of the exchange */
+    struct dest *only;    /* the one queue that the last key led to, NULL = none or several */
+    uint8_t key_size, key[47];
 };
 
 /* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8), or are refused. */

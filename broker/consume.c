@@ -7,6 +7,7 @@
 #include "broker/reply.h"
 #include "broker/trace.h"
 #include "protocol/table.h"
+#include "queue/lane.h"
 #include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
@@ -63,6 +64,16 @@ static uint64_t timeout_of(const struct channel *ch, const struct queue *q, stru
     if (q->settings.consumer_timeout_ms != SETTINGS_NEVER)
         return q->settings.consumer_timeout_ms;
     return channel_server(ch)->config->queues.consumer_timeout_ms;
+}
+
+void consume_retime(struct queue *q)
+{
+    list_each(node, &q->consumers) {
+        struct subscription *sub =
+            container_of(container_of(node, struct consumer, of_queue), struct subscription, consumer);
+        if (!sub->consumer.no_ack)
+            patience_begin(sub->channel, &sub->patience, timeout_of(sub->channel, q, sub->args));
+    }
 }
 
 bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
@@ -243,7 +254,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->channel = ch->number;
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
-    paging_await(q->front);
+    paging_await(lane_awaited(q));
     flow_pause(ch->conn, FLOW_GET);
 }
 
@@ -257,7 +268,7 @@ static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct 
             connection_bar(ch->conn, batch);
         return send_got(ch, q, &entry, no_ack, f);
     }
-    if (queue_ready(q) > 0)
+    if (lane_awaited(q))
         await_page(ch, q, no_ack);
     else
         channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});

@@ -15,6 +15,8 @@ void consume_resume_gets(struct server *s);
 /* The queue goes: who waits for a message of it gets none. */
 void consume_empty_gets(struct server *s, const struct queue *q);
 
+/* How long the consumers of the queue may take to settle has changed: they begin anew. */
+void consume_retime(struct queue *q);
 /* The queue goes: tells the client if it can take it, and drops the subscription. */
 void consume_queue_deleted(struct consumer *c);
 /* Drops the subscription; its queue may be auto-deleted by that. */

@@ -44,6 +44,7 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
     if (!channel_remembers(ch, x))
         return x; /* every message is asked about */
     memo->exchange = x;
+    memo->only = NULL;
     memo->generation = v->router.generation;
     memo->name.len = 0;
     buf_append_slice(&memo->name, name);
@@ -195,7 +196,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
-        if (lane_of(q, m)->backlog)
+        if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
@@ -272,12 +273,12 @@ static bool prepare(struct message *m, struct props *props, struct keys *keys,
 }
 
 /* The keys that name no queue may name reply consumers; whom nobody got at all goes back, if it has to. */
-static void reach_beyond_queues(struct channel *ch, const struct exchange *x, const struct route_set *set,
-                                const struct keys *keys, struct message *m, bool mandatory)
+static __attribute__((noinline)) void reach_beyond_queues(struct channel *ch, const struct exchange *x,
+                                                          size_t taken, const struct route_input *input,
+                                                          struct message *m, bool mandatory)
 {
-    size_t taken = set->size;
     if (x->is_default)
-        taken += reply_deliver(ch->conn->vhost, keys->at, keys->count, m);
+        taken += reply_deliver(ch->conn->vhost, input->keys, input->key_count, m);
     if (taken == 0 && mandatory)
         send_return(ch, m);
 }
@@ -303,15 +304,14 @@ static void exchange_takes(struct server *s, const struct exchange *x, const str
         dedup_take(x->memory, &ids, x->durable && done.batch == store_open_batch(s->store) ? s->store : NULL);
 }
 
-struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
-                               bool mandatory)
+/* A message with headers may have more than one key; an exchange may remember what it has seen. */
+static __attribute__((noinline)) struct submission
+route_special(struct channel *ch, struct exchange *x, struct message *m, bool mandatory)
 {
     struct server *s = channel_server(ch);
-    struct message *m = *message;
     struct props props;
     struct keys keys;
     struct route_input input = {.pool = &s->messages};
-    *message = NULL;
     bool blind = prepare(m, &props, &keys, &input);
     if (x->memory && (m->has_headers || m->has_id)) {
         struct submission known = {0};
@@ -324,12 +324,68 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     if (blind)
         m = strip_bcc(s, m, &props);
     if (set->size == 0 || keys.count > 1)
-        reach_beyond_queues(ch, x, set, &keys, m, mandatory);
+        reach_beyond_queues(ch, x, set->size, &input, m, mandatory);
     if (ch->conn->vhost->traced)
         trace_publish(ch, m, set);
     struct submission done = screen_and_enqueue(s, ch->conn, set, m);
     if (x->memory && (m->has_headers || m->has_id))
         exchange_takes(s, x, m, done);
+    message_unref(&s->messages, &m);
+    return done;
+}
+
+/* Most channels publish with one key to one queue, over and over. */
+static inline bool memo_has(const struct exchange_memo *memo, struct slice key)
+{
+    return memo->only && memo->key_size == key.len &&
+           memcmp(memo->key, key.at, key.len) == 0;
+}
+
+static inline void memo_take(struct exchange_memo *memo, struct slice key, const struct route_set *set)
+{
+    memo->only = NULL;
+    if (set->size != 1 || !set->by_key || key.len > sizeof(memo->key))
+        return;
+    memo->only = set->queues[0];
+    memo->key_size = (uint8_t)key.len;
+    memcpy(memo->key, key.at, key.len);
+}
+
+static inline const struct route_set *find_queues(struct router *router, struct exchange *x,
+                                                  const struct route_input *input,
+                                                  struct exchange_memo *memo, struct route_set *room)
+{
+    struct slice key = input->keys[0];
+    bool fresh = memo->exchange == x && memo->generation == router->generation;
+    if (fresh && memo_has(memo, key)) {
+        *room = (struct route_set){.queues = &memo->only, .size = 1};
+        return room;
+    }
+    const struct route_set *set = route(router, x, input);
+    if (fresh)
+        memo_take(memo, key, set);
+    return set;
+}
+
+struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
+                               bool mandatory)
+{
+    struct message *m = *message;
+    struct server *s = channel_server(ch);
+    struct vhost *v = ch->conn->vhost;
+    *message = NULL;
+    if (m->has_headers || x->memory)
+        return route_special(ch, x, m, mandatory);
+    struct slice key = message_key(m);
+    struct route_input input = {
+        .keys = &key, .key_count = 1, .props = message_props(m), .message = m, .pool = &s->messages};
+    struct route_set room;
+    const struct route_set *set = find_queues(&v->router, x, &input, &ch->memo, &room);
+    if (set->size == 0)
+        reach_beyond_queues(ch, x, 0, &input, m, mandatory);
+    if (v->traced)
+        trace_publish(ch, m, set);
+    struct submission done = screen_and_enqueue(s, ch->conn, set, m);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -364,15 +420,11 @@ static bool permits_keys(struct channel *ch, const struct exchange *x, const str
     return true;
 }
 
-/* What can be wrong with a message itself. */
-static bool check_message(struct channel *ch, const struct exchange *x, struct message *m,
-                          uint16_t prop_flags, struct fault *f)
+static __attribute__((noinline)) bool check_props(struct channel *ch, const struct exchange *x,
+                                                  struct message *m, uint16_t prop_flags, struct fault *f)
 {
     struct props props;
     struct keys keys; /* not zeroed: it is large, and used by few */
-    m->has_id = prop_flags & PROP_message_id;
-    if (!(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)))
-        return true;
     if (!props_decode(message_props(m), &props, f))
         return false;
     m->has_headers = prop_flags & PROP_headers;
@@ -382,6 +434,15 @@ static bool check_message(struct channel *ch, const struct exchange *x, struct m
            (!m->has_headers || (add_keys(props.headers, "CC", &keys, f) &&
                                 add_keys(props.headers, "BCC", &keys, f) &&
                                 permits_keys(ch, x, &keys, f)));
+}
+
+/* What can be wrong with a message itself. */
+static inline bool check_message(struct channel *ch, const struct exchange *x, struct message *m,
+                                 uint16_t prop_flags, struct fault *f)
+{
+    m->has_id = prop_flags & PROP_message_id;
+    return !(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)) ||
+           check_props(ch, x, m, prop_flags, f);
 }
 
 bool submit_message(struct channel *ch, struct message **message, struct fault *f)

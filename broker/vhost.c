@@ -6,6 +6,7 @@
 #include "broker/duplicate.h"
 #include "broker/expire.h"
 #include "broker/history.h"
+#include "broker/json_in.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
@@ -271,9 +272,26 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     return q;
 }
 
+void vhost_set_metadata(struct vhost *v, struct slice metadata)
+{
+    char error[128];
+    struct slice type, old = v->metadata;
+    enum kind_type known;
+    v->metadata = slice_copy(metadata);
+    slice_free(&old);
+    slice_free(&v->default_queue_type);
+    json_t *json = metadata.len ? json_in_parse(metadata, error, sizeof(error)) : NULL;
+    if (json && json_in_text(json, "default_queue_type", &type) && kind_type_find(type, &known))
+        v->default_queue_type = slice_copy(type); /* RabbitMQ writes "undefined" when there is none */
+    json_decref(json);
+}
+
 void vhost_configure_queue(struct vhost *v, struct queue *q, const struct settings *settings)
 {
+    bool patient = q->settings.consumer_timeout_ms == settings->consumer_timeout_ms;
     queue_configure(q, settings);
+    if (!patient)
+        consume_retime(q);
     expire_watch(v->server, q);
 }
 

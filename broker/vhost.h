@@ -73,6 +73,8 @@ struct queue_properties {
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,
                               const struct queue_properties *properties, bool stored);
+/* Takes a JSON object in; the type of queues that say none is in it. */
+void vhost_set_metadata(struct vhost *v, struct slice metadata);
 /* What is chosen of it from now on: a policy has changed. */
 void vhost_configure_queue(struct vhost *v, struct queue *q, const struct settings *settings);
 /* Its consumers are cancelled (with notice), its bindings removed, its messages dropped. */

@@ -3,9 +3,9 @@
  * Owner: the store. Page files are appended to by one process only: a new one begins a new file.
  * Invariants: a file's live = the bytes of the pages that are in it or on their way into it; a page with a
  * row is in `dirty` exactly while something acked or delivered is told by the journal only.
- * Order within a batch: page files, rows, journal. So the journal may give up a message in the batch that
- * pages it. */
-#include "store/pages.h"
+ * Order within a batch: page files, journal, rows. So a row is never ahead of the record that it is the
+ * effect of, and the journal gives up a message in the batch after the one that pages it. */
+#include "store/pages_restore.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -364,16 +364,29 @@ static void tell_failure(struct pages *pages, const struct page_load *load)
     pages->options->note(pages->options->note_arg, STORE_NOTE_ERROR, text);
 }
 
+static struct page_load *new_load(const struct page *page)
+{
+    struct page_load *load = mem_zalloc(sizeof *load);
+    load->slot = page->slot, load->id = page->id;
+    load->file = page->file->number, load->offset = page->offset, load->size = page->bytes;
+    return load;
+}
+
+struct page_load *pages_read(struct pages *pages, uint32_t slot)
+{
+    struct page_load *load = new_load(pages_at(pages, slot));
+    page_loader_read(&pages->loader, load);
+    return load;
+}
+
 bool pages_load(struct pages *pages, uint32_t slot, void *owner)
 {
     struct page *page = pages_at(pages, slot);
     assert(!page->load && owner);
     if (pages->loader.bytes > 0 && pages->loader.bytes + page->bytes > LOAD_BYTES_MAX)
         return false;
-    struct page_load *load = mem_zalloc(sizeof *load);
+    struct page_load *load = new_load(page);
     load->owner = owner;
-    load->slot = slot, load->id = page->id;
-    load->file = page->file->number, load->offset = page->offset, load->size = page->bytes;
     page->load = load;
     page_loader_ask(&pages->loader, load);
     return true;

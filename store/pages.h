@@ -1,10 +1,8 @@
 /* pages.h - the store's second tier: pages of queues' backlogs in page files, and how much of each is
  * still needed. The loop's view: pages are put into the open batch and are on disk when it is; they are
  * read back by a thread.
- *
- * The store does not know queues: a page is a run of (queue id, sequence), all of them there when it is
- * written. Its owner says which are acked; when none is left the page dies, and its file with its last
- * page. */
+ * The store does not know queues: a page is a run of (queue id, sequence), all there when it is written. Its
+ * owner says which are acked; when none is left the page dies, and its file with its last page. */
 #ifndef STORE_PAGES_H
 #define STORE_PAGES_H
 
@@ -111,7 +109,6 @@ static inline size_t pages_open_bytes(const struct pages *pages)
     return pages->open->pages.used;
 }
 
-/* True when that message of the page was acked. */
 static inline bool page_is_acked(const struct page *page, uint64_t sequence)
 {
     uint64_t i = sequence - page->first;
@@ -133,11 +130,13 @@ void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
+/* At the start, when nothing else is done: reads a page here and now; the caller frees it. */
+struct page_load *pages_read(struct pages *pages, uint32_t slot);
 /* The page that was asked for is not wanted any more. */
 void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);
-/* True when pages_loaded may have one without anything happening before (no thread). */
+/* Without a thread: pages_loaded may have one. */
 bool pages_have_loaded(const struct pages *pages);
 
 /* The store's: */
@@ -149,14 +148,5 @@ void pages_fold(struct pages *pages, uint64_t batch);
 uint64_t pages_needed_batch(const struct pages *pages);
 /* The batch is on disk. */
 void pages_settled(struct pages *pages, struct batch *batch);
-
-/* Recovery: a file that was found in the directory, then a row as it was found, then what the journal says
- * was acked and delivered, then the end: what is dead goes with the first batch. */
-void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes);
-struct page *pages_restore(struct pages *pages, const struct page_row *row);
-void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last);
-void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t sequence);
-void pages_restore_returned(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count);
-void pages_restored(struct pages *pages);
 
 #endif
