@@ -130,8 +130,6 @@ void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
-/* At the start, when nothing else is done: reads a page here and now; the caller frees it. */
-struct page_load *pages_read(struct pages *pages, uint32_t slot);
 /* The page that was asked for is not wanted any more. */
 void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
