@@ -13,6 +13,7 @@
 
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "store/pages_restore.h"
 
 enum {
     IDLE_KEPT = 64, /* seats that keep their group's name beyond its last message */

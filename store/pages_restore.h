@@ -14,5 +14,7 @@ void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t se
 void pages_restore_returned(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count);
 /* The end: what is dead goes with the first batch. */
 void pages_restored(struct pages *pages);
+/* At the start, when nothing else is done: reads a page here and now; the caller frees it. */
+struct page_load *pages_read(struct pages *pages, uint32_t slot);
 
 #endif
