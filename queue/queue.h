@@ -61,7 +61,8 @@ void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
 {
-    return q->levels ? q->levels->ready : q->groups ? q->groups->ready : order_size(&q->order);
+    return q->kind.ordering == KIND_FIFO ? order_size(&q->order)
+           : q->levels                    ? q->levels->ready : q->groups->ready;
 }
 
 /* The store is to have this message for the queue: persistent ones, in a quorum queue all. */
@@ -130,7 +131,7 @@ bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
 
 /* Whose turn it is, NULL when none rotates. */
 struct consumer *queue_turn(const struct queue *q);
-/* Gives the next entry to that consumer; there must be an entry. Moves the rotation on; takes credit. */
+/* Gives the next entry to that consumer. Moves the rotation on; takes credit. */
 struct entry queue_next(struct queue *q, struct consumer *c);
 
 /* The entry is done with: acked, or delivered with no_ack. Drops its reference. `was_unacked`: it was

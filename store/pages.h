@@ -128,11 +128,9 @@ static inline uint64_t page_last(const struct page *page)
 /* It cannot be read now: it stays on disk for the next start. */
 void pages_give_up(struct pages *pages, uint32_t slot);
 
-/* Asks for a page that is on disk; false when too much is under way. It comes with pages_loaded, unless it is
- * forgotten. */
+/* Asks for a page; false when too much is under way. It comes with pages_loaded, unless forgotten: */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
-/* At the start: reads a page here and now; the caller frees it. */
-struct page_load *pages_read(struct pages *pages, uint32_t slot);
+struct page_load *pages_read(struct pages *pages, uint32_t slot); /* at the start: now; to be freed */
 void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);
