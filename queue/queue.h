@@ -2,7 +2,6 @@
  *
  * The queue never pushes: broker/deliver pulls with queue_next. It never routes, never touches a socket.
  * It is on its home's ready list iff it has a waiting entry and a rotating consumer (invariant I5).
- *
  * Owner: the vhost, until queue_delete; then it lives on, nameless, until all of it is settled. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
@@ -83,7 +82,7 @@ static inline struct entry *queue_first(const struct queue *q)
     return order_first(q->front);
 }
 
-/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. */
+/* More than its consumers take soon: who publishes should let them catch up. */
 enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static inline bool queue_is_behind(const struct queue *q)
