@@ -646,7 +646,8 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
     if (entry->returns)
         store_returned(store, order->id, entry->sequence, entry->returns);
-    if (seen)
+    /* What a mark calls delivered that ran ahead is flagged by a restart. It stays so when the mark goes. */
+    if (seen || entry->sequence <= order->marks.recent[0].sequence)
         store_delivered(store, &order->run, order->id, entry->sequence);
 }
 

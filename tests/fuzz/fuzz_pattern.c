@@ -33,7 +33,8 @@ static bool plain_match(struct slice pattern, struct slice text, unsigned *steps
                 return true;
         return false;
     }
-    return text.len && text.at[0] == pattern.at[0] &&
+    uint8_t wanted = pattern.at[0] == '+' ? ' ' : pattern.at[0]; /* as in an address */
+    return text.len && text.at[0] == wanted &&
            plain_match(rest, slice_of(text.at + 1, text.len - 1), steps);
 }
 

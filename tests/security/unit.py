@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 UNIT = HERE.parent.parent / "packaging" / "leveret.service"
@@ -141,7 +142,7 @@ def makes_no_forbidden_call(leveret):
     need("strace")
     broker = Leveret(leveret, ["user=root", "queue.resident_messages=1", "resident_memory=65536"])
     trace, wrapper = broker.directory / "trace", broker.directory / "traced"
-    wrapper.write_text(f"#!/bin/sh\nexec strace -f -qq -D -o '{trace}' '{broker.path}' \"$@\"\n")
+    wrapper.write_text(f"#!/bin/sh\nexec strace -f -q -D -o '{trace}' '{broker.path}' \"$@\"\n")
     wrapper.chmod(0o755)
     broker.path = str(wrapper)
     try:
@@ -151,7 +152,13 @@ def makes_no_forbidden_call(leveret):
     use(broker)
     broker.process.send_signal(1)
     use(broker)
+    pid = broker.process.pid
     broker.end(15)
+    # The tracer is a process of its own, which ends after the one it traces.
+    deadline = time.monotonic() + TIMEOUT
+    while not re.search(rf"^{pid} \+\+\+ exited", trace.read_text(errors="replace"), re.MULTILINE):
+        check(time.monotonic() < deadline, "the trace does not end")
+        time.sleep(0.01)
     made = set(re.findall(r"^\d+ (\w+)\(", trace.read_text(errors="replace"), re.MULTILINE))
     check({"fdatasync", "accept4", "sendmsg"} <= made, f"the trace has {made}")
     allowed = calls_of("@system-service") - calls_of("@privileged") - calls_of("@resources") | {"execve"}

@@ -358,9 +358,11 @@ static const uint64_t regressions[] = {
     43,   /* a publisher was paced by a queue that its own next frame had deleted */
     61,   /* a definition that a killed process had left to the kernel was served, then lost with the power */
     88,   /* a free slot of a channel's prefetch was left to a consumer that could not use it */
-    1210, /* a page held a transaction's messages on disk, and the rest of it was lost */
+    80, 290, 1210, /* a page held a transaction's messages on disk, and the rest of it was lost */
+    150,  /* the same of a message and the note of it: it was taken twice */
     1380, /* a page file was used whose name could not be synced for lack of space */
     2363, /* tx.commit waited for a batch that stayed empty */
+    50214, /* a message that was moved within the journal lost the flag that a restart had given it */
 };
 
 int main(int argc, char **argv)

@@ -13,7 +13,8 @@ import time
 import amqp
 import hostile
 from broker import BrokerFailed, Leveret
-from hostile import BASE, MB, TIMEOUT, back_to_normal, check, check_memory, connect, fill_queue, method, resident
+from hostile import (BASE, MB, TIMEOUT, back_to_normal, check, check_memory, connect, fill_queue, method,
+                     resident)
 from link import PROTOCOL_HEADER, Failure, Link
 
 TOPOLOGY_MAX = 64 * MB
@@ -227,7 +228,7 @@ def wait_until_closed(link):
 
 
 def stops_within_a_body(broker):
-    """15 of 16 MB on each of eight channels, then silence: dropped by the heartbeat, and the memory is free."""
+    """15 of 16 MB on each of eight channels, then silence: the heartbeat ends it, and the memory is free."""
     bystander, link = Bystander(broker), connect_with_heartbeat(broker)
     header = amqp.write_header(16 * MB, amqp.write_properties({}))
     link.socket.setblocking(True)
