@@ -19,8 +19,8 @@ static struct group_by by_of(const char *text)
 
 START_TEST(test_arguments)
 {
-    static const char *const wrong[] = {"",       "header",    "header:",     "property:",
-                                        "tenant", "property:priority", "routing-keys", "property:message-id "};
+    static const char *const wrong[] = {"",       "header",            "header:",      "property:",
+                                        "tenant", "property:priority", "routing-keys", "property:type "};
     struct group_by by;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
         ck_assert_msg(!group_by_parse(slice_of_string(wrong[i]), &by), "%s", wrong[i]);
