@@ -2,7 +2,6 @@
  *
  * The queue never pushes: broker/deliver pulls with queue_next. It never routes, never touches a socket.
  * It is on its home's ready list iff it has a waiting entry and a rotating consumer (invariant I5).
- *
  * Owner: the vhost, until queue_delete; then it lives on, nameless, until all of it is settled. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
@@ -61,7 +60,8 @@ void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
 {
-    return q->levels ? q->levels->ready : q->groups ? q->groups->ready : order_size(&q->order);
+    return q->kind.ordering == KIND_FIFO ? order_size(&q->order)
+           : q->levels                    ? q->levels->ready : q->groups->ready;
 }
 
 /* The store is to have this message for the queue: persistent ones, in a quorum queue all. */
@@ -82,7 +82,7 @@ static inline struct entry *queue_first(const struct queue *q)
     return order_first(q->front);
 }
 
-/* More waits than its consumers can be expected to take soon: who publishes should let them catch up. */
+/* More than its consumers take soon: who publishes should let them catch up. */
 enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static inline bool queue_is_behind(const struct queue *q)
@@ -130,7 +130,7 @@ bool queue_get(struct queue *q, bool no_ack, struct entry *entry);
 
 /* Whose turn it is, NULL when none rotates. */
 struct consumer *queue_turn(const struct queue *q);
-/* Gives the next entry to that consumer; there must be an entry. Moves the rotation on; takes credit. */
+/* Gives the next entry to that consumer. Moves the rotation on; takes credit. */
 struct entry queue_next(struct queue *q, struct consumer *c);
 
 /* The entry is done with: acked, or delivered with no_ack. Drops its reference. `was_unacked`: it was

@@ -849,6 +849,10 @@ def definitions_name_what_is_wrong():
     for definitions, error in (
             ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": {"x-max-length": "x"}}]}, "d.bad"),
             ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": 5}]}, "arguments are no object"),
+            ({"queues": [{"name": "d.bad", "vhost": "/", "durable": False,
+                          "arguments": {"x-queue-type": "quorum"}}]}, "invalid property 'non-durable'"),
+            ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": {"x-queue-type": "quorum",
+                          "x-max-priority": 3}}]}, "x-max-priority"),
             ({"queues": [{"vhost": "/"}]}, "a queue has no text 'name'"),
             ({"queues": [{"name": "x" * 256, "vhost": "/"}]}, "255"),
             ({"queues": [5]}, "number 1 of 'queues' is no object"),
