@@ -55,7 +55,6 @@ static inline uint8_t *wire_put_u32(uint8_t *at, uint32_t v)
     at[0] = (uint8_t)(v >> 24), at[1] = (uint8_t)(v >> 16), at[2] = (uint8_t)(v >> 8), at[3] = (uint8_t)v;
     return at + 4;
 }
-
 static inline uint8_t *wire_put_u64(uint8_t *at, uint64_t v)
 {
     return wire_put_u32(wire_put_u32(at, (uint32_t)(v >> 32)), (uint32_t)v);

@@ -3,8 +3,7 @@
  * The queue never pushes: broker/deliver pulls with queue_next. It never routes, never touches a socket.
  * It is on its home's ready list iff it has a waiting entry and a rotating consumer (invariant I5).
  *
- * Owner: the vhost, until queue_delete; then it lives on, nameless, until its last unacked entry is
- * settled. */
+ * Owner: the vhost, until queue_delete; then it lives on, nameless, until all of it is settled. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
@@ -62,9 +61,7 @@ void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
 {
-    if (q->kind.ordering == KIND_FIFO)
-        return order_size(&q->order);
-    return q->levels ? q->levels->ready : q->groups->ready;
+    return q->levels ? q->levels->ready : q->groups ? q->groups->ready : order_size(&q->order);
 }
 
 /* The store is to have this message for the queue: persistent ones, in a quorum queue all. */
@@ -118,9 +115,9 @@ void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t s
 void queue_restore_page(struct queue *q, uint32_t slot);
 /* Messages of the lane up to that sequence may have been delivered before. */
 void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t sequence);
-/* Recovery is over: what is beyond the limit is dropped. No sequence below `floor` is used from now on. */
+/* Recovery is over: limits count. No sequence below `floor` is used from now on. */
 void queue_restored(struct queue *q, uint64_t floor);
-/* Puts it on the ready list or takes it off, after its consumers or an order have changed. */
+/* Puts it on the ready list or takes it off: its consumers or an order have changed. */
 void queue_refresh(struct queue *q);
 void queue_order_changed(struct queue *q, struct order *order);
 
@@ -139,7 +136,7 @@ struct entry queue_next(struct queue *q, struct consumer *c);
 /* The entry is done with: acked, or delivered with no_ack. Drops its reference. `was_unacked`: it was
  * handed out to be acked. May free a deleted queue. */
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked);
-/* It was handed out to be acked, and leaves the queue for that reason. May free a deleted queue. */
+/* It was handed out to be acked, and leaves for that reason. May free a deleted queue. */
 void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason);
 /* Frees a deleted queue that nothing is left of. */
 void queue_release(struct queue *q);

@@ -125,14 +125,14 @@ static inline uint64_t page_last(const struct page *page)
     return page->first + (page->count - 1);
 }
 
-/* It cannot be read now: nobody asks for it any more, but it stays on disk for the next start. */
+/* It cannot be read now: it stays on disk for the next start. */
 void pages_give_up(struct pages *pages, uint32_t slot);
 
-/* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
+/* Asks for a page that is on disk; false when too much is under way. It comes with pages_loaded, unless it is
+ * forgotten. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
-/* At the start, when nothing else is done: reads a page here and now; the caller frees it. */
+/* At the start: reads a page here and now; the caller frees it. */
 struct page_load *pages_read(struct pages *pages, uint32_t slot);
-/* The page that was asked for is not wanted any more. */
 void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);

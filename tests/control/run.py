@@ -624,7 +624,7 @@ def times_by_policy():
         channel.queue_purge("ttl")
         ctl.run(verb, "e", "^expires", '{"expires":1}')
         channel.queue_declare("expires.now")
-        eventually(lambda: not [row for row in ctl.rows("list_queues", "name") if row["name"] == "expires.now"])
+        eventually(lambda: {"name": "expires.now"} not in ctl.rows("list_queues", "name"))
         ctl.run(clear, "e")
     channel.queue_delete("ttl")
     channel.connection.close()
@@ -694,11 +694,12 @@ def default_queue_type_of_a_vhost():
         channel.connection.close()
         return {row["name"]: row["type"] for row in ctl.rows("list_queues", "-p", "kinds", "name", "type")}
 
-    equal(kinds(connect(vhost="kinds").channel()), {"lasting": "quorum", "other": "classic", "passing": "classic"})
+    expected = {"lasting": "quorum", "other": "classic", "passing": "classic"}
+    equal(kinds(connect(vhost="kinds").channel()), expected)
     broker.restart("kill")
     channel = connect(vhost="kinds").channel()
     channel.queue_delete("lasting")
-    equal(kinds(channel), {"lasting": "quorum", "other": "classic", "passing": "classic"})
+    equal(kinds(channel), expected)
     ctl.run("delete_vhost", "kinds")
 
 
