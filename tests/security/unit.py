@@ -156,10 +156,10 @@ def makes_no_forbidden_call(leveret):
     broker.end(15)
     # The tracer is a process of its own, which ends after the one it traces.
     deadline = time.monotonic() + TIMEOUT
-    while not re.search(rf"^{pid} \+\+\+ exited", trace.read_text(errors="replace"), re.MULTILINE):
+    while not re.search(rf"^{pid} +\+\+\+ exited", trace.read_text(errors="replace"), re.MULTILINE):
         check(time.monotonic() < deadline, "the trace does not end")
         time.sleep(0.01)
-    made = set(re.findall(r"^\d+ (\w+)\(", trace.read_text(errors="replace"), re.MULTILINE))
+    made = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(errors="replace"), re.MULTILINE))
     check({"fdatasync", "accept4", "sendmsg"} <= made, f"the trace has {made}")
     allowed = calls_of("@system-service") - calls_of("@privileged") - calls_of("@resources") | {"execve"}
     check(made <= allowed, f"forbidden calls are made: {made - allowed}")
