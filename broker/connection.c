@@ -81,7 +81,7 @@ void connection_free(struct connection **connection)
     mem_free(conn->channels.slots);
     certificate_free(&conn->peer->certificate);
     mem_free(conn->peer);
-    mem_free(conn->info);
+    mem_free(conn->login.info);
     mem_free(conn->name);
     mem_free(conn);
 }

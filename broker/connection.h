@@ -97,7 +97,6 @@ struct connection {
     bool announced;              /* connection.created was told of, connection.closed was not */
     struct capabilities capabilities;
     struct peer *peer;           /* own memory, with its certificate */
-    struct connection_info *info; /* NULL until start-ok */
     char *name;                  /* "peer:port -> host:port", own memory */
 };
 
@@ -138,8 +137,7 @@ void connection_remove_channel(struct connection *conn, struct channel *ch);
 
 /* handshake.c: a method of class connection, in any state; false = fault (closes the connection). */
 bool connection_handshake(struct connection *conn, const struct method *m, struct fault *f);
-/* heartbeat.c */
-void connection_start_heartbeat(struct connection *conn);
+void connection_start_heartbeat(struct connection *conn); /* heartbeat.c */
 /* handshake.c: the 8 octets that a client starts with; returns how many were consumed. */
 size_t connection_protocol_header(struct connection *conn, struct slice in);
 

@@ -16,6 +16,6 @@ void connection_describe(struct connection *conn, struct slice mechanism, struct
         memcpy(at, mechanism.at, mechanism.len);
     if (properties.len)
         memcpy(at + mechanism.len, properties.at, properties.len);
-    mem_free(conn->info);
-    conn->info = info;
+    mem_free(conn->login.info);
+    conn->login.info = info;
 }

@@ -29,52 +29,62 @@ static void apply_exchange(struct vhost *v, struct exchange *x)
     router_changed(&v->router);
 }
 
-static uint64_t least(uint64_t limit, const struct dest *dest, const char *key)
+/* The least of what is there and what the policies say. */
+static void lower(uint64_t *value, const struct dest *dest, const char *key)
 {
     int64_t number;
-    if (!policy_number(dest->policies[0], dest->policies[1], key, &number) || number < 0)
-        return limit;
-    return (uint64_t)number < limit ? (uint64_t)number : limit;
+    if (policy_number(dest->policies[0], dest->policies[1], key, &number) && number >= 0 &&
+        (uint64_t)number < *value)
+        *value = (uint64_t)number;
 }
 
-/* What happens at a limit: the argument counts before the policy, the operator's before both. */
-static enum limit_overflow choose_overflow(const struct queue *q)
+static void lower_delivery_limit(int64_t *limit, const struct dest *dest)
 {
-    struct field field;
+    int64_t number;
+    if (policy_number(dest->policies[0], dest->policies[1], "delivery-limit", &number) && number >= 0 &&
+        (*limit < 0 || number < *limit))
+        *limit = number;
+}
+
+/* An operator's policy, then the argument, then a user's policy. */
+static void choose_overflow(struct limit *limit, const struct queue *q)
+{
     struct slice overflow = SLICE("");
-    policy_text(q->dest.policies[0], q->dest.policies[1], "overflow", &overflow);
-    if (table_find(q->args, "x-overflow", &field) &&
-        !policy_text(NULL, q->dest.policies[1], "overflow", &overflow))
-        field_string(&field, &overflow);
-    if (slice_is(overflow, "reject-publish-dlx"))
-        return LIMIT_REJECT_DEAD_LETTER;
-    return slice_is(overflow, "reject-publish") ? LIMIT_REJECT : LIMIT_DROP_HEAD;
+    struct field field;
+    bool said = policy_text(NULL, q->dest.policies[1], "overflow", &overflow) ||
+                (table_find(q->args, "x-overflow", &field) && field_string(&field, &overflow)) ||
+                policy_text(q->dest.policies[0], NULL, "overflow", &overflow);
+    if (!limit_is_set(limit))
+        limit->overflow = LIMIT_NONE;
+    else if (said)
+        limit->overflow = limit_overflow_of(overflow);
+    else
+        limit->overflow = LIMIT_DROP_HEAD;
 }
 
-/* An exchange of the arguments comes with the key of the arguments, or none. */
-static void choose_dead_letters(const struct queue *q, struct settings *settings)
+/* Of where dead letters go the arguments count before the policy, one by one. */
+static void choose_dead_letters(struct settings *settings, const struct policy *policy)
 {
-    const struct policy *policy = q->dest.policies[0];
     struct slice strategy;
     if (!settings->dead_letters)
-        settings->dead_letters = policy_text(policy, NULL, "dead-letter-exchange", &settings->dead_exchange);
+        settings->dead_letters =
+            policy_text(policy, NULL, "dead-letter-exchange", &settings->dead_exchange);
     if (!settings->has_dead_key)
         settings->has_dead_key = policy_text(policy, NULL, "dead-letter-routing-key", &settings->dead_key);
-    if (policy_text(policy, NULL, "dead-letter-strategy", &strategy))
-        settings->at_least_once |= slice_is(strategy, "at-least-once");
+    if (!settings->at_least_once && policy_text(policy, NULL, "dead-letter-strategy", &strategy))
+        settings->at_least_once = slice_is(strategy, "at-least-once");
 }
 
 static void apply_queue(struct vhost *v, struct queue *q)
 {
     struct settings settings = settings_of_args(q->args);
-    struct limit *limit = &settings.limit;
-    enum limit_overflow overflow = choose_overflow(q);
-    settings.ttl_ms = least(settings.ttl_ms, &q->dest, "message-ttl");
-    settings.expires_ms = least(settings.expires_ms, &q->dest, "expires");
-    limit->messages_max = least(limit->messages_max, &q->dest, "max-length");
-    limit->bytes_max = least(limit->bytes_max, &q->dest, "max-length-bytes");
-    limit->overflow = limit_is_set(limit) ? overflow : LIMIT_NONE;
-    choose_dead_letters(q, &settings);
+    lower(&settings.ttl_ms, &q->dest, "message-ttl");
+    lower(&settings.expires_ms, &q->dest, "expires");
+    lower(&settings.limit.messages_max, &q->dest, "max-length");
+    lower(&settings.limit.bytes_max, &q->dest, "max-length-bytes");
+    lower_delivery_limit(&settings.delivery_limit, &q->dest);
+    choose_overflow(&settings.limit, q);
+    choose_dead_letters(&settings, q->dest.policies[0]);
     vhost_configure_queue(v, q, &settings);
 }
 

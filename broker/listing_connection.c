@@ -63,7 +63,7 @@ static void put_provided_name(struct buf *out, const struct connection *conn)
 {
     struct field field;
     struct slice name = SLICE("");
-    if (conn->info && table_find(conn->info->properties, "connection_name", &field))
+    if (conn->login.info && table_find(conn->login.info->properties, "connection_name", &field))
         field_string(&field, &name);
     json_out_text(out, name);
 }

@@ -14,6 +14,7 @@ struct vhost;
 struct login {
     struct list of_user;  /* in user.connections, from login on */
     struct list of_vhost; /* in vhost.connections, while it is open */
+    struct connection_info *info; /* what the client said of itself, own memory; NULL until start-ok */
 };
 
 /* The user who passed; the connection holds a reference from now on. */

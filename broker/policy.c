@@ -22,7 +22,7 @@ static const struct key {
     enum key_kind kind;
     int64_t min, max;
     enum key_target target;
-    enum key_operator operator;
+    enum key_operator rule;
     bool idle;
     const char *what;
 } keys[] = {
@@ -98,7 +98,7 @@ static bool check_definition(const json_t *definition, bool of_operator, char *r
     {
         const struct key *key = find_key(name);
         struct slice text = json_in_dump(value);
-        bool known = key && !(of_operator && key->operator== OPERATOR_NONE);
+        bool known = key && !(of_operator && key->rule == OPERATOR_NONE);
         if (!known)
             refuse(reason, size, "[{<<\"%.100s\">>,%.*s}] are not recognised policy settings", name,
                    (int)(text.len < 100 ? text.len : 100), (const char *)text.at);
@@ -247,13 +247,13 @@ static const json_t *value_of(const struct policy *policy, const char *key)
 }
 
 /* The value that counts of both, NULL when neither has it. */
-static const json_t *merge(const struct policy *user, const struct policy *operator, const struct key * key)
+static const json_t *merge(const struct policy *user, const struct policy *ceiling, const struct key *key)
 {
-    const json_t *mine = value_of(user, key->name), *theirs = value_of(operator, key->name);
+    const json_t *mine = value_of(user, key->name), *theirs = value_of(ceiling, key->name);
     if (!theirs || !mine)
         return theirs ? theirs : mine;
-    assert(key->operator!= OPERATOR_NONE);
-    if (key->operator== OPERATOR_OURS)
+    assert(key->rule != OPERATOR_NONE);
+    if (key->rule == OPERATOR_OURS)
         return theirs;
     if (!json_is_integer(mine) || !json_is_integer(theirs))
         return theirs;
@@ -265,35 +265,35 @@ static const json_t *merge(const struct policy *user, const struct policy *opera
     return json_integer_value(mine) < json_integer_value(theirs) ? mine : theirs;
 }
 
-bool policy_number(const struct policy *user, const struct policy *operator, const char * key,
+bool policy_number(const struct policy *user, const struct policy *ceiling, const char *key,
                    int64_t *number)
 {
     const struct key *known = find_key(key);
     assertf(known && known->kind == KIND_NUMBER, "%s", key);
-    const json_t *value = merge(user, operator, known);
+    const json_t *value = merge(user, ceiling, known);
     if (!value)
         return false;
     *number = json_integer_value(value);
     return true;
 }
 
-bool policy_text(const struct policy *user, const struct policy *operator, const char * key,
+bool policy_text(const struct policy *user, const struct policy *ceiling, const char *key,
                  struct slice *text)
 {
     const struct key *known = find_key(key);
     assertf(known && known->kind != KIND_NUMBER, "%s", key);
-    const json_t *value = merge(user, operator, known);
+    const json_t *value = merge(user, ceiling, known);
     if (!json_is_string(value))
         return false;
     *text = slice_of(json_string_value(value), json_string_length(value));
     return true;
 }
 
-void policy_effective(const struct policy *user, const struct policy *operator, struct buf * out)
+void policy_effective(const struct policy *user, const struct policy *ceiling, struct buf *out)
 {
     json_out_open(out, '{');
     for (size_t i = 0; i < array_size(keys); i++) {
-        const json_t *value = merge(user, operator, & keys[i]);
+        const json_t *value = merge(user, ceiling, &keys[i]);
         if (!value)
             continue;
         struct slice text = json_in_dump(value);

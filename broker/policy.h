@@ -58,13 +58,14 @@ const char *policy_target_name(enum policy_target target);
 /* The first key of it that has no effect here, NULL when there is none. */
 const char *policy_idle_key(const struct policy *policy);
 
-/* What both together say; each may be NULL. False when neither says it. */
-bool policy_number(const struct policy *user, const struct policy *operator, const char * key,
+/* What a policy and an operator policy, its ceiling, say together; each may be NULL. False when neither
+ * says it. */
+bool policy_number(const struct policy *user, const struct policy *ceiling, const char *key,
                    int64_t *number);
-bool policy_text(const struct policy *user, const struct policy *operator, const char * key,
+bool policy_text(const struct policy *user, const struct policy *ceiling, const char *key,
                  struct slice *text);
 /* The whole of it as a JSON object. */
-void policy_effective(const struct policy *user, const struct policy *operator, struct buf * out);
+void policy_effective(const struct policy *user, const struct policy *ceiling, struct buf *out);
 
 /* {"pattern":…,"apply-to":…,"definition":{…},"priority":…}: as it is kept in the store. */
 void policy_print(const struct policy *policy, struct buf *out);

@@ -172,16 +172,14 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
 static struct submission enqueue(struct server *s, struct connection *conn, const struct route_set *set,
                                  struct message *m, const struct dedup_ids *ids)
 {
-    struct dest *const *queues = set->queues;
-    size_t count = set->size;
     struct submission done = {0};
     size_t stored = 0;
     m->born_ms = s->home.now_ms;
-    size_t durable = m->persistent || s->home.keeping_all ? journal(s, queues, count, m) : 0;
+    size_t durable = m->persistent || s->home.keeping_all ? journal(s, set->queues, set->size, m) : 0;
     if (durable)
         done.batch = m->batch;
-    for (size_t i = 0; i < count; i++) {
-        struct queue *q = queue_of_dest(queues[i]);
+    for (size_t i = 0; i < set->size; i++) {
+        struct queue *q = queue_of_dest(set->queues[i]);
         if (refuses(q, m)) {
             done.refused = true;
             if (q->settings.limit.overflow == LIMIT_REJECT_DEAD_LETTER)

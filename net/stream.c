@@ -178,6 +178,12 @@ void stream_written(struct stream *stream, ssize_t result, size_t size)
     if (stream->output.pending == 0)
         output_drop(&stream->output, stream->net);
     go_on(stream, written < size);
+    /* The next flush may hand the connection to a thread again, before the loop looks at the socket. */
+    if (stream->transport->one_way && stream->state != STREAM_CLOSED && !stream->job) {
+        stream_readable(stream);
+        if (stream->state != STREAM_CLOSED)
+            update_want(stream);
+    }
 }
 
 /* Large writes go to a thread of the writer, if there is one. */
@@ -280,6 +286,8 @@ void stream_readable(struct stream *stream)
         return;
     if (stream->job && stream->transport->one_way)
         return; /* told before the job began; told again after it */
+    if (list_linked(&stream->deferred))
+        return; /* what is kept comes first: an end that is read now would overtake it */
     assert(!net->reading);
     fit_read_buffer(net, stream->tail_size);
     size_t tail = stream->tail_size;
@@ -295,7 +303,6 @@ void stream_readable(struct stream *stream)
     stream->received += (uint64_t)got;
     if (stream->state == STREAM_CLOSING)
         return; /* read only to see the end */
-    list_unlink(&stream->deferred);
     if (tail > 0)
         memcpy(net->read_buffer, stream->tail + stream->tail_start, tail);
     forget_tail(stream);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/slab.h"
@@ -72,8 +73,12 @@ static inline struct message *message_new(struct slab_pool *pool, struct slice e
     size_t size =
         offsetof(struct message, bytes) + exchange.len + key.len + props.len + (size_t)body_size;
     struct message *m = slab_alloc(pool, size);
-    *m = (struct message){.refs = 1, .props_size = (uint32_t)props.len, .body_size = (uint32_t)body_size,
-                          .exchange_size = (uint8_t)exchange.len, .key_size = (uint8_t)key.len};
+    memset(m, 0, offsetof(struct message, bytes)); /* the block may end within the struct's padding */
+    m->refs = 1;
+    m->props_size = (uint32_t)props.len;
+    m->body_size = (uint32_t)body_size;
+    m->exchange_size = (uint8_t)exchange.len;
+    m->key_size = (uint8_t)key.len;
     if (exchange.len)
         memcpy(m->bytes, exchange.at, exchange.len);
     if (key.len)

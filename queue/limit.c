@@ -15,16 +15,19 @@ static void read_max(struct slice args, const char *name, uint64_t *max)
     *max = (uint64_t)value;
 }
 
+enum limit_overflow limit_overflow_of(struct slice text)
+{
+    if (slice_is(text, "reject-publish-dlx"))
+        return LIMIT_REJECT_DEAD_LETTER;
+    return slice_is(text, "reject-publish") ? LIMIT_REJECT : LIMIT_DROP_HEAD;
+}
+
 static void read_overflow(struct slice args, enum limit_overflow *overflow)
 {
     struct field field;
     struct slice text;
-    if (!table_find(args, "x-overflow", &field) || !field_string(&field, &text))
-        return;
-    if (slice_is(text, "reject-publish-dlx"))
-        *overflow = LIMIT_REJECT_DEAD_LETTER;
-    else
-        *overflow = slice_is(text, "reject-publish") ? LIMIT_REJECT : LIMIT_DROP_HEAD;
+    if (table_find(args, "x-overflow", &field) && field_string(&field, &text))
+        *overflow = limit_overflow_of(text);
 }
 
 void limit_apply_args(struct limit *limit, struct slice args)

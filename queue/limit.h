@@ -27,6 +27,8 @@ struct limit {
 /* Sets what the arguments of a queue say, which were checked when it was declared; others are ignored.
  * `overflow` is what is to happen at a limit; with neither of them set it is LIMIT_NONE afterwards. */
 void limit_apply_args(struct limit *limit, struct slice args);
+/* "reject-publish-dlx", "reject-publish"; all else is drop-head. */
+enum limit_overflow limit_overflow_of(struct slice text);
 /* The same from nothing set. */
 struct limit limit_of_args(struct slice args);
 

@@ -74,7 +74,6 @@ enum format_record {
 };
 
 enum format_message_flag { MESSAGE_HAS_BORN = 1, MESSAGE_DEAD_LETTER = 2, MESSAGE_FLAGS_KNOWN = 3 };
-
 static inline void format_put_u16(uint8_t *at, uint16_t value)
 {
     uint16_t raw = htole16(value);
@@ -114,11 +113,10 @@ static inline uint64_t format_u64(const uint8_t *at)
     return le64toh(raw);
 }
 
-/* Bytes of a message's record in front of its exchange. */
 static inline uint64_t format_message_head(const uint8_t *record)
 {
-    uint64_t born = format_u16(record + MESSAGE_FLAGS) & MESSAGE_HAS_BORN ? BORN_BYTES : 0;
-    return MESSAGE_HEADER_BYTES + (uint64_t)format_u32(record + MESSAGE_TARGETS) * TARGET_BYTES + born;
+    return MESSAGE_HEADER_BYTES + (uint64_t)format_u32(record + MESSAGE_TARGETS) * TARGET_BYTES +
+           (format_u16(record + MESSAGE_FLAGS) & MESSAGE_HAS_BORN ? BORN_BYTES : 0);
 }
 
 static inline uint64_t format_segment_checksum(const uint8_t *header)

@@ -408,6 +408,16 @@ def lists_of_clients():
     equal(closed_with(connection)[0], 320)
     ctl.fails(69, "no such connection", "close_connection", "<0.999999.0>", "bye")
     ctl.fails(69, "no such connection", "close_connection", "nonsense", "bye")
+    ctl.run("add_vhost", "aside")
+    ctl.run("set_permissions", "-p", "aside", "guest", ".*", ".*", ".*")
+    aside = connect(vhost="aside")
+    connection = connect()
+    ctl.run("close_all_connections", "those of /")
+    equal(closed_with(connection)[0], 320)
+    aside.channel()
+    ctl.run("close_all_connections", "-p", "aside", "--limit", "1", "and this one")
+    equal(closed_with(aside), (320, "CONNECTION_FORCED - and this one"))
+    ctl.run("delete_vhost", "aside")
     connections = [connect() for _ in range(5)]
     ctl.run("close_all_connections", "--global", "all of you")
     for connection in connections:

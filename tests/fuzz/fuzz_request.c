@@ -1,5 +1,5 @@
-/* fuzz_request.c - requests of the control socket, definitions among them, against a server in memory: each line
- * ends with one answer, all that is said is JSON, and the server is whole afterwards. */
+/* fuzz_request.c - requests of the control socket, definitions among them, against a server in memory: each
+ * line ends with one answer, all that is said is JSON, and the server is whole afterwards. */
 #include <jansson.h>
 
 #include "base/assert.h"
@@ -8,19 +8,23 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/sim/fakedisk.h"
 
-#define IMPORT(section, object) "{\"verb\":\"import_definitions\",\"definitions\":{\"" section "\":[" object "]}}"
+#define IMPORT(section, object)                                                                            \
+    "{\"verb\":\"import_definitions\",\"definitions\":{\"" section "\":[" object "]}}"
 
 const struct slice fuzz_seeds[] = {
     FUZZ_SEED("{\"verb\":\"ping\"}"),
-    FUZZ_SEED("{\"verb\":\"list_queues\",\"vhost\":\"/\",\"columns\":[\"name\",\"messages\",\"arguments\"]}"),
+    FUZZ_SEED(
+        "{\"verb\":\"list_queues\",\"vhost\":\"/\",\"columns\":[\"name\",\"messages\",\"arguments\"]}"),
     FUZZ_SEED("{\"verb\":\"list_bindings\"}"),
     FUZZ_SEED("{\"verb\":\"list_exchanges\",\"columns\":[\"policy\",\"alternate_exchange\"]}"),
     FUZZ_SEED("{\"verb\":\"add_user\",\"name\":\"u\",\"password\":\"p\"}"),
     FUZZ_SEED("{\"verb\":\"set_user_tags\",\"name\":\"guest\",\"tags\":[\"a\",\"b\"]}"),
     FUZZ_SEED("{\"verb\":\"add_vhost\",\"name\":\"v\",\"metadata\":{\"description\":\"d\",\"tags\":[]}}"),
     FUZZ_SEED("{\"verb\":\"delete_vhost\",\"name\":\"v\"}"),
-    FUZZ_SEED("{\"verb\":\"set_permissions\",\"user\":\"guest\",\"configure\":\".*\",\"write\":\"\",\"read\":\"^a\"}"),
-    FUZZ_SEED("{\"verb\":\"set_policy\",\"name\":\"p\",\"pattern\":\"^q\",\"definition\":\"{\\\"max-length\\\":5}\","
+    FUZZ_SEED("{\"verb\":\"set_permissions\",\"user\":\"guest\",\"configure\":\".*\",\"write\":\"\","
+              "\"read\":\"^a\"}"),
+    FUZZ_SEED("{\"verb\":\"set_policy\",\"name\":\"p\",\"pattern\":\"^q\",\"definition\":\"{\\\"max-"
+              "length\\\":5}\","
               "\"priority\":1,\"apply_to\":\"queues\"}"),
     FUZZ_SEED("{\"verb\":\"clear_policy\",\"name\":\"p\"}"),
     FUZZ_SEED("{\"verb\":\"set_vhost_limits\",\"definition\":\"{\\\"max-queues\\\":5}\"}"),
@@ -32,15 +36,17 @@ const struct slice fuzz_seeds[] = {
     FUZZ_SEED(IMPORT("queues", "{\"name\":\"q\",\"vhost\":\"/\",\"durable\":true,\"arguments\":"
                                "{\"x-max-length\":5,\"l\":[1,2.5,null,{}]}}")),
     FUZZ_SEED(IMPORT("exchanges", "{\"name\":\"x\",\"vhost\":\"/\",\"type\":\"topic\",\"arguments\":{}}")),
-    FUZZ_SEED(IMPORT("bindings", "{\"source\":\"amq.headers\",\"vhost\":\"/\",\"destination\":\"q\","
-                                 "\"destination_type\":\"queue\",\"routing_key\":\"k\",\"arguments\":{\"x-match\":"
-                                 "\"any\"}}")),
+    FUZZ_SEED(IMPORT("bindings",
+                     "{\"source\":\"amq.headers\",\"vhost\":\"/\",\"destination\":\"q\","
+                     "\"destination_type\":\"queue\",\"routing_key\":\"k\",\"arguments\":{\"x-match\":"
+                     "\"any\"}}")),
     FUZZ_SEED(IMPORT("users", "{\"name\":\"v\",\"password_hash\":\"\",\"tags\":[\"t\"],\"limits\":"
                               "{\"max-channels\":1}}")),
     FUZZ_SEED(IMPORT("policies", "{\"name\":\"p\",\"vhost\":\"/\",\"pattern\":\"a+\",\"definition\":"
                                  "{\"expires\":5},\"priority\":0,\"apply-to\":\"all\"}")),
-    FUZZ_SEED(IMPORT("parameters", "{\"component\":\"operator_policy\",\"vhost\":\"/\",\"name\":\"o\",\"value\":"
-                                   "{\"pattern\":\"\",\"definition\":[[\"max-length\",5]],\"priority\":0}}")),
+    FUZZ_SEED(IMPORT("parameters",
+                     "{\"component\":\"operator_policy\",\"vhost\":\"/\",\"name\":\"o\",\"value\":"
+                     "{\"pattern\":\"\",\"definition\":[[\"max-length\",5]],\"priority\":0}}")),
     FUZZ_SEED(IMPORT("permissions", "{\"user\":\"guest\",\"vhost\":\"/\",\"configure\":\"\",\"write\":\"\","
                                     "\"read\":\"\"}")),
 };
@@ -123,7 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     request_free(&r);
     assert(list_empty(&s->control.walks));
     if (s->stopping || ++stage.inputs == INPUTS_A_SERVER) {
-        map_each(&s->vhosts, i)
+        map_each (&s->vhosts, i)
             vhost_check(s->vhosts.slots[i].value);
         close_stage(&stage);
     }

@@ -45,6 +45,14 @@ class TlsBroker(Leveret):
                          f"ssl_options.keyfile={cert(pair + '.key')}",
                          f"ssl_options.cacertfile={cert('ca.pem')}", "log.console.level=debug", *settings]
 
+    def accepts(self):
+        """The TLS listener is opened after the plain one."""
+        try:
+            socket.create_connection(self.tls_address, timeout=1).close()
+            return super().accepts()
+        except OSError:
+            return False
+
     def log(self):
         return (self.directory / "log").read_text(errors="replace")
 

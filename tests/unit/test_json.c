@@ -48,8 +48,10 @@ static void expect_same(const char *text)
 START_TEST(tables_come_back)
 {
     expect_same("{}");
-    expect_same("{\"a\":1,\"b\":-9223372036854775808,\"c\":9223372036854775807,\"d\":1.5,\"e\":true,\"f\":false}");
-    expect_same("{\"n\":null,\"s\":\"text\",\"l\":[1,\"a\",[],{},{\"x\":[null]}],\"t\":{\"t\":{\"t\":1e300}}}");
+    expect_same(
+        "{\"a\":1,\"b\":-9223372036854775808,\"c\":9223372036854775807,\"d\":1.5,\"e\":true,\"f\":false}");
+    expect_same(
+        "{\"n\":null,\"s\":\"text\",\"l\":[1,\"a\",[],{},{\"x\":[null]}],\"t\":{\"t\":{\"t\":1e300}}}");
     expect_same("{\"\":\"\",\"\\u00e9\":\"\\ud83d\\ude00\"}");
 }
 END_TEST

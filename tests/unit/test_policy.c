@@ -1,5 +1,5 @@
-/* test_policy.c - which policy governs a queue, and what two of them say together, against a model that knows
- * no more than the rules. SEED of the environment repeats a run. */
+/* test_policy.c - which policy governs a queue, and what two of them say together, against a model that
+ * knows no more than the rules. SEED of the environment repeats a run. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -39,7 +39,7 @@ static bool put_policy(const char *name, const char *pattern, const char *apply_
 
 struct said {
     bool there;
-    int suffix; /* it matches names that end with this digit */
+    int suffix;                   /* it matches names that end with this digit */
     int64_t priority, max_length; /* -1 = does not say */
     bool reject;
 };
@@ -51,7 +51,8 @@ static const struct said *model_choose(int kind, int digit)
     const struct said *best = NULL;
     for (int i = 0; i < POLICIES; i++) { /* names rise with i: the first of equals counts */
         const struct said *said = &model[kind][i];
-        if (said->there && (said->suffix < 0 || said->suffix == digit) && (!best || said->priority > best->priority))
+        if (said->there && (said->suffix < 0 || said->suffix == digit) &&
+            (!best || said->priority > best->priority))
             best = said;
     }
     return best;
@@ -62,18 +63,20 @@ static void check_queue(int number)
     char name[32];
     snprintf(name, sizeof(name), "q%d", number);
     const struct queue *q = queue(name);
-    const struct said *user = model_choose(0, number % 10), *operator= model_choose(1, number % 10);
+    const struct said *user = model_choose(0, number % 10), *ceiling = model_choose(1, number % 10);
     uint64_t most = number % 3 == 0 ? 50 : UINT64_MAX; /* its own argument */
     bool reject = false;
     if (user && user->max_length >= 0 && (uint64_t)user->max_length < most)
         most = (uint64_t)user->max_length;
-    if (operator&& operator->max_length >= 0 && (uint64_t) operator->max_length < most)
-        most = (uint64_t) operator->max_length;
-    reject = (user && user->reject) || (operator&& operator->reject);
+    if (ceiling && ceiling->max_length >= 0 && (uint64_t)ceiling->max_length < most)
+        most = (uint64_t)ceiling->max_length;
+    reject = (user && user->reject) || (ceiling && ceiling->reject);
     ck_assert_int_eq(q->dest.policies[0] != NULL, user != NULL);
-    ck_assert_int_eq(q->dest.policies[1] != NULL, operator!= NULL);
+    ck_assert_int_eq(q->dest.policies[1] != NULL, ceiling != NULL);
     ck_assert_uint_eq(q->settings.limit.messages_max, most);
-    ck_assert_int_eq(q->settings.limit.overflow, most == UINT64_MAX ? LIMIT_NONE : reject ? LIMIT_REJECT : LIMIT_DROP_HEAD);
+    ck_assert_int_eq(q->settings.limit.overflow, most == UINT64_MAX ? LIMIT_NONE
+                                        : reject           ? LIMIT_REJECT
+                                                           : LIMIT_DROP_HEAD);
 }
 
 static void change_policy(void)
@@ -170,9 +173,12 @@ END_TEST
 
 START_TEST(merges_numbers_by_the_lesser)
 {
-    ck_assert(put_policy("p", "", "all", "{\"message-ttl\":100,\"max-length\":5,\"delivery-limit\":-1}", 0, false));
-    ck_assert(put_policy("o", "", "all", "{\"message-ttl\":200,\"max-length\":3,\"delivery-limit\":9,"
-                                         "\"expires\":7}", 0, true));
+    ck_assert(put_policy("p", "", "all", "{\"message-ttl\":100,\"max-length\":5,\"delivery-limit\":-1}", 0,
+                         false));
+    ck_assert(put_policy("o", "", "all",
+                         "{\"message-ttl\":200,\"max-length\":3,\"delivery-limit\":9,"
+                         "\"expires\":7}",
+                         0, true));
     const struct policies *policies = &vhost()->policies;
     struct buf out = {0};
     policy_effective(policies->lists[0][0], policies->lists[1][0], &out);
@@ -206,6 +212,6 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {governs_as_the_model_says, settles_while_queues_go,
-                                         merges_numbers_by_the_lesser, keeps_to_its_targets};
+                                  merges_numbers_by_the_lesser, keeps_to_its_targets};
     return run_suite("policy", tests, array_size(tests), NULL, 0);
 }

@@ -139,6 +139,26 @@ static void hear(struct buf *heard, size_t size)
 
 /* ---- input ---- */
 
+/* What was kept while reading was paused is offered before the end that came meanwhile. */
+START_TEST(test_end_does_not_overtake_the_tail)
+{
+    open_with(NULL, 4096);
+    owner.units_max = 1;
+    say(0, 2 * RECORD);
+    turn();
+    ck_assert_uint_eq(owner.got.len, RECORD);
+    fakenet_client_finish(client);
+    owner.units_max = 0;
+    stream_resume(&owner.stream);
+    stream_readable(&owner.stream); /* in the same turn as the resume */
+    ck_assert_int_eq(owner.closed, 0);
+    settle();
+    check_bytes(&owner.got, 2 * RECORD);
+    ck_assert_int_eq(owner.closed, 1);
+    close_all();
+}
+END_TEST
+
 START_TEST(test_tail_is_offered_again_with_more_behind)
 {
     open_with(NULL, 4096);
@@ -658,6 +678,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
+        test_end_does_not_overtake_the_tail,
         test_tail_is_offered_again_with_more_behind,
         test_every_cut,
         test_unit_larger_than_the_read_buffer,

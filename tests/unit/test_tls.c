@@ -506,6 +506,49 @@ START_TEST(threads_take_turns)
 }
 END_TEST
 
+/* A connection whose output never ends is read all the same: its acks and heartbeats are in there. */
+START_TEST(endless_output_does_not_starve_input)
+{
+    struct net net;
+    struct stream stream;
+    struct buf heard = {0};
+    static uint8_t zeros[512 * 1024];
+    int pipe_ends[2];
+    size_t put;
+    open_ends(TLS1_3_VERSION);
+    shake();
+    ck_assert_int_eq(pipe2(pipe_ends, O_NONBLOCK), 0);
+    net_init(&net);
+    net.writer = writer_new(1, wake, &pipe_ends[1]);
+    stream_init(&stream, &net, &transport, tls, &events);
+    ck_assert_int_eq(SSL_write_ex(client, "hello", 5, &put), 1);
+    for (int jobs = 0; stream.received < 5; jobs++) {
+        ck_assert_int_lt(jobs, 4);
+        stream_write(&stream, slice_of(zeros, sizeof(zeros)));
+        net_flush_all(&net);
+        for (int i = 0; !stream.job; i++) { /* only a part of the job before fitted the socket */
+            ck_assert_int_lt(i, 100);
+            hear(&heard);
+            stream_writable(&stream);
+        }
+        struct pollfd p = {.fd = pipe_ends[0], .events = POLLIN};
+        char byte;
+        ck_assert_int_eq(poll(&p, 1, 60000), 1);
+        ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 1);
+        writer_collect(net.writer);
+    }
+    if (stream.job)
+        writer_cancel(net.writer, &stream.job);
+    stream_free(&stream);
+    writer_free(&net.writer);
+    net_free(&net);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    close_ends();
+    buf_free(&heard);
+}
+END_TEST
+
 /* ---- what a certificate says ---- */
 
 START_TEST(texts_of_a_certificate)
@@ -575,6 +618,7 @@ int main(void)
     tcase_add_loop_test(tcase, short_writes, TLS1_2_VERSION, TLS1_3_VERSION + 1);
     tcase_add_test(tcase, barriers_hold);
     tcase_add_test(tcase, threads_take_turns);
+    tcase_add_test(tcase, endless_output_does_not_starve_input);
     tcase_add_test(tcase, texts_of_a_certificate);
     tcase_add_test(tcase, tricks_in_a_certificate);
     suite_add_tcase(suite, tcase);

@@ -124,8 +124,8 @@ static bool write_text(FILE *file, const json_t *root)
     return json_dumpf(root, file, JSON_INDENT(2)) == 0 && fputc('\n', file) != EOF && fflush(file) == 0;
 }
 
-/* A file of its own, moved to its place when it is whole; it has password hashes. What is there and is no plain
- * file (a device, a pipe, a link) is written to and never replaced. */
+/* A file of its own, moved to its place when it is whole; it has password hashes. What is there and is no
+ * plain file (a device, a pipe, a link) is written to and never replaced. */
 static enum ctl_status write_file(const char *path, const json_t *root)
 {
     char temporary[4096];

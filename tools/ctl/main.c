@@ -310,10 +310,10 @@ static enum ctl_status add_options(json_t *request, const struct ctl_verb *verb,
     for (size_t i = 0; i < array_size(asked); i++)
         if (asked[i].given && !has(verb, asked[i].option))
             return usage(verb, "%s has no such option (%s)", verb->name, asked[i].option);
-    bool always = verb->options[0] == 'p', sometimes = verb->options[0] == 'v' && options->vhost;
-    if (options->vhost && verb->options[0] != 'p' && strncmp(verb->options, "vglobal", 7) != 0)
+    bool of_vhost = verb->options[0] == 'p';
+    if (options->vhost && !of_vhost)
         return usage(verb, "%s has no option -p", verb->name);
-    if ((always || sometimes) && !options->global)
+    if (of_vhost && !options->global)
         add_text(request, "vhost", options->vhost ? options->vhost : "/");
     if (options->user)
         add_text(request, "user", options->user);
