@@ -83,7 +83,7 @@ static bool read_due(struct slice headers, uint64_t now_ms, uint64_t *due_ms, st
             at_ms = number > 0 ? (uint64_t)number : 0;
         } else {
             return fault(f, PRECONDITION_FAILED,
-                         "invalid header 'x-deliver-at': a timestamp, or milliseconds since 1970, are expected");
+                         "invalid header 'x-deliver-at': a timestamp or milliseconds since 1970 expected");
         }
         if (at_ms > now_ms && at_ms - now_ms > DELAY_MAX_MS)
             return fault(f, PRECONDITION_FAILED, "invalid header 'x-deliver-at': more than ten years ahead");

@@ -6,6 +6,8 @@
  * Failure modes: a page that cannot be read is named by the store; its messages are gone. */
 #include "queue/delay.h"
 
+#include "queue/bucket.h"
+#include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
 
@@ -20,14 +22,11 @@ enum {
 /* A bucket of a level is this many milliseconds, as a power of two. */
 static const unsigned level_shift[DELAY_LEVELS] = {6, 14, 22, 30};
 
-struct bucket {
-    uint64_t key;          /* in delay.buckets */
-    struct heap_node node; /* in home.delays.opening */
-    struct delay *delay;
-    struct order order;
-    unsigned level, lane;
-    size_t out;            /* entries in the heap or handed over */
-};
+unsigned delay_bucket_shift(unsigned level)
+{
+    assert(level < DELAY_LEVELS);
+    return level_shift[level];
+}
 
 /* --- buckets --- */
 
@@ -99,7 +98,7 @@ static struct bucket *bucket_new(struct delay *delay, uint64_t key, unsigned lan
     return bucket;
 }
 
-static struct bucket *find_bucket(const struct delay *delay, uint64_t key)
+struct bucket *delay_find_bucket(const struct delay *delay, uint64_t key)
 {
     return map_get(&delay->buckets, slice_of(&key, sizeof(key)));
 }
@@ -138,7 +137,7 @@ static void look_when_it_opens(struct bucket *bucket, uint64_t due_ms)
 /* --- in and out --- */
 
 /* The calendar holds so many more messages, or fewer. */
-static void add(struct delay *delay, size_t more)
+void delay_add(struct delay *delay, size_t more)
 {
     delay->count += more;
     delay->home->delays.count += more;
@@ -148,7 +147,7 @@ static void add(struct delay *delay, size_t more)
 static void note(struct bucket *bucket)
 {
     size_t size = order_size(&bucket->order);
-    add(bucket->delay, size - bucket->order.counted);
+    delay_add(bucket->delay, size - bucket->order.counted);
     bucket->order.counted = size;
 }
 
@@ -202,7 +201,7 @@ static void place(struct delay *delay, struct message *m)
 {
     unsigned level = choose_level(delay->home->now_ms, m->born_ms);
     uint64_t number = m->born_ms >> level_shift[level], key = key_of(level, number);
-    struct bucket *bucket = find_bucket(delay, key);
+    struct bucket *bucket = delay_find_bucket(delay, key);
     if (!bucket)
         bucket = bucket_new(delay, key, free_lane(delay, level, number));
     put(bucket, m);
@@ -213,7 +212,7 @@ static struct entry take_first(struct bucket *bucket)
     struct entry entry = order_take(&bucket->order);
     count(bucket, entry.message, false);
     note(bucket);
-    add(bucket->delay, 1);
+    delay_add(bucket->delay, 1);
     bucket->out++;
     return entry;
 }
@@ -226,7 +225,7 @@ static void drop(struct bucket *bucket, struct entry *entry)
     bool told = entry->journalled && !keeper->deleted && home->store;
     assert(bucket->out > 0 && bucket->delay->count > 0);
     bucket->out--;
-    add(bucket->delay, -(size_t)1);
+    delay_add(bucket->delay, -(size_t)1);
     if (told)
         store_ack(home->store, &bucket->order.run, bucket->order.id, entry->sequence);
     if (entry->page && home->store)
@@ -310,6 +309,35 @@ static bool may_deal(const struct queue_home *home)
     return !home->store || store_pending_bytes(home->store) < PENDING_MAX;
 }
 
+void delay_bucket_took(struct bucket *bucket, const struct message *m)
+{
+    count(bucket, m, false);
+    note(bucket);
+    delay_add(bucket->delay, 1);
+    bucket->out++;
+}
+
+void delay_bucket_drop(struct bucket *bucket, struct entry *entry)
+{
+    drop(bucket, entry);
+    if (bucket->out == 0 && order_size(&bucket->order) == 0)
+        look_at(bucket, bucket->delay->home->now_ms); /* and freed: somebody may be at it now */
+}
+
+struct entry delay_bucket_take_near(struct delays *delays, size_t i)
+{
+    assert(i < delays->near_size);
+    struct entry entry = delays->near[i].entry;
+    struct delayed last = delays->near[--delays->near_size];
+    if (i == delays->near_size)
+        return entry;
+    for (; i > 0 && is_before(&last, &delays->near[(i - 1) / 2]); i = (i - 1) / 2)
+        delays->near[i] = delays->near[(i - 1) / 2];
+    delays->near[i] = last;
+    sift_down(delays, i);
+    return entry;
+}
+
 /* To a finer bucket: a record and an ack in one batch. A page with it would be on disk before the ack. */
 static void deal(struct bucket *bucket)
 {
@@ -384,6 +412,7 @@ struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue
         queue_make_durable(delay->keeper);
     }
     map_init(&delay->buckets, id);
+    list_push_back(&home->delays.all, &delay->link);
     return delay;
 }
 
@@ -433,6 +462,7 @@ void delay_delete(struct delay **delay_at)
     struct delay *delay = *delay_at;
     struct queue *keeper = delay->keeper;
     *delay_at = NULL;
+    delay_look_leave(delay);
     keeper->deleted = true;
     leave_near(delay);
     while (delay->buckets.size > 0)
@@ -451,8 +481,20 @@ void delay_delete(struct delay **delay_at)
     mem_free(delay);
 }
 
+uint64_t delay_id(const struct delay *delay)
+{
+    return delay->keeper->id;
+}
+
+void delays_init(struct delays *delays)
+{
+    list_init(&delays->all);
+    list_init(&delays->walks);
+}
+
 void delays_free(struct queue_home *home)
 {
+    assert(list_empty(&home->delays.all));
     assert(home->delays.near_size == 0 && home->delays.count == 0);
     mem_free(home->delays.near);
     heap_free(&home->delays.opening);
@@ -473,9 +515,9 @@ static struct bucket *restore_bucket(struct delay *delay, unsigned lane, uint64_
     uint64_t key = key_of(level, due_ms >> level_shift[level]);
     uint64_t other = UINT64_C(1) << 63 | lane;
     delay->restoring = true;
-    struct bucket *bucket = find_bucket(delay, key);
+    struct bucket *bucket = delay_find_bucket(delay, key);
     if (bucket && bucket->lane != lane) {
-        bucket = find_bucket(delay, other);
+        bucket = delay_find_bucket(delay, other);
         key = other;
     }
     if (!bucket && !lane_is_used(delay, lane))

@@ -35,6 +35,7 @@ struct delay {
     struct queue *queue;     /* whose retries these are, or NULL */
     void *exchange;          /* whose messages these are, the broker's, or NULL */
     void *vhost;             /* the broker's */
+    struct list link;        /* in home.delays.all */
     struct map buckets;      /* by level and number */
     uint64_t lanes[DELAY_LEVELS * DELAY_LEVEL_LANES / 64]; /* bit i: lane DELAY_LANE_FIRST + i is used */
     uint64_t first_sequence; /* of a new bucket: above all that its lane may have had */
@@ -54,8 +55,12 @@ struct delays {
     struct delayed *near;    /* binary min-heap by time, then sequence */
     size_t near_size, near_capacity;
     size_t count;            /* messages in all calendars */
+    struct list all;         /* delay.link */
+    struct list walks;       /* through it */
+    struct delay_look *look; /* under way, or NULL */
 };
 
+void delays_init(struct delays *delays);
 void delays_free(struct queue_home *home);
 
 /* A calendar that the journal knows by that id; `like`: what it keeps there is what that queue would, NULL =
@@ -74,6 +79,8 @@ void delay_push(struct delay *delay, struct message *m, uint64_t due_ms);
 void delay_run(struct queue_home *home, size_t budget);
 /* Takes one that is due; false when none is. It is to be settled. */
 bool delay_take(struct queue_home *home, struct delayed *delayed);
+/* What the journal knows it by. */
+uint64_t delay_id(const struct delay *delay);
 /* Whose it is. */
 struct delay *delay_of(const struct delayed *delayed);
 /* It was handed on: drops its reference, and acks it. */

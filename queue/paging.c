@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "queue/delay.h"
+#include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/merge.h"
 
@@ -505,10 +506,12 @@ static void remove_page(struct order *order, const struct page *page)
         order->backlog->first = pages_at(pages, *page_slot_ring_at(ring, 0))->first;
 }
 
-/* Takes what is due out of a page that stays on disk; returns how many are left in it. */
-static uint32_t pick_due(struct queue *q, struct page *page, const struct page_load *load,
+/* Takes what is due, or wanted by a look at a calendar, out of a page that stays on disk; returns how many
+ * are left in it. */
+static uint32_t pick_due(struct order *order, struct page *page, const struct page_load *load,
                          struct entry_ring *due)
 {
+    struct queue *q = order->queue;
     struct reading reading = read_page(page, load);
     struct page_record record;
     struct entry entry;
@@ -516,8 +519,8 @@ static uint32_t pick_due(struct queue *q, struct page *page, const struct page_l
     page->times.own_first = UINT64_MAX;
     while (next_record(&reading, &record, &entry)) {
         struct message *m = make_message(q, page, &record);
-        uint64_t own = expiry_own_deadline(m);
-        if (expiry_is_due(q, m)) {
+        uint64_t own = q->keeper ? UINT64_MAX : expiry_own_deadline(m);
+        if (q->keeper ? delay_look_picks(order, m) : expiry_is_due(q, m)) {
             entry.message = m;
             entry_ring_push_back(due, entry);
             continue;
@@ -536,7 +539,8 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     struct queue *q = order->queue;
     struct page *page = pages_at(pages, load->slot);
     struct entry_ring due = {0};
-    uint32_t left = load->failed ? 0 : pick_due(q, page, load, &due);
+    uint64_t last = page_last(page);
+    uint32_t left = load->failed ? 0 : pick_due(order, page, load, &due);
     for (size_t i = 0; i < due.size; i++) {
         const struct entry *entry = entry_ring_at(&due, i);
         uint32_t bytes = entry->message->body_size;
@@ -558,8 +562,14 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     else if (left == 0)
         page->live = page->taken;
     for (size_t i = 0; i < due.size; i++) /* the last one may end the page */
-        outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
-    q->counters.expired += due.size;
+        if (q->keeper)
+            delay_look_took(order, entry_ring_at(&due, i));
+        else
+            outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
+    if (q->keeper)
+        delay_look_saw(order, last);
+    else
+        q->counters.expired += due.size;
     entry_ring_free(&due);
     if (order->backlog)
         order_join(order);

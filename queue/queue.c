@@ -25,6 +25,7 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     list_init(&home->graveyard);
     paging_init(&home->paging);
     dedup_home_init(&home->dedup);
+    delays_init(&home->delays);
 }
 
 void queue_home_free(struct queue_home *home)

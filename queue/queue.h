@@ -32,8 +32,7 @@ struct queue {
     struct list of_owner;     /* in the connection's list of exclusive queues */
     struct kind kind;
     enum queue_stores stores; /* which messages the journal keeps */
-    bool durable, auto_delete, deleted;
-    bool keeper;              /* only what the orders of a calendar are of: delay.h */
+    bool durable, auto_delete, deleted, keeper; /* keeper: of the orders of a calendar, delay.h */
     bool had_consumers;       /* auto-delete only after it once had one */
     struct order order;       /* all that waits; with levels, those of level 0 */
     struct order *front;      /* whose first entry is the next */
@@ -148,5 +147,4 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 size_t queue_purge(struct queue *q);
 
 void queue_check(const struct queue *q);
-
 #endif
