@@ -11,6 +11,7 @@ struct bucket {
     struct delay *delay;
     struct order order;
     unsigned level, lane;
+    bool awaits;           /* the disk, to be dealt */
     size_t out;            /* entries in the heap or handed over */
 };
 

@@ -151,17 +151,21 @@ static void note(struct bucket *bucket)
     bucket->order.counted = size;
 }
 
-void delay_order_changed(struct order *order)
-{
-    note(container_of(order, struct bucket, order));
-}
-
 static void count(struct bucket *bucket, const struct message *m, bool more)
 {
     struct order *order = &bucket->order;
     uint64_t bytes = m->body_size;
     order->bytes += more ? bytes : -bytes;
     order->queue->ready_bytes += more ? bytes : -bytes;
+}
+
+/* A page came: what waits for it goes on in this turn, before memory is squeezed and the page has gone. */
+void delay_order_changed(struct order *order)
+{
+    struct bucket *bucket = container_of(order, struct bucket, order);
+    note(bucket);
+    if (bucket->awaits && order_loaded(order))
+        look_at(bucket, bucket->delay->home->now_ms);
 }
 
 static struct stored_message record_of(const struct message *m, const struct stored_target *target)
@@ -370,7 +374,8 @@ static size_t open_bucket(struct bucket *bucket, size_t budget)
         free_if_empty(bucket);
         return budget;
     }
-    if (!order_loaded(&bucket->order))
+    bucket->awaits = !order_loaded(&bucket->order);
+    if (bucket->awaits)
         paging_await(&bucket->order);
     look_at(bucket, home->now_ms + WAIT_MS);
     return budget;

@@ -222,14 +222,15 @@ void delay_look_step(struct delay_look *look)
         look->key = bucket->key;
         look->level = bucket->level;
         look->sequence = 0;
-        look_at_near(look, bucket);
         look_at_returned(look, bucket);
         return;
     }
     const struct backlog *backlog = bucket->order.backlog;
     if (!look_at_ring(look, bucket, &bucket->order.fresh) && !look_at_pages(look, bucket) &&
-        !(backlog && look_at_ring(look, bucket, &backlog->tail)))
+        !(backlog && look_at_ring(look, bucket, &backlog->tail))) {
+        look_at_near(look, bucket); /* at last: what is read meanwhile goes there */
         look->in_bucket = false;
+    }
 }
 
 void delay_look_leave(struct delay *delay)
