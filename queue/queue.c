@@ -209,7 +209,9 @@ void queue_delete(struct queue **queue)
 /* `told`: its ack is in the journal. */
 static void drop_message(struct queue_home *home, struct entry *entry, struct order *order, bool told)
 {
-    if (entry->page && home->store)
+    if (entry->page && home->store && told && home->paging.atomic_batch == store_open_batch(home->store))
+        pages_ack_moved(store_pages(home->store), entry->page, entry->sequence);
+    else if (entry->page && home->store)
         pages_ack(store_pages(home->store), entry->page, entry->sequence, told);
     if (entry->page) {
         message_unref(home->pool, &entry->message);

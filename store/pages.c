@@ -263,6 +263,23 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
     }
 }
 
+void pages_ack_moved(struct pages *pages, uint32_t slot, uint64_t sequence)
+{
+    struct page *page = pages_at(pages, slot);
+    assert(page->live > 0);
+    if (page->live > 1 || !page->stored) {
+        pages_ack(pages, slot, sequence, true);
+        return;
+    }
+    page->live++; /* so that it stays */
+    pages_ack(pages, slot, sequence, true);
+    page->live = 0;
+    list_unlink(&page->progress->thin);
+    if (page->load)
+        pages_forget_load(pages, slot);
+    page_death_ring_push_back(&pages->dead, (struct page_death){slot, pages->open->number});
+}
+
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
 {
     struct page *page = pages_at(pages, slot);
@@ -537,6 +554,8 @@ static void leave_current(struct pages *pages)
 
 void pages_prepare(struct pages *pages)
 {
+    while (pages->dead.size > 0 && page_death_ring_at(&pages->dead, 0)->batch <= pages->settled)
+        pages_drop(pages, page_death_ring_pop_front(&pages->dead).slot);
     leave_current(pages);
     begin_thinning(pages, batch_empty(pages->open));
     for (int files = 0; files < PREPARE_FILES_MAX && !list_empty(&pages->sparse); files++) {
@@ -694,6 +713,7 @@ void pages_restored(struct pages *pages)
 
 void pages_free(struct pages *pages)
 {
+    page_death_ring_free(&pages->dead);
     page_loader_free(&pages->loader);
     pages->current = NULL;
     for (uint32_t slot = 1; slot < pages->slot_count; slot++) {

@@ -57,7 +57,15 @@ struct page {
 
 RING(page_slot_ring, uint32_t);
 
+struct page_death {
+    uint32_t slot;
+    uint64_t batch; /* with the ack of its last message */
+};
+
+RING(page_death_ring, struct page_death);
+
 struct pages {
+    struct page_death_ring dead; /* their rows go when that batch is on disk */
     struct page **slots; /* 0 is none */
     uint32_t slot_count, slot_capacity;
     struct page_slot_ring free_slots;
@@ -91,6 +99,9 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
                      bool stored, const struct page_times *times);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
 void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled);
+/* The same, journalled, of a message that was published anew in the open batch: rows are on disk before the
+ * journal, so its row stays until the batch is on disk. */
+void pages_ack_moved(struct pages *pages, uint32_t slot, uint64_t sequence);
 /* One of its messages was taken out while it is on disk, and is acked later; reading passes it over. */
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence);
 bool page_is_taken(const struct page *page, uint64_t sequence);
