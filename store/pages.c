@@ -269,11 +269,14 @@ void pages_ack_moved(struct pages *pages, uint32_t slot, uint64_t sequence)
     assert(page->live > 0);
     if (page->live > 1 || !page->stored) {
         pages_ack(pages, slot, sequence, true);
+        if (page->progress)
+            page->progress->moved_batch = pages->open->number;
         return;
     }
     page->live++; /* so that it stays */
     pages_ack(pages, slot, sequence, true);
     page->live = 0;
+    page->progress->moved_batch = pages->open->number;
     list_unlink(&page->progress->thin);
     if (page->load)
         pages_forget_load(pages, slot);
@@ -434,7 +437,8 @@ static void thin(struct pages *pages, struct page *page, struct slice bytes)
     struct page_draft draft;
     const uint8_t *acked = page->progress->acked;
     size_t size = page_thin(NULL, bytes, acked, page->recovered), before = page->bytes;
-    if (page->moving || PAGE_HEADER_BYTES + size > before - before / 4)
+    if (page->moving || page->progress->moved_batch == pages->open->number ||
+        PAGE_HEADER_BYTES + size > before - before / 4)
         return;
     pages_begin(pages, &draft, size);
     page_thin(&draft, bytes, acked, page->recovered);
@@ -573,8 +577,8 @@ void pages_fold(struct pages *pages, uint64_t batch)
 {
     while (!list_empty(&pages->dirty)) {
         struct page_progress *progress = list_first(&pages->dirty, struct page_progress, dirty);
-        if (progress->dirty_batch > batch)
-            return;
+        if (progress->dirty_batch > batch || progress->moved_batch == pages->open->number)
+            return; /* the row would be on disk before the journal */
         list_remove(&progress->dirty);
         put_row(pages, progress->page, PAGE_ROW_PROGRESS);
     }

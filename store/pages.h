@@ -20,6 +20,7 @@ struct page_progress { /* what was acked and delivered of a page, as far as anyt
     struct list dirty;    /* in pages.dirty while its row does not say all of it */
     struct list thin;     /* in pages.thin: less than half of it is needed */
     uint64_t thin_batch;  /* the open one when that was so */
+    uint64_t moved_batch; /* the last with an ack of what was published anew in it */
     uint64_t dirty_batch; /* the first batch that its row does not know */
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
