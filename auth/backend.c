@@ -6,6 +6,7 @@
 #include "auth/backend.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -169,4 +170,23 @@ struct question *backend_answered(struct backend *backend)
 bool backend_is_stopping(const struct backend *backend)
 {
     return atomic_load(&backend->stopping);
+}
+
+void inquiry_key(const struct inquiry *about, struct buf *key)
+{
+    uint8_t kind = (uint8_t)about->kind, digest[32];
+    unsigned size = 0;
+    key->len = 0;
+    buf_append(key, &kind, 1);
+    for (size_t i = 0; i < array_size(texts); i++) {
+        struct slice text = *(const struct slice *)((const char *)about + texts[i]);
+        if (texts[i] == offsetof(struct inquiry, password) && text.len) {
+            int done = EVP_Digest(text.at, text.len, digest, &size, EVP_sha256(), NULL);
+            assertf(done == 1 && size == sizeof(digest), "SHA-256 gave %u bytes", size);
+            text = slice_of(digest, sizeof(digest));
+        }
+        uint32_t len = (uint32_t)text.len;
+        buf_append(key, &len, sizeof(len)); /* else two inquiries might read the same */
+        buf_append_slice(key, text);
+    }
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "base/mailbox.h"
 #include "base/slice.h"
@@ -48,6 +49,9 @@ struct question {
     size_t size;
     uint8_t bytes[];
 };
+
+/* Writes what tells this inquiry from all others; of a password only its SHA-256. */
+void inquiry_key(const struct inquiry *about, struct buf *key);
 
 /* Copies what is asked. */
 struct question *question_new(const struct inquiry *about, void *asker);

@@ -33,6 +33,19 @@ static void stop(void *thread)
     mem_free(asker);
 }
 
+/* With blanks between them, in place of commas. */
+static void add_tags(struct buf *query, struct slice tags)
+{
+    size_t from = query->len;
+    http_add(query, "tags", tags);
+    for (size_t i = from; i + 2 < query->len; i++)
+        if (memcmp(query->at + i, "%2C", 3) == 0) {
+            query->at[i] = '+';
+            memmove(query->at + i + 1, query->at + i + 3, query->len - i - 3);
+            query->len -= 2;
+        }
+}
+
 /* Writes the parameters of a question and returns where it is to be asked. */
 static const char *write_query(const struct http_backend_settings *settings, const struct inquiry *about,
                                struct buf *query)
@@ -46,13 +59,13 @@ static const char *write_query(const struct http_backend_settings *settings, con
     http_add(query, "vhost", about->vhost);
     if (about->kind == QUESTION_VHOST) {
         http_add(query, "ip", about->ip);
-        http_add(query, "tags", about->tags);
+        add_tags(query, about->tags);
         return settings->vhost_path;
     }
     http_add(query, "resource", about->resource);
     http_add(query, "name", about->name);
     http_add(query, "permission", about->permission);
-    http_add(query, "tags", about->tags);
+    add_tags(query, about->tags);
     if (about->kind == QUESTION_RESOURCE)
         return settings->resource_path;
     assert(about->kind == QUESTION_TOPIC);
@@ -95,7 +108,7 @@ static struct slice copy_tags(struct slice words)
     return copy;
 }
 
-static void read_answer(struct question *question, long status, struct slice body)
+void http_backend_read(struct question *question, long status, struct slice body)
 {
     struct slice text = trim(body);
     if (status != 200 && status != 201) {
@@ -132,7 +145,7 @@ static void answer(void *thread, struct question *question)
     buf_append(&asker->url, "", 1);
     if (http_request(asker->http, (const char *)asker->url.at, settings->post ? &asker->query : NULL,
                      &status, &asker->answer, error, sizeof(error)))
-        read_answer(question, status, buf_slice(&asker->answer));
+        http_backend_read(question, status, buf_slice(&asker->answer));
     else
         question_decide(question, VERDICT_ERROR, "the HTTP service gave no answer: %s", error);
     memset(asker->query.at, 0, asker->query.len); /* it may hold a password */

@@ -12,4 +12,9 @@ struct http_backend_settings {
     struct http_options http;
 };
 
+struct question;
+
+/* Decides the question by what the service answered; allows only what begins with the word "allow". */
+void http_backend_read(struct question *question, long status, struct slice body);
+
 #endif

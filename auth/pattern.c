@@ -12,9 +12,6 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-/* About 1.5 ms of backtracking at worst, and the memory it may hold meanwhile. */
-enum { MATCH_STEPS_MAX = 100000, MATCH_HEAP_KB_MAX = 1024 };
-
 struct pattern {
     pcre2_code *code;            /* NULL when `everything` */
     pcre2_match_context *limits; /* NULL when `everything` */
@@ -26,9 +23,9 @@ static pcre2_match_context *make_limits(void)
     pcre2_match_context *limits = pcre2_match_context_create(NULL);
     if (!limits)
         panic("out of memory for a match context");
-    pcre2_set_match_limit(limits, MATCH_STEPS_MAX);
-    pcre2_set_depth_limit(limits, MATCH_STEPS_MAX);
-    pcre2_set_heap_limit(limits, MATCH_HEAP_KB_MAX);
+    pcre2_set_match_limit(limits, PATTERN_STEPS_MAX);
+    pcre2_set_depth_limit(limits, PATTERN_STEPS_MAX);
+    pcre2_set_heap_limit(limits, PATTERN_HEAP_KB_MAX);
     return limits;
 }
 

@@ -10,7 +10,11 @@
 
 #include "base/slice.h"
 
-enum { PATTERN_LENGTH_MAX = 4096 };
+enum {
+    PATTERN_LENGTH_MAX = 4096,
+    PATTERN_STEPS_MAX = 100000, /* about 1.5 ms of backtracking at worst */
+    PATTERN_HEAP_KB_MAX = 1024, /* that it may hold meanwhile */
+};
 
 struct pattern;
 

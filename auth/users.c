@@ -93,7 +93,7 @@ static struct user *new_user(struct slice name, uint64_t seed)
     return user;
 }
 
-static void set_tags(struct user *user, struct slice tags)
+void user_set_tags(struct user *user, struct slice tags)
 {
     struct slice old = user->tags;
     user->tags = slice_copy(tags);
@@ -105,7 +105,7 @@ static void set_tags(struct user *user, struct slice tags)
 struct user *user_new_outsider(struct slice name, struct slice tags, uint64_t seed)
 {
     struct user *user = new_user(name, seed);
-    set_tags(user, tags);
+    user_set_tags(user, tags);
     return user;
 }
 
@@ -120,7 +120,7 @@ struct user *user_put(struct users *users, struct slice name, struct slice passw
     struct slice old = user->password_hash;
     user->password_hash = slice_copy(password_hash);
     slice_free(&old);
-    set_tags(user, tags);
+    user_set_tags(user, tags);
     assert(user_find(users, name) == user);
     return user;
 }

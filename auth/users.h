@@ -68,6 +68,8 @@ struct user *user_new_outsider(struct slice name, struct slice tags, uint64_t se
 struct user *user_hold(struct user *user);
 void user_drop(struct user **user);
 
+void user_set_tags(struct user *user, struct slice tags);
+
 /* Comma separated; spaces around a tag are not its own. */
 bool tags_have(struct slice tags, struct slice tag);
 /* The next tag off the front of `rest`; false at the end. Blank ones are left out. */

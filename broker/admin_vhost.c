@@ -23,7 +23,7 @@ bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
     if (server_find_vhost(s, name))
         return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' already exists", SLICE_ARG(name));
     struct vhost *v = vhost_new(s, name, false);
-    v->metadata = slice_copy(metadata);
+    vhost_set_metadata(v, metadata);
     define_vhost(s, v);
     log_line(&s->log, LOG_INFO, 0, "added vhost '%.*s'", SLICE_ARG(v->name));
     return true;
@@ -35,9 +35,7 @@ bool admin_set_vhost_metadata(struct server *s, struct slice name, struct slice 
     struct vhost *v = admin_find_vhost(s, name, e);
     if (!v || !check_metadata(metadata, e))
         return false;
-    struct slice old = v->metadata;
-    v->metadata = slice_copy(metadata);
-    slice_free(&old);
+    vhost_set_metadata(v, metadata);
     define_vhost(s, v);
     return true;
 }
@@ -75,6 +73,8 @@ bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error 
         assert(!list_linked(&conn->login.of_vhost));
         conn->vhost = NULL;
     }
+    if (s->events.vhost == v)
+        s->events.vhost = NULL; /* there is nobody left to be told */
     drop_permissions(s, v);
     undefine_limits(s, v);
     log_line(&s->log, LOG_INFO, 0, "deleted vhost '%.*s'", SLICE_ARG(v->name));

@@ -56,6 +56,29 @@ static const char *is_priority(const struct field *field, struct slice args)
     return in_range(field, 0, 255);
 }
 
+static const char *is_group_by(const struct field *field, struct slice args)
+{
+    struct slice text;
+    struct field priority;
+    struct group_by by;
+    if (!field_string(field, &text))
+        return "a longstr is expected";
+    if (table_find(args, "x-max-priority", &priority))
+        return "a queue cannot order by group and by priority (x-max-priority)";
+    return group_by_parse(text, &by)
+               ? NULL
+               : "expected header:NAME, routing-key, or property: with message-id, correlation-id, type, "
+                 "app-id, user-id or reply-to";
+}
+
+static const char *is_group_max(const struct field *field, struct slice args)
+{
+    struct field by;
+    if (!table_find(args, "x-group-by", &by))
+        return "there is no x-group-by";
+    return in_range(field, 1, GROUP_MAX);
+}
+
 static const char *is_delivery_limit(const struct field *field, struct slice args)
 {
     (void)args;

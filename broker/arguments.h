@@ -1,4 +1,5 @@
-/* arguments.h - the arguments of declarations: which are checked, which are compared (semantics 1.3, 1.4). */
+/* arguments.h - the arguments of declarations: which are checked, which are compared (semantics 1.3,
+ * 1.4). */
 #ifndef BROKER_ARGUMENTS_H
 #define BROKER_ARGUMENTS_H
 

@@ -20,7 +20,8 @@ enum channel_mode { CHANNEL_PLAIN, CHANNEL_CONFIRM, CHANNEL_TX };
 
 /* The message under construction: publish method, then header, then body. */
 struct assembly {
-    enum { ASSEMBLY_IDLE, ASSEMBLY_HEADER, ASSEMBLY_BODY } state;
+    /* WHOLE: complete, and a backend is asked whether it may be published. */
+    enum { ASSEMBLY_IDLE, ASSEMBLY_HEADER, ASSEMBLY_BODY, ASSEMBLY_WHOLE } state;
     bool mandatory;
     uint8_t exchange_size, key_size;
     struct message *message; /* its body_size is what the block has room for so far */
@@ -35,6 +36,8 @@ struct exchange_memo {
     uint64_t generation;
     struct exchange *exchange;
     struct buf name;      /* of the exchange */
+    struct dest *only;    /* the one queue that the last key led to, NULL = none or several */
+    uint8_t key_size, key[47];
 };
 
 /* Publishes up to `sequence` may be confirmed when `batch` is durable (invariant I8), or are refused. */
@@ -111,7 +114,8 @@ static inline struct server *channel_server(const struct channel *ch)
 bool channel_queue_name(struct channel *ch, struct slice given, struct slice *name, struct fault *f);
 /* The queue of that name, not locked by another connection (404, 405). */
 bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q, struct fault *f);
-/* 403 unless the user may; resource "" is the default exchange. */
+/* 403 unless the user may; resource "" is the default exchange. These return false without a fault (code 0)
+ * while a backend is asked: the method will be handled again. */
 bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
                      struct fault *f);
 /* The same for a passive declare: any one of the three rights will do. */
@@ -119,7 +123,8 @@ bool channel_permits_any(struct channel *ch, struct slice resource, const char *
 /* 403 unless the user may use this routing key of the exchange, if it is a topic exchange. */
 bool channel_permits_key(struct channel *ch, enum access access, const struct exchange *x,
                          struct slice key, struct fault *f);
-/* True when it depends on the routing key whether the user may. */
-bool channel_checks_keys(const struct channel *ch, const struct exchange *x);
+/* True when the right to publish there may be remembered: it depends on no routing key, and nobody else is
+ * asked who might change his mind. */
+bool channel_remembers(const struct channel *ch, const struct exchange *x);
 
 #endif

@@ -1,8 +1,10 @@
 /* channel_access.c - may the user of this channel do that? (semantics 3, operation -> permission)
  *
- * Permissions are looked up in the user each time, so that a change holds from the next operation on. What a
- * channel remembers of publishing (exchange_memo) ends with the vhost's routing generation, which a change of
- * permissions raises. */
+ * Our own users' permissions are looked up each time, so that a change holds from the next operation on.
+ * What a channel remembers of publishing (exchange_memo) ends with the vhost's routing generation, which
+ * a change of permissions raises. Users of other backends have a token with their rights, or the backend
+ * is asked: then a check returns false without a fault, and the method is handled again when the answer
+ * is there (ask.c). */
 #include "broker/channel.h"
 
 static struct slice shown_name(struct slice resource)
@@ -10,9 +12,34 @@ static struct slice shown_name(struct slice resource)
     return resource.len ? resource : SLICE("amq.default");
 }
 
-static bool allows(const struct connection *conn, enum access access, struct slice name)
+static struct slice word(enum access access)
 {
-    return conn->permission && permission_allows(conn->permission, access, name);
+    return access == ACCESS_CONFIGURE ? SLICE("configure")
+           : access == ACCESS_WRITE   ? SLICE("write")
+                                      : SLICE("read");
+}
+
+static enum answer_kind yes_or_no(bool yes)
+{
+    return yes ? ANSWER_YES : ANSWER_NO;
+}
+
+static enum answer_kind may(struct connection *conn, enum access access, const char *what,
+                            struct slice name)
+{
+    if (conn->permission)
+        return yes_or_no(permission_allows(conn->permission, access, name));
+    if (conn->login.grant)
+        return yes_or_no(grant_allows(conn->login.grant, access, conn->vhost->name, name));
+    if (conn->login.authz == CONFIG_INTERNAL)
+        return ANSWER_NO; /* his permissions were taken away */
+    return ask_access(conn, &(struct inquiry){.kind = QUESTION_RESOURCE,
+                                              .user = conn->user->name,
+                                              .tags = conn->user->tags,
+                                              .vhost = conn->vhost->name,
+                                              .resource = slice_of_string(what),
+                                              .name = name,
+                                              .permission = word(access)});
 }
 
 static bool refuse(const struct connection *conn, const char *what, struct slice name, struct fault *f)
@@ -25,36 +52,67 @@ bool channel_permits(struct channel *ch, enum access access, struct slice resour
                      struct fault *f)
 {
     struct slice name = shown_name(resource);
-    return allows(ch->conn, access, name) || refuse(ch->conn, what, name, f);
+    enum answer_kind answer = may(ch->conn, access, what, name);
+    return answer == ANSWER_YES || (answer == ANSWER_NO && refuse(ch->conn, what, name, f));
 }
 
 bool channel_permits_any(struct channel *ch, struct slice resource, const char *what, struct fault *f)
 {
     struct slice name = shown_name(resource);
-    for (int access = ACCESS_READ; access >= ACCESS_CONFIGURE; access--)
-        if (allows(ch->conn, (enum access)access, name))
-            return true;
+    for (int access = ACCESS_READ; access >= ACCESS_CONFIGURE; access--) {
+        enum answer_kind answer = may(ch->conn, (enum access)access, what, name);
+        if (answer != ANSWER_NO)
+            return answer == ANSWER_YES;
+    }
     return refuse(ch->conn, what, name, f);
 }
 
-bool channel_checks_keys(const struct channel *ch, const struct exchange *x)
+/* --- routing keys of topic exchanges --- */
+
+static bool is_topic(const struct exchange *x)
 {
-    return strcmp(x->type->name, "topic") == 0 &&
-           user_topic_permission(ch->conn->user, ch->conn->vhost->name, x->name);
+    return strcmp(x->type->name, "topic") == 0;
+}
+
+static enum answer_kind may_use_key(struct connection *conn, enum access access, const struct exchange *x,
+                                    struct slice key)
+{
+    if (conn->login.authz == CONFIG_INTERNAL) {
+        const struct topic_permission *permission =
+            user_topic_permission(conn->user, conn->vhost->name, x->name);
+        return yes_or_no(!permission || topic_permission_allows(permission, access, key));
+    }
+    if (conn->login.grant)
+        return yes_or_no(grant_allows_key(conn->login.grant, access, conn->vhost->name, x->name, key));
+    return ask_access(conn, &(struct inquiry){.kind = QUESTION_TOPIC,
+                                              .user = conn->user->name,
+                                              .tags = conn->user->tags,
+                                              .vhost = conn->vhost->name,
+                                              .resource = SLICE("topic"),
+                                              .name = x->name,
+                                              .permission = word(access),
+                                              .key = key});
 }
 
 bool channel_permits_key(struct channel *ch, enum access access, const struct exchange *x,
                          struct slice key, struct fault *f)
 {
     struct connection *conn = ch->conn;
-    if (!channel_checks_keys(ch, x))
+    if (!is_topic(x))
         return true;
-    const struct topic_permission *permission =
-        user_topic_permission(conn->user, conn->vhost->name, x->name);
-    if (topic_permission_allows(permission, access, key))
-        return true;
+    enum answer_kind answer = may_use_key(conn, access, x, key);
+    if (answer != ANSWER_NO)
+        return answer == ANSWER_YES;
     return fault(f, ACCESS_REFUSED,
                  "access to topic '%.*s' in exchange '%.*s' in vhost '%.*s' refused for user '%.*s'",
                  SLICE_ARG(key), SLICE_ARG(x->name), SLICE_ARG(conn->vhost->name),
                  SLICE_ARG(conn->user->name));
+}
+
+bool channel_remembers(const struct channel *ch, const struct exchange *x)
+{
+    const struct connection *conn = ch->conn;
+    if (conn->login.authz == CONFIG_INTERNAL)
+        return !is_topic(x) || !user_topic_permission(conn->user, conn->vhost->name, x->name);
+    return conn->login.grant && !is_topic(x);
 }

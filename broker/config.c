@@ -183,27 +183,6 @@ static bool set_list_flag(const struct setting *s)
     return true;
 }
 
-static bool set_mechanism(const struct setting *s)
-{
-    if (strcmp(s->value, "PLAIN") != 0 && strcmp(s->value, "AMQPLAIN") != 0)
-        return setting_refuse(s, "expected PLAIN or AMQPLAIN, the mechanisms of this version of Leveret");
-    return setting_item(s);
-}
-
-/* The two flags are the list's, whatever its items are called. */
-static void read_mechanisms(struct config *config)
-{
-    config->mechanism_plain = config->mechanism_amqplain = false;
-    for (const char *at = config->raw.mechanisms; *at;) {
-        size_t len = strcspn(at, ",");
-        const char *equals = memchr(at, '=', len);
-        assert(equals);
-        bool plain = (size_t)(at + len - equals) == strlen("=PLAIN");
-        *(plain ? &config->mechanism_plain : &config->mechanism_amqplain) = true;
-        at += len + (at[len] == ',');
-    }
-}
-
 static void empty_family(struct config *config, const struct key *family)
 {
     if (family->kind == KEY_LISTENER || family->kind == KEY_NO_LISTENER)
@@ -222,6 +201,19 @@ static bool set_none(const struct setting *s)
     return true;
 }
 
+/* A secret may be in a file of its own. */
+static bool set_field(const struct setting *s, bool (*set)(const struct setting *s))
+{
+    char text[CONFIG_TEXT_MAX];
+    struct setting read = *s;
+    if (s->key->kind != KEY_SECRET || strncmp(s->value, "file:", 5) != 0)
+        return set(s);
+    read.value = text;
+    bool good = setting_read_secret(s, text, sizeof(text)) && set(&read);
+    memset(text, 0, sizeof(text));
+    return good;
+}
+
 static bool set_value(const struct setting *s)
 {
     static bool (*const setters[])(const struct setting *s) = {
@@ -233,10 +225,15 @@ static bool set_value(const struct setting *s)
         [KEY_BACKEND] = set_backend,     [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
         [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
         [KEY_LISTENER] = setting_listener,   [KEY_LIST_FLAG] = set_list_flag,
-        [KEY_MECHANISM] = set_mechanism, [KEY_VERSION] = setting_version,
+        [KEY_MECHANISM] = setting_mechanism, [KEY_VERSION] = setting_version,
         [KEY_CIPHER] = setting_cipher,   [KEY_SOURCE] = setting_source,
         [KEY_SNI] = setting_sni,         [KEY_SNI_SECRET] = setting_sni,
         [KEY_FIXED] = setting_fixed,     [KEY_LIMIT] = setting_limit,
+        [KEY_CERT_NAME] = set_choice,    [KEY_SAN] = set_choice,
+        [KEY_HTTP_METHOD] = set_choice,  [KEY_CACHED] = set_choice,
+        [KEY_CACHED_PART] = set_choice,  [KEY_URL] = setting_url,
+        [KEY_CHAIN] = setting_backend, [KEY_ALGORITHM] = setting_algorithm,
+        [KEY_ITEM] = setting_item,
         [KEY_HASHING] = set_choice,      [KEY_VALIDATION] = set_choice,
         [KEY_VERIFY] = set_choice,       [KEY_CRL_CHECK] = set_choice,
         [KEY_OVERWRITE] = set_overwrite,
@@ -250,10 +247,11 @@ static bool set_value(const struct setting *s)
     }
     assert((size_t)s->key->kind < array_size(setters));
     *key_given(s->config, s->key) = true;
-    if (!setters[s->key->kind](s))
+    if (strcmp(s->key->name, "auth_oauth2.scope_prefix") == 0)
+        s->config->auth.oauth2.scope_prefix_given = true;
+    if (!set_field(s, setters[s->key->kind]))
         return false;
     join_log_file(s->config);
-    read_mechanisms(s->config);
     return true;
 }
 
@@ -337,8 +335,26 @@ void config_defaults(struct config *config)
 
 bool config_check(const struct config *config, char *error, size_t error_size)
 {
-    assert(config->mechanism_plain || config->mechanism_amqplain);
-    return setting_check(config, error, error_size);
+    struct config_chain chain;
+    return config_read_chain(config, &chain, error, error_size) &&
+           setting_check(config, error, error_size);
+}
+
+bool config_is_secret(struct slice key)
+{
+    char written[CONFIG_TEXT_MAX], name[KEY_NAME_MAX + 1];
+    snprintf(written, sizeof(written), "%.*s", SLICE_ARG(key));
+    const struct key *found = key_find(written, name);
+    return found && (found->kind == KEY_SECRET || found->kind == KEY_SNI_SECRET);
+}
+
+bool config_offers(const struct config *config, const char *mechanism)
+{
+    struct slice value;
+    for (const char *at = config->raw.mechanisms; config_next_item(&at, &value);)
+        if (slice_is(value, mechanism))
+            return true;
+    return false;
 }
 
 bool config_next_item(const char **at, struct slice *value)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "broker/config_auth.h"
 #include "broker/config_control.h"
 #include "base/slice.h"
 #include "broker/config_net.h"
@@ -39,15 +40,6 @@ struct config_alarms {
 struct config_queues {
     char default_type[16];        /* classic */
     uint64_t consumer_timeout_ms; /* 0 = no limit */
-};
-enum password_validation { VALIDATE_NOTHING, VALIDATE_LENGTH, VALIDATE_REGEXP };
-
-/* Who gets in, and how. */
-struct config_auth {
-    uint32_t password_hashing;   /* enum password_hashing */
-    uint32_t validation_backend; /* enum password_validation */
-    uint32_t password_length_min;
-    char password_regexp[CONFIG_TEXT_MAX];
 };
 /* A message interceptor: off, or what it does to a header that is there already. */
 enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
@@ -79,7 +71,9 @@ struct config {
     char loopback_users[CONFIG_TEXT_MAX];         /* comma separated; "" = none */
     enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     struct config_control control;
-    bool mechanism_plain, mechanism_amqplain, log_console;
+    struct config_identity identity;
+    uint64_t topology_memory;          /* bytes, or CONFIG_NONE: bounds.h */
+    bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
     struct config_auth auth;
@@ -92,6 +86,10 @@ bool config_read(struct config *config, const char *path, char *error, size_t er
 /* One "key = value" (--set KEY=VALUE); `where` goes into the sentence. */
 bool config_set(struct config *config, const char *key, const char *value, const char *where,
                 char *error, size_t error_size);
+/* True when the value of this key is shown nowhere. */
+bool config_is_secret(struct slice key);
+/* True when the SASL mechanism is among auth_mechanisms.*. */
+bool config_offers(const struct config *config, const char *mechanism);
 /* What only the whole can tell (listeners that collide, no listener at all). */
 bool config_check(const struct config *config, char *error, size_t error_size);
 /* The value of the next item of a list "name=value,…", of which *at is the rest; false at its end. */

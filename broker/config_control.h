@@ -1,4 +1,5 @@
-/* config_control.h - how the server is administered: its control socket, and definitions it starts with. */
+/* config_control.h - how the server is administered: its control socket, definitions it starts with, and
+ * as whom it runs. */
 #ifndef BROKER_CONFIG_CONTROL_H
 #define BROKER_CONFIG_CONTROL_H
 
@@ -9,6 +10,11 @@ struct config_control {
     char definitions[256]; /* a file or folder, "" = nothing */
     char backend[256];     /* where definitions come from */
     bool skip_if_unchanged;
+};
+
+/* Whom a server that was started as root becomes; "" = stays what it is. */
+struct config_identity {
+    char user[64], group[64];
 };
 
 #endif

@@ -131,7 +131,7 @@ static void print_list(const struct key *key, const char *list, FILE *out)
         assert(name_len > 0 && (equals || !key_has_items(key)));
         fprintf(out, "%.*s", (int)key_prefix(key), key->name);
         for (size_t i = 0; i < name_len; i++)
-            fprintf(out, at[i] == '.' ? "\\%c" : "%c", at[i]);
+            fprintf(out, at[i] == '.' && key->kind != KEY_CHAIN ? "\\%c" : "%c", at[i]);
         if (equals)
             fprintf(out, " = %.*s\n", (int)(len - name_len - 1), equals + 1);
         else
@@ -218,6 +218,11 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
     case KEY_CRL_CHECK:
     case KEY_HASHING:
     case KEY_VALIDATION:
+    case KEY_CERT_NAME:
+    case KEY_SAN:
+    case KEY_HTTP_METHOD:
+    case KEY_CACHED:
+    case KEY_CACHED_PART:
         fputs(key_choices(key->kind)[*(const uint32_t *)field], out);
         break;
     case KEY_FLAG:
@@ -238,6 +243,12 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
     fputc('\n', out);
 }
 
+static bool is_blank_text(const struct key *key, const void *field)
+{
+    bool text = key->kind == KEY_REGEX || key->kind == KEY_URL || key->kind == KEY_TEXT;
+    return text && !*key->defaults && !*(const char *)field;
+}
+
 void config_print(const struct config *config, FILE *out)
 {
     for (size_t i = 0; i < key_count(); i++) {
@@ -246,7 +257,7 @@ void config_print(const struct config *config, FILE *out)
         if (key->kind == KEY_SECRET)
             fprintf(out, "# %s is %s\n", key->name,
                     *(const char *)field ? "set and not shown" : "not set");
-        else if (key->kind == KEY_REGEX && !*key->defaults && !*(const char *)field)
+        else if (is_blank_text(key, field) && !*key_given((struct config *)(uintptr_t)config, key))
             fprintf(out, "# %s is not set\n", key->name);
         else if (key->kind == KEY_LISTENER)
             print_listeners(key, field, out);

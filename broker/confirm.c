@@ -1,9 +1,10 @@
 /* confirm.c - publisher confirms (semantics 2.1): a confirm leaves when the message's batch is on disk,
  * and one basic.ack with `multiple` stands for all that became durable together.
  *
- * Journal batches rise, so a channel's publishes become durable in order: the ring of (last sequence, batch)
- * holds one item a batch, however many messages it carried (invariant I8). What a full queue refused is an
- * item too, one for all in a row: it waits for those before it, and is then nacked one by one. */
+ * Journal batches rise, so a channel's publishes become durable in order: the ring of (last sequence,
+ * batch) holds one item a batch, however many messages it carried (invariant I8). What a full queue
+ * refused is an item too, one for all in a row: it waits for those before it, and is then nacked one by
+ * one. */
 #include "broker/confirm.h"
 
 bool confirm_select(struct channel *ch, const struct method *m, struct fault *f)

@@ -11,8 +11,8 @@ struct submission {
     bool refused;   /* by a queue that is full (x-overflow); others may have taken it */
 };
 
-/* The next publish of the channel, which is answered in its turn: acked when the batch is durable (0 = at the
- * end of the broker's turn), or nacked. */
+/* The next publish of the channel, which is answered in its turn: acked when the batch is durable (0 = at
+ * the end of the broker's turn), or nacked. */
 void confirm_publish(struct channel *ch, struct submission submission);
 /* Sends what has become due, and lets go what else waited for the disk. Once a turn. */
 void confirm_durable(struct server *s);

@@ -322,8 +322,7 @@ void connection_remove_channel(struct connection *conn, struct channel *ch)
 
 /* --- input --- */
 
-/* Closes the channel for a soft fault on one that is open, the connection for all else. */
-static void fail(struct connection *conn, struct channel *ch, const struct fault *f)
+void connection_fault(struct connection *conn, struct channel *ch, const struct fault *f)
 {
     if (ch && !reply_code_is_hard(f->code))
         channel_fail(ch, f);
@@ -441,7 +440,18 @@ static bool content_frame(struct connection *conn, struct channel *ch, const str
     return publish_body(ch, frame->payload, f) && publish_body_end(ch, f);
 }
 
-static void handle_frame(struct connection *conn, const struct frame *frame)
+/* True when a false was no fault: a backend is asked whether the user may. */
+static bool is_asked(struct connection *conn, uint16_t channel, const struct fault *f)
+{
+    if (f->code != 0)
+        return false;
+    assertf(conn->login.asked, "a method failed without a fault");
+    conn->login.asked_channel = channel;
+    return true;
+}
+
+/* False: the frame is to be handled again, when a backend has answered. */
+static bool handle_frame(struct connection *conn, const struct frame *frame)
 {
     struct fault f;
     fault_init(&f);
@@ -455,12 +465,16 @@ static void handle_frame(struct connection *conn, const struct frame *frame)
         struct method m;
         ok = method_decode(frame->payload, &m, &f) && dispatch(conn, ch, frame->channel, &m, &f);
         if (!ok && conn->state >= CONNECTION_CLOSING)
-            return; /* rubbish after our close */
+            return true; /* rubbish after our close */
     } else {
         ok = content_frame(conn, ch, frame, &f);
     }
-    if (!ok)
-        fail(conn, ch, &f);
+    if (ok)
+        return true;
+    if (is_asked(conn, frame->channel, &f))
+        return frame->type != FRAME_METHOD; /* of content, the whole message waits in its channel */
+    connection_fault(conn, ch, &f);
+    return true;
 }
 
 /* The channel whose body frame is being taken in pieces, NULL when it no longer wants it. */
@@ -488,8 +502,8 @@ static size_t take_body(struct connection *conn, struct slice in)
                  : fault(&f, FRAME_ERROR, "invalid frame end octet %u", in.at[used]);
         used++;
     }
-    if (!ok)
-        fail(conn, ch, &f);
+    if (!ok && !is_asked(conn, conn->body_channel, &f))
+        connection_fault(conn, ch, &f);
     return used;
 }
 
@@ -524,8 +538,7 @@ static size_t step(struct connection *conn, struct slice in)
     fault_init(&f);
     switch (frame_cut(in, conn->frame_max, &frame, &used, &f)) {
     case FRAME_COMPLETE:
-        handle_frame(conn, &frame);
-        return used;
+        return handle_frame(conn, &frame) ? used : 0;
     case FRAME_NEEDS_MORE:
         return start_body(conn, in);
     case FRAME_BAD:

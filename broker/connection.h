@@ -1,11 +1,10 @@
 /* connection.h - one AMQP connection: frames in, methods out, its channels and its end.
  *
- *   HEADER -> STARTED -> TUNED -> OPENING -> OPEN -> CLOSED
+ *   HEADER -> STARTED -> AUTHENTICATING -> TUNED -> OPENING -> OPEN -> CLOSED
  *                 \________\________\_________\-> CLOSING -> CLOSED
- *                  \-> SILENT -> CLOSED
+ *                                   \-> SILENT -> CLOSING, CLOSED
  *
- * CLOSING: we sent close and wait for close-ok. SILENT: a bad login of a client without the
- * capability; say nothing, then hang up. */
+ * CLOSING: we sent close and wait for close-ok. SILENT: a bad login; wait, then say so if we may. */
 #ifndef BROKER_CONNECTION_H
 #define BROKER_CONNECTION_H
 
@@ -22,6 +21,7 @@ struct channel;
 enum connection_state {
     CONNECTION_HEADER,
     CONNECTION_STARTED,
+    CONNECTION_AUTHENTICATING,
     CONNECTION_TUNED,
     CONNECTION_OPENING,
     CONNECTION_OPEN,
@@ -107,15 +107,15 @@ void connection_free(struct connection **conn);
 
 /* Writes a method frame. */
 void connection_send(struct connection *conn, uint16_t channel, const struct method *m);
-/* Turns a fault into connection.close and stops listening to anything but close-ok. */
+/* Turns a fault into connection.close; only close-ok is listened to from then on. */
 void connection_fail(struct connection *conn, const struct fault *f);
+/* Closes the channel for a soft fault on one that is open, the connection for all else. */
+void connection_fault(struct connection *conn, struct channel *ch, const struct fault *f);
 /* The server ends it (320 with this text). */
 void connection_force_close(struct connection *conn, const char *reason);
-/* Closes without a word (handshake failures). */
-void connection_hang_up(struct connection *conn);
-/* Drops channels, consumers and exclusive queues; unacked messages go back. Once. */
+void connection_hang_up(struct connection *conn); /* without a word (handshake failures) */
+/* Drops channels, consumers, exclusive queues; unacked messages go back. Once. */
 void connection_release(struct connection *conn);
-
 /* What is written from now on leaves only when the batch is durable (a durable declare's answer). */
 void connection_bar(struct connection *conn, uint64_t batch);
 /* For all barred connections: lets go what is durable. */

@@ -1,11 +1,13 @@
 /* consume.c - basic.qos, consume, cancel and get (semantics 1.5). */
 #include "broker/arguments.h"
 #include "broker/consume.h"
+#include "broker/bounds.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
 #include "broker/reply.h"
 #include "broker/trace.h"
 #include "protocol/table.h"
+#include "queue/lane.h"
 #include "queue/paging.h"
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
@@ -48,6 +50,7 @@ static struct subscription *subscribe(struct channel *ch, const struct amqp_basi
     sub->consumer.priority = priority;
     sub->consumer.prefetch = consume->no_ack ? 0 : ch->prefetch;
     map_put(&ch->subscriptions, sub->tag, sub);
+    bounds_add(channel_server(ch), bounds_of_consumer(sub->tag, sub->args));
     return sub;
 }
 
@@ -61,6 +64,16 @@ static uint64_t timeout_of(const struct channel *ch, const struct queue *q, stru
     if (q->settings.consumer_timeout_ms != SETTINGS_NEVER)
         return q->settings.consumer_timeout_ms;
     return channel_server(ch)->config->queues.consumer_timeout_ms;
+}
+
+void consume_retime(struct queue *q)
+{
+    list_each(node, &q->consumers) {
+        struct subscription *sub =
+            container_of(container_of(node, struct consumer, of_queue), struct subscription, consumer);
+        if (!sub->consumer.no_ack)
+            patience_begin(sub->channel, &sub->patience, timeout_of(sub->channel, q, sub->args));
+    }
 }
 
 bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
@@ -86,7 +99,8 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
     bool exclusive = consume->exclusive && (q->kind.type != KIND_QUORUM || q->kind.single_active);
     struct resource what = {"queue", name, ch->conn->vhost->name};
     int64_t priority;
-    if (!arguments_check_consumer(consume->arguments, &what, &priority, f) ||
+    if (!bounds_permit(channel_server(ch), "consumer", f) ||
+        !arguments_check_consumer(consume->arguments, &what, &priority, f) ||
         !check_exclusive(ch, q, exclusive, f))
         return false;
     struct subscription *sub = subscribe(ch, consume, priority, exclusive);
@@ -116,6 +130,7 @@ static void drop_subscription(struct subscription *sub)
     event_consumer(&sub->consumer, "consumer.deleted");
     map_remove(&sub->channel->subscriptions, sub->tag);
     walk_leave(&channel_server(sub->channel)->control.walks, &sub->consumer.of_queue);
+    bounds_remove(channel_server(sub->channel), bounds_of_consumer(sub->tag, sub->args));
     consumer_exit(&sub->consumer);
     sub->channel = NULL;
     release_subscription(sub);
@@ -140,6 +155,21 @@ void consume_queue_deleted(struct consumer *c)
         channel_send(ch, &cancel);
     }
     drop_subscription(sub);
+}
+
+void consume_revoke(struct channel *ch)
+{
+    struct vhost *v = ch->conn->vhost;
+    /* From the end: what moves to a freed slot was seen already, or is seen now. */
+    for (size_t i = ch->subscriptions.capacity; i-- > 0;) {
+        struct subscription *sub = ch->subscriptions.slots[i].value;
+        struct queue *q = sub ? sub->consumer.queue : NULL;
+        struct fault f;
+        if (!q || channel_permits(ch, ACCESS_READ, q->name, "queue", &f))
+            continue;
+        consume_queue_deleted(&sub->consumer);
+        vhost_consumer_gone(v, q);
+    }
 }
 
 bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)
@@ -224,7 +254,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->channel = ch->number;
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
-    paging_await(q->front);
+    paging_await(lane_awaited(q));
     flow_pause(ch->conn, FLOW_GET);
 }
 
@@ -238,7 +268,7 @@ static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct 
             connection_bar(ch->conn, batch);
         return send_got(ch, q, &entry, no_ack, f);
     }
-    if (queue_ready(q) > 0)
+    if (lane_awaited(q))
         await_page(ch, q, no_ack);
     else
         channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});

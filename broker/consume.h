@@ -15,6 +15,8 @@ void consume_resume_gets(struct server *s);
 /* The queue goes: who waits for a message of it gets none. */
 void consume_empty_gets(struct server *s, const struct queue *q);
 
+/* How long the consumers of the queue may take to settle has changed: they begin anew. */
+void consume_retime(struct queue *q);
 /* The queue goes: tells the client if it can take it, and drops the subscription. */
 void consume_queue_deleted(struct consumer *c);
 /* Drops the subscription; its queue may be auto-deleted by that. */
@@ -24,5 +26,8 @@ void consume_stop(struct subscription *sub);
 void consume_credit(struct channel *ch, struct consumer *c);
 /* Gives the channel's free slots (basic.qos global) to as many of the consumers that wait for one. */
 void consume_grant(struct channel *ch);
+
+/* Cancels the consumers, with notice, of queues that the user may not read any more. */
+void consume_revoke(struct channel *ch);
 
 #endif

@@ -107,11 +107,13 @@ bool control_open(struct server *s)
     snprintf(path, sizeof(path), "%s%s", given ? config->control.socket : config->data_dir,
              given ? "" : "/leveret.sock");
     int status = local_open(&s->control.socket, s->loop, path, on_accept, s, error, sizeof(error));
-    if (status < 0)
-        log_line(&s->log, LOG_CRITICAL, 0, "%s (control.socket)", error);
-    else
+    if (status == 0)
         log_line(&s->log, LOG_INFO, 0, "started control socket %s", path);
-    return status == 0;
+    else if (given)
+        log_line(&s->log, LOG_CRITICAL, 0, "%s (control.socket)", error);
+    else /* messages matter more: a data directory may have become read-only */
+        log_line(&s->log, LOG_ERROR, 0, "%s (control.socket): going on without it", error);
+    return status == 0 || !given;
 }
 
 static void go_on(struct control_client *client)

@@ -137,7 +137,6 @@ static bool publish(struct server *s, struct outcome *outcome)
     write(&letter);
     bool published = route_letter(&letter, at_least_once);
     s->counters.dead_lettered += published;
-    s->home.paging.atomic_batch = store_open_batch(s->store); /* a page would be on disk before the ack */
     message_unref(&s->messages, &letter.message);
     buf_free(&letter.headers);
     return published;

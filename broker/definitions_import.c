@@ -336,6 +336,10 @@ static bool import_queue(struct definitions_import *import, const json_t *object
                                           .auto_delete = json_in_flag_or(object, "auto_delete", false)};
     if (good && !arguments_check_queue(properties.args, &what, &f))
         good = fail(import, "%s", f.text);
+    if (good && kind_of_args(properties.args).type == KIND_QUORUM &&
+        (!properties.durable || properties.auto_delete))
+        good = fail(import, "invalid property '%s' for queue '%.*s' in vhost '%.*s'",
+                    properties.durable ? "auto-delete" : "non-durable", SLICE_ARG(name), SLICE_ARG(v->name));
     if (good)
         vhost_add_queue(v, name, &properties, true);
     buf_free(&args);

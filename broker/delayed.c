@@ -283,7 +283,6 @@ void delayed_retry(struct server *s, struct queue *q, struct entry *entry)
     made->retried = true;
     message_unref(&s->messages, &counted);
     buf_free(&props);
-    s->home.paging.atomic_batch = store_open_batch(s->store); /* a page would be on disk before the ack */
     delay_push(delay_for_queue(q), made, due_ms);
     message_unref(&s->messages, &made);
     queue_settle(q, entry, true);
@@ -299,7 +298,6 @@ void delayed_run(struct server *s)
         if (!delay_take(&s->home, &delayed))
             break;
         const struct delay *delay = delay_of(&delayed);
-        s->home.paging.atomic_batch = store_open_batch(s->store); /* a page would be on disk before the ack */
         assert((delay->exchange != NULL) != (delay->queue != NULL));
         if (delay->exchange)
             publish(s, delay, delayed.entry.message);

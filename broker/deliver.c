@@ -49,18 +49,16 @@ static void write_body(struct channel *ch, struct message *m, size_t piece_max)
 }
 
 /* The content header frame; returns its end. */
-static uint8_t *write_header(uint8_t *at, uint16_t channel, const struct message *m, struct slice props)
+static inline uint8_t *write_header(uint8_t *at, uint16_t channel, const struct message *m,
+                                    struct slice props)
 {
-    uint32_t size = 12 + (uint32_t)props.len;
-    at = frame_write_head(at, FRAME_HEADER, channel, size);
-    struct writer w = writer_of(at, size);
-    write_u16(&w, METHOD_basic_publish >> 16);
-    write_u16(&w, 0);
-    write_u64(&w, m->body_size);
-    write_bytes(&w, props);
-    assert(!w.bad && w.at == at + size);
-    *w.at = FRAME_END;
-    return w.at + 1;
+    at = frame_write_head(at, FRAME_HEADER, channel, 12 + (uint32_t)props.len);
+    at = wire_put_u32(at, METHOD_basic_publish >> 16 << 16); /* the class, and weight 0 */
+    at = wire_put_u64(at, m->body_size);
+    memcpy(at, props.at, props.len);
+    at += props.len;
+    *at = FRAME_END;
+    return at + 1;
 }
 
 /* True when the content header frame is within what the peer accepts. */
@@ -138,25 +136,26 @@ bool deliver_content(struct channel *ch, const struct method *m, struct message 
 
 /* The basic.deliver frame, byte for byte what method_encode makes of it (a test says so), without the
  * detour: this is the one method that is written once a message. */
+static inline uint8_t *write_method(uint8_t *start, const struct subscription *sub, uint64_t tag,
+                                    const struct entry *entry)
+{
+    static_assert(FRAME_OVERHEAD + 4 + 8 + 1 + 3 * 256 <= METHOD_ROOM, "three short strings fit");
+    const struct message *m = entry->message;
+    uint8_t *at = wire_put_u32(start + FRAME_HEAD_SIZE, METHOD_basic_deliver);
+    at = wire_put_sstr(at, sub->tag);
+    at = wire_put_u64(at, tag);
+    *at++ = entry->redelivered;
+    at = wire_put_sstr(at, message_exchange(m));
+    at = wire_put_sstr(at, message_key(m));
+    frame_write_head(start, FRAME_METHOD, sub->channel->number, (uint32_t)(at - start) - FRAME_HEAD_SIZE);
+    *at = FRAME_END;
+    return at + 1;
+}
+
 uint8_t *deliver_write_method(uint8_t *at, const struct subscription *sub, uint64_t tag,
                               const struct entry *entry)
 {
-    const struct message *m = entry->message;
-    uint8_t *start = at;
-    struct writer w = writer_of(at + FRAME_HEAD_SIZE, METHOD_ROOM - FRAME_OVERHEAD);
-    write_u32(&w, METHOD_basic_deliver);
-    write_sstr(&w, sub->tag);
-    write_u64(&w, tag);
-    write_u8(&w, entry->redelivered);
-    write_bytes(&w, slice_of(&m->exchange_size, 1));
-    write_bytes(&w, message_exchange(m));
-    write_bytes(&w, slice_of(&m->key_size, 1));
-    write_bytes(&w, message_key(m));
-    assert(!w.bad);
-    frame_write_head(start, FRAME_METHOD, sub->channel->number,
-                     (uint32_t)(w.at - start) - FRAME_HEAD_SIZE);
-    *w.at = FRAME_END;
-    return w.at + 1;
+    return write_method(at, sub, tag, entry);
 }
 
 static inline bool write_delivery(struct subscription *sub, uint64_t tag, const struct entry *entry,
@@ -166,7 +165,7 @@ static inline bool write_delivery(struct subscription *sub, uint64_t tag, const 
     if (!header_fits(ch, props))
         return false;
     uint8_t *start = reserve(ch, entry->message, props);
-    write_content(ch, entry->message, props, start, deliver_write_method(start, sub, tag, entry));
+    write_content(ch, entry->message, props, start, write_method(start, sub, tag, entry));
     return true;
 }
 

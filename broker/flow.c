@@ -18,7 +18,7 @@ void flow_init(struct flow *flow)
 
 void flow_pause(struct connection *conn, enum flow_reason reason)
 {
-    if (conn->state != CONNECTION_OPEN)
+    if (conn->state >= CONNECTION_CLOSING)
         return;
     conn->flow.paused |= reason;
     stream_pause(&conn->stream);

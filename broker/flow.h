@@ -1,7 +1,8 @@
 /* flow.h - when a connection is not read, and how many bytes it may make the server hold.
  *
- * Reasons overlap: reading goes on when the last of them is gone. With FLOW_ALARM, FLOW_OUTPUT and FLOW_GET
- * it stops at the end of the frame in hand, with the others at the end of what was read already. */
+ * Reasons overlap: reading goes on when the last of them is gone. With those of FLOW_AT_ONCE it stops at
+ * the end of the frame in hand (with FLOW_ASK before it, if that is to be done again), with the others at
+ * the end of what was read already. */
 #ifndef BROKER_FLOW_H
 #define BROKER_FLOW_H
 
@@ -22,8 +23,9 @@ enum flow_reason {
     FLOW_ALARM = 4,   /* it publishes, and memory or disk is short (alarm.c) */
     FLOW_OUTPUT = 8,  /* it asks and does not read the answers */
     FLOW_GET = 16,    /* its basic.get waits for a page */
+    FLOW_ASK = 128,   /* a backend is asked whether it may (ask.c) */
 };
-enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET };
+enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET | FLOW_ASK };
 
 /* Answers (what is not a delivery) that may wait for a client to read them. Deliveries stop earlier, by
  * themselves. */

@@ -203,6 +203,28 @@ static struct listener_options listener_options(struct server *s, bool tls)
     };
 }
 
+static bool refuse(struct server *s, const char *error, bool tls)
+{
+    const char *family = tls ? "ssl" : "tcp";
+    log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.%s.default, listeners.%s.1)", error, family, family);
+    return false;
+}
+
+static bool bind_at(struct server *s, const struct listen_address *address, bool tls)
+{
+    struct gate *gate = &s->gate;
+    struct listener_options options = listener_options(s, tls);
+    char error[256];
+    options.host = address->host;
+    options.port = address->port;
+    assert(gate->bound_count < array_size(gate->bound));
+    int fd = listener_bind(&options, error, sizeof(error));
+    if (fd < 0)
+        return refuse(s, error, tls);
+    gate->bound[gate->bound_count++] = fd;
+    return true;
+}
+
 static bool listen_at(struct server *s, const struct listen_address *address, bool tls)
 {
     struct gate *gate = &s->gate;
@@ -211,12 +233,11 @@ static bool listen_at(struct server *s, const struct listen_address *address, bo
     char error[256];
     options.host = address->host;
     options.port = address->port;
-    assert(gate->listener_count < array_size(gate->listeners));
-    if (listener_open(listener, s->loop, &options, error, sizeof(error)) < 0) {
-        log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.%s.default, listeners.%s.1)", error,
-                 tls ? "ssl" : "tcp", tls ? "ssl" : "tcp");
-        return false;
-    }
+    options.fd = gate->bound[gate->listener_count];
+    assert(gate->listener_count < gate->bound_count && options.fd > 0);
+    gate->bound[gate->listener_count] = 0;
+    if (listener_open(listener, s->loop, &options, error, sizeof(error)) < 0)
+        return refuse(s, error, tls);
     gate->listener_count++;
     listener_on_pause(*listener, on_pause);
     log_line(&s->log, LOG_INFO, 0, "started %s listener on %s:%u", tls ? "TLS" : "TCP",
@@ -224,21 +245,36 @@ static bool listen_at(struct server *s, const struct listen_address *address, bo
     return true;
 }
 
-bool gate_open(struct server *s)
+static bool each_address(struct server *s,
+                         bool (*go)(struct server *s, const struct listen_address *address, bool tls))
 {
     const struct listen_list *tcp = &s->config->listeners, *ssl = &s->config->tls.listeners;
-    read_sources(&s->gate, s->config->tcp.proxy_sources);
-    bool good = open_tls(s);
+    bool good = true;
     for (size_t i = 0; good && i < tcp->count; i++)
-        good = listen_at(s, &tcp->at[i], false);
+        good = go(s, &tcp->at[i], false);
     for (size_t i = 0; good && i < ssl->count; i++)
-        good = listen_at(s, &ssl->at[i], true);
+        good = go(s, &ssl->at[i], true);
     return good;
+}
+
+bool gate_bind(struct server *s)
+{
+    return open_tls(s) && each_address(s, bind_at);
+}
+
+bool gate_open(struct server *s)
+{
+    read_sources(&s->gate, s->config->tcp.proxy_sources);
+    return each_address(s, listen_at);
 }
 
 void gate_close(struct server *s)
 {
     struct gate *gate = &s->gate;
+    for (size_t i = 0; i < gate->bound_count; i++)
+        if (gate->bound[i])
+            close(gate->bound[i]);
+    gate->bound_count = 0;
     while (gate->listener_count > 0)
         listener_close(&gate->listeners[--gate->listener_count]);
 }

@@ -17,6 +17,8 @@ enum { GATE_SOURCES_MAX = 64 };
 struct gate {
     struct listener *listeners[2 * CONFIG_LISTENERS_MAX];
     size_t listener_count;
+    int bound[2 * CONFIG_LISTENERS_MAX]; /* sockets between gate_bind and gate_open; 0 = taken */
+    size_t bound_count;
     struct tls_context *tls;  /* what new connections get; NULL without TLS */
     struct worker *worker;    /* does TLS handshakes and reads certificates; NULL without TLS */
     struct address_range sources[GATE_SOURCES_MAX];
@@ -33,7 +35,10 @@ struct admission {
 };
 
 void gate_init(struct gate *gate);
-/* Reads certificates and listens where the configuration says. False: the reason is in the log. */
+/* What may need root: reads certificates and keys, and binds where the configuration says. False: the
+ * reason is in the log. */
+bool gate_bind(struct server *s);
+/* Listens there: clients can connect. */
 bool gate_open(struct server *s);
 /* No new connections. */
 void gate_close(struct server *s);

@@ -42,12 +42,25 @@ static void lower(uint64_t *value, const struct dest *dest, const char *key)
         *value = (uint64_t)number;
 }
 
-static void lower_delivery_limit(int64_t *limit, const struct dest *dest)
+/* The limit that a quorum queue has when nobody says one is none to lower: a policy may raise it, too. */
+static void lower_delivery_limit(int64_t *limit, const struct queue *q)
 {
     int64_t number;
-    if (policy_number(dest->policies[0], dest->policies[1], "delivery-limit", &number) && number >= 0 &&
-        (*limit < 0 || number < *limit))
+    struct field field;
+    if (!policy_number(q->dest.policies[0], q->dest.policies[1], "delivery-limit", &number))
+        return;
+    if (!table_find(q->args, "x-delivery-limit", &field) ||
+        (number >= 0 && (*limit < 0 || number < *limit)))
         *limit = number;
+}
+
+/* Here the argument counts before the policy: 0 is no limit, and would be the least. */
+static void choose_consumer_timeout(uint64_t *timeout_ms, const struct dest *dest)
+{
+    int64_t number;
+    if (*timeout_ms == SETTINGS_NEVER &&
+        policy_number(dest->policies[0], dest->policies[1], "consumer-timeout", &number))
+        *timeout_ms = (uint64_t)number;
 }
 
 /* An operator's policy, then the argument, then a user's policy. */
@@ -110,7 +123,8 @@ static void apply_queue(struct vhost *v, struct queue *q)
     lower(&settings.expires_ms, &q->dest, "expires");
     lower(&settings.limit.messages_max, &q->dest, "max-length");
     lower(&settings.limit.bytes_max, &q->dest, "max-length-bytes");
-    lower_delivery_limit(&settings.delivery_limit, &q->dest);
+    lower_delivery_limit(&settings.delivery_limit, q);
+    choose_consumer_timeout(&settings.consumer_timeout_ms, &q->dest);
     choose_overflow(&settings.limit, q);
     choose_dead_letters(&settings, q->dest.policies[0]);
     choose_retry(&retry, q);

@@ -2,13 +2,13 @@
  * allows later. */
 #include <stdio.h>
 
-#include "broker/connection.h"
 #include "broker/connection_info.h"
+#include "broker/consume.h"
 #include "broker/vhost.h"
 #include "protocol/table.h"
 
 /* A bad login is answered late, so that guessing is slow (K04). */
-enum { SILENT_CLOSE_DELAY_MS = 3000 };
+enum { SILENT_CLOSE_DELAY_MS = 3000, REFUSAL_DELAY_MS = 500 };
 
 static const uint8_t header_0_9_1[8] = {'A', 'M', 'Q', 'P', 0, 0, 9, 1};
 static const uint8_t header_0_9[8] = {'A', 'M', 'Q', 'P', 1, 1, 0, 9};
@@ -32,15 +32,12 @@ static void send_start(struct connection *conn)
     table_put_string(&properties, "platform", SLICE("C17"));
     table_put_string(&properties, "product", SLICE("Leveret"));
     table_put_string(&properties, "version", SLICE(LEVERET_VERSION));
-    const struct config *config = conn->server->config;
+    char mechanisms[64];
     struct method m = {.id = METHOD_connection_start};
     m.connection_start.version_major = 0;
     m.connection_start.version_minor = 9;
     m.connection_start.server_properties = buf_slice(&properties);
-    m.connection_start.mechanisms = config->mechanism_plain && config->mechanism_amqplain
-                                        ? SLICE("AMQPLAIN PLAIN")
-                                    : config->mechanism_plain ? SLICE("PLAIN")
-                                                              : SLICE("AMQPLAIN");
+    m.connection_start.mechanisms = login_mechanisms(conn, mechanisms);
     m.connection_start.locales = SLICE("en_US");
     connection_send(conn, 0, &m);
     buf_free(&granted);
@@ -104,62 +101,31 @@ static void silent_close(struct timer *timer)
     connection_hang_up(container_of(timer, struct connection, timer));
 }
 
-/* Says nothing of the reason to the client (K03, K04). */
-static bool refuse_login(struct connection *conn, struct slice mechanism, const char *why,
-                         struct fault *f)
+/* Says nothing of the reason (K03). */
+static void tell_refused(struct timer *timer)
+{
+    struct connection *conn = container_of(timer, struct connection, timer);
+    struct fault f = {0};
+    fault(&f, ACCESS_REFUSED,
+          "Login was refused using authentication mechanism %s. For details see the broker logfile.",
+          conn->login.mechanism);
+    conn->state = CONNECTION_STARTED;
+    connection_fail(conn, &f);
+}
+
+/* Whatever was wrong, the answer comes after the same time (K03, K04). */
+static void refuse_login(struct connection *conn, const char *why)
 {
     struct server *s = conn->server;
+    bool tells = conn->capabilities.authentication_failure_close;
     log_line(&s->log, LOG_ERROR, conn->id,
-             "Error on AMQP connection (%s, state: starting): %.*s login refused: %s", conn->name,
-             SLICE_ARG(mechanism), why);
-    if (conn->capabilities.authentication_failure_close) {
-        *f = (struct fault){0};
-        fault(f, ACCESS_REFUSED,
-              "Login was refused using authentication mechanism %.*s. "
-              "For details see the broker logfile.",
-              SLICE_ARG(mechanism));
-        return false;
-    }
+             "Error on AMQP connection (%s, state: starting): %s login refused: %s", conn->name,
+             conn->login.mechanism, why);
+    s->logins.refused++;
     conn->state = CONNECTION_SILENT;
-    conn->timer.fire = silent_close;
-    timer_set(&s->timers, &conn->timer, server_now_ms(s) + SILENT_CLOSE_DELAY_MS);
-    return true;
-}
-
-/* AMQPLAIN: a field table without its length prefix, with LOGIN and PASSWORD. */
-static bool sasl_amqplain(struct slice response, struct slice *name, struct slice *password)
-{
-    struct field field;
-    return table_check(response) && table_find(response, "LOGIN", &field) &&
-           field_string(&field, name) && table_find(response, "PASSWORD", &field) &&
-           field_string(&field, password);
-}
-
-/* The user behind a SASL response, NULL and the reason otherwise. */
-static struct user *login(struct connection *conn, struct slice mechanism, struct slice response,
-                          const char **why)
-{
-    const struct config *config = conn->server->config;
-    struct slice name, password;
-    bool parsed;
-    if (slice_is(mechanism, "PLAIN") && config->mechanism_plain) {
-        parsed = sasl_plain(response, &name, &password);
-    } else if (slice_is(mechanism, "AMQPLAIN") && config->mechanism_amqplain) {
-        parsed = sasl_amqplain(response, &name, &password);
-    } else {
-        *why = "this mechanism is not offered";
-        return NULL;
-    }
-    *why = "malformed response";
-    if (!parsed)
-        return NULL;
-    struct user *user = user_authenticate(&conn->server->users, name, password);
-    *why = "invalid credentials";
-    if (user && user->loopback_only && !conn->peer->loopback) {
-        *why = "this user can only connect from localhost";
-        return NULL;
-    }
-    return user;
+    conn->timer.fire = tells ? tell_refused : silent_close;
+    timer_set(&s->timers, &conn->timer,
+              server_now_ms(s) + (tells ? REFUSAL_DELAY_MS : SILENT_CLOSE_DELAY_MS));
 }
 
 static void send_tune(struct connection *conn)
@@ -172,29 +138,30 @@ static void send_tune(struct connection *conn)
     connection_send(conn, 0, &m);
 }
 
-/* Who it said it is, "" when that cannot be read. */
-static struct slice attempted_name(const struct amqp_connection_start_ok *ok)
+void connection_logged_in(struct connection *conn, bool passed, const char *why)
 {
-    struct slice name = {0}, password;
-    bool plain = slice_is(ok->mechanism, "PLAIN");
-    bool parsed = plain ? sasl_plain(ok->response, &name, &password)
-                        : sasl_amqplain(ok->response, &name, &password);
-    return parsed ? name : SLICE("");
-}
-
-static bool start_ok(struct connection *conn, const struct amqp_connection_start_ok *ok,
-                     struct fault *f)
-{
-    const char *why;
-    read_capabilities(conn, ok->client_properties);
-    connection_describe(conn, ok->mechanism, ok->client_properties);
-    struct user *user = login(conn, ok->mechanism, ok->response, &why);
-    event_login(conn, attempted_name(ok), ok->mechanism, user ? NULL : why);
-    if (!user)
-        return refuse_login(conn, ok->mechanism, why, f);
-    login_as(conn, user);
+    event_login(conn, login_name(conn), slice_of_string(conn->login.mechanism), passed ? NULL : why);
+    if (!passed) {
+        refuse_login(conn, why);
+        return;
+    }
+    conn->server->logins.passed++;
     conn->state = CONNECTION_TUNED;
     send_tune(conn);
+}
+
+static bool start_ok(struct connection *conn, const struct amqp_connection_start_ok *ok)
+{
+    const char *why = NULL;
+    read_capabilities(conn, ok->client_properties);
+    connection_describe(conn, ok->mechanism, ok->client_properties);
+    bool known = ok->mechanism.len < sizeof(conn->login.mechanism); /* else the text would be cut */
+    snprintf(conn->login.mechanism, sizeof(conn->login.mechanism), "%.*s",
+             known ? (int)ok->mechanism.len : 0, (const char *)ok->mechanism.at);
+    conn->state = CONNECTION_AUTHENTICATING;
+    enum login_result result = login_start(conn, ok->mechanism, ok->response, &why);
+    if (result != LOGIN_WAITS)
+        connection_logged_in(conn, result == LOGIN_PASSED, why);
     return true;
 }
 
@@ -233,7 +200,7 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     struct vhost *v = server_find_vhost(s, name);
     if (!v)
         return fault(f, NOT_ALLOWED, "vhost %.*s not found", SLICE_ARG(name));
-    if (!gate_admit(conn, f) || !login_enter(conn, v, f))
+    if (!login_enter(conn, v, f) || !gate_admit(conn, f))
         return false;
     conn->state = CONNECTION_OPEN;
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_open_ok});
@@ -246,19 +213,47 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     return true;
 }
 
+void connection_renewed(struct connection *conn, const char *why)
+{
+    struct server *s = conn->server;
+    struct fault f = {0};
+    if (why) {
+        log_line(&s->log, LOG_ERROR, conn->id, "secret update was refused for user '%.*s': %s",
+                 SLICE_ARG(conn->user->name), why);
+        fault(&f, NOT_ALLOWED, "New secret was refused by one of the backends");
+        f.class_id = METHOD_connection_update_secret >> 16;
+        f.method_id = (uint16_t)METHOD_connection_update_secret;
+        connection_fail(conn, &f);
+        return;
+    }
+    /* Only a token's rights can have become less by this. */
+    for (size_t i = 0; conn->login.grant && i < conn->channels.capacity; i++)
+        if (conn->channels.slots[i])
+            consume_revoke(conn->channels.slots[i]);
+    log_line(&s->log, LOG_INFO, conn->id, "connection (%s): user '%.*s' updated secret", conn->name,
+             SLICE_ARG(conn->user->name));
+    connection_send(conn, 0, &(struct method){.id = METHOD_connection_update_secret_ok});
+}
+
+static bool update_secret(struct connection *conn, struct slice secret)
+{
+    const char *why = NULL;
+    enum login_result result = login_renew(conn, secret, &why);
+    if (result != LOGIN_WAITS)
+        connection_renewed(conn, why);
+    return true;
+}
+
 bool connection_handshake(struct connection *conn, const struct method *m, struct fault *f)
 {
     if (m->id == METHOD_connection_start_ok && conn->state == CONNECTION_STARTED)
-        return start_ok(conn, &m->connection_start_ok, f);
+        return start_ok(conn, &m->connection_start_ok);
     if (m->id == METHOD_connection_tune_ok && conn->state == CONNECTION_TUNED)
         return tune_ok(conn, &m->connection_tune_ok, f);
     if (m->id == METHOD_connection_open && conn->state == CONNECTION_OPENING)
         return open_vhost(conn, m->connection_open.virtual_host, f);
-    if (m->id == METHOD_connection_update_secret && conn->state == CONNECTION_OPEN) {
-        /* As RabbitMQ's internal backend: its users' sessions do not expire, so there is nothing to renew. */
-        connection_send(conn, 0, &(struct method){.id = METHOD_connection_update_secret_ok});
-        return true;
-    }
+    if (m->id == METHOD_connection_update_secret && conn->state == CONNECTION_OPEN)
+        return update_secret(conn, m->connection_update_secret.new_secret);
     if (m->id == METHOD_connection_blocked || m->id == METHOD_connection_unblocked)
         return conn->state == CONNECTION_OPEN ||
                fault(f, COMMAND_INVALID, "%s is not for the server", method_name(m->id));

@@ -1,5 +1,5 @@
-/* heartbeat.c - heartbeats both ways (specification, section 4.2.7; RabbitMQ's heartbeats page): a frame when
- * nothing was sent for half the interval; a peer that is silent for two to three intervals is gone. */
+/* heartbeat.c - heartbeats both ways (specification, section 4.2.7; RabbitMQ's heartbeats page): a frame
+ * when nothing was sent for half the interval; a peer that is silent for two to three intervals is gone. */
 #include "broker/connection.h"
 
 /* Half intervals of silence until the peer is taken for dead. */

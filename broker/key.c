@@ -60,7 +60,8 @@ bool *key_given(struct config *config, const struct key *key)
 bool key_has_items(const struct key *key)
 {
     return key->kind == KEY_MECHANISM || key->kind == KEY_VERSION || key->kind == KEY_CIPHER ||
-           key->kind == KEY_SOURCE;
+           key->kind == KEY_SOURCE || key->kind == KEY_CHAIN || key->kind == KEY_ALGORITHM ||
+           key->kind == KEY_ITEM;
 }
 
 bool key_is_family(const struct key *key)
@@ -78,7 +79,18 @@ const char *const *key_choices(enum key_kind kind)
     static const char *const validations[] = {"rabbit_credential_validator_accept_everything",
                                               "rabbit_credential_validator_min_password_length",
                                               "rabbit_credential_validator_password_regexp", NULL};
+    static const char *const names[] = {"distinguished_name", "common_name", "subject_alternative_name",
+                                        "subject_alt_name", NULL};
+    static const char *const sans[] = {"dns", "ip", "email", "uri", "other_name", NULL};
+    static const char *const methods[] = {"get", "post", NULL};
+    static const char *const cached[] = {"internal", "http", "oauth2", NULL};
+    static const char *const parts[] = {"same", "internal", "http", "oauth2", NULL};
     switch (kind) {
+    case KEY_CERT_NAME: return names;
+    case KEY_SAN: return sans;
+    case KEY_HTTP_METHOD: return methods;
+    case KEY_CACHED: return cached;
+    case KEY_CACHED_PART: return parts;
     case KEY_VERIFY: return verifications;
     case KEY_CRL_CHECK: return crl_checks;
     case KEY_HASHING: return hashings;
@@ -108,12 +120,13 @@ const struct key *key_absolute(const struct key *relative)
     panic("no key %s", name);
 }
 
-/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf. */
-static bool read_name(const char *text, char *name)
+/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf, but for the kind that
+ * has them ("1.authn"). */
+static bool read_name(const char *text, char *name, bool dots)
 {
     size_t len = 0;
     for (; *text && len < KEY_NAME_MAX; text++) {
-        if (*text == '.' || (*text == '\\' && *++text != '.'))
+        if ((*text == '.' && !dots) || (*text == '\\' && *++text != '.'))
             return false;
         name[len++] = *text;
     }
@@ -137,7 +150,8 @@ const struct key *key_find(const char *written, char *name)
 {
     for (const struct key *key = keys; key < keys + array_size(keys); key++) {
         size_t prefix = key_prefix(key);
-        if (prefix ? strncmp(written, key->name, prefix) == 0 && read_name(written + prefix, name)
+        if (prefix ? strncmp(written, key->name, prefix) == 0 &&
+                             read_name(written + prefix, name, key->kind == KEY_CHAIN)
                    : strcmp(written, key->name) == 0)
             return key;
     }

@@ -24,10 +24,19 @@ enum key_kind {
     KEY_CRL_CHECK,
     KEY_HASHING,
     KEY_VALIDATION,
+    KEY_CERT_NAME,
+    KEY_SAN,
+    KEY_HTTP_METHOD,
+    KEY_CACHED,
+    KEY_CACHED_PART,
+    KEY_URL,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */
     KEY_LIST_NONE,
     KEY_LISTENER, /* families: the key's last word is a name */
     KEY_LIST_FLAG,
+    KEY_CHAIN,     /* as the next, but with a dot in the name */
+    KEY_ALGORITHM, /* as the next */
+    KEY_ITEM,
     KEY_MECHANISM, /* those kept as "1=value,2=value" */
     KEY_VERSION,
     KEY_CIPHER,

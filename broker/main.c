@@ -4,13 +4,14 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/assert.h"
 #include "broker/config.h"
 #include "broker/offline.h"
 #include "broker/server.h"
 
-enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, ERROR_SIZE = 2048 };
+enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, ERROR_SIZE = 2048, FILES_MASK = 0027 };
 
 /* Not in the alphabet: options without a short form. */
 enum {
@@ -134,17 +135,37 @@ static struct request read_request(int argc, char **argv)
     return request;
 }
 
+/* A secret on the command line is for us alone: others could read it in the list of processes. */
+static void hide_secret(char *pair)
+{
+    char *equals = strchr(pair, '=');
+    size_t len = equals ? (size_t)(equals - pair) : 0;
+    while (len > 0 && pair[len - 1] == ' ')
+        len--;
+    if (len > 0 && config_is_secret(slice_of(pair, len)))
+        memset(equals + 1, '*', strlen(equals + 1));
+}
+
 static bool apply_options(struct config *config, int argc, char **argv, char *error,
                           size_t error_size)
 {
     bool good = true;
     optind = 0; /* once more from the start */
     for (int option; good && (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        if (option == OPTION_DATA_DIR)
+        if (option == OPTION_DATA_DIR) {
             good = config_set(config, "data_dir", optarg, "--data-dir", error, error_size);
-        else if (option == OPTION_SET)
+        } else if (option == OPTION_SET) {
             good = set_pair(config, optarg, error, error_size);
+            hide_secret(optarg);
+        }
     return good;
+}
+
+/* What the server writes is for its user, and to read for its group; a stricter mask is kept. */
+static void tighten_umask(void)
+{
+    mode_t given = umask(FILES_MASK);
+    umask(given | FILES_MASK);
 }
 
 int main(int argc, char **argv)
@@ -167,5 +188,6 @@ int main(int argc, char **argv)
         config_print(&config, stdout);
         return STATUS_OK;
     }
+    tighten_umask();
     return server_run(&config);
 }

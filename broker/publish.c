@@ -12,8 +12,8 @@ enum { BODY_AT_ONCE = 128 * 1024 };
 /* RabbitMQ's hard cap, above any configuration (K24). */
 #define BODY_MAX ((uint64_t)512 * 1024 * 1024)
 
-/* A block up to this size is not counted among what the connection holds: it is soon complete as a rule, and
- * one in each channel is little. */
+/* A block up to this size is not counted among what the connection holds: it is soon complete as a rule,
+ * and one in each channel is little. */
 enum { UNCOUNTED_MAX = 4096 };
 
 static bool count_block(struct channel *ch, uint64_t size, struct fault *f)
@@ -156,6 +156,19 @@ bool publish_body(struct channel *ch, struct slice piece, struct fault *f)
     return true;
 }
 
+/* A message that was not refused but has to wait stays in the assembly. Returns false, as its caller
+ * does. */
+static bool keep_whole(struct channel *ch, struct message *m)
+{
+    if (!m)
+        return false;
+    if (message_size(m) > UNCOUNTED_MAX)
+        ch->conn->flow.held += message_size(m); /* as it was a moment ago */
+    ch->assembly.message = m;
+    ch->assembly.state = ASSEMBLY_WHOLE;
+    return false;
+}
+
 bool publish_body_end(struct channel *ch, struct fault *f)
 {
     struct assembly *a = &ch->assembly;
@@ -169,5 +182,18 @@ bool publish_body_end(struct channel *ch, struct fault *f)
     uncount_block(ch, m);
     if (!list_linked(&ch->conn->flow.publishing))
         alarm_publishes(ch->conn);
-    return submit_message(ch, &m, f);
+    return submit_message(ch, &m, f) || keep_whole(ch, m);
+}
+
+void publish_resume(struct connection *conn)
+{
+    struct channel *ch = connection_channel(conn, conn->login.asked_channel);
+    struct fault f;
+    if (!ch || ch->assembly.state != ASSEMBLY_WHOLE)
+        return;
+    ch->assembly.state = ASSEMBLY_BODY;
+    fault_init(&f);
+    f.class_id = METHOD_basic_publish >> 16, f.method_id = (uint16_t)METHOD_basic_publish;
+    if (!publish_body_end(ch, &f) && f.code != 0)
+        connection_fault(conn, ch, &f);
 }

@@ -14,4 +14,7 @@ bool publish_body_end(struct channel *ch, struct fault *f);
 /* Forgets what was assembled so far. */
 void publish_abandon(struct channel *ch);
 
+/* A backend has answered: the message that waited for that is submitted again. */
+void publish_resume(struct connection *conn);
+
 #endif

@@ -33,7 +33,7 @@ static void complain(struct recovery *r, const struct definition *d, const char 
 static void recover_vhost(struct recovery *r, const struct definition *d)
 {
     struct vhost *v = vhost_new(r->server, d->name, false);
-    v->metadata = slice_copy(d->args);
+    vhost_set_metadata(v, d->args);
 }
 
 static void recover_user(struct recovery *r, const struct definition *d)

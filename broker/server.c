@@ -15,9 +15,11 @@
 #include "broker/deliver.h"
 #include "broker/expire.h"
 #include "broker/outbox.h"
+#include "broker/privilege.h"
 #include "broker/recovery.h"
 #include "broker/status.h"
 #include "broker/tx.h"
+#include "net/notify.h"
 #include "net/writer.h"
 #include "queue/paging.h"
 
@@ -58,11 +60,15 @@ static void on_signal(void *arg, int signal)
     }
 }
 
-static bool open_log(struct server *s, FILE *console)
+static void open_console(struct server *s, FILE *console)
+{
+    log_init(&s->log, s->config->log_console ? console : NULL, s->clock);
+    s->log.console_level = s->config->log_console_level;
+}
+
+static bool open_log(struct server *s)
 {
     const struct config *config = s->config;
-    log_init(&s->log, config->log_console ? console : NULL, s->clock);
-    s->log.console_level = config->log_console_level;
     if (!config->log_file[0])
         return true;
     int status = log_open_file(&s->log, config->log_file);
@@ -93,7 +99,8 @@ static bool open_store(struct server *s, const struct server_options *options)
     return status == 0;
 }
 
-/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to gain. */
+/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to
+ * gain. */
 static void open_loop(struct server *s)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -124,9 +131,13 @@ bool server_open(struct server *s, const struct server_options *options)
     s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
     /* Whoever fails from here on leaves something that server_close can free. */
-    if (!options->simulated)
+    open_console(s, options->console);
+    if (!options->simulated) {
         open_loop(s);
-    if (!open_log(s, options->console) || !open_store(s, options))
+        if (!gate_bind(s) || !privilege_drop(s)) /* no file is made before that */
+            return false;
+    }
+    if (!open_log(s) || !open_store(s, options))
         return false;
     s->home.store = s->store;
     expire_read_clock(s);
@@ -134,7 +145,7 @@ bool server_open(struct server *s, const struct server_options *options)
     const struct config *config = options->config;
     paging_configure(&s->home.paging, config->queue_resident_messages, config->queue_page_size,
                      config->resident_memory);
-    if (!recovery_run(s) || !definitions_import_configured(s))
+    if (!ask_open(s) || !recovery_run(s) || !definitions_import_configured(s))
         return false;
     struct probe probe = options->probe ? *options->probe : probe_system(s->config->data_dir);
     if (options->probe || !options->simulated)
@@ -152,11 +163,14 @@ static void free_state(struct server *s)
         vhost_free(&v);
     }
     map_free(&s->vhosts);
+    assertf(s->bounds.topology_bytes == 0, "%llu bytes of nothing",
+            (unsigned long long)s->bounds.topology_bytes);
     parameters_free(&s->parameters);
     assert(list_empty(&s->control.walks));
     assert(s->memories.size == 0);
     map_free(&s->memories);
     queue_home_free(&s->home);
+    ask_close(s);
     users_free(&s->users);
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
@@ -241,6 +255,8 @@ void server_stop(struct server *s)
     if (s->stopping)
         return;
     s->stopping = true;
+    if (s->loop)
+        notify_manager("STOPPING=1\nSTATUS=closing connections");
     gate_close(s);
     list_each(node, &s->connections)
         connection_force_close(container_of(node, struct connection, link),
@@ -305,6 +321,7 @@ static void reap(struct server *s)
 void server_act(struct server *s)
 {
     timers_run(&s->timers, server_now_ms(s));
+    ask_arrive(s);
     expire_input(s);
     paging_arrive(&s->home);
     delayed_run(s);
@@ -354,8 +371,10 @@ int server_run(const struct config *config)
     if (started)
         log_line(&s->log, LOG_INFO, 0, "Leveret " LEVERET_VERSION " with data in %s", config->data_dir);
     started = started && control_open(s) && gate_open(s);
-    if (started)
+    if (started) {
         log_line(&s->log, LOG_INFO, 0, "ready: clients can connect");
+        notify_manager("READY=1\nSTATUS=clients can connect");
+    }
     while (started && !(s->stopping && list_empty(&s->connections))) {
         loop_poll(s->loop, server_patience_ms(s));
         server_act(s);

@@ -11,6 +11,8 @@
 #include "base/slab.h"
 #include "base/timer.h"
 #include "broker/alarm.h"
+#include "broker/bounds.h"
+#include "broker/ask.h"
 #include "broker/config.h"
 #include "broker/control.h"
 #include "broker/parameters.h"
@@ -73,7 +75,9 @@ struct server {
     size_t screened_capacity;
     struct server_counters counters;
     struct alarms alarms;
+    struct bounds bounds;         /* on what is declared */
     struct server_expire expire;
+    struct logins logins;
     struct parameters parameters;
     struct control control;
     struct intercept intercept;

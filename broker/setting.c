@@ -58,7 +58,7 @@ bool setting_item(const struct setting *s)
 {
     char *list = key_field(s->config, s->key);
     assert(key_has_items(s->key));
-    if (!is_word(s->name))
+    if (!is_word(s->name) && s->key->kind != KEY_CHAIN)
         return setting_refuse(s, "expected a key like %.*s1", (int)key_prefix(s->key), s->key->name);
     remove_item(list, s->name);
     size_t used = strlen(list), need = strlen(s->name) + strlen(s->value) + 2;

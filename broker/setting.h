@@ -27,6 +27,13 @@ bool setting_source(const struct setting *s);
 bool setting_sni(const struct setting *s);
 bool setting_fixed(const struct setting *s);
 bool setting_limit(const struct setting *s);
+/* setting_auth.c */
+bool setting_mechanism(const struct setting *s);
+bool setting_backend(const struct setting *s);
+bool setting_algorithm(const struct setting *s);
+bool setting_url(const struct setting *s);
+/* Reads the line in the file that a value "file:PATH" names. */
+bool setting_read_secret(const struct setting *s, char *text, size_t size);
 
 /* What only all keys of the network together can tell; false and one sentence. */
 bool setting_check(const struct config *config, char *error, size_t error_size);

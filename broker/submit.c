@@ -1,5 +1,5 @@
-/* submit.c - a complete message: may it be published, where does it go, and what becomes of it
- * (semantics 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
+/* submit.c - a complete message: may it be published, where does it go, and what becomes of it (semantics
+ * 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
 #include "broker/delayed.h"
 #include "broker/deliver.h"
@@ -42,9 +42,10 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
     memo->exchange = NULL;
     if (!channel_permits_key(ch, ACCESS_WRITE, x, key, f))
         return NULL;
-    if (channel_checks_keys(ch, x))
-        return x; /* not remembered: every message is asked about */
+    if (!channel_remembers(ch, x))
+        return x; /* every message is asked about */
     memo->exchange = x;
+    memo->only = NULL;
     memo->generation = v->router.generation;
     memo->name.len = 0;
     buf_append_slice(&memo->name, name);
@@ -135,8 +136,8 @@ static __attribute__((cold, noinline)) bool refuses_still(struct queue *q, const
     return queue_refuses(q, m->body_size);
 }
 
-/* True when the queue is full and refuses the message, also after its consumers have taken what they can. The
- * answer stays until something is pushed to the queue. */
+/* True when the queue is full and refuses the message, also after its consumers have taken what they can.
+ * The answer stays until something is pushed to the queue. */
 static bool refuses(struct queue *q, const struct message *m)
 {
     return queue_refuses(q, m->body_size) && refuses_still(q, m);
@@ -197,7 +198,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             continue;
         if (queue_is_behind(q))
             pace_note(conn, q);
-        if (lane_of(q, m)->backlog)
+        if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
@@ -274,12 +275,12 @@ static bool prepare(struct message *m, struct props *props, struct keys *keys,
 }
 
 /* The keys that name no queue may name reply consumers; whom nobody got at all goes back, if it has to. */
-static void reach_beyond_queues(struct channel *ch, const struct exchange *x, const struct route_set *set,
-                                const struct keys *keys, struct message *m, bool mandatory)
+static __attribute__((noinline)) void reach_beyond_queues(struct channel *ch, const struct exchange *x,
+                                                          size_t taken, const struct route_input *input,
+                                                          struct message *m, bool mandatory)
 {
-    size_t taken = set->size;
     if (x->is_default)
-        taken += reply_deliver(ch->conn->vhost, keys->at, keys->count, m);
+        taken += reply_deliver(ch->conn->vhost, input->keys, input->key_count, m);
     if (taken == 0 && mandatory)
         send_return(ch, m);
 }
@@ -305,15 +306,14 @@ static void exchange_takes(struct server *s, const struct exchange *x, const str
         dedup_take(x->memory, &ids, x->durable && done.batch == store_open_batch(s->store) ? s->store : NULL);
 }
 
-struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
-                               bool mandatory)
+/* A message with headers may have more than one key; an exchange may remember what it has seen. */
+static __attribute__((noinline)) struct submission
+route_special(struct channel *ch, struct exchange *x, struct message *m, bool mandatory)
 {
     struct server *s = channel_server(ch);
-    struct message *m = *message;
     struct props props;
     struct keys keys;
     struct route_input input = {.pool = &s->messages};
-    *message = NULL;
     bool blind = prepare(m, &props, &keys, &input);
     struct submission later = {0};
     if (m->has_headers && x->delays && delayed_takes(ch->conn->vhost, x, m, &later)) {
@@ -331,12 +331,68 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     if (blind)
         m = strip_bcc(s, m, &props);
     if (set->size == 0 || keys.count > 1)
-        reach_beyond_queues(ch, x, set, &keys, m, mandatory);
+        reach_beyond_queues(ch, x, set->size, &input, m, mandatory);
     if (ch->conn->vhost->traced)
         trace_publish(ch, m, set);
     struct submission done = screen_and_enqueue(s, ch->conn, set, m);
     if (x->memory && (m->has_headers || m->has_id))
         exchange_takes(s, x, m, done);
+    message_unref(&s->messages, &m);
+    return done;
+}
+
+/* Most channels publish with one key to one queue, over and over. */
+static inline bool memo_has(const struct exchange_memo *memo, struct slice key)
+{
+    return memo->only && memo->key_size == key.len &&
+           memcmp(memo->key, key.at, key.len) == 0;
+}
+
+static inline void memo_take(struct exchange_memo *memo, struct slice key, const struct route_set *set)
+{
+    memo->only = NULL;
+    if (set->size != 1 || !set->by_key || key.len > sizeof(memo->key))
+        return;
+    memo->only = set->queues[0];
+    memo->key_size = (uint8_t)key.len;
+    memcpy(memo->key, key.at, key.len);
+}
+
+static inline const struct route_set *find_queues(struct router *router, struct exchange *x,
+                                                  const struct route_input *input,
+                                                  struct exchange_memo *memo, struct route_set *room)
+{
+    struct slice key = input->keys[0];
+    bool fresh = memo->exchange == x && memo->generation == router->generation;
+    if (fresh && memo_has(memo, key)) {
+        *room = (struct route_set){.queues = &memo->only, .size = 1};
+        return room;
+    }
+    const struct route_set *set = route(router, x, input);
+    if (fresh)
+        memo_take(memo, key, set);
+    return set;
+}
+
+struct submission submit_route(struct channel *ch, struct exchange *x, struct message **message,
+                               bool mandatory)
+{
+    struct message *m = *message;
+    struct server *s = channel_server(ch);
+    struct vhost *v = ch->conn->vhost;
+    *message = NULL;
+    if (m->has_headers || x->memory)
+        return route_special(ch, x, m, mandatory);
+    struct slice key = message_key(m);
+    struct route_input input = {
+        .keys = &key, .key_count = 1, .props = message_props(m), .message = m, .pool = &s->messages};
+    struct route_set room;
+    const struct route_set *set = find_queues(&v->router, x, &input, &ch->memo, &room);
+    if (set->size == 0)
+        reach_beyond_queues(ch, x, 0, &input, m, mandatory);
+    if (v->traced)
+        trace_publish(ch, m, set);
+    struct submission done = screen_and_enqueue(s, ch->conn, set, m);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -371,15 +427,11 @@ static bool permits_keys(struct channel *ch, const struct exchange *x, const str
     return true;
 }
 
-/* What can be wrong with a message itself. */
-static bool check_message(struct channel *ch, const struct exchange *x, struct message *m,
-                          uint16_t prop_flags, struct fault *f)
+static __attribute__((noinline)) bool check_props(struct channel *ch, const struct exchange *x,
+                                                  struct message *m, uint16_t prop_flags, struct fault *f)
 {
     struct props props;
     struct keys keys; /* not zeroed: it is large, and used by few */
-    m->has_id = prop_flags & PROP_message_id;
-    if (!(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)))
-        return true;
     if (!props_decode(message_props(m), &props, f))
         return false;
     m->has_headers = prop_flags & PROP_headers;
@@ -392,12 +444,22 @@ static bool check_message(struct channel *ch, const struct exchange *x, struct m
                                 permits_keys(ch, x, &keys, f)));
 }
 
+/* What can be wrong with a message itself. */
+static inline bool check_message(struct channel *ch, const struct exchange *x, struct message *m,
+                                 uint16_t prop_flags, struct fault *f)
+{
+    m->has_id = prop_flags & PROP_message_id;
+    return !(prop_flags & (PROP_headers | PROP_expiration | PROP_user_id)) ||
+           check_props(ch, x, m, prop_flags, f);
+}
+
 bool submit_message(struct channel *ch, struct message **message, struct fault *f)
 {
     struct server *s = channel_server(ch);
     struct exchange *x = find_exchange(ch, message_exchange(*message), message_key(*message), f);
     if (!x || !check_message(ch, x, *message, ch->assembly.prop_flags, f)) {
-        message_unref(&s->messages, message);
+        if (f->code != 0) /* else it is to be submitted again, when a backend has answered */
+            message_unref(&s->messages, message);
         return false;
     }
     s->counters.published++;

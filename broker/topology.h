@@ -21,8 +21,8 @@ void topology_send(struct channel *ch, const struct method *m);
 /* The same for an answer without arguments. */
 void topology_answer(struct channel *ch, uint32_t method_id);
 
-/* What a binding from the exchange takes: it is not the default one, and the user may read it and, of a topic
- * exchange, this key. */
+/* What a binding from the exchange takes: it is not the default one, and the user may read it and, of a
+ * topic exchange, this key. */
 bool topology_check_source(struct channel *ch, struct slice exchange, struct slice key,
                            struct fault *f);
 

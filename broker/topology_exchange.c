@@ -1,5 +1,6 @@
 /* topology_exchange.c - exchange.declare, delete, bind and unbind (semantics 1.3). */
 #include "broker/arguments.h"
+#include "broker/bounds.h"
 #include "broker/delayed.h"
 #include "broker/duplicate.h"
 #include "broker/topology.h"
@@ -59,7 +60,8 @@ static bool create(struct channel *ch, struct slice name, const struct amqp_exch
         return fault(f, ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
                      SLICE_ARG(name));
     const struct exchange_type *type = exchange_type_find(declare->type);
-    if (!duplicate_check_args(declare->arguments, f) || !delayed_check_args(declare->arguments, f) ||
+    if (!bounds_permit(channel_server(ch), "exchange", f) ||
+        !duplicate_check_args(declare->arguments, f) || !delayed_check_args(declare->arguments, f) ||
         (type->check_args && !type->check_args(declare->arguments, f)) ||
         !check_alternate(ch, name, declare->arguments, what, f))
         return false;

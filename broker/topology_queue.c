@@ -1,5 +1,6 @@
 /* topology_queue.c - queue.declare, delete, purge, bind and unbind (semantics 1.4). */
 #include "broker/arguments.h"
+#include "broker/bounds.h"
 #include "broker/expire.h"
 #include "broker/reply.h"
 #include "broker/topology.h"
@@ -120,7 +121,8 @@ static struct queue *create(struct channel *ch, struct slice name,
               (unsigned long long)conn->vhost->limits.max[LIMIT_QUEUES]);
         return NULL;
     }
-    if (!arguments_check_queue(declare->arguments, &what, f) || !check_quorum(declare, &what, f) ||
+    if (!bounds_permit(conn->server, "queue", f) ||
+        !arguments_check_queue(declare->arguments, &what, f) || !check_quorum(declare, &what, f) ||
         !check_dead_letter(ch, name, declare->arguments, f))
         return NULL;
     const char *idle = arguments_without_effect(declare->arguments);
@@ -170,6 +172,17 @@ static struct queue *declare_active(struct channel *ch, struct slice name,
     return q;
 }
 
+/* A new name, or the one that a backend was asked about. */
+static void generate_name(struct channel *ch, char generated[LOGIN_NAME_SIZE])
+{
+    char *asked = ch->conn->login.generated;
+    if (asked[0])
+        memcpy(generated, asked, LOGIN_NAME_SIZE);
+    else
+        rand_name(&channel_server(ch)->rand, "amq.gen-", generated);
+    asked[0] = 0;
+}
+
 /* The name of a reply consumer, passive or not: it is there or it is not (K99). */
 static bool declare_reply(struct channel *ch, struct slice name, bool no_wait, struct fault *f)
 {
@@ -189,7 +202,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
 {
     const struct amqp_queue_declare *declare = &m->queue_declare;
     uint8_t clean[256];
-    char generated[64];
+    char generated[LOGIN_NAME_SIZE] = "";
     struct slice name = topology_clean_name(declare->queue, clean);
     struct queue *q = NULL;
     if (reply_is_name(name))
@@ -200,12 +213,15 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
             return false;
     } else {
         if (name.len == 0) {
-            rand_name(&channel_server(ch)->rand, "amq.gen-", generated);
+            generate_name(ch, generated);
             name = slice_of_string(generated);
         }
         q = declare_active(ch, name, declare, f);
-        if (!q)
+        if (!q) {
+            if (f->code == 0) /* it will be asked about by this name */
+                memcpy(ch->conn->login.generated, generated, sizeof(generated));
             return false;
+        }
     }
     remember_name(ch, name);
     if (declare->no_wait)

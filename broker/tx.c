@@ -90,7 +90,6 @@ static void commit_settlements(struct channel *ch)
 static bool commit(struct channel *ch, struct fault *f)
 {
     struct store *store = channel_server(ch)->store;
-    channel_server(ch)->home.paging.atomic_batch = store_open_batch(store);
     bool refused = commit_publishes(ch);
     commit_settlements(ch);
     if (store_last_batch(store) > store_durable(store))

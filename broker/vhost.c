@@ -1,4 +1,5 @@
 /* vhost.c - a virtual host: its exchanges and queues, and their lives. */
+#include "broker/bounds.h"
 #include "broker/vhost.h"
 
 #include "broker/consume.h"
@@ -6,6 +7,7 @@
 #include "broker/duplicate.h"
 #include "broker/expire.h"
 #include "broker/history.h"
+#include "broker/json_in.h"
 #include "protocol/table.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
@@ -67,6 +69,12 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     return v;
 }
 
+static void unbind(struct vhost *v, struct binding *binding)
+{
+    bounds_remove(v->server, bounds_of_binding(binding));
+    exchange_unbind(&binding);
+}
+
 static void free_queues(struct vhost *v)
 {
     map_each(&v->queues, i) {
@@ -74,11 +82,12 @@ static void free_queues(struct vhost *v)
         assert(q->consumer_count == 0);
         while (!list_empty(&q->dest.bindings)) {
             struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
-            exchange_unbind(&binding);
+            unbind(v, binding);
         }
         q->leaving.vhost = NULL; /* nothing is dead-lettered there any more */
         expire_forget(v->server, q);
         policies_release(&q->dest);
+        bounds_remove(v->server, bounds_of_queue(q));
         queue_delete(&q);
     }
     map_free(&v->queues);
@@ -97,7 +106,7 @@ void vhost_free(struct vhost **vhost)
         struct exchange *x = v->exchanges.slots[i].value;
         while (!list_empty(&x->binding_list)) {
             struct binding *binding = list_first(&x->binding_list, struct binding, by_source);
-            exchange_unbind(&binding);
+            unbind(v, binding);
         }
     }
     map_each(&v->exchanges, i) {
@@ -105,6 +114,7 @@ void vhost_free(struct vhost **vhost)
         policies_release(&x->dest);
         delayed_forget(v, x, false);
         duplicate_forget(v, x);
+        bounds_remove(v->server, bounds_of_exchange(x));
         exchange_free(&x);
     }
     map_free(&v->exchanges);
@@ -138,6 +148,7 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     x->durable = properties->durable;
     x->auto_delete = properties->auto_delete;
     x->internal = properties->internal;
+    bounds_add(s, bounds_of_exchange(x));
     map_put(&v->exchanges, x->name, x);
     list_push_back(&v->exchange_list, &x->of_vhost);
     delayed_govern(x, false);
@@ -173,7 +184,7 @@ static bool drop_binding(struct vhost *v, struct binding *binding)
     walk_leave(&v->server->control.walks, &binding->by_dest);
     if (!binding->implicit)
         event_binding(v, binding, "binding.deleted");
-    exchange_unbind(&binding);
+    unbind(v, binding);
     router_changed(&v->router);
     return source->auto_delete && source->binding_count == 0;
 }
@@ -205,6 +216,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     policies_release(&x->dest);
     delayed_forget(v, x, true);
     duplicate_forget(v, x);
+    bounds_remove(v->server, bounds_of_exchange(x));
     exchange_free(&x);
 }
 
@@ -266,6 +278,7 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     uint64_t id = properties->id ? properties->id : s->next_queue_id++;
     assert(id > 0);
     struct queue *q = queue_new(&s->home, name, properties->args, id);
+    bounds_add(s, bounds_of_queue(q));
     q->auto_delete = properties->auto_delete;
     q->exclusive_owner = properties->exclusive_owner;
     if (properties->durable && !q->exclusive_owner)
@@ -284,9 +297,26 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     return q;
 }
 
+void vhost_set_metadata(struct vhost *v, struct slice metadata)
+{
+    char error[128];
+    struct slice type, old = v->metadata;
+    enum kind_type known;
+    v->metadata = slice_copy(metadata);
+    slice_free(&old);
+    slice_free(&v->default_queue_type);
+    json_t *json = metadata.len ? json_in_parse(metadata, error, sizeof(error)) : NULL;
+    if (json && json_in_text(json, "default_queue_type", &type) && kind_type_find(type, &known))
+        v->default_queue_type = slice_copy(type); /* RabbitMQ writes "undefined" when there is none */
+    json_decref(json);
+}
+
 void vhost_configure_queue(struct vhost *v, struct queue *q, const struct settings *settings)
 {
+    bool patient = q->settings.consumer_timeout_ms == settings->consumer_timeout_ms;
     queue_configure(q, settings);
+    if (!patient)
+        consume_retime(q);
     expire_watch(v->server, q);
 }
 
@@ -306,6 +336,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
     map_remove(&v->queues, q->name);
     router_changed(&v->router);
     policies_release(&q->dest);
+    bounds_remove(v->server, bounds_of_queue(q));
     queue_delete(&q);
 }
 
@@ -351,9 +382,13 @@ bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, str
 {
     if (exchange_find_binding(source, dest, key, args))
         return true;
-    struct binding *binding = exchange_bind(source, dest, key, args, f);
+    /* What is recovered is not asked. */
+    struct binding *binding = stored && !bounds_permit(v->server, "binding", f)
+                                  ? NULL
+                                  : exchange_bind(source, dest, key, args, f);
     if (!binding)
         return false;
+    bounds_add(v->server, bounds_of_binding(binding));
     router_changed(&v->router);
     binding->durable = source->durable && dest_is_durable(dest);
     if (stored && binding->durable)

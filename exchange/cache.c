@@ -72,6 +72,7 @@ const struct route_set *cache_find(struct route_cache *cache, uint64_t exchange_
         slot->hit = true;
         cache->view.queues = slot->block;
         cache->view.size = slot->queue_count;
+        cache->view.by_key = true;
         return &cache->view;
     }
     return NULL;

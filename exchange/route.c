@@ -92,6 +92,7 @@ const struct route_set *route(struct router *router, struct exchange *x, const s
     assert(input->key_count > 0);
     if (input->key_count > 1 || !x->type->cacheable) {
         search(router, x, input);
+        router->set.by_key = false;
         return &router->set;
     }
     struct slice key = input->keys[0];
@@ -100,7 +101,8 @@ const struct route_set *route(struct router *router, struct exchange *x, const s
     const struct route_set *known = cache_find(router->cache, x->id, router->generation, key);
     if (known)
         return known;
-    if (search(router, x, input))
+    router->set.by_key = search(router, x, input);
+    if (router->set.by_key)
         cache_put(router->cache, x->id, router->generation, key, &router->set);
     return &router->set;
 }

@@ -24,6 +24,7 @@ struct route_input {
 struct route_set {
     struct dest **queues; /* kind == DEST_QUEUE only */
     size_t size, capacity;
+    bool by_key; /* the same for every message with this one key, until the topology changes */
     struct exchange **pending; /* exchanges reached, still to be visited; private to route.c */
     size_t pending_size, pending_capacity;
     size_t matched; /* destinations that the current exchange's bindings named, new or not */

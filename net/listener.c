@@ -166,8 +166,8 @@ static void handle_ready(uv_poll_t *watcher, int status, int events)
 
 /* ---- opening ---- */
 
-/* A listening socket at the address, or -errno. */
-static int listen_at(const struct addrinfo *at, const struct tcp_options *options)
+/* A socket that is bound to the address, or -errno. */
+static int bind_at(const struct addrinfo *at, const struct tcp_options *options)
 {
     int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -181,16 +181,15 @@ static int listen_at(const struct addrinfo *at, const struct tcp_options *option
         done = setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &options->sndbuf, sizeof(options->sndbuf)) == 0;
     if (done && options->recbuf)
         done = setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &options->recbuf, sizeof(options->recbuf)) == 0;
-    done = done && bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, options->backlog) == 0;
-    if (done)
+    if (done && bind(fd, at->ai_addr, at->ai_addrlen) == 0)
         return fd;
     int error = -errno;
     close(fd);
     return error;
 }
 
-/* The first address of `host` that can be listened at; -errno of the last one otherwise. */
-static int listen_on(const char *host, const struct listener_options *options, const char **reason)
+/* The first address of `host` that can be bound to; -errno of the last one otherwise. */
+static int bind_to(const char *host, const struct listener_options *options, const char **reason)
 {
     char service[8];
     snprintf(service, sizeof(service), "%u", (unsigned)options->port);
@@ -206,7 +205,7 @@ static int listen_on(const char *host, const struct listener_options *options, c
     }
     int fd = -EADDRNOTAVAIL;
     for (struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
-        fd = listen_at(at, &options->tcp);
+        fd = bind_at(at, &options->tcp);
     freeaddrinfo(found);
     if (fd < 0)
         *reason = strerror(-fd);
@@ -215,12 +214,28 @@ static int listen_on(const char *host, const struct listener_options *options, c
 
 /* Both families on one socket where there is IPv6; a port that is taken is no reason to do with
  * less. */
-static int listen_on_all(const struct listener_options *options, const char **reason)
+static int bind_to_all(const struct listener_options *options, const char **reason)
 {
-    int fd = listen_on("::", options, reason);
+    int fd = bind_to("::", options, reason);
     if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL)
-        fd = listen_on("0.0.0.0", options, reason);
+        fd = bind_to("0.0.0.0", options, reason);
     return fd;
+}
+
+static int refuse(const struct listener_options *options, const char *reason, int status, char *error,
+                  size_t error_size)
+{
+    assert(status < 0);
+    snprintf(error, error_size, "cannot listen on %s port %u: %s",
+             options->host[0] ? options->host : "all addresses", (unsigned)options->port, reason);
+    return status;
+}
+
+int listener_bind(const struct listener_options *options, char *error, size_t error_size)
+{
+    const char *reason = NULL, *host = options->host;
+    int fd = host[0] ? bind_to(host, options, &reason) : bind_to_all(options, &reason);
+    return fd < 0 ? refuse(options, reason, fd, error, error_size) : fd;
 }
 
 static void init_timer(struct listener *listener, uv_timer_t *timer)
@@ -233,13 +248,14 @@ static void init_timer(struct listener *listener, uv_timer_t *timer)
 int listener_open(struct listener **listener, struct loop *loop, const struct listener_options *options,
                   char *error, size_t error_size)
 {
-    const char *reason = NULL, *host = options->host;
     assert(options->on_accept != NULL && options->tcp.backlog > 0);
-    int fd = host[0] ? listen_on(host, options, &reason) : listen_on_all(options, &reason);
-    if (fd < 0) {
-        snprintf(error, error_size, "cannot listen on %s port %u: %s", host[0] ? host : "all addresses",
-                 (unsigned)options->port, reason);
+    int fd = options->fd > 0 ? options->fd : listener_bind(options, error, error_size);
+    if (fd < 0)
         return fd;
+    if (listen(fd, options->tcp.backlog) < 0) {
+        int status = -errno;
+        close(fd);
+        return refuse(options, strerror(-status), status, error, error_size);
     }
     struct listener *l = mem_zalloc(sizeof(*l));
     *l = (struct listener){.loop = loop, .fd = fd};

@@ -49,6 +49,7 @@ struct tcp_options {
 struct listener_options {
     const char *host; /* "127.0.0.1", "::", a name, "" = all, IPv6 and IPv4 */
     uint16_t port;    /* 0 = any, ask listener_port */
+    int fd;           /* bound to them by listener_bind; 0 = not yet */
     struct tcp_options tcp;
     struct tls_context *const *tls; /* what new connections use; NULL = plain ones */
     struct worker *worker;          /* does the handshakes; not NULL with tls */
@@ -62,7 +63,12 @@ struct listener_options {
     void *arg;
 };
 
-/* Pointers in `options` are borrowed. On failure -errno and one sentence in `error`. */
+/* Binds a socket to host and port without listening: ports below 1024 need rights that may be given up
+ * before listener_open. The descriptor, or -errno and one sentence in `error`. */
+int listener_bind(const struct listener_options *options, char *error, size_t error_size)
+    __attribute__((warn_unused_result));
+/* Takes over options->fd, if it is given, whatever comes of it. Pointers in `options` are borrowed. On
+ * failure -errno and one sentence in `error`. */
 int listener_open(struct listener **listener, struct loop *loop, const struct listener_options *options,
                   char *error, size_t error_size) __attribute__((warn_unused_result));
 /* Called with on_accept's `arg` and -errno when accepting is paused for lack of file descriptors or

@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "base/assert.h"
-#include "protocol/wire.h"
 
 enum { SNIPPET_OCTETS = 16 };
 
@@ -55,8 +54,8 @@ static bool refuse_end(const struct frame *frame, uint8_t octet, struct fault *f
                  octet);
 }
 
-enum frame_status frame_cut(struct slice in, uint32_t frame_max, struct frame *frame, size_t *used,
-                            struct fault *f)
+enum frame_status frame_examine(struct slice in, uint32_t frame_max, struct frame *frame, size_t *used,
+                                struct fault *f)
 {
     uint32_t size = 0;
     if (in.len < FRAME_HEAD_SIZE)

@@ -22,12 +22,6 @@ static uint8_t *make_room(struct writer *w, size_t size)
     return at;
 }
 
-static void store_u32(uint8_t *at, uint32_t v)
-{
-    at[0] = (uint8_t)(v >> 24), at[1] = (uint8_t)(v >> 16);
-    at[2] = (uint8_t)(v >> 8), at[3] = (uint8_t)v;
-}
-
 void write_u8(struct writer *w, uint8_t v)
 {
     uint8_t *at = make_room(w, 1);
@@ -46,14 +40,14 @@ void write_u32(struct writer *w, uint32_t v)
 {
     uint8_t *at = make_room(w, 4);
     if (at)
-        store_u32(at, v);
+        wire_put_u32(at, v);
 }
 
 void write_u64(struct writer *w, uint64_t v)
 {
     uint8_t *at = make_room(w, 8);
     if (at)
-        store_u32(at, (uint32_t)(v >> 32)), store_u32(at + 4, (uint32_t)v);
+        wire_put_u64(at, v);
 }
 
 void write_bit(struct writer *w, bool v)
@@ -86,7 +80,7 @@ void write_lstr(struct writer *w, struct slice v)
     uint8_t *at = make_room(w, 4 + v.len);
     if (!at)
         return;
-    store_u32(at, (uint32_t)v.len);
+    wire_put_u32(at, (uint32_t)v.len);
     if (v.len)
         memcpy(at + 4, v.at, v.len);
 }

@@ -1,6 +1,6 @@
 /* wire.h - cursors over AMQP's data types (specification, section 4.2.5): big-endian integers, bits packed
- * into octets, short and long strings, tables. A cursor that runs out turns `bad` and stays bad: one
- * test at the end tells. Consecutive bits share an octet; any other type ends the run. */
+ * into octets, strings, tables. A cursor that runs out turns `bad` and stays bad: one test at the end
+ * tells. Consecutive bits share an octet; any other type ends the run. */
 #ifndef PROTOCOL_WIRE_H
 #define PROTOCOL_WIRE_H
 
@@ -33,7 +33,7 @@ static inline struct writer writer_of(uint8_t *at, size_t size)
     return (struct writer){.at = at, .end = at + size};
 }
 
-/* Big-endian integers at an address of any alignment. */
+/* Big-endian integers, at any address. */
 static inline uint16_t load_u16(const uint8_t *at)
 {
     return (uint16_t)(at[0] << 8 | at[1]);
@@ -47,6 +47,25 @@ static inline uint32_t load_u32(const uint8_t *at)
 static inline uint64_t load_u64(const uint8_t *at)
 {
     return (uint64_t)load_u32(at) << 32 | load_u32(at + 4);
+}
+
+/* The same way back, for what is written once a message, where there is room; they return what is behind. */
+static inline uint8_t *wire_put_u32(uint8_t *at, uint32_t v)
+{
+    at[0] = (uint8_t)(v >> 24), at[1] = (uint8_t)(v >> 16), at[2] = (uint8_t)(v >> 8), at[3] = (uint8_t)v;
+    return at + 4;
+}
+static inline uint8_t *wire_put_u64(uint8_t *at, uint64_t v)
+{
+    return wire_put_u32(wire_put_u32(at, (uint32_t)(v >> 32)), (uint32_t)v);
+}
+
+static inline uint8_t *wire_put_sstr(uint8_t *at, struct slice v)
+{
+    *at++ = (uint8_t)v.len;
+    if (v.len)
+        memcpy(at, v.at, v.len);
+    return at + v.len;
 }
 
 /* The next `size` octets, or NULL and a bad reader. */

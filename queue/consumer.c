@@ -80,6 +80,7 @@ void consumer_enter(struct consumer *c, struct queue *q)
     assert(!q->deleted && !list_linked(&c->of_queue));
     struct consumer *active = q->rotation.active;
     c->queue = q;
+    list_init(&c->groups);
     c->active = !active;
     list_push_back(&q->consumers, &c->of_queue);
     rotation_enter(&q->rotation, c);

@@ -232,10 +232,8 @@ static void drop(struct bucket *bucket, struct entry *entry)
     delay_add(bucket->delay, -(size_t)1);
     if (told)
         store_ack(home->store, &bucket->order.run, bucket->order.id, entry->sequence);
-    if (entry->page && home->store && told)
-        pages_ack_moved(store_pages(home->store), entry->page, entry->sequence);
-    else if (entry->page && home->store)
-        pages_ack(store_pages(home->store), entry->page, entry->sequence, false);
+    if (entry->page && home->store)
+        pages_ack(store_pages(home->store), entry->page, entry->sequence, told);
     if (entry->page)
         message_unref(home->pool, &entry->message);
     else
@@ -344,15 +342,13 @@ struct entry delay_bucket_take_near(struct delays *delays, size_t i)
     return entry;
 }
 
-/* To a finer bucket: a record and an ack in one batch. A page with it would be on disk before the ack. */
+/* To a finer bucket: a record and an ack in one batch. */
 static void deal(struct bucket *bucket)
 {
     struct queue_home *home = bucket->delay->home;
     struct entry entry = take_first(bucket);
     struct message *m = message_ref(entry.message);
     drop(bucket, &entry);
-    if (home->store)
-        home->paging.atomic_batch = store_open_batch(home->store);
     place(bucket->delay, m);
     message_unref(home->pool, &m);
 }

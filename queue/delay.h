@@ -23,8 +23,8 @@ struct queue_home;
 struct order;
 struct bucket;
 
-/* Lanes below are a priority queue's levels. */
-enum { DELAY_LANE_FIRST = 256, DELAY_LEVELS = 4, DELAY_LEVEL_LANES = 1024 };
+/* Lanes below are levels of priority or groups: at most GROUP_MAX and two. */
+enum { DELAY_LANE_FIRST = 61440, DELAY_LEVELS = 4, DELAY_LEVEL_LANES = 1024 };
 
 /* Ten years, the longest delay. */
 #define DELAY_MAX_MS UINT64_C(315360000000)

@@ -8,12 +8,15 @@
 
 #include "protocol/message.h"
 
+enum { ENTRY_RETURNS_MAX = (1 << 14) - 1 };
+
 struct entry {
     struct message *message; /* one reference */
     uint64_t sequence;       /* rises with every push to the queue; requeue goes back to this place */
-    bool redelivered;        /* was handed out before */
-    bool journalled;         /* the store has it for this queue, in the journal or in a page */
-    uint16_t returns;        /* how often it came back, in a queue that counts that */
+    bool redelivered : 1;    /* was handed out before */
+    bool journalled : 1;     /* the store has it for this queue, in the journal or in a page */
+    uint16_t returns : 14;   /* how often it came back, if the queue counts that */
+    uint16_t lane;           /* which order of the queue it is in: see lane.h */
     uint32_t page;           /* slot of the page that it was read from; 0 = it is no page's */
 };
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "protocol/props.h"
+#include "queue/lane.h"
 #include "queue/paging.h"
 
 enum {
@@ -231,6 +232,7 @@ static void expire(struct look *look, struct entry entry)
     struct queue *q = look->q;
     look->order->bytes -= entry.message->body_size;
     q->ready_bytes -= entry.message->body_size;
+    lane_lost(q, look->order);
     q->counters.expired++;
     if (look->budget > 0)
         look->budget--;
@@ -353,7 +355,7 @@ static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
 
 void expiry_before_get(struct queue *q)
 {
-    struct order *order = q->front;
+    struct order *order = lane_for_get(q);
     const struct heap_node *node = &order->expiry.node;
     uint64_t now = q->home->now_ms;
     if (!heap_linked(node) || node->key > now || list_linked(&q->ready_link))

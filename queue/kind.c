@@ -24,6 +24,22 @@ bool kind_type_find(struct slice name, enum kind_type *type)
     return false;
 }
 
+static void read_groups(struct kind *kind, struct slice args)
+{
+    struct field field;
+    struct slice text;
+    int64_t max = GROUP_MAX_DEFAULT;
+    if (!table_find(args, "x-group-by", &field) || !field_string(&field, &text) ||
+        !group_by_parse(text, &kind->group_by))
+        return;
+    if (table_find(args, "x-group-max", &field))
+        field_integer(&field, &max);
+    assertf(max > 0 && max <= GROUP_MAX, "x-group-max of %lld passed the check", (long long)max);
+    kind->ordering = KIND_GROUPS;
+    kind->priority_max = 0;
+    kind->group_max = (unsigned)max;
+}
+
 struct kind kind_of_args(struct slice args)
 {
     struct kind kind = {.type = KIND_CLASSIC};
@@ -41,5 +57,8 @@ struct kind kind_of_args(struct slice args)
         assertf(max >= 0 && max <= UINT8_MAX, "x-max-priority of %lld passed the check", (long long)max);
         kind.priority_max = (uint8_t)max;
     }
+    if (kind.priority_max > 0)
+        kind.ordering = KIND_LEVELS;
+    read_groups(&kind, args);
     return kind;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "queue/group.h"
 
 enum kind_type { KIND_CLASSIC, KIND_QUORUM };
 
@@ -16,11 +17,17 @@ enum { KIND_QUORUM_PRIORITY_MAX = 31, KIND_QUORUM_PRIORITY_MISSING = 4 };
 /* How often a message of a quorum queue may come back when nobody says how often. */
 enum { KIND_QUORUM_DELIVERY_LIMIT = 20 };
 
+/* First in, first out; by priority (levels.h); by group (groups.h), which ignores priorities. */
+enum kind_ordering { KIND_FIFO, KIND_LEVELS, KIND_GROUPS };
+
 struct kind {
     enum kind_type type;
     uint8_t priority_max;     /* 0 = first in, first out */
     uint8_t priority_missing; /* of messages without one */
     bool single_active;       /* one consumer at a time */
+    enum kind_ordering ordering;
+    struct group_by group_by; /* KIND_GROUPS: its name points into the arguments */
+    unsigned group_max;
 };
 
 /* Reads the arguments of a queue, which were checked when it was declared. */

@@ -67,7 +67,6 @@ struct paging {
     uint32_t resident_min;     /* so few are left alone however little memory there is */
     uint32_t page_bytes;       /* of a page, about */
     uint64_t resident_bytes;   /* of bodies, that a queue keeps in memory */
-    uint64_t atomic_batch;     /* holds a transaction: what is journalled in it is not paged yet; 0 = none */
     uint64_t memory_max;       /* for messages of all queues */
     uint32_t held_turns;       /* in which pages that are wanted were not asked for */
 };

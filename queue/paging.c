@@ -1,8 +1,8 @@
 /* paging.c - long queues go to disk, page by page.
  *
  * What is paged is a run of sequences without a hole, from the front of the tail: so a page is a range. A
- * message leaves memory, and the journal may forget it, as soon as its page is in the open batch: the
- * store writes pages before the journal's next words.
+ * message leaves memory, and the journal is told that it may forget it, as soon as its page is in the open
+ * batch: the store forgets nothing before that batch is on disk.
  * Failure modes: a page that cannot be read is named in the log by the store, and its messages are gone
  * from the queue. */
 #include "queue/paging.h"
@@ -98,9 +98,6 @@ static size_t measure(const struct order *order, size_t *bytes)
         const struct entry *entry = entry_ring_at(tail, count);
         struct page_record record = record_of(order->queue, entry);
         size_t size = page_record_size(&record);
-        /* Pages are on disk before the rest of their batch. */
-        if (entry->journalled && entry->message->batch == paging->atomic_batch)
-            break;
         if (entry->sequence != first + count || (count > 0 && *bytes + size > paging->page_bytes))
             break;
         assert(entry->page == 0);
@@ -115,15 +112,13 @@ static void note_times(struct page_times *times, const struct queue *q, const st
     page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, own});
 }
 
-/* False when what comes next has to wait for a transaction. */
-static bool write_page(struct order *order)
+static void write_page(struct order *order)
 {
     struct queue *q = order->queue;
     struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
     size_t bytes, count = measure(order, &bytes);
-    if (count == 0)
-        return false;
+    assert(count > 0);
     uint64_t first = entry_ring_at(&backlog->tail, 0)->sequence;
     struct page_draft draft;
     struct page_times times = {.own_first = UINT64_MAX};
@@ -147,7 +142,6 @@ static bool write_page(struct order *order)
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
     merge_consider(order);
-    return true;
 }
 
 /* Splits the order behind a few messages, and behind all that lie in pages already. */
@@ -186,9 +180,9 @@ static void write_pages(struct order *order, size_t messages, uint64_t bytes)
     const struct backlog *backlog = order->backlog;
     for (;;) {
         order_trim_tail(order); /* a page begins with a message */
-        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue) ||
-            !write_page(order))
+        if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue))
             break;
+        write_page(order);
     }
 }
 
@@ -256,6 +250,8 @@ static void unload(struct order *order)
     order_unload_page(order, slot, page);
     if (page->times.own_first < UINT64_MAX)
         expiry_note_page(order, page->first, page->times.own_first);
+    if (q->kind.ordering != KIND_FIFO)
+        lane_note(q, order); /* it may have nothing at hand now */
 }
 
 /* Writes out nearly all that the order holds. */
@@ -409,6 +405,7 @@ static bool next_record(struct reading *reading, struct page_record *record, str
         *entry = (struct entry){NULL, sequence, redelivered,
                                 .journalled = persistent && page->stored,
                                 .returns = page_returns(page, sequence),
+                                .lane = (uint16_t)lane_of_id(page->queue_id),
                                 .page = page->slot};
         return true;
     }
@@ -545,6 +542,7 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
         const struct entry *entry = entry_ring_at(&due, i);
         uint32_t bytes = entry->message->body_size;
         pages_take(pages, load->slot, entry->sequence);
+        lane_lost(q, order);
         order->backlog->paged--;
         order->backlog->page_bytes -= bytes;
         order->bytes -= bytes;
@@ -639,7 +637,7 @@ static void release(struct queue *q, struct entry *entry)
 
 void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen)
 {
-    paging_move_entry(q, lane_of(q, entry->message), entry, limit, seen);
+    paging_move_entry(q, lane_of(q, entry), entry, limit, seen);
 }
 
 void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen)
@@ -667,7 +665,8 @@ void paging_move_entry(struct queue *q, struct order *order, struct entry *entry
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
     if (entry->returns)
         store_returned(store, order->id, entry->sequence, entry->returns);
-    if (seen)
+    /* What a mark calls delivered that ran ahead is flagged by a restart. It stays so when the mark goes. */
+    if (seen || entry->sequence <= order->marks.recent[0].sequence)
         store_delivered(store, &order->run, order->id, entry->sequence);
 }
 

@@ -41,16 +41,13 @@ void queue_home_free(struct queue_home *home)
 /* The order has more or less in it than before. */
 static inline void changed(struct queue *q, struct order *order)
 {
-    if (!q->levels)
-        return;
-    levels_note(q->levels, order);
-    q->front = levels_front(q->levels);
+    if (q->kind.ordering != KIND_FIFO)
+        lane_note(q, order);
 }
 
-/* The queue's next entry, out of its order. */
-static inline struct entry take_first(struct queue *q)
+/* The order's next entry, out of it. */
+static inline struct entry take_first(struct queue *q, struct order *order)
 {
-    struct order *order = q->front;
     struct entry entry = order_take(order);
     order->bytes -= entry.message->body_size;
     q->ready_bytes -= entry.message->body_size;
@@ -62,12 +59,15 @@ static inline struct entry take_first(struct queue *q)
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     const struct limit *limit = &q->settings.limit;
-    while (order_loaded(q->front) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
-        struct entry entry = take_first(q);
+    struct order *order;
+    while (order_loaded(order = lane_to_shed(q)) &&
+           limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
+        struct entry entry = take_first(q, order);
+        lane_lost(q, order);
         outcome_put(q, &entry, OUTCOME_MAXLEN);
     }
-    if (q->front->backlog && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes))
-        paging_await(q->front); /* what goes must be read before: it may have somewhere to go to */
+    if (order->backlog && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes))
+        paging_await(order); /* what goes must be read before: it may have somewhere to go to */
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
@@ -107,10 +107,14 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     rotation_init(&q->rotation);
     list_init(&q->paced);
     q->kind = kind_of_args(q->args);
-    if (q->kind.priority_max > 0)
+    if (q->kind.ordering == KIND_LEVELS)
         q->levels = levels_new(&q->order, q->kind.priority_max, q->kind.priority_missing);
+    if (q->kind.ordering == KIND_GROUPS)
+        q->groups = groups_new(q, &q->kind.group_by, q->kind.group_max);
     if (q->kind.single_active)
         rotation_make_single(&q->rotation, q->kind.type == KIND_QUORUM);
+    q->rotation.groups = q->groups;
+    q->rotation.special |= q->groups != NULL;
     home->queue_count++;
     return q;
 }
@@ -138,6 +142,8 @@ void queue_configure(struct queue *q, const struct settings *settings)
     if (old.ttl_ms != settings->ttl_ms)
         each_order(q, expiry_reset);
     settings_free(&old);
+    if (q->groups)
+        groups_limited(q->groups);
     update_ready(q); /* which sees to the limit */
 }
 
@@ -149,6 +155,7 @@ void queue_release(struct queue *q)
     settings_free(&q->settings);
     q->home->keeping_all -= q->stores == QUEUE_STORES_ALL;
     levels_free(&q->levels);
+    groups_free(&q->groups);
     rotation_free(&q->rotation);
     order_free(&q->order);
     slice_free(&q->name);
@@ -209,9 +216,7 @@ void queue_delete(struct queue **queue)
 /* `told`: its ack is in the journal. */
 static void drop_message(struct queue_home *home, struct entry *entry, struct order *order, bool told)
 {
-    if (entry->page && home->store && told && home->paging.atomic_batch == store_open_batch(home->store))
-        pages_ack_moved(store_pages(home->store), entry->page, entry->sequence);
-    else if (entry->page && home->store)
+    if (entry->page && home->store)
         pages_ack(store_pages(home->store), entry->page, entry->sequence, told);
     if (entry->page) {
         message_unref(home->pool, &entry->message);
@@ -283,6 +288,7 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     struct order *order = lane_for(q, m);
     q->counters.published++;
     struct entry entry = {message_ref(m), order->next_sequence, m->retried, .journalled = journalled};
+    entry.lane = (uint16_t)lane_of_id(order->id);
     add(q, order, entry);
     if (queue_keeps_birth(q, m))
         expiry_note(order, &entry);
@@ -294,18 +300,18 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
 
 /* --- recovery --- */
 
-static struct order *use_lane(struct queue *q, unsigned lane)
-{
-    assertf(lane < lane_count(q), "lane %u of %u", lane, lane_count(q));
-    return q->levels ? levels_use(q->levels, lane) : &q->order;
-}
-
 void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence, uint16_t returns)
 {
-    struct order *order = use_lane(q, lane);
-    struct entry entry = {message_ref(m), sequence, m->retried, .journalled = true, .returns = returns};
+    struct order *order = lane_use(q, lane);
+    unsigned known = returns < ENTRY_RETURNS_MAX ? returns : ENTRY_RETURNS_MAX;
+    struct entry entry = {
+        message_ref(m), sequence, m->retried, .journalled = true,
+        .returns = (uint16_t)(known & ENTRY_RETURNS_MAX)};
+    entry.lane = (uint16_t)lane;
     assertf(sequence + 1 != order->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
-    assert(list_empty(&q->consumers) && order == lane_of(q, m));
+    assert(list_empty(&q->consumers) && order == lane_of(q, &entry));
+    if (q->groups)
+        groups_learn(q->groups, lane, m);
     if (sequence < order->next_sequence) { /* between pages, or it was moved within the journal */
         put_back(q, order, entry);
     } else if (returns == 0) {
@@ -321,7 +327,7 @@ void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t s
 void queue_restore_page(struct queue *q, uint32_t slot)
 {
     const struct page *page = pages_at(store_pages(q->home->store), slot);
-    struct order *order = use_lane(q, lane_of_id(page->queue_id));
+    struct order *order = lane_use(q, lane_of_id(page->queue_id));
     assert(page->first >= order->next_sequence && list_empty(&q->consumers));
     order_add_page(order, slot, page);
     order->next_sequence = page_last(page) + 1;
@@ -340,9 +346,9 @@ static void flag_redelivered(struct entry_ring *ring, uint64_t delivered)
 
 void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t delivered)
 {
-    struct order *order = lane_at(q, lane);
+    struct order *order = lane < lane_count(q) ? lane_at(q, lane) : NULL;
     if (!order)
-        return;
+        return; /* all that was in it is settled */
     flag_redelivered(&order->fresh, delivered);
     for (size_t i = 0; i < order->returned_size; i++)
         order->returned[i].redelivered |= order->returned[i].sequence <= delivered;
@@ -356,6 +362,8 @@ void queue_restored(struct queue *q, uint64_t floor)
         q->order.next_sequence = floor;
     if (q->levels)
         levels_raise(q->levels, floor);
+    if (q->groups)
+        groups_restored(q->groups, floor);
     each_order(q, expiry_reset);
     update_ready(q);
 }
@@ -425,7 +433,7 @@ uint64_t queue_delivery_batch(struct queue *q, const struct entry *entry)
     if (!entry->journalled || !q->home->store)
         return 0;
     uint64_t durable = store_durable(q->home->store);
-    const struct delivery_marks *marks = &lane_of(q, entry->message)->marks;
+    const struct delivery_marks *marks = &lane_of(q, entry)->marks;
     if (entry->page) {
         const struct page *page = pages_at(store_pages(q->home->store), entry->page);
         assert(page_delivered(page) >= entry->sequence);
@@ -443,10 +451,11 @@ uint64_t queue_delivery_batch(struct queue *q, const struct entry *entry)
 }
 
 /* Takes the first entry out and accounts for who gets it. */
-static struct entry take(struct queue *q, bool no_ack)
+static struct entry take(struct queue *q, struct order *order, struct consumer *c, bool no_ack)
 {
-    struct order *order = q->front;
-    struct entry entry = take_first(q);
+    struct entry entry = take_first(q, order);
+    if (q->kind.ordering == KIND_GROUPS)
+        groups_out(q->groups, order, c, !no_ack);
     q->counters.delivered++;
     q->counters.redelivered += entry.redelivered;
     if (!no_ack) {
@@ -459,22 +468,25 @@ static struct entry take(struct queue *q, bool no_ack)
 
 bool queue_get(struct queue *q, bool no_ack, struct entry *entry)
 {
-    if (!order_loaded(q->front))
+    struct order *order = lane_for_get(q);
+    if (!order_loaded(order))
         return false;
-    *entry = take(q, no_ack);
+    *entry = take(q, order, NULL, no_ack);
     update_ready(q);
     return true;
 }
 
 struct consumer *queue_turn(const struct queue *q)
 {
+    if (q->kind.ordering == KIND_GROUPS)
+        return q->groups->turn;
     return rotation_any(&q->rotation) ? list_first(q->rotation.turn, struct consumer, place) : NULL;
 }
 
 struct entry queue_next(struct queue *q, struct consumer *c)
 {
     assert(c->state == CONSUMER_ROTATING && c->queue == q);
-    struct entry entry = take(q, c->no_ack);
+    struct entry entry = take(q, q->front, c, c->no_ack);
     if (!c->no_ack)
         c->unacked++;
     rotation_leave(&q->rotation, c);
@@ -489,10 +501,11 @@ struct entry queue_next(struct queue *q, struct consumer *c)
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
 {
     bool told = entry->journalled && !q->deleted && q->home->store;
-    struct order *order = lane_of(q, entry->message);
+    struct order *order = lane_of(q, entry);
     if (told)
         store_ack(q->home->store, &order->run, order->id, entry->sequence);
     drop_message(q->home, entry, order, told);
+    lane_settled(q, entry, was_unacked, true);
     if (!was_unacked)
         return;
     assert(q->unacked > 0);
@@ -511,6 +524,7 @@ void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reas
     assert(q->unacked > 0);
     q->unacked--;
     q->counters.acked++;
+    lane_settled(q, entry, true, false);
     outcome_put(q, entry, reason);
 }
 
@@ -520,7 +534,7 @@ static bool count_return(struct queue *q, const struct order *order, struct entr
     int64_t limit = q->settings.delivery_limit;
     if (limit < 0 && q->kind.type != KIND_QUORUM)
         return false;
-    entry->returns += entry->returns < UINT16_MAX;
+    entry->returns = (uint16_t)((entry->returns + (entry->returns < ENTRY_RETURNS_MAX)) & ENTRY_RETURNS_MAX);
     if (limit >= 0 && entry->returns > limit)
         return true;
     if (!entry->journalled || !q->home->store)
@@ -537,7 +551,7 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen)
         queue_settle(q, entry, true);
         return;
     }
-    struct order *order = lane_of(q, entry->message);
+    struct order *order = lane_of(q, entry);
     if (seen && count_return(q, order, entry)) {
         queue_reject(q, entry, OUTCOME_DELIVERY_LIMIT);
         update_ready(q);
@@ -547,6 +561,7 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen)
     q->unacked--;
     entry->redelivered |= seen;
     put_back(q, order, *entry);
+    lane_settled(q, entry, true, true);
     if (queue_keeps_birth(q, entry->message))
         expiry_note(order, entry);
     entry->message = NULL;
@@ -587,18 +602,20 @@ static void check_orders(const struct queue *q)
     uint64_t bytes = 0;
     size_t ready = 0;
     for (unsigned lane = 0; lane < lane_count(q); lane++) {
-        const struct order *order = q->levels ? levels_at(q->levels, lane) : &q->order;
+        const struct order *order = lane_at((struct queue *)(uintptr_t)q, lane);
         if (!order)
             continue;
         check_order(order);
         assert(order->queue == q && lane_of_id(order->id) == lane);
-        assert(!q->levels || order->counted == order_size(order));
+        assert(q->kind.ordering == KIND_FIFO || order->counted == order_size(order));
         bytes += order->bytes;
         ready += order_size(order);
     }
     assertf(bytes == q->ready_bytes && ready == queue_ready(q), "%zu of %zu, %llu of %llu", ready,
             queue_ready(q), (unsigned long long)bytes, (unsigned long long)q->ready_bytes);
-    assert(q->front == (q->levels ? levels_front(q->levels) : &q->order));
+    assert(q->groups || q->front == (q->levels ? levels_front(q->levels) : &q->order));
+    if (q->groups)
+        groups_check(q->groups);
 }
 
 static void check_consumer(const struct queue *q, const struct consumer *c)
@@ -628,7 +645,8 @@ void queue_check(const struct queue *q)
            (order_loaded(q->front) && rotating > 0 && !q->front->expiry.late));
     check_orders(q);
     assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
-           q->front->backlog || !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
+           lane_to_shed(q)->backlog ||
+           !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
 }
 
 void queue_home_each_buried(const struct queue_home *home, void (*each)(void *arg, const struct entry *entry),

@@ -3,20 +3,19 @@
  * The queue never pushes: broker/deliver pulls with queue_next. It never routes, never touches a socket.
  * It is on its home's ready list iff it has a waiting entry and a rotating consumer (invariant I5).
  *
- * Owner: the vhost, until queue_delete; then it lives on, nameless, until its last unacked entry is
- * settled. */
+ * Owner: the vhost, until queue_delete; then it lives on, nameless, until all of it is settled. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
 #include "exchange/dest.h"
 #include "queue/dedup.h"
+#include "queue/groups.h"
 #include "queue/kind.h"
 #include "queue/levels.h"
 #include "queue/queue_home.h"
 #include "queue/rotation.h"
 #include "queue/settings.h"
 
-/* Which of its messages a queue keeps in the store. */
 enum queue_stores { QUEUE_STORES_NONE, QUEUE_STORES_PERSISTENT, QUEUE_STORES_ALL };
 
 struct queue_counters {
@@ -36,7 +35,8 @@ struct queue {
     bool had_consumers;       /* auto-delete only after it once had one */
     struct order order;       /* all that waits; with levels, those of level 0 */
     struct order *front;      /* whose first entry is the next */
-    struct levels *levels;    /* NULL = first in, first out */
+    struct levels *levels;    /* of a queue that orders by priority, else NULL */
+    struct groups *groups;    /* of one that orders by group, else NULL */
     size_t unacked;           /* entries in channels */
     uint64_t ready_bytes;     /* of bodies */
     struct settings settings;
@@ -55,17 +55,17 @@ struct queue {
 /* Copies name and args; its settings are what the args say. It is not durable yet. */
 struct queue *queue_new(struct queue_home *home, struct slice name, struct slice args, uint64_t id);
 void queue_make_durable(struct queue *q);
-/* What is chosen of it from now on, living messages included; copies the settings. */
+/* What is chosen of it from now on; copies the settings. */
 void queue_configure(struct queue *q, const struct settings *settings);
 /* Consumers and bindings must be gone. Drops the ready entries, frees the queue when nothing is unacked. */
 void queue_delete(struct queue **q);
 
 static inline size_t queue_ready(const struct queue *q)
 {
-    return q->levels ? q->levels->ready : order_size(&q->order);
+    return q->levels ? q->levels->ready : q->groups ? q->groups->ready : order_size(&q->order);
 }
 
-/* True when the store is to have this message for the queue: persistent ones, in a quorum queue all. */
+/* The store is to have this message for the queue: persistent ones, in a quorum queue all. */
 static inline bool queue_stores(const struct queue *q, const struct message *m)
 {
     return (unsigned)q->stores > !m->persistent;
@@ -110,15 +110,15 @@ static inline bool queue_refuses(const struct queue *q, uint64_t body_size)
 /* Adds the message, with a reference of its own. `journalled`: the store has it under lane_target(). With a
  * drop-head limit the oldest entries, or this one, may be dropped by it. */
 void queue_push(struct queue *q, struct message *m, bool journalled);
-/* Found by recovery under that lane, in any order. No limit counts before queue_restored. */
+/* Found by recovery under that lane. No limit counts before queue_restored. */
 void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t sequence, uint16_t returns);
 /* A page of a lane's messages, the next by sequence; before all messages. */
 void queue_restore_page(struct queue *q, uint32_t slot);
 /* Messages of the lane up to that sequence may have been delivered before. */
 void queue_restore_delivered(struct queue *q, unsigned lane, uint64_t sequence);
-/* Recovery is over: what is beyond the limit is dropped. No sequence below `floor` is used from now on. */
+/* Recovery is over: limits count. No sequence below `floor` is used from now on. */
 void queue_restored(struct queue *q, uint64_t floor);
-/* Puts it on the ready list or takes it off, after its consumers or an order have changed. */
+/* Puts it on the ready list or takes it off: its consumers or an order have changed. */
 void queue_refresh(struct queue *q);
 void queue_order_changed(struct queue *q, struct order *order);
 
@@ -137,7 +137,7 @@ struct entry queue_next(struct queue *q, struct consumer *c);
 /* The entry is done with: acked, or delivered with no_ack. Drops its reference. `was_unacked`: it was
  * handed out to be acked. May free a deleted queue. */
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked);
-/* It was handed out to be acked, and leaves the queue for that reason. May free a deleted queue. */
+/* It was handed out to be acked, and leaves for that reason. May free a deleted queue. */
 void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason);
 /* Frees a deleted queue that nothing is left of. */
 void queue_release(struct queue *q);

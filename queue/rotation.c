@@ -5,6 +5,7 @@
 #include "queue/rotation.h"
 
 #include "base/assert.h"
+#include "queue/groups.h"
 
 void rotation_init(struct rotation *rotation)
 {
@@ -101,16 +102,20 @@ void rotation_join_special(struct rotation *rotation, struct consumer *c)
     if (rotation->single && c->state == CONSUMER_ROTATING) {
         assert(c == rotation->active);
         list_push_back(&rotation->alone, &c->place);
-        return;
+    } else {
+        list_push_back(&c->rank->list, &c->place);
+        rank_changed(rotation, c->rank);
     }
-    list_push_back(&c->rank->list, &c->place);
-    rank_changed(rotation, c->rank);
+    if (rotation->groups && c->state == CONSUMER_ROTATING)
+        groups_joined(rotation->groups, c);
 }
 
 void rotation_leave_special(struct rotation *rotation, struct consumer *c)
 {
     list_remove(&c->place);
     rank_changed(rotation, c->rank);
+    if (rotation->groups)
+        groups_left(rotation->groups, c);
 }
 
 struct consumer *rotation_heir(const struct rotation *rotation)

@@ -24,6 +24,8 @@ struct rank {
     size_t members;        /* consumers with this priority, rotating or not */
 };
 
+struct groups;
+
 struct rotation {
     struct list *turn;       /* who is at its head is served next */
     struct rank zero;        /* priority 0, for which nothing is allocated */
@@ -34,7 +36,8 @@ struct rotation {
     bool ranked;             /* a consumer with a priority has come */
     bool single;             /* one at a time */
     bool yields;             /* the active one gives way to a larger priority */
-    bool special;            /* ranked or single */
+    struct groups *groups;   /* is told who rotates; NULL = any of them may be served */
+    bool special;            /* ranked, single, or with groups */
 };
 
 void rotation_init(struct rotation *rotation);

@@ -36,6 +36,7 @@ struct place {
     uint64_t file_bytes;                 /* written so far; the disk thread moves it */
     unsigned slot;                       /* number in the file's name */
     bool begins;                         /* first of this use: the header goes first */
+    bool written;                        /* it is on disk */
     uint8_t doomed_count;
     unsigned doomed[PLACE_DOOMED_MAX]; /* slots whose files are to go, after the sync */
 };

@@ -21,7 +21,7 @@ void page_loader_init(struct page_loader *loader, const struct store_options *op
     loader->stop.stop = true;
 }
 
-static void read_page(struct page_loader *loader, struct page_load *load)
+void page_loader_read(const struct page_loader *loader, struct page_load *load)
 {
     char path[JOURNAL_PATH_MAX];
     assert(load->size > 0 && !load->bytes);
@@ -37,6 +37,11 @@ static void read_page(struct page_loader *loader, struct page_load *load)
         quarantine_name_page(name, load->file, load->id, load->offset);
         load->kept = quarantine_keep(loader->options->io, loader->options->dir, name, bytes) == 0;
     }
+}
+
+static void read_page(struct page_loader *loader, struct page_load *load)
+{
+    page_loader_read(loader, load);
     mailbox_post(&loader->done, &load->letter);
 }
 

@@ -38,6 +38,8 @@ void page_loader_free(struct page_loader *loader);
 
 /* Takes over the load; without a thread it is read here and now. */
 void page_loader_ask(struct page_loader *loader, struct page_load *load);
+/* Reads it here and now; it stays the caller's. */
+void page_loader_read(const struct page_loader *loader, struct page_load *load);
 /* One that was read, NULL when there is none now. */
 struct page_load *page_loader_take(struct page_loader *loader);
 void page_load_free(struct page_load **load);

@@ -3,9 +3,9 @@
  * Owner: the store. Page files are appended to by one process only: a new one begins a new file.
  * Invariants: a file's live = the bytes of the pages that are in it or on their way into it; a page with a
  * row is in `dirty` exactly while something acked or delivered is told by the journal only.
- * Order within a batch: page files, rows, journal. So the journal may give up a message in the batch that
- * pages it. */
-#include "store/pages.h"
+ * Order within a batch: page files, journal, rows. So a row is never ahead of the record that it is the
+ * effect of, and the journal gives up a message in the batch after the one that pages it. */
+#include "store/pages_restore.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -263,26 +263,6 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
     }
 }
 
-void pages_ack_moved(struct pages *pages, uint32_t slot, uint64_t sequence)
-{
-    struct page *page = pages_at(pages, slot);
-    assert(page->live > 0);
-    if (page->live > 1 || !page->stored) {
-        pages_ack(pages, slot, sequence, true);
-        if (page->progress)
-            page->progress->moved_batch = pages->open->number;
-        return;
-    }
-    page->live++; /* so that it stays */
-    pages_ack(pages, slot, sequence, true);
-    page->live = 0;
-    page->progress->moved_batch = pages->open->number;
-    list_unlink(&page->progress->thin);
-    if (page->load)
-        pages_forget_load(pages, slot);
-    page_death_ring_push_back(&pages->dead, (struct page_death){slot, pages->open->number});
-}
-
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
 {
     struct page *page = pages_at(pages, slot);
@@ -384,16 +364,29 @@ static void tell_failure(struct pages *pages, const struct page_load *load)
     pages->options->note(pages->options->note_arg, STORE_NOTE_ERROR, text);
 }
 
+static struct page_load *new_load(const struct page *page)
+{
+    struct page_load *load = mem_zalloc(sizeof *load);
+    load->slot = page->slot, load->id = page->id;
+    load->file = page->file->number, load->offset = page->offset, load->size = page->bytes;
+    return load;
+}
+
+struct page_load *pages_read(struct pages *pages, uint32_t slot)
+{
+    struct page_load *load = new_load(pages_at(pages, slot));
+    page_loader_read(&pages->loader, load);
+    return load;
+}
+
 bool pages_load(struct pages *pages, uint32_t slot, void *owner)
 {
     struct page *page = pages_at(pages, slot);
     assert(!page->load && owner);
     if (pages->loader.bytes > 0 && pages->loader.bytes + page->bytes > LOAD_BYTES_MAX)
         return false;
-    struct page_load *load = mem_zalloc(sizeof *load);
+    struct page_load *load = new_load(page);
     load->owner = owner;
-    load->slot = slot, load->id = page->id;
-    load->file = page->file->number, load->offset = page->offset, load->size = page->bytes;
     page->load = load;
     page_loader_ask(&pages->loader, load);
     return true;
@@ -437,8 +430,7 @@ static void thin(struct pages *pages, struct page *page, struct slice bytes)
     struct page_draft draft;
     const uint8_t *acked = page->progress->acked;
     size_t size = page_thin(NULL, bytes, acked, page->recovered), before = page->bytes;
-    if (page->moving || page->progress->moved_batch == pages->open->number ||
-        PAGE_HEADER_BYTES + size > before - before / 4)
+    if (page->moving || PAGE_HEADER_BYTES + size > before - before / 4)
         return;
     pages_begin(pages, &draft, size);
     page_thin(&draft, bytes, acked, page->recovered);
@@ -558,8 +550,6 @@ static void leave_current(struct pages *pages)
 
 void pages_prepare(struct pages *pages)
 {
-    while (pages->dead.size > 0 && page_death_ring_at(&pages->dead, 0)->batch <= pages->settled)
-        pages_drop(pages, page_death_ring_pop_front(&pages->dead).slot);
     leave_current(pages);
     begin_thinning(pages, batch_empty(pages->open));
     for (int files = 0; files < PREPARE_FILES_MAX && !list_empty(&pages->sparse); files++) {
@@ -577,8 +567,8 @@ void pages_fold(struct pages *pages, uint64_t batch)
 {
     while (!list_empty(&pages->dirty)) {
         struct page_progress *progress = list_first(&pages->dirty, struct page_progress, dirty);
-        if (progress->dirty_batch > batch || progress->moved_batch == pages->open->number)
-            return; /* the row would be on disk before the journal */
+        if (progress->dirty_batch > batch)
+            return;
         list_remove(&progress->dirty);
         put_row(pages, progress->page, PAGE_ROW_PROGRESS);
     }
@@ -717,7 +707,6 @@ void pages_restored(struct pages *pages)
 
 void pages_free(struct pages *pages)
 {
-    page_death_ring_free(&pages->dead);
     page_loader_free(&pages->loader);
     pages->current = NULL;
     for (uint32_t slot = 1; slot < pages->slot_count; slot++) {

@@ -1,10 +1,8 @@
 /* pages.h - the store's second tier: pages of queues' backlogs in page files, and how much of each is
  * still needed. The loop's view: pages are put into the open batch and are on disk when it is; they are
  * read back by a thread.
- *
- * The store does not know queues: a page is a run of (queue id, sequence), all of them there when it is
- * written. Its owner says which are acked; when none is left the page dies, and its file with its last
- * page. */
+ * The store does not know queues: a page is a run of (queue id, sequence), all there when it is written. Its
+ * owner says which are acked; when none is left the page dies, and its file with its last page. */
 #ifndef STORE_PAGES_H
 #define STORE_PAGES_H
 
@@ -20,7 +18,6 @@ struct page_progress { /* what was acked and delivered of a page, as far as anyt
     struct list dirty;    /* in pages.dirty while its row does not say all of it */
     struct list thin;     /* in pages.thin: less than half of it is needed */
     uint64_t thin_batch;  /* the open one when that was so */
-    uint64_t moved_batch; /* the last with an ack of what was published anew in it */
     uint64_t dirty_batch; /* the first batch that its row does not know */
     uint64_t delivered;   /* messages up to this sequence may have been delivered; 0 = none */
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
@@ -58,15 +55,7 @@ struct page {
 
 RING(page_slot_ring, uint32_t);
 
-struct page_death {
-    uint32_t slot;
-    uint64_t batch; /* with the ack of its last message */
-};
-
-RING(page_death_ring, struct page_death);
-
 struct pages {
-    struct page_death_ring dead; /* their rows go when that batch is on disk */
     struct page **slots; /* 0 is none */
     uint32_t slot_count, slot_capacity;
     struct page_slot_ring free_slots;
@@ -100,9 +89,6 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
                      bool stored, const struct page_times *times);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
 void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled);
-/* The same, journalled, of a message that was published anew in the open batch: rows are on disk before the
- * journal, so its row stays until the batch is on disk. */
-void pages_ack_moved(struct pages *pages, uint32_t slot, uint64_t sequence);
 /* One of its messages was taken out while it is on disk, and is acked later; reading passes it over. */
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence);
 bool page_is_taken(const struct page *page, uint64_t sequence);
@@ -123,7 +109,6 @@ static inline size_t pages_open_bytes(const struct pages *pages)
     return pages->open->pages.used;
 }
 
-/* True when that message of the page was acked. */
 static inline bool page_is_acked(const struct page *page, uint64_t sequence)
 {
     uint64_t i = sequence - page->first;
@@ -140,16 +125,18 @@ static inline uint64_t page_last(const struct page *page)
     return page->first + (page->count - 1);
 }
 
-/* It cannot be read now: nobody asks for it any more, but it stays on disk for the next start. */
+/* It cannot be read now: it stays on disk for the next start. */
 void pages_give_up(struct pages *pages, uint32_t slot);
 
-/* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
+/* Asks for a page that is on disk; false when too much is under way. It comes with pages_loaded, unless it is
+ * forgotten. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
-/* The page that was asked for is not wanted any more. */
+/* At the start: reads a page here and now; the caller frees it. */
+struct page_load *pages_read(struct pages *pages, uint32_t slot);
 void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);
-/* True when pages_loaded may have one without anything happening before (no thread). */
+/* Without a thread: pages_loaded may have one. */
 bool pages_have_loaded(const struct pages *pages);
 
 /* The store's: */
@@ -161,14 +148,5 @@ void pages_fold(struct pages *pages, uint64_t batch);
 uint64_t pages_needed_batch(const struct pages *pages);
 /* The batch is on disk. */
 void pages_settled(struct pages *pages, struct batch *batch);
-
-/* Recovery: a file that was found in the directory, then a row as it was found, then what the journal says
- * was acked and delivered, then the end: what is dead goes with the first batch. */
-void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes);
-struct page *pages_restore(struct pages *pages, const struct page_row *row);
-void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last);
-void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t sequence);
-void pages_restore_returned(struct pages *pages, struct page *page, uint64_t sequence, uint16_t count);
-void pages_restored(struct pages *pages);
 
 #endif

@@ -20,6 +20,7 @@
 #include "store/journal.h"
 #include "store/page_disk.h"
 #include "store/page_rows.h"
+#include "store/pages_restore.h"
 #include "store/progress.h"
 #include "store/quarantine.h"
 #include "store/reader.h"
@@ -540,7 +541,7 @@ static int settle_definitions(struct work *w)
     return failed ? call_failed(w, failed, "sync it") : 0;
 }
 
-/* The directory of pages comes before the journal, which says what of them is acked. */
+/* The directory of pages is read before the journal, which says what of them is acked. */
 
 static void learn_page(void *arg, const struct page_row *row)
 {
@@ -655,7 +656,8 @@ int recover_run(struct recover *r)
         adopt_blank(w);
         uint64_t pages = pages_needed_batch(r->pages);
         r->segments->needed = pages < r->notes_needed ? pages : r->notes_needed;
-        segments_retire(r->segments);
+        if (page_work_empty(&r->pages->open->pages)) /* else pages that are dead are still named by rows */
+            segments_handed_over(r->segments);
     }
     free_work(w);
     mem_free(w);

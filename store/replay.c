@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/format.h"
+#include "store/pages_restore.h"
 
 void replay_init(struct replay *replay, struct pages *pages)
 {

@@ -107,6 +107,26 @@ static void doom(struct segment_ring *ring, size_t kept, struct place *place, ui
     }
 }
 
+static struct segment_ring *idle_ring(struct segments *segments, const struct segment *segment)
+{
+    return segment->bytes == segments->segment_bytes ? &segments->spare : &segments->odd;
+}
+
+static void retire(struct segments *segments)
+{
+    while (segments->in_use.size > 1) {
+        struct segment *segment = *segment_ring_at(&segments->in_use, 0);
+        if (segment->last_batch > segments->dead)
+            return;
+        assertf(segment->live == 0, "%llu messages are needed", (unsigned long long)segment->live);
+        segment_ring_pop_front(&segments->in_use);
+        if (segments->hit == segment)
+            segments->hit = NULL;
+        segment->freed_by = PENDING;
+        segment_ring_push_back(idle_ring(segments, segment), segment);
+    }
+}
+
 void segments_place(struct segments *segments, struct batch *batch, uint64_t durable)
 {
     uint64_t size = batch_journal_bytes(batch);
@@ -124,7 +144,7 @@ void segments_place(struct segments *segments, struct batch *batch, uint64_t dur
     segment->live += batch->live;
     segment->messages += batch->records;
     segments->live += batch->live;
-    segments_retire(segments);
+    retire(segments);
     stamp(&segments->spare, batch->number);
     stamp(&segments->odd, batch->number);
 
@@ -137,6 +157,7 @@ void segments_place(struct segments *segments, struct batch *batch, uint64_t dur
     place->file_bytes = segment->file_bytes;
     place->slot = segment->slot;
     place->begins = begins;
+    place->written = false;
     segment->used += size;
     segments->previous = batch->number;
 }
@@ -169,13 +190,7 @@ void segments_release(struct segments *segments, uint64_t batch)
         segment = segments->hit = find(segments, batch);
     assertf(segment->live > 0, "batch %llu released too often", (unsigned long long)batch);
     segments->live--;
-    if (--segment->live == 0)
-        segments_retire(segments);
-}
-
-static struct segment_ring *idle_ring(struct segments *segments, const struct segment *segment)
-{
-    return segment->bytes == segments->segment_bytes ? &segments->spare : &segments->odd;
+    segment->live--;
 }
 
 uint64_t segments_dying(const struct segments *segments)
@@ -190,17 +205,13 @@ uint64_t segments_dying(const struct segments *segments)
     return last;
 }
 
-void segments_retire(struct segments *segments)
+void segments_handed_over(struct segments *segments)
 {
-    while (segments->in_use.size > 1) {
-        struct segment *segment = *segment_ring_at(&segments->in_use, 0);
+    for (size_t i = 0; i + 1 < segments->in_use.size; i++) {
+        const struct segment *segment = *segment_ring_at(&segments->in_use, i);
         if (segment->live > 0 || segment->last_batch >= segments->needed)
             return;
-        segment_ring_pop_front(&segments->in_use);
-        if (segments->hit == segment)
-            segments->hit = NULL;
-        segment->freed_by = PENDING;
-        segment_ring_push_back(idle_ring(segments, segment), segment);
+        segments->dead = segment->last_batch;
     }
 }
 

@@ -30,6 +30,7 @@ struct segments {
     uint64_t previous; /* last batch in the journal */
     uint64_t live;     /* in all segments */
     uint64_t needed;   /* acks from this batch on are told by the journal only; UINT64_MAX = none */
+    uint64_t dead;     /* segments up to this batch are dead with what was handed over */
     uint64_t asked;    /* newest epoch when segments_sparse was last answered */
     unsigned slot_next;
     struct rand rand;
@@ -46,8 +47,10 @@ void segments_release(struct segments *segments, uint64_t batch);
 /* The last batch of the oldest segments that hold nothing live; 0 = none: they may go when nothing up to it
  * is needed. */
 uint64_t segments_dying(const struct segments *segments);
-/* Retires the oldest segments that hold nothing live or needed; the last one always stays. */
-void segments_retire(struct segments *segments);
+/* A batch is handed over: the next one may say that the oldest segments are dead, if they hold nothing live
+ * or needed; the last one always stays. This one may not: what makes them dead may be in rows of its own,
+ * which come to disk behind its records. */
+void segments_handed_over(struct segments *segments);
 /* The last batch of the oldest segments when they are many and hold little that is live; 0 = none. Such an
  * answer is given once a new segment. */
 uint64_t segments_sparse(struct segments *segments);

@@ -374,6 +374,7 @@ static void hand_over(struct store *store)
     batch->place.size = 0;
     if (batch_journal_bytes(batch))
         segments_place(&store->segments, batch, store_durable(store));
+    segments_handed_over(&store->segments);
     store->flying = batch;
     store->idle_turns = 0;
     if (!store->options.without_thread)

@@ -2,8 +2,9 @@
  * together in numbered batches.
  *
  * The loop thread fills the open batch (all functions below); store_commit hands it to the disk thread,
- * which commits the batch's definitions to SQLite, writes its records to the journal, calls fdatasync, and
- * only then makes its number durable: what was put into batch n is on disk when store_durable() >= n.
+ * which commits the batch's definitions to SQLite, writes its records to the journal, calls fdatasync,
+ * commits what that changes in the directory of pages, and only then makes its number durable: what was put
+ * into batch n is on disk when store_durable() >= n, and after a crash its records are there all or none.
  * A failed write or sync ends the process; lack of space is waited out.
  * The store knows records, not queues: a message is four byte strings and a list of (queue id, sequence). */
 #ifndef STORE_STORE_H
@@ -17,6 +18,7 @@
 #include "store/definition.h"
 #include "store/io.h"
 #include "store/note.h"
+#include "store/stored.h"
 
 struct pages; /* pages.h */
 
@@ -44,26 +46,6 @@ int store_open(struct store **store, const struct store_options *options, char *
 void store_define(struct store *store, const struct definition *definition);
 /* Deletes the row with that identity; nothing happens when there is none. */
 void store_undefine(struct store *store, const struct definition *definition);
-
-/* A queue's messages may be in several lanes with sequences of their own: the high bits of an id. */
-enum { STORE_LANE_SHIFT = 48, STORE_LANE_MAX = UINT16_MAX };
-#define STORE_QUEUE_ID_MAX (((uint64_t)1 << STORE_LANE_SHIFT) - 1)
-
-/* A message on its way to or from the journal. */
-struct stored_target {
-    uint64_t queue_id;  /* never reused; and the lane */
-    uint64_t sequence;  /* place in the queue: strictly rising per queue in publish order */
-};
-
-struct stored_message {
-    const struct stored_target *targets;
-    size_t target_count;
-    struct slice exchange, key, props, body;
-    uint64_t born_ms; /* when it was published; 0 = nobody needs it */
-    bool dead_letter; /* published by the broker */
-    bool retried;     /* came back by a retry */
-    const uint16_t *returns; /* from recovery: how often it came back, a target each */
-};
 
 /* What store_recover found, in this order: definitions (vhosts, users, permissions, exchanges, queues,
  * bindings), then messages in journal order, each with the targets that are still un-acked. */

@@ -54,25 +54,48 @@ static void set_full(struct sync *sync, int error)
         sync->wake(sync->wake_arg);
 }
 
-/* Lack of space is no failure: nothing was synced yet, and the same bytes can be written again. Who is
+/* Changes of definitions or of the directory of pages, which are forgotten when they are on disk. */
+static int apply(struct sync *sync, struct buf *definitions, struct buf *rows)
+{
+    if (definitions->len + rows->len == 0)
+        return 0;
+    int failed = definitions_apply(sync->definitions, buf_slice(definitions), buf_slice(rows));
+    if (!failed)
+        definitions->len = rows->len = 0;
+    return failed;
+}
+
+/* The steps of a batch, each done once. Pages come before the rows that name them; definitions before the
+ * records about them. Whether a batch happened the journal alone decides: rows follow it, because they are
+ * the effect of records of the same batch, of a transaction perhaps. `path` is what failed. */
+static int write_steps(struct sync *sync, struct batch *batch, const char **path)
+{
+    struct buf none = {0};
+    *path = sync->pages.path;
+    int failed = batch->pages.written ? 0 : page_disk_write(&sync->pages, &batch->pages);
+    batch->pages.written = !failed;
+    if (!failed) {
+        *path = sync->definitions->path;
+        failed = apply(sync, &batch->definitions, &none);
+    }
+    if (!failed && batch->place.size && !batch->place.written) {
+        *path = sync->journal.path;
+        failed = journal_write(&sync->journal, batch);
+        batch->place.written = !failed;
+    }
+    if (!failed) {
+        *path = sync->definitions->path;
+        failed = apply(sync, &none, &batch->pages.rows);
+    }
+    return failed;
+}
+
+/* Lack of space is no failure: the step that had none was not synced yet, and can be done again. Who is
  * to end cannot wait for it, though. */
 static int write_batch(struct sync *sync, struct batch *batch)
 {
-    const char *path = sync->pages.path;
-    /* Pages before the rows that name them; both before the journal, which gives up what they hold. */
-    int failed = batch->pages.written ? 0 : page_disk_write(&sync->pages, &batch->pages);
-    batch->pages.written = !failed;
-    if (!failed && (batch->definitions.len || batch->pages.rows.len)) {
-        path = sync->definitions->path;
-        failed = definitions_apply(sync->definitions, buf_slice(&batch->definitions),
-                                   buf_slice(&batch->pages.rows));
-    }
-    if (!failed)
-        batch->definitions.len = batch->pages.rows.len = 0;
-    if (!failed && batch->place.size) {
-        path = sync->journal.path;
-        failed = journal_write(&sync->journal, batch);
-    }
+    const char *path;
+    int failed = write_steps(sync, batch, &path);
     if (io_is_full(failed) && !atomic_load_explicit(&sync->stopping, memory_order_relaxed))
         set_full(sync, failed);
     else if (failed)

@@ -554,6 +554,155 @@ def policies_govern_living_queues():
     channel.connection.close()
 
 
+def ready(channel, queue):
+    return channel.queue_declare(queue, passive=True).method.message_count
+
+
+def fill(channel, queue, count):
+    for i in range(count):
+        channel.basic_publish("", queue, str(i).encode())
+
+
+def limits_by_policy():
+    """A limit acts on what is there, the operator's too, and is gone when the policy is."""
+    channel = connect().channel()
+    channel.confirm_delivery()
+    channel.queue_declare("lim")
+    for verb, name in (("set_policy", "clear_policy"), ("set_operator_policy", "clear_operator_policy")):
+        fill(channel, "lim", 8)
+        ctl.run(verb, "p", "^lim", '{"max-length":5}')
+        equal(ready(channel, "lim"), 5)
+        fill(channel, "lim", 2)
+        equal(ready(channel, "lim"), 5)
+        ctl.run(verb, "p", "^lim", '{"max-length":5,"overflow":"reject-publish"}')
+        try:
+            fill(channel, "lim", 1)
+            raise AssertionError("a full queue took a message")
+        except NackError:
+            pass
+        ctl.run(name, "p")
+        fill(channel, "lim", 3)
+        equal(ready(channel, "lim"), 8)
+        channel.queue_purge("lim")
+    channel.queue_delete("lim")
+    channel.connection.close()
+
+
+def dead_letters_by_policy():
+    channel = connect().channel()
+    channel.queue_declare("dl.to")
+    channel.queue_declare("dl.from")
+
+    def reject():
+        fill(channel, "dl.from", 1)
+        frame = next(channel.consume("dl.from"))[0]
+        channel.basic_reject(frame.delivery_tag, requeue=False)
+        channel.cancel()
+        return ready(channel, "dl.to")
+
+    equal(reject(), 0)
+    ctl.run("set_policy", "p", "^dl.from", '{"dead-letter-exchange":"","dead-letter-routing-key":"dl.to"}')
+    equal(reject(), 1)
+    ctl.run("clear_policy", "p")
+    equal(reject(), 1)
+    for queue in ("dl.to", "dl.from"):
+        channel.queue_delete(queue)
+    channel.connection.close()
+
+
+def times_by_policy():
+    """What has waited already goes at once; a queue that nobody uses, too."""
+    channel = connect().channel()
+    channel.queue_declare("ttl")
+    for verb, clear in (("set_policy", "clear_policy"), ("set_operator_policy", "clear_operator_policy")):
+        fill(channel, "ttl", 3)
+        ctl.run(verb, "p", "^ttl", '{"message-ttl":1}')
+        eventually(lambda: ready(channel, "ttl") == 0)
+        ctl.run(clear, "p")
+        fill(channel, "ttl", 3)
+        equal(ready(channel, "ttl"), 3)
+        channel.queue_purge("ttl")
+        ctl.run(verb, "e", "^expires", '{"expires":1}')
+        channel.queue_declare("expires.now")
+        eventually(lambda: {"name": "expires.now"} not in ctl.rows("list_queues", "name"))
+        ctl.run(clear, "e")
+    channel.queue_delete("ttl")
+    channel.connection.close()
+
+
+def delivery_limit_by_policy():
+    """Of a quorum queue the limit that it has by itself is no limit to a policy."""
+    channel = connect().channel()
+    channel.queue_declare("often", durable=True, arguments={"x-queue-type": "quorum"})
+
+    def returns(most):
+        """How often a message comes back before it is gone; `most` is enough."""
+        fill(channel, "often", 1)
+        for count in range(most):
+            tag = channel.basic_get("often")[0]
+            if tag is None:
+                return count - 1
+            channel.basic_nack(tag.delivery_tag, requeue=True)
+        channel.queue_purge("often")
+        return most
+
+    equal(returns(40), 20)
+    ctl.run("set_policy", "p", "^often", '{"delivery-limit":2}')
+    equal(returns(40), 2)
+    ctl.run("set_policy", "p", "^often", '{"delivery-limit":30}')
+    equal(returns(40), 30)
+    ctl.run("set_operator_policy", "o", "^often", '{"delivery-limit":3}')
+    equal(returns(40), 3)
+    ctl.run("clear_operator_policy", "o")
+    ctl.run("set_policy", "p", "^often", '{"delivery-limit":-1}')
+    equal(returns(40), 40)
+    ctl.run("clear_policy", "p")
+    equal(returns(40), 20)
+    channel.queue_delete("often")
+    channel.connection.close()
+
+
+def consumer_timeout_by_policy():
+    """Consumers that are there already have to keep to it."""
+    connection = connect()
+    channel = connection.channel()
+    channel.queue_declare("slow")
+    fill(channel, "slow", 1)
+    channel.basic_consume("slow", lambda *_: None)
+    connection.process_data_events(time_limit=0)
+    ctl.run("set_policy", "p", "^slow", '{"consumer-timeout":50}')
+    try:
+        channel.start_consuming()
+        raise AssertionError("the channel is still open")
+    except ChannelClosedByBroker as closed:
+        equal(closed.reply_code, 406)
+        holds("timed out" in closed.reply_text, closed.reply_text)
+    ctl.run("clear_policy", "p")
+    channel = connection.channel()
+    channel.queue_delete("slow")
+    connection.close()
+
+
+def default_queue_type_of_a_vhost():
+    ctl.run("add_vhost", "kinds", "--default-queue-type", "quorum")
+    ctl.run("set_permissions", "-p", "kinds", "guest", ".*", ".*", ".*")
+
+    def kinds(channel):
+        channel.queue_declare("lasting", durable=True)
+        channel.queue_declare("other", durable=True, arguments={"x-queue-type": "classic"})
+        channel.queue_declare("passing")
+        channel.connection.close()
+        return {row["name"]: row["type"] for row in ctl.rows("list_queues", "-p", "kinds", "name", "type")}
+
+    expected = {"lasting": "quorum", "other": "classic", "passing": "classic"}
+    equal(kinds(connect(vhost="kinds").channel()), expected)
+    broker.restart("kill")
+    channel = connect(vhost="kinds").channel()
+    channel.queue_delete("lasting")
+    equal(kinds(channel), expected)
+    ctl.run("delete_vhost", "kinds")
+
+
 def alternate_exchange_by_policy():
     connection = connect()
     channel = connection.channel()
@@ -618,18 +767,9 @@ def normal(definitions):
 
 
 def exported_by_rabbitmq():
-    """The file, without queues of a kind that this build has not."""
+    """The file, which has queues of both types."""
     definitions = json.loads(EXPORTED.read_text(encoding="utf-8"))
-    channel = connect().channel()
-    try:
-        channel.queue_declare("kind", durable=True, arguments={"x-queue-type": "quorum"})
-        channel.queue_delete("kind")
-        channel.connection.close()
-    except ChannelClosedByBroker:
-        gone = {queue["name"] for queue in definitions["queues"] if queue["type"] == "quorum"}
-        definitions["queues"] = [queue for queue in definitions["queues"] if queue["name"] not in gone]
-        definitions["bindings"] = [binding for binding in definitions["bindings"]
-                                   if binding["destination"] not in gone]
+    equal({queue["type"] for queue in definitions["queues"]}, {"classic", "quorum"})
     return definitions
 
 
@@ -784,6 +924,8 @@ CHECKS = [
     passwords_are_nowhere,
     vhosts_and_permissions, limits, living_connections_feel_it, lists_of_topology, lists_of_clients,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
+    limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
+    consumer_timeout_by_policy, default_queue_type_of_a_vhost,
     one_policy_for_many_queues, parameters, definitions_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
     existing_queues_stay_as_they_are,

@@ -7,9 +7,13 @@ drained. The queues remember their producers (x-dedup-producers), and after a cr
 before its first unconfirmed message.
 What must hold, checked at each delivery and at the end:
   1. every confirmed message was delivered on every queue it was routed to;
-  2. a message that was seen before comes again only with the redelivered flag, though it was published again if it
-     was confirmed before. (One that was not may have been seen, and lost with the crash, and be a new one.)
+  2. a message that was seen before comes again only with the redelivered flag, though it was published again
+     if it was confirmed before. (One that was not may have been seen, and lost with the crash, and be new.)
   3. first deliveries of a publisher's messages come to each consumer in the order of publishing.
+
+--queues kinds has other queues in their place: one with priorities, a quorum queue (these two have the order
+of 3 for each priority), and one whose messages expire or are rejected now and then, and then are dead letters
+of a further queue. A message of that one must be seen there or as a dead letter.
 """
 import argparse
 import collections
@@ -25,20 +29,30 @@ import amqp  # noqa: E402
 import broker as brokers  # noqa: E402
 import link as links  # noqa: E402
 
-QUEUES = [b"crash.a", b"crash.b"]
+DEAD, LETTERS = b"crash.dead", b"crash.letters"
+PRIORITIES = 3
+PRODUCERS = (b"x-dedup-producers", "l", 10)
+QUEUES = {  # and their arguments
+    "plain": {b"crash.a": [PRODUCERS], b"crash.b": [PRODUCERS]},
+    "kinds": {b"crash.priority": [PRODUCERS, (b"x-max-priority", "l", PRIORITIES)],
+              b"crash.quorum": [PRODUCERS, (b"x-queue-type", "S", b"quorum"),
+                                (b"x-delivery-limit", "l", 1000000)],
+              DEAD: [PRODUCERS, (b"x-message-ttl", "l", 150), (b"x-dead-letter-exchange", "S", b""),
+                     (b"x-dead-letter-routing-key", "S", LETTERS)],
+              LETTERS: []}}
 EXCHANGE = b"crash.x"
 REPEATER = 0  # the publisher that publishes again
-ARGUMENTS = [(b"x-dedup-producers", "l", 10)]
 WAIT_SECONDS = 30
 
 
 class Ledger:
     """What was promised and what was seen, over all lives of the broker."""
 
-    def __init__(self):
+    def __init__(self, kind):
         self.lock = threading.Lock()
-        self.confirmed = {}                          # (publisher, number) -> the life it was confirmed in
-        self.seen = {queue: {} for queue in QUEUES}  # id -> the life it was last seen in
+        self.queues = QUEUES[kind]
+        self.confirmed = {}  # (publisher, number) -> the life it was confirmed in
+        self.seen = {queue: {} for queue in self.queues}  # id -> the life it was last seen in
         self.life, self.wrong = 0, []
         self.deliveries = self.repeats = self.kept = 0
 
@@ -55,21 +69,31 @@ class Ledger:
             self.seen[queue][ident] = self.life
             if known is not None:
                 self.repeats += 1
-                if not redelivered and not self.may_be_new(ident, known):
+                if not redelivered and not self.may_be_new(queue, ident, known):
                     self.wrong.append(f"{ident} came again on {queue.decode()} without the redelivered flag "
                                       f"(seen in life {known}, now {self.life})")
-            elif not redelivered:
+            elif not redelivered and queue != LETTERS:
                 publisher, number = ident
-                if number <= last_first[publisher]:
-                    self.wrong.append(f"{ident} came after {last_first[publisher]} on {queue.decode()}")
-                last_first[publisher] = number
+                line = publisher, priority_of(number) if queue in QUEUES["kinds"] else 0
+                if number <= last_first[line]:
+                    self.wrong.append(f"{ident} came after {last_first[line]} on {queue.decode()}")
+                last_first[line] = number
 
-    def may_be_new(self, ident, known):
-        return ident[0] == REPEATER and known < self.life and self.confirmed.get(ident, self.life) == self.life
+    def may_be_new(self, queue, ident, known):
+        """A dead letter that was seen and lost with the crash is made again of what it was made of."""
+        if queue == LETTERS:
+            return known < self.life
+        return ident[0] == REPEATER and known < self.confirmed.get(ident, self.life)
 
     def missing(self):
-        return [(queue.decode(), ident) for queue in QUEUES for ident in self.confirmed
-                if ident not in self.seen[queue]]
+        letters = self.seen.get(LETTERS, {})
+        return [(queue.decode(), ident) for queue in self.queues if queue != LETTERS
+                for ident in self.confirmed
+                if ident not in self.seen[queue] and not (queue == DEAD and ident in letters)]
+
+
+def priority_of(number):
+    return number // 3 % PRIORITIES
 
 
 def connect(address):
@@ -136,7 +160,8 @@ class Publisher(Worker):
 
     def properties(self):
         headers = [(b"x-producer", "S", b"%d" % self.name_of_publisher), (b"x-sequence", "l", self.next)]
-        return amqp.write_properties({"delivery_mode": 2, "headers": headers})
+        return amqp.write_properties({"delivery_mode": 2, "priority": priority_of(self.next),
+                                      "headers": headers})
 
     def first_doubtful(self):
         """The first message that may not have been taken."""
@@ -187,18 +212,19 @@ class Consumer(Worker):
         elif dice < 0.92:
             self.link.send_method(1, "basic.nack", delivery_tag=tag, requeue=1)
         elif self.ledger.kept % 50:  # now and then one stays unacked until the end of this life
-            self.link.send_method(1, "basic.reject", delivery_tag=tag, requeue=1)
+            self.link.send_method(1, "basic.reject", delivery_tag=tag, requeue=int(self.queue != DEAD))
             self.ledger.kept += 1
         else:
             self.ledger.kept += 1
 
 
-def declare(address):
+def declare(address, ledger):
     link = connect(address)
     link.call(1, "exchange.declare", exchange=EXCHANGE, type=b"fanout", durable=1)
-    for queue in QUEUES:
-        link.call(1, "queue.declare", queue=queue, durable=1, arguments=ARGUMENTS)
-        link.call(1, "queue.bind", queue=queue, exchange=EXCHANGE)
+    for queue, arguments in ledger.queues.items():
+        link.call(1, "queue.declare", queue=queue, durable=1, arguments=arguments)
+        if queue != LETTERS:
+            link.call(1, "queue.bind", queue=queue, exchange=EXCHANGE)
     link.close()
 
 
@@ -215,7 +241,7 @@ def one_life(broker, ledger, dice, first, crash=kill):
     makers = [lambda p=p: Publisher(broker.address, ledger, dice.random(), p, first[p])
               for p in range(len(first))]
     makers += [lambda q=q: Consumer(broker.address, ledger, dice.random(), q, True)
-               for q in QUEUES for _ in range(2)]
+               for q in ledger.queues for _ in range(2)]
     workers, following = [], list(first)
     try:
         for make in makers:
@@ -238,14 +264,14 @@ def one_life(broker, ledger, dice, first, crash=kill):
 
 def drain(broker, ledger):
     ledger.life += 1
-    consumers = [Consumer(broker.address, ledger, 1, queue, False) for queue in QUEUES]
+    consumers = [Consumer(broker.address, ledger, 1, queue, False) for queue in ledger.queues]
     for consumer in consumers:
         consumer.start()
     probe = connect(broker.address)
     idle = 0
     while idle < WAIT_SECONDS:
         ready = sum(probe.call(1, "queue.declare", queue=queue, passive=1).fields["message_count"]
-                    for queue in QUEUES)
+                    for queue in ledger.queues)
         idle = min(time.monotonic() - consumer.idle_since for consumer in consumers)
         if ready == 0 and idle > 0.5:
             break
@@ -262,14 +288,15 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the broker")
     parser.add_argument("--life", type=float, default=1.2, metavar="SECONDS", help="at most, of a round")
+    parser.add_argument("--queues", choices=QUEUES, default="plain")
     options = parser.parse_args()
     print(f"crash: seed {options.seed}", flush=True)
-    dice, ledger = random.Random(options.seed), Ledger()
+    dice, ledger = random.Random(options.seed), Ledger(options.queues)
     broker = brokers.Leveret(options.leveret, options.set)
     broker.life_seconds = options.life
     broker.start()
     try:
-        declare(broker.address)
+        declare(broker.address, ledger)
         first = [1, 1]
         for _ in range(options.rounds):
             first = one_life(broker, ledger, dice, first)

@@ -165,16 +165,17 @@ def main():
     parser.add_argument("--kinds", default="plug,count,write,sync,kill,full,dark,term")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the broker")
+    parser.add_argument("--queues", choices=crash.QUEUES, default="plain", help="as in tests/crash/run.py")
     parser.add_argument("--keep", action="store_true", help="leave the data of a failure behind")
     options = parser.parse_args()
     print(f"powerloss: seed {options.seed}", flush=True)
-    dice, ledger = random.Random(options.seed), crash.Ledger()
+    dice, ledger = random.Random(options.seed), crash.Ledger(options.queues)
     broker = Broker(options, dice, ledger)
     broken = None
     try:
         # The first life only declares, on a sound disk.
         faulty.Faulty.start(broker)
-        crash.declare(broker.address)
+        crash.declare(broker.address, ledger)
         broker.end(signal.SIGTERM)
         broker.start()
         first = [1, 1]

@@ -170,7 +170,9 @@ def older_definitions(bench):
     database = sqlite3.connect(bench.data / "definitions.db")
     for change in ("DROP TABLE topic_permission", "DROP TABLE parameter",
                    "ALTER TABLE vhost DROP COLUMN args", "ALTER TABLE user DROP COLUMN type",
-                   "ALTER TABLE user DROP COLUMN args", "PRAGMA user_version = 2"):
+                   "ALTER TABLE user DROP COLUMN args", "ALTER TABLE page DROP COLUMN born_first",
+                   "ALTER TABLE page DROP COLUMN born_last", "ALTER TABLE page DROP COLUMN own_first",
+                   "PRAGMA user_version = 2"):
         database.execute(change)
     database.commit()
     database.close()
@@ -178,7 +180,7 @@ def older_definitions(bench):
     expect(bench.depth() == 20, "messages are missing")
     expect(bench.end() == 0, "it does not stop")
     database = sqlite3.connect(bench.data / "definitions.db")
-    expect(database.execute("PRAGMA user_version").fetchone() == (3,), "the version is not the new one")
+    expect(database.execute("PRAGMA user_version").fetchone() == (4,), "the version is not the new one")
     expect(database.execute("SELECT DISTINCT type FROM user").fetchall() ==
            [("rabbit_password_hashing_sha256",)], "users without their algorithm")
     database.close()
@@ -191,7 +193,7 @@ def newer_journal(bench):
     bench.fill()
     path = bench.data / "journal-000001.seg"
     content = bytearray(path.read_bytes())
-    content[8:12] = struct.pack("<I", 6)
+    content[8:12] = struct.pack("<I", 13)
     path.write_bytes(content)
     bench.expect_refusal(f"{path}: damaged at offset 0: the segment's header is not valid")
 

@@ -1,9 +1,11 @@
 /* standalone.c - runs a fuzz target without a fuzzing engine, briefly, in every build:
  *     fuzz_x [runs]       that many mutations of the target's seeds (100000); SEED=n repeats a run
  *     fuzz_x -f file...   the inputs in these files, as libFuzzer leaves them behind after a crash
+ *     fuzz_x -c dir       all files of a saved corpus
  *     fuzz_x -d dir       writes the seeds there, for an engine to begin with
  * Each input depends on the seed and its number alone. An input lies in memory of exactly its size, so that
  * a sanitizer sees one octet too far. */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +133,25 @@ static int run_file(const char *path)
     return EXIT_SUCCESS;
 }
 
+static int run_corpus(const char *dir)
+{
+    struct dirent **entries;
+    int count = scandir(dir, &entries, NULL, alphasort), runs = 0, result = EXIT_SUCCESS;
+    for (int i = 0; i < count; i++) {
+        char path[4096];
+        snprintf(path, sizeof(path), "%s/%s", dir, entries[i]->d_name);
+        if (entries[i]->d_name[0] != '.') {
+            result |= run_file(path);
+            runs++;
+        }
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    printf("%d inputs of %s\n", runs, dir);
+    return runs > 0 ? result : EXIT_FAILURE;
+}
+
 static int dump_seeds(const char *dir)
 {
     for (size_t i = 0; i < fuzz_seeds_count; i++) {
@@ -150,6 +171,8 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "-d") == 0)
         return dump_seeds(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "-c") == 0)
+        return run_corpus(argv[2]);
     if (argc > 1 && strcmp(argv[1], "-f") == 0) {
         int result = EXIT_SUCCESS;
         for (int i = 2; i < argc; i++)

@@ -283,7 +283,7 @@ static void handed_out(int i, const struct entry *entry, size_t slot, int member
     models[i].unacked++;
     if (store)
         deliveries[delivery_count++] =
-            (struct delivery){lane_of(q, entry->message)->id, entry->sequence,
+            (struct delivery){lane_of(q, entry)->id, entry->sequence,
                               queue_delivery_batch(q, entry)};
 }
 

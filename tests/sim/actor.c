@@ -93,7 +93,11 @@ static void resolve(struct actor_channel *ch, uint64_t sequence, uint64_t batch)
 {
     while (ch->resolved < sequence) {
         ch->resolved++;
-        model_land(ch->actor->model, id_ring_pop_front(&ch->sent), batch);
+        uint32_t id = id_ring_pop_front(&ch->sent);
+        if (!(id & ACTOR_REPEATED))
+            model_land(ch->actor->model, id, batch);
+        else if (batch == 0)
+            model_repeated(ch->actor->model, id & ~ACTOR_REPEATED);
     }
 }
 
@@ -121,7 +125,7 @@ static void after_commit(struct actor_channel *ch, bool committed)
             continue;
         }
         if (held->state == HELD_TX_SETTLE)
-            model_settled(model, held->queue, held->id, 0);
+            model_settled(model, held->queue, held->id, false, 0);
         drop_held(ch, i);
     }
 }
@@ -165,6 +169,8 @@ static void end_channel(struct actor_channel *ch)
         end_subscriber(ch, &ch->subscribers[i]);
     while (ch->sent.size) {
         uint32_t id = id_ring_pop_front(&ch->sent);
+        if (id & ACTOR_REPEATED)
+            continue;
         if (model->messages[id].flying)
             model_lose(model, id);
         else
@@ -190,7 +196,8 @@ static void on_closed_channel(struct actor_channel *ch)
     for (size_t i = ch->held_count; i-- > 0;) {
         if (ch->held[i].state != HELD_SETTLING)
             continue;
-        model_settled(ch->actor->model, ch->held[i].queue, ch->held[i].id, open_batch(ch->actor));
+        const struct held *held = &ch->held[i];
+        model_settled(ch->actor->model, held->queue, held->id, held->rejected, open_batch(ch->actor));
         drop_held(ch, i);
     }
     end_channel(ch);
@@ -293,7 +300,7 @@ static void take(struct actor_channel *ch, int queue, uint32_t consumer, bool no
     if (!redelivered)
         check_order(ch, queue, id);
     if (no_ack)
-        model_settled(model, queue, id, open_batch(ch->actor));
+        model_settled(model, queue, id, false, open_batch(ch->actor));
     else if (!ch->recovering && ch->state == CHANNEL_UP)
         hold(ch, &(struct held){.tag = tag, .id = id, .queue = queue, .consumer = consumer});
 }
@@ -437,7 +444,7 @@ static void look_at_channel(struct actor_channel *ch, uint64_t consumed)
         struct held *held = &ch->held[i];
         if (held->state != HELD_SETTLING || held->offset > consumed)
             continue;
-        model_settled(ch->actor->model, held->queue, held->id, open_batch(ch->actor));
+        model_settled(ch->actor->model, held->queue, held->id, held->rejected, open_batch(ch->actor));
         drop_held(ch, i);
     }
 }

@@ -33,10 +33,14 @@ struct held {
     uint32_t id;
     int queue;
     uint32_t consumer; /* serial, 0 = fetched */
+    bool rejected;
     enum { HELD, HELD_SETTLING, HELD_TX_SETTLE, HELD_TX_REQUEUE } state;
 };
 
 RING(id_ring, uint32_t);
+
+/* In a ring of what was sent: the message was sent before. */
+#define ACTOR_REPEATED (1u << 31)
 
 /* The last message of a publisher that came from a queue for the first time. */
 struct fresh {

@@ -79,6 +79,8 @@ static void changes(struct actor_channel *ch, struct pending *p, struct model_op
  * a queue that nobody but the judge looks at. */
 static void put_arguments(int q, struct buf *args)
 {
+    if (q == MODEL_QUORUM)
+        table_put_int(args, "x-delivery-limit", 1000000);
     if (q == MODEL_MORTAL || q == MODEL_HAUNTED)
         table_put_int(args, "x-message-ttl", 300000000000);
     if (q == MODEL_MORTAL)
@@ -101,7 +103,9 @@ static void declare_queue(struct actor_channel *ch)
     m.queue_declare.durable = queue->entity.durable;
     m.queue_declare.auto_delete = queue->auto_delete;
     m.queue_declare.exclusive = queue->exclusive;
-    if (queue->limit && strcmp(queue->limit, "x-single-active-consumer") == 0)
+    if (queue->quorum)
+        table_put_string(&args, queue->limit, SLICE("quorum"));
+    else if (queue->limit && strcmp(queue->limit, "x-single-active-consumer") == 0)
         table_put_bool(&args, queue->limit, true);
     else if (queue->limit)
         table_put_int(&args, queue->limit, queue->limit_value);
@@ -130,7 +134,9 @@ static void delete_queue_of(struct actor_channel *ch, int q, bool always)
 
 static void delete_queue(struct actor_channel *ch)
 {
-    delete_queue_of(ch, pick_queue(ch), false);
+    int q = pick_queue(ch);
+    if (q != MODEL_ONCE)
+        delete_queue_of(ch, q, false);
 }
 
 static void purge_queue(struct actor_channel *ch)
@@ -239,17 +245,20 @@ static uint32_t invent(struct actor_channel *ch)
     return id;
 }
 
-static void publish(struct actor_channel *ch, uint32_t id)
+static void send_message(struct actor_channel *ch, uint32_t id, bool again)
 {
     struct model *model = ch->actor->model;
     struct model_message *msg = &model->messages[id];
-    SAY(ch, "publish message %u of %u bytes to '%s' as %s%s", id, msg->size,
-        model->exchanges[msg->exchange].name,
-        msg->exchange ? routes[msg->route] : model->queues[msg->queue].name,
-        msg->persistent ? "" : ", transient");
+    int exchange = again ? 0 : msg->exchange, queue = again ? MODEL_ONCE : msg->queue;
+    SAY(ch, "publish message %u of %u bytes to '%s' as %s%s%s", id, msg->size,
+        model->exchanges[exchange].name, exchange ? routes[msg->route] : model->queues[queue].name,
+        msg->persistent ? "" : ", transient", again ? ", again" : "");
+    char name[32];
     struct buf headers = {0}, bytes = {0}, body = {0};
     table_put_int(&headers, "h", msg->route);
-    struct props props = {.flags = PROP_headers | PROP_delivery_mode};
+    struct props props = {.flags = PROP_headers | PROP_delivery_mode | PROP_message_id};
+    snprintf(name, sizeof(name), "message %u", id);
+    props.message_id = slice_of_string(name);
     props.delivery_mode = msg->persistent ? 2 : 1;
     props.priority = msg->priority;
     if (msg->priority)
@@ -258,19 +267,36 @@ static void publish(struct actor_channel *ch, uint32_t id)
     props_encode(&bytes, &props);
     model_body(id, msg->size, &body);
     struct method m = {.id = METHOD_basic_publish};
-    m.basic_publish.exchange = exchange_name(ch, msg->exchange);
-    m.basic_publish.routing_key =
-        msg->exchange ? slice_of_string(routes[msg->route]) : queue_name(ch, msg->queue);
-    m.basic_publish.mandatory = msg->mandatory;
-    if (ch->mode != MODE_TX)
+    m.basic_publish.exchange = exchange_name(ch, exchange);
+    m.basic_publish.routing_key = exchange ? slice_of_string(routes[msg->route]) : queue_name(ch, queue);
+    m.basic_publish.mandatory = msg->mandatory && !again;
+    if (ch->mode != MODE_TX && !again)
         model_fly(model, id);
     ch->published++;
-    id_ring_push_back(&ch->sent, id);
+    id_ring_push_back(&ch->sent, again ? id | ACTOR_REPEATED : id);
     client_publish(&ch->actor->client, ch->number, &m,
                    &(struct content){buf_slice(&bytes), buf_slice(&body)});
     buf_free(&headers);
     buf_free(&bytes);
     buf_free(&body);
+}
+
+static void publish(struct actor_channel *ch, uint32_t id)
+{
+    send_message(ch, id, false);
+}
+
+/* As a publisher does that did not hear of a confirm. */
+static void repeat(struct actor_channel *ch)
+{
+    const struct model *model = ch->actor->model;
+    for (int tries = 0; ch->mode != MODE_TX && tries < 40 && model->message_count > 1; tries++) {
+        uint32_t id = 1 + (uint32_t)pick(ch, model->message_count - 1);
+        if (model_may_repeat(model, id)) {
+            send_message(ch, id, true);
+            return;
+        }
+    }
 }
 
 static void publish_some(struct actor_channel *ch)
@@ -293,8 +319,7 @@ static void finish_tx(struct actor_channel *ch)
     }
     for (size_t i = 0; commit && i < ch->held_count; i++)
         if (ch->held[i].state == HELD_TX_SETTLE)
-            model_settling(model, ch->held[i].queue, ch->held[i].id),
-                model_rejecting(model, ch->held[i].queue, ch->held[i].id, false);
+            model_settling(model, ch->held[i].queue, ch->held[i].id);
     ch->committing = true;
     actor_expect(ch, methods[!commit], methods[!commit] + 1);
     actor_send(ch, &(struct method){.id = methods[!commit]});
@@ -373,7 +398,7 @@ static void flood(struct actor_channel *ch)
         msg->exchange = 0, msg->queue = (uint8_t)q, msg->size = 8, msg->mandatory = false;
         publish(ch, id);
     }
-    if (chance(ch, 2))
+    if (chance(ch, 2) && q != MODEL_ONCE)
         delete_queue_of(ch, q, true);
 }
 
@@ -446,7 +471,7 @@ static bool settle_one(struct actor_channel *ch, size_t i, bool requeue, bool re
         *held = ch->held[--ch->held_count];
     } else {
         model_settling(ch->actor->model, held->queue, held->id);
-        model_rejecting(ch->actor->model, held->queue, held->id, reject);
+        held->rejected = reject;
         held->state = HELD_SETTLING;
         held->offset = ch->actor->client.encoded;
     }
@@ -572,12 +597,13 @@ static const struct {
     {2, recover, true},
     {2, close_channel, true},
     {1, flood, true},
+    {10, repeat, false},
 };
 
 static void act(struct actor_channel *ch)
 {
     bool may_ask = ch->pending_count < ACTOR_PENDING - 4;
-    uint64_t dice = pick(ch, 161);
+    uint64_t dice = pick(ch, 171);
     for (size_t i = 0; i < array_size(deeds); i++) {
         if (dice < deeds[i].weight) {
             if (may_ask || !deeds[i].asks)

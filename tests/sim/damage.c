@@ -44,7 +44,7 @@ struct flipped {
     char path[128];
     uint64_t offset;
     uint8_t mask;
-    bool fds[4096]; /* descriptors of that file; the fake disk gives each number once */
+    bool fds[65536]; /* descriptors of that file; the fake disk gives each number once */
     int fd_first;
 };
 

@@ -12,11 +12,13 @@ enum { PUBLISHERS_MAX = 4096 };
 /* entry.page of what was read from a page by this file. */
 #define MADE_HERE UINT32_MAX
 
-static void crash_cell(struct model_message *m, struct cell *cell, bool kept, uint64_t durable)
+static void crash_cell(struct model *model, int queue, uint32_t id, uint64_t durable)
 {
-    bool on_disk = cell->batch <= durable;
-    cell->buried = cell->buried && on_disk && m->persistent;
-    if (cell->state == CELL_DROPPED || cell->state == CELL_GONE || !kept || !m->persistent)
+    struct cell *cell = &model->messages[id].cells[queue];
+    bool on_disk = cell->batch <= durable, persistent = model->messages[id].persistent;
+    bool kept = model->queues[queue].entity.durable && model_stays(model, queue, id);
+    cell->buried = cell->buried && on_disk && persistent;
+    if (cell->state == CELL_DROPPED || cell->state == CELL_GONE || !kept)
         cell->state = CELL_GONE;
     else if (cell->state == CELL_SETTLED)
         cell->state = on_disk ? CELL_GONE : CELL_MAYBE;
@@ -47,8 +49,7 @@ void model_crash(struct model *model, uint64_t durable)
     }
     for (uint32_t id = 1; id < model->message_count; id++)
         for (int q = 0; q < MODEL_QUEUES; q++)
-            crash_cell(&model->messages[id], &model->messages[id].cells[q],
-                       model->queues[q].entity.durable, durable);
+            crash_cell(model, q, id, durable);
 }
 
 /* --- definitions --- */
@@ -131,7 +132,8 @@ static void judge_entry(void *arg, const struct entry *entry)
     assertf(!cell->there, "message %u is in %s twice", id, name);
     assertf(cell->state < CELL_SETTLING, "message %u is in %s, but is in state %u", id, name,
             cell->state);
-    assertf(entry->message->persistent == m->persistent, "message %u in %s", id, name);
+    assertf(entry->message->persistent == m->persistent || model->queues[j->queue].quorum,
+            "message %u in %s", id, name);
     assert(m->publisher < PUBLISHERS_MAX);
     unsigned level = model_level(model, j->queue, id);
     assertf(level <= j->level, "in %s message %u comes after lesser ones", name, id);
@@ -245,7 +247,13 @@ static void judge_queue(struct judgement *j, struct vhost *v)
         each_entry(model, q, judge_entry, j);
     for (uint32_t id = 1; id < model->message_count; id++) {
         struct cell *cell = &model->messages[id].cells[j->queue];
-        assertf(cell->there || cell->state != CELL_MUST, "message %u is not in %s", id, mq->name);
+        bool buried = j->queue == MODEL_HAUNTED && cell->in_tomb;
+        assertf(!buried || !cell->there, "message %u was dead-lettered, and is still there", id);
+        assertf(cell->there || buried || cell->state != CELL_MUST, "message %u is not in %s", id, mq->name);
+        model->counts.limited += buried && cell->state == CELL_MUST;
+        cell->buried |= buried;
+        if (j->queue == MODEL_ONCE && cell->there && j->recovered)
+            model->messages[id].taken = true;
         model->counts.musts += cell->state == CELL_MUST;
         model->counts.checked++;
         cell->state = cell->there ? CELL_MUST : CELL_GONE;
@@ -259,8 +267,8 @@ static void judge_queue(struct judgement *j, struct vhost *v)
 static bool is_witness(const struct model *model, const struct model_message *m, int queue)
 {
     const struct model_queue *q = &model->queues[queue];
-    return m->persistent && q->entity.durable && (m->must >> queue & 1) && q->cleared < m->stamp &&
-           !m->cells[queue].ever;
+    bool kept = (m->persistent || q->quorum) && q->entity.durable;
+    return kept && (m->must >> queue & 1) && q->cleared < m->stamp && !m->cells[queue].ever;
 }
 
 /* A transaction is in all queues that it certainly reached, or in none. Its messages have
@@ -275,8 +283,9 @@ static void judge_groups(const struct model *model)
         if (m->group != group)
             group = m->group, there = missing = 0;
         for (int q = 0; q < MODEL_QUEUES; q++) {
-            there += is_witness(model, m, q) && m->cells[q].there;
-            missing += is_witness(model, m, q) && !m->cells[q].there;
+            bool is = m->cells[q].there || m->cells[q].in_tomb;
+            there += is_witness(model, m, q) && is;
+            missing += is_witness(model, m, q) && !is;
         }
         assertf(!there || !missing, "transaction %u is there in part: message %u", group, id);
     }
@@ -290,20 +299,23 @@ static void judge_tomb_entry(void *arg, const struct entry *entry)
     uint32_t id = model_read_body(j->model, message_body(entry->message));
     struct cell *cell = &j->model->messages[id].cells[MODEL_HAUNTED];
     assertf(!cell->in_tomb, "message %u was dead-lettered twice", id);
-    assertf(!cell->there, "message %u was dead-lettered, and is still there", id);
     cell->in_tomb = true;
 }
 
-/* What was rejected is in the tomb: once, and nowhere else. */
-static void judge_tomb(struct judgement *j, struct vhost *v)
+static void open_tomb(struct judgement *j, struct vhost *v)
+{
+    struct queue *tomb = vhost_find_queue(v, SLICE(MODEL_TOMB));
+    assert(tomb && tomb->durable);
+    for (uint32_t id = 1; id < j->model->message_count; id++)
+        j->model->messages[id].cells[MODEL_HAUNTED].in_tomb = false;
+    each_entry(j->model, tomb, judge_tomb_entry, j);
+}
+
+/* What was rejected, or came back too often, is in the tomb: once, and nowhere else. */
+static void judge_tomb(const struct judgement *j)
 {
     struct model *model = j->model;
-    struct queue *tomb = vhost_find_queue(v, SLICE(MODEL_TOMB));
     const struct model_queue *q = &model->queues[MODEL_HAUNTED];
-    assert(tomb && tomb->durable);
-    for (uint32_t id = 1; id < model->message_count; id++)
-        model->messages[id].cells[MODEL_HAUNTED].in_tomb = false;
-    each_entry(model, tomb, judge_tomb_entry, j);
     for (uint32_t id = 1; id < model->message_count; id++) {
         const struct model_message *m = &model->messages[id];
         const struct cell *cell = &m->cells[MODEL_HAUNTED];
@@ -320,9 +332,10 @@ void model_check_memory(struct model *model, bool recovered)
     struct judgement j = {.model = model, .recovered = recovered};
     j.last = mem_alloc(PUBLISHERS_MAX * sizeof(*j.last));
     judge_definitions(model, v);
+    open_tomb(&j, v);
     for (j.queue = 0; j.queue < MODEL_QUEUES; j.queue++)
         judge_queue(&j, v);
-    judge_tomb(&j, v);
+    judge_tomb(&j);
     if (recovered)
         judge_groups(model);
     mem_free(j.last);

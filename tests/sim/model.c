@@ -7,9 +7,9 @@ static const struct {
     const char *limit;
     uint32_t limit_value;
 } queue_kinds[MODEL_QUEUES] = {
-    {"durable-0", true, false, false, false, NULL, 0},
+    {"durable-0", true, false, false, false, "x-queue-type", 0},
     {"durable-1", true, false, false, false, "x-max-priority", 3},
-    {"durable-2", true, false, false, false, "x-delivery-limit", 1000000},
+    {"durable-2", true, false, false, false, "x-delivery-limit", 3},
     {"durable-leaky", true, false, false, true, "x-max-priority", 250},
     {"transient-0", false, false, false, false, "x-max-priority", 5},
     {"transient-leaky", false, false, false, true, NULL, 0},
@@ -17,6 +17,7 @@ static const struct {
     {"auto-transient", false, true, false, true, NULL, 0},
     {"exclusive-0", false, false, true, false, NULL, 0},
     {"exclusive-1", false, false, true, false, "x-single-active-consumer", 1},
+    {"durable-once", true, false, false, false, "x-dedup-window", 500000},
 };
 
 static const struct {
@@ -43,6 +44,9 @@ void model_init(struct model *model, struct world *world)
         q->limit_value = queue_kinds[i].limit_value;
         if (q->limit && strcmp(q->limit, "x-max-priority") == 0)
             q->priority_max = q->limit_value;
+        q->quorum = i == MODEL_QUORUM;
+        if (q->quorum)
+            q->priority_max = 31, q->priority_missing = 4;
     }
     for (int i = 0; i < MODEL_EXCHANGES; i++) {
         struct model_exchange *x = &model->exchanges[i];
@@ -368,6 +372,22 @@ void model_return(struct model *model, uint32_t id)
     model->counts.returned++;
 }
 
+bool model_may_repeat(const struct model *model, uint32_t id)
+{
+    const struct model_message *m = &model->messages[id];
+    uint8_t state = m->cells[MODEL_ONCE].state;
+    bool taken = m->taken || (state >= CELL_MUST && state <= CELL_SETTLED);
+    return model->queues[MODEL_ONCE].entity.known == PRESENT && m->flown && !m->flying && taken;
+}
+
+void model_repeated(struct model *model, uint32_t id)
+{
+    struct cell *cell = &model->messages[id].cells[MODEL_ONCE];
+    model->counts.repeated++;
+    if (cell->state == CELL_MUST)
+        cell->batch = 0;
+}
+
 /* --- deliveries --- */
 
 void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered,
@@ -404,20 +424,15 @@ void model_settling(struct model *model, int queue, uint32_t id)
         cell->state = CELL_SETTLING;
 }
 
-void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch)
+void model_settled(struct model *model, int queue, uint32_t id, bool rejected, uint64_t batch)
 {
     struct cell *cell = &model->messages[id].cells[queue];
     if (cell->state == CELL_GONE || cell->state == CELL_DROPPED)
         return;
     cell->state = CELL_SETTLED;
     cell->batch = batch;
-    cell->buried = cell->rejecting && queue == MODEL_HAUNTED;
+    cell->buried = rejected && queue == MODEL_HAUNTED;
     model->counts.settled++;
-}
-
-void model_rejecting(struct model *model, int queue, uint32_t id, bool rejecting)
-{
-    model->messages[id].cells[queue].rejecting = rejecting;
 }
 
 void model_unsettled(struct model *model, int queue, uint32_t id)

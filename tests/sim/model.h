@@ -21,11 +21,13 @@
 #include "tests/sim/world.h"
 
 enum {
-    MODEL_QUEUES = 10,
+    MODEL_QUEUES = 11,
     MODEL_EXCHANGES = 7, /* 0 is the default exchange */
     MODEL_DESTS = MODEL_QUEUES + MODEL_EXCHANGES,
     MODEL_KEYS = 4,   /* of bindings */
-    MODEL_MORTAL = 1, MODEL_HAUNTED = 2, /* queues with a ttl that dead-letter */
+    MODEL_QUORUM = 0, /* a quorum queue, with so high a delivery limit that nothing is ever dropped */
+    MODEL_MORTAL = 1, MODEL_HAUNTED = 2, /* queues with a ttl that dead-letter, one by a delivery limit too */
+    MODEL_ONCE = 10, /* a queue that takes no message twice, and is never deleted */
     MODEL_ROUTES = 3, /* routing keys of messages, and their values of header h */
 };
 
@@ -47,7 +49,8 @@ struct model_queue {
     bool auto_delete, exclusive, leaky; /* leaky: may be consumed with no_ack */
     const char *limit;     /* an argument of its declaration, NULL = none */
     uint32_t limit_value;
-    unsigned priority_max; /* 0 = first in, first out */
+    unsigned priority_max, priority_missing; /* 0 = first in, first out */
+    bool quorum; /* what is in it survives, persistent or not */
     unsigned purging, leaks;
     uint64_t cleared; /* stamp of the last request that may empty it */
 };
@@ -74,7 +77,6 @@ struct cell {
     bool marked; /* flagged as redelivered after a restart */
     bool there;  /* scratch of model_check_memory */
     bool ever;   /* seen, whenever */
-    bool rejecting; /* the last who settled it rejected it */
     bool buried; /* so it is in the tomb, if nobody emptied its queue */
     bool in_tomb; /* scratch of model_check_memory */
     uint64_t batch;
@@ -86,6 +88,7 @@ struct model_message {
     uint8_t exchange, route, queue; /* queue: of the default exchange */
     uint8_t priority;
     bool persistent, mandatory, returned;
+    bool taken; /* by MODEL_ONCE, as a disk said */
     bool flown, flying; /* it was given to the server; it still is on its way */
     uint32_t group;     /* of the transaction it was committed in, 0 = none */
     uint16_t must, may; /* queues */
@@ -98,6 +101,8 @@ struct model_counts {
     uint64_t flagged_unseen; /* flagged, and no client had read it */
     uint64_t paged;          /* messages that were looked at on disk */
     uint64_t buried; /* dead letters that were checked to be where they belong */
+    uint64_t repeated; /* confirmed again, and nothing came of it */
+    uint64_t limited; /* of these, by the delivery limit */
     uint64_t musts, checked; /* cells that were checked to be there; all cells */
 };
 
@@ -139,14 +144,22 @@ void model_leak(struct model *model, int queue, bool begin);
 const char *model_binding_key(int key);
 void model_binding_args(const struct model *model, int source, int key, struct buf *args);
 
-/* Body and headers of a message are made from its id. */
+/* True when that queue keeps the message over a restart, if it is durable. */
+static inline bool model_stays(const struct model *model, int queue, uint32_t id)
+{
+    return model->messages[id].persistent || model->queues[queue].quorum;
+}
+
 /* The level of priority that the message has in that queue. */
 static inline unsigned model_level(const struct model *model, int queue, uint32_t id)
 {
-    unsigned max = model->queues[queue].priority_max, priority = model->messages[id].priority;
+    const struct model_queue *q = &model->queues[queue];
+    unsigned max = q->priority_max, priority = model->messages[id].priority;
+    priority = priority ? priority : q->priority_missing; /* none has 0 */
     return priority < max ? priority : max;
 }
 
+/* Body and headers of a message are made from its id. */
 uint32_t model_new_message(struct model *model);
 void model_body(uint32_t id, uint32_t size, struct buf *body);
 /* The id of a body that is whole; panics when it is not one of ours. */
@@ -161,6 +174,11 @@ void model_lose(struct model *model, uint32_t id);
 void model_roll_back(struct model *model, uint32_t id);
 void model_return(struct model *model, uint32_t id);
 
+/* True when MODEL_ONCE certainly knows the message: published again, it does nothing. And then it was
+ * confirmed again, which says that it is on disk. */
+bool model_may_repeat(const struct model *model, uint32_t id);
+void model_repeated(struct model *model, uint32_t id);
+
 /* A client reads a delivery, that it may ack, that needs no ack, or that the server may have taken
  * back meanwhile. */
 enum manner { MANNER_TO_ACK, MANNER_NO_ACK, MANNER_LATE };
@@ -168,11 +186,8 @@ void model_deliver(struct model *model, int queue, uint32_t id, bool redelivered
                    enum manner manner);
 void model_settling(struct model *model, int queue, uint32_t id);
 /* The server has certainly dealt with it (`batch` as in model_land), or may have. */
-void model_settled(struct model *model, int queue, uint32_t id, uint64_t batch);
+void model_settled(struct model *model, int queue, uint32_t id, bool rejected, uint64_t batch);
 void model_unsettled(struct model *model, int queue, uint32_t id);
-
-/* Whoever settles it now rejects it, or does not. */
-void model_rejecting(struct model *model, int queue, uint32_t id, bool rejecting);
 
 /* The server was killed; `durable` = the last batch that was certainly on disk. */
 void model_crash(struct model *model, uint64_t durable);

@@ -532,7 +532,34 @@ def proxy_untrusted(broker):
 
 PEER = "ssl_options.verify=verify_peer"
 FAIL = "ssl_options.fail_if_no_peer_cert=true"
+def external(broker):
+    """A certificate in place of a password: its name has to be a user's."""
+    link = TlsLink(broker.tls_address, context("client"))
+    event = link.start(b"", b"", mechanism=b"EXTERNAL", response=b"")
+    check(event.fields["mechanisms"] == b"PLAIN EXTERNAL", f"got {event}")
+    link.tune()
+    link.open()
+    link.close()
+    for options in [{"client": "odd"}, {}]:
+        link = TlsLink(broker.tls_address, context(**options))
+        link.start(b"", b"", mechanism=b"EXTERNAL", response=b"")
+        event = link.next_event_or_close()
+        check(event.fields.get("reply_code") == 403, f"got {event}")
+        link.drop()
+    broker.expect_log("the client presented no certificate")
+    plain = Link(broker.address, TIMEOUT)
+    event = plain.start(b"", b"", mechanism=b"EXTERNAL", response=b"")
+    check(event.fields["mechanisms"] == b"PLAIN", f"got {event}")
+    check(plain.next_event_or_close().fields.get("reply_code") == 403, "EXTERNAL without TLS")
+    plain.drop()
+
+
+EXTERNAL = [PEER, "auth_mechanisms.1=PLAIN", "auth_mechanisms.2=EXTERNAL"]
+EMAIL = ["ssl_cert_login_from=subject_alternative_name", "ssl_cert_login_san_type=email"]
 SCENARIOS = {
+    "external_name": (external, [*EXTERNAL, "ssl_cert_login_from=common_name"], {}),
+    "external_subject": (external, [*EXTERNAL, "default_user=O=Leveret tests,CN=guest"], {}),
+    "external_email": (external, [*EXTERNAL, *EMAIL, "default_user=guest@example.com"], {}),
     "messages": (messages, [], {}),
     "confirms": (confirms, [], {}),
     "pika_client": (pika_client, [PEER, FAIL], {}),

@@ -22,7 +22,7 @@ CASES = [
     (["--set", "channel_max=0"], 1, "", "leveret: --set: channel_max = '0': expected"),
     (["--set", "heartbeat"], 1, "", "expected KEY=VALUE, not 'heartbeat'"),
     (["--set", "=1"], 1, "", "expected KEY=VALUE"),
-    (["--set", "listeners.tcp=none"], 1, "", "leaves no listener"),
+    (["--set", "listeners.tcp=none"], 1, "", "leave no listener"),
     (["--data-dir", ""], 1, "", "--data-dir: data_dir = ''"),
     (["--nonsense"], 2, "", "--help lists the options"),
     (["nonsense"], 2, "", "'nonsense' is no option"),

@@ -89,7 +89,7 @@ START_TEST(defaults)
     for (int i = 0; i < 3; i++)
         ck_assert_str_eq(config.default_permissions[i], ".*");
     ck_assert_str_eq(config.loopback_users, "guest");
-    ck_assert(config.mechanism_plain && config.mechanism_amqplain);
+    ck_assert(config_offers(&config, "PLAIN") && config_offers(&config, "AMQPLAIN"));
     ck_assert(config.log_console);
     ck_assert_int_eq(config.log_console_level, LOG_INFO);
     ck_assert_int_eq(config.log_file_level, LOG_INFO);
@@ -145,7 +145,7 @@ START_TEST(every_key)
     ck_assert_uint_eq(config.alarms.memory_total_bytes, 8000000000);
     ck_assert_uint_eq(config.alarms.disk_ppm, 1500000);
     ck_assert_uint_eq(config.alarms.disk_bytes, 1000000000000);
-    ck_assert(!config.mechanism_plain && config.mechanism_amqplain);
+    ck_assert(!config_offers(&config, "PLAIN") && config_offers(&config, "AMQPLAIN"));
     ck_assert_str_eq(config.loopback_users, "");
     ck_assert_str_eq(config.default_user, "hare");
     ck_assert_str_eq(config.default_pass, "clover#1");
@@ -213,9 +213,19 @@ START_TEST(malformed)
     refuses("default_permissions.read", "(",
             "default_permissions.read = '(': '(' is not a regular expression: "
             "missing closing parenthesis at character 2");
-    refuses("auth_mechanisms.1", "EXTERNAL",
-            "auth_mechanisms.1 = 'EXTERNAL': expected PLAIN or AMQPLAIN, the mechanisms of this "
-            "version of Leveret");
+    refuses("auth_mechanisms.1", "CRAM-MD5",
+            "auth_mechanisms.1 = 'CRAM-MD5': expected PLAIN, AMQPLAIN, EXTERNAL or ANONYMOUS");
+    refuses("auth_backends.1", "ldap",
+            "auth_backends.1 = 'ldap': expected internal, http, oauth2 or cache, the backends there are");
+    refuses("auth_backends.first", "http",
+            "auth_backends.first = 'http': expected a key like auth_backends.1 or auth_backends.1.authn");
+    refuses("auth_http.user_path", "localhost:8000",
+            "auth_http.user_path = 'localhost:8000': expected an address that begins with http:// or "
+            "https://");
+    refuses("auth_oauth2.algorithms.1", "HS256",
+            "auth_oauth2.algorithms.1 = 'HS256': expected RS256, RS384, RS512, ES256, ES384 or ES512");
+    refuses("default_pass", "file:/nowhere/at/all",
+            "default_pass: /nowhere/at/all cannot be read: No such file or directory");
     refuses("loopback_users", "guest",
             "loopback_users = 'guest': expected none, or keys loopback_users.<name>");
     refuses("default_user_tags.a,b", "true",
@@ -252,7 +262,7 @@ START_TEST(unknown_keys)
     refuses("default_permission.read", "1",
             "unknown key 'default_permission.read' - did you mean 'default_permissions.read'?");
     refuses("zzz", "1",
-            "unknown key 'zzz' - the nearest one is 'log.dir', leveret --help lists all");
+            "unknown key 'zzz' - the nearest one is 'user', leveret --help lists all");
     refuses("listeners.tcp.a.b", "1",
             "unknown key 'listeners.tcp.a.b' - did you mean 'listeners.tcp.b'?");
     ck_assert(!set("listeners.tcp.", "1") && !set("", "1") && !set(".", "1") && !set("a\tb", "1"));
@@ -263,6 +273,61 @@ START_TEST(unknown_keys)
     ck_assert(!set(longest, "1"));
     longest[200] = 0;
     ck_assert(!set(longest, "1"));
+}
+END_TEST
+
+static void must(const char *key, const char *value)
+{
+    ck_assert_msg(set(key, value), "%s", error);
+}
+
+static void write_file(const char *text)
+{
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    fclose(file);
+}
+
+START_TEST(backends)
+{
+    struct config_chain chain;
+    ck_assert(config_read_chain(&config, &chain, error, sizeof(error)));
+    ck_assert_uint_eq(chain.count, 1);
+    ck_assert(chain.links[0].authn == CONFIG_INTERNAL && chain.links[0].authz == CONFIG_INTERNAL);
+    must("auth_backends.10", "internal");
+    must("auth_backends.2.authn", "oauth");
+    must("auth_backends.2.authz", "rabbit_auth_backend_internal");
+    must("auth_backends.3", "cache");
+    must("auth_cache.cached_backend", "http");
+    must("auth_cache.cached_backend.authz", "internal");
+    ck_assert(config_read_chain(&config, &chain, error, sizeof(error)));
+    ck_assert_uint_eq(chain.count, 3);
+    ck_assert(chain.links[0].authn == CONFIG_OAUTH2 && chain.links[0].authz == CONFIG_INTERNAL);
+    ck_assert(chain.links[1].authn == CONFIG_HTTP && chain.links[1].authz == CONFIG_INTERNAL);
+    ck_assert(chain.links[1].cached && !chain.links[0].cached);
+    ck_assert_uint_eq(chain.links[2].number, 10);
+    must("auth_backends.4.authn", "http");
+    ck_assert(!config_check(&config, error, sizeof(error)));
+    ck_assert_str_eq(error, "auth_backends.4: authn and authz are both needed");
+    must("auth_backends.4.authz", "oauth2");
+    ck_assert(!config_check(&config, error, sizeof(error)));
+    ck_assert_str_eq(error,
+                     "auth_backends.4: oauth2 gives rights only to users that it has checked itself");
+}
+END_TEST
+
+/* A secret in a file: one line, with or without its end. */
+START_TEST(secret_in_a_file)
+{
+    char value[128];
+    write_file("clover #1\n");
+    snprintf(value, sizeof(value), "file:%s", path);
+    must("default_pass", value);
+    ck_assert_str_eq(config.default_pass, "clover #1");
+    write_file("a\nb\nc");
+    ck_assert(!set("default_pass", value)); /* control characters */
+    ck_assert_ptr_null(strstr(error, "a\nb"));
 }
 END_TEST
 
@@ -277,8 +342,7 @@ START_TEST(rabbitmq_keys)
         "log.console.use_colors",
         "log.default.level",
         "log.connection.level",
-        "auth_backends.1",
-        "auth_backends.1.authn",
+        "auth_ldap.servers.1",
         "ssl_options.psk_identity",
         "tcp_listen_options.priority",
         "cluster_name",
@@ -566,11 +630,11 @@ START_TEST(lists)
     ck_assert(set("default_user_tags.administrator", "false"));
     ck_assert_str_eq(config.default_user_tags, "");
     ck_assert(set("auth_mechanisms.1", "PLAIN"));
-    ck_assert(config.mechanism_plain && !config.mechanism_amqplain);
+    ck_assert(config_offers(&config, "PLAIN") && !config_offers(&config, "AMQPLAIN"));
     ck_assert(set("auth_mechanisms.2", "AMQPLAIN"));
-    ck_assert(config.mechanism_plain && config.mechanism_amqplain);
+    ck_assert(config_offers(&config, "PLAIN") && config_offers(&config, "AMQPLAIN"));
     ck_assert(set("auth_mechanisms.1", "AMQPLAIN"));
-    ck_assert(!config.mechanism_plain && config.mechanism_amqplain);
+    ck_assert(!config_offers(&config, "PLAIN") && config_offers(&config, "AMQPLAIN"));
 }
 END_TEST
 
@@ -619,8 +683,7 @@ static void check_round_trip(void)
     ck_assert_str_eq(printed.default_user, config.default_user);
     ck_assert_str_eq(printed.log_file, config.log_file);
     ck_assert_str_eq(printed.default_permissions[2], config.default_permissions[2]);
-    ck_assert_int_eq(printed.mechanism_plain, config.mechanism_plain);
-    ck_assert_int_eq(printed.mechanism_amqplain, config.mechanism_amqplain);
+    ck_assert_str_eq(printed.raw.mechanisms, config.raw.mechanisms);
     ck_assert_int_eq(printed.log_console_level, config.log_console_level);
     ck_assert_uint_eq(printed.max_message_size, config.max_message_size);
     fclose(a);
@@ -701,6 +764,8 @@ int main(void)
     tcase_add_test(tcase, malformed);
     tcase_add_test(tcase, secret_is_not_told);
     tcase_add_test(tcase, unknown_keys);
+    tcase_add_test(tcase, backends);
+    tcase_add_test(tcase, secret_in_a_file);
     tcase_add_test(tcase, rabbitmq_keys);
     tcase_add_test(tcase, keys_without_meaning);
     tcase_add_test(tcase, keys_of_tls);

@@ -35,12 +35,16 @@ static size_t part(size_t size)
     return size / 2;
 }
 
-ssize_t pread(int fd, void *bytes, size_t size, off_t offset)
+/* By the names that the linker knows: the C library's headers may have inline functions of theirs. */
+ssize_t unruly_pread(int fd, void *bytes, size_t size, off_t offset) __asm__("pread64");
+ssize_t unruly_pwrite(int fd, const void *bytes, size_t size, off_t offset) __asm__("pwrite64");
+
+ssize_t unruly_pread(int fd, void *bytes, size_t size, off_t offset)
 {
     return interrupt() ? -1 : (ssize_t)syscall(SYS_pread64, fd, bytes, part(size), offset);
 }
 
-ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
+ssize_t unruly_pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
     return interrupt() ? -1 : (ssize_t)syscall(SYS_pwrite64, fd, bytes, part(size), offset);
 }

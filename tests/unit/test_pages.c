@@ -353,6 +353,72 @@ START_TEST(rows_of_other_pages)
 }
 END_TEST
 
+/* One batch acks all of the first page, publishes some that it pages at once, and one that it does not. */
+static void begin_batch_of_all_kinds(void)
+{
+    struct store_run run = {0};
+    struct pages *pages = store_pages(store);
+    uint8_t body[BODY];
+    for (uint64_t i = 1; i < PER_PAGE; i++) {
+        store_ack(store, &run, 1, i);
+        pages_ack(pages, slots[0], i, true);
+    }
+    for (uint64_t i = 16; i <= 21; i++) {
+        struct page_record record = record_of(i, body);
+        struct stored_target target = {1, i};
+        struct stored_message message = {&target,      1, record.exchange, record.key,
+                                         record.props, record.body};
+        if (i % PER_PAGE)
+            store_message(store, &message);
+    }
+    write_page(16);
+    for (uint64_t i = 16; i < 20; i++)
+        store_release(store, store_open_batch(store));
+}
+
+static bool is_found(uint64_t sequence)
+{
+    char target[32];
+    snprintf(target, sizeof target, "1:%d ", (int)sequence);
+    bool is = strstr(recovered_text(&found.messages), target);
+    for (unsigned i = 0; i < slot_count; i++) {
+        const struct page *page = pages_at(store_pages(store), slots[i]);
+        is |= sequence >= page->first && sequence <= page_last(page) && !page_is_acked(page, sequence);
+    }
+    return is;
+}
+
+/* Whatever of a batch concerns pages, it is there with the rest of the batch or not at all. */
+START_TEST(a_batch_is_there_with_its_pages_or_not_at_all)
+{
+    unsigned whole = 0, lost = 0;
+    for (uint64_t call = 1; whole < 2; call++) {
+        teardown();
+        setup();
+        start();
+        ck_assert_uint_eq(slot_count, PAGES);
+        begin_batch_of_all_kinds();
+        store_commit(store);
+        fakedisk_fail_at(disk, fakedisk_changes(disk) + call, EIO, true);
+        store_sync_now(store);
+        bool failed = store_failed(store);
+        stop();
+        fakedisk_fail_at(disk, 0, 0, false);
+        start();
+        bool there = is_found(21);
+        ck_assert(there || failed);
+        for (uint64_t i = 16; i < 20; i++)
+            ck_assert_msg(is_found(i) == there, "message %d, call %d", (int)i, (int)call);
+        for (uint64_t i = 1; i < PER_PAGE; i++)
+            ck_assert_msg(is_found(i) == !there, "message %d, call %d", (int)i, (int)call);
+        ck_assert(is_found(6) && !is_found(7));
+        whole += there;
+        lost += !there;
+    }
+    ck_assert_uint_gt(lost, 2);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pages");
@@ -365,6 +431,7 @@ int main(void)
     tcase_add_test(tests, check_and_dump_show_pages);
     tcase_add_test(tests, rows_that_lie);
     tcase_add_test(tests, rows_of_other_pages);
+    tcase_add_test(tests, a_batch_is_there_with_its_pages_or_not_at_all);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -176,6 +176,15 @@ class Link:
             self.cut_frames()
         return self.events[channel].popleft()
 
+    def next_event_or_close(self):
+        """The next event of channel 0, also a connection.close."""
+        deadline = time.monotonic() + self.timeout
+        while not self.events[0]:
+            if not self.receive(deadline):
+                raise Failure("the connection was closed")
+            self.cut_frames()
+        return self.events[0].popleft()
+
     def wait_for_end(self, within):
         """Until the broker closes the socket; any event before that is a Failure."""
         deadline = time.monotonic() + within

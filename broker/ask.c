@@ -1,0 +1,332 @@
+/* ask.c - questions of connections to backends that take their time.
+ *
+ * Owner: the server has the backends and the cache that all share, a connection its own answers and at
+ * most one question on its way. Failure modes: no answer is a refusal; a backend that is asked too much
+ * refuses at once. */
+#include "broker/ask.h"
+
+#include "broker/channel.h"
+#include "broker/publish.h"
+
+enum {
+    SHARED_ANSWERS_MAX = 16384,
+    HTTP_THREADS = 4,
+    REFUSAL_USES = 3,
+    OWN_TTL_MS = 30000, /* how long a connection goes by what its backend said */
+    HTTP_ANSWER_MAX = 64 * 1024,
+    KEY_SET_MAX = 1024 * 1024,
+    KEY_SET_TIMEOUT_MS = 5000,
+};
+
+/* --- answers that are known --- */
+
+void ask_init_answers(struct answer_cache *cache, size_t capacity, uint64_t seed)
+{
+    map_init(&cache->by_key, seed);
+    list_init(&cache->by_age);
+    cache->capacity = capacity;
+}
+
+static void drop_answer(struct answer_cache *cache, struct answer *answer)
+{
+    map_remove(&cache->by_key, answer->key);
+    list_remove(&answer->age);
+    slice_free(&answer->key);
+    slice_free(&answer->user);
+    slice_free(&answer->tags);
+    mem_free(answer);
+}
+
+void ask_free_answers(struct answer_cache *cache)
+{
+    if (!cache->by_age.next)
+        return; /* never made */
+    while (!list_empty(&cache->by_age))
+        drop_answer(cache, list_first(&cache->by_age, struct answer, age));
+    map_free(&cache->by_key);
+}
+
+static struct answer *find_answer(struct answer_cache *cache, struct slice key, uint64_t now_ms)
+{
+    struct answer *answer = cache->by_key.size ? map_get(&cache->by_key, key) : NULL;
+    if (answer && answer->until_ms <= now_ms) {
+        drop_answer(cache, answer);
+        return NULL;
+    }
+    return answer;
+}
+
+static struct answer *keep_answer(struct answer_cache *cache, struct slice key, bool allowed,
+                                  uint64_t until_ms)
+{
+    struct answer *old = map_get(&cache->by_key, key);
+    if (old)
+        drop_answer(cache, old);
+    else if (cache->by_key.size == cache->capacity)
+        drop_answer(cache, list_first(&cache->by_age, struct answer, age));
+    struct answer *answer = mem_zalloc(sizeof(*answer));
+    answer->key = slice_copy(key);
+    answer->allowed = allowed;
+    answer->until_ms = until_ms;
+    map_put(&cache->by_key, answer->key, answer);
+    list_push_back(&cache->by_age, &answer->age);
+    return answer;
+}
+
+/* --- asking --- */
+
+static struct backend *backend_of(struct connection *conn, enum config_backend_name name)
+{
+    assertf(name < CONFIG_CACHE && conn->server->logins.backends[name], "backend %d was not started",
+            (int)name);
+    return conn->server->logins.backends[name];
+}
+
+static bool post(struct connection *conn, enum config_backend_name name, const struct inquiry *about)
+{
+    struct server *s = conn->server;
+    assert(!conn->login.asked);
+    struct question *question = question_new(about, conn);
+    if (!backend_ask(backend_of(conn, name), question)) {
+        log_line(&s->log, LOG_ERROR, conn->id, "connection (%s): %s", conn->name, question->reason);
+        question_free(&question);
+        return false;
+    }
+    conn->login.asked = question;
+    flow_pause(conn, FLOW_ASK);
+    return true;
+}
+
+enum answer_kind ask_access(struct connection *conn, const struct inquiry *about)
+{
+    struct server *s = conn->server;
+    struct buf key = {0};
+    uint64_t now = server_now_ms(s);
+    inquiry_key(about, &key);
+    struct answer *known = find_answer(&conn->login.answers, buf_slice(&key), now);
+    if (!known && conn->login.cached)
+        known = find_answer(&s->logins.cache, buf_slice(&key), now);
+    bool allowed = known && known->allowed;
+    if (known && known->uses && --known->uses == 0)
+        drop_answer(&conn->login.answers, known);
+    buf_free(&key);
+    if (known)
+        return allowed ? ANSWER_YES : ANSWER_NO;
+    return post(conn, conn->login.authz, about) ? ANSWER_LATER : ANSWER_NO;
+}
+
+bool ask_login(struct connection *conn, enum config_backend_name backend, const struct inquiry *about)
+{
+    return post(conn, backend, about);
+}
+
+const struct answer *ask_cached_login(struct server *s, const struct inquiry *about)
+{
+    struct buf key = {0};
+    inquiry_key(about, &key);
+    const struct answer *answer = find_answer(&s->logins.cache, buf_slice(&key), server_now_ms(s));
+    buf_free(&key);
+    return answer;
+}
+
+void ask_forget(struct connection *conn)
+{
+    if (conn->login.asked)
+        conn->login.asked->asker = NULL;
+    conn->login.asked = NULL;
+}
+
+/* --- answers that come --- */
+
+static void share(struct server *s, const struct question *question, struct slice key)
+{
+    const struct config_auth *auth = &s->config->auth;
+    bool allowed = question->verdict == VERDICT_ALLOW;
+    if (question->verdict == VERDICT_ERROR || (!allowed && !auth->cache_refusals) || question->grant)
+        return;
+    struct answer *answer =
+        keep_answer(&s->logins.cache, key, allowed, server_now_ms(s) + auth->cache_ttl_ms);
+    answer->user = slice_copy(question->user);
+    answer->tags = slice_copy(question->tags);
+}
+
+/* A refusal is given to the method that asked, which may come back for it until it has asked for all three
+ * rights; then it is asked anew. */
+static void keep_own(struct connection *conn, const struct question *question, struct slice key)
+{
+    bool allowed = question->verdict == VERDICT_ALLOW;
+    struct answer *answer = keep_answer(&conn->login.answers, key, allowed,
+                                        server_now_ms(conn->server) + OWN_TTL_MS);
+    answer->uses = allowed ? 0 : REFUSAL_USES;
+    if (question->verdict == VERDICT_ERROR)
+        log_line(&conn->server->log, LOG_ERROR, conn->id, "connection (%s): access refused: %s",
+                 conn->name, question->reason);
+}
+
+static void take(struct server *s, struct question *question)
+{
+    struct connection *conn = question->asker;
+    struct buf key = {0};
+    if (!conn)
+        return;
+    assert(conn->login.asked == question);
+    conn->login.asked = NULL;
+    inquiry_key(&question->about, &key);
+    if (login_shares_answers(conn))
+        share(s, question, buf_slice(&key));
+    if (conn->login.attempt) {
+        login_answered(conn, question);
+    } else {
+        keep_own(conn, question, buf_slice(&key));
+        publish_resume(conn);
+        if (!conn->login.asked)
+            flow_resume(conn, FLOW_ASK);
+    }
+    buf_free(&key);
+}
+
+void ask_arrive(struct server *s)
+{
+    for (size_t i = 0; i < array_size(s->logins.backends); i++) {
+        struct backend *backend = s->logins.backends[i];
+        for (struct question *question; backend && (question = backend_answered(backend));) {
+            take(s, question);
+            question_free(&question);
+        }
+    }
+}
+
+/* --- opening and closing --- */
+
+static void set_http(struct server *s)
+{
+    const struct config_http *config = &s->config->auth.http;
+    s->logins.http = (struct http_backend_settings){
+        .post = config->method == 1,
+        .user_path = config->user_path,
+        .vhost_path = config->vhost_path,
+        .resource_path = config->resource_path,
+        .topic_path = config->topic_path,
+        .http = {.tls = {config->cacertfile, config->certfile, config->keyfile, config->verify_peer},
+                 .connect_timeout_ms = config->connect_timeout_ms,
+                 .timeout_ms = config->timeout_ms,
+                 .answer_max = HTTP_ANSWER_MAX}};
+}
+
+/* The values of "1=a,2=b", with commas between. */
+static const char *list_values(const char *items, char *out, size_t size)
+{
+    struct slice value;
+    size_t len = 0;
+    out[0] = 0;
+    while (config_next_item(&items, &value) && len < size)
+        len += (size_t)snprintf(out + len, size - len, "%s%.*s", len ? "," : "", SLICE_ARG(value));
+    return out;
+}
+
+static void set_key_files(struct logins *logins, const struct config_oauth2 *config)
+{
+    struct oauth2_settings *settings = &logins->oauth2;
+    snprintf(logins->oauth2_files, sizeof(logins->oauth2_files), "%s", config->signing_keys);
+    char *rest = NULL;
+    for (char *item = strtok_r(logins->oauth2_files, ",", &rest);
+         item && settings->key_file_count < OAUTH2_KEY_FILES_MAX; item = strtok_r(NULL, ",", &rest)) {
+        char *equals = strchr(item, '=');
+        *equals = 0;
+        settings->key_files[settings->key_file_count++] = (struct oauth2_key_file){item, equals + 1};
+    }
+}
+
+static void set_oauth2(struct server *s)
+{
+    struct logins *logins = &s->logins;
+    const struct config_oauth2 *config = &s->config->auth.oauth2;
+    struct slice value;
+    const char *prefix = config->scope_prefix;
+    if (!config->scope_prefix_given) {
+        snprintf(logins->oauth2_texts[0], CONFIG_TEXT_MAX, "%.254s.", config->resource_server_id);
+        prefix = logins->oauth2_texts[0];
+    }
+    logins->oauth2 = (struct oauth2_settings){
+        .rules = {.resource_server_id = config->resource_server_id,
+                  .scope_prefix = prefix,
+                  .default_key = config->default_key,
+                  .username_claims =
+                      list_values(config->username_claims, logins->oauth2_texts[1], CONFIG_TEXT_MAX),
+                  .additional_scopes = config->additional_scopes_key,
+                  .verify_aud = config->verify_aud,
+                  .require_exp = config->require_exp},
+        .jwks_url = config->jwks_url,
+        .http = {.tls = {config->cacertfile, "", "", config->verify_peer},
+                 .connect_timeout_ms = KEY_SET_TIMEOUT_MS,
+                 .timeout_ms = KEY_SET_TIMEOUT_MS,
+                 .answer_max = KEY_SET_MAX}};
+    for (const char *at = config->algorithms; config_next_item(&at, &value);) {
+        enum token_algorithm algorithm;
+        if (token_algorithm_from_name(value, &algorithm))
+            logins->oauth2.rules.algorithms |= 1u << algorithm;
+    }
+    set_key_files(logins, config);
+}
+
+static void wake(void *arg)
+{
+    struct server *s = arg;
+    loop_wake(s->loop);
+}
+
+static bool start(struct server *s, enum config_backend_name name)
+{
+    struct logins *logins = &s->logins;
+    char error[300];
+    if (name == CONFIG_INTERNAL || logins->backends[name])
+        return true;
+    struct backend_options options = {.wake = wake, .wake_arg = s};
+    if (name == CONFIG_HTTP) {
+        options.type = &backend_http, options.settings = &logins->http, options.threads = HTTP_THREADS;
+    } else {
+        const struct config_oauth2 *config = &s->config->auth.oauth2;
+        bool good = oauth2_check(&logins->oauth2, error, sizeof(error));
+        if (good && !*config->resource_server_id && config->verify_aud) {
+            snprintf(error, sizeof(error), "auth_oauth2.resource_server_id is not set");
+            good = false;
+        }
+        if (!good) {
+            log_line(&s->log, LOG_CRITICAL, 0, "auth_oauth2: %s", error);
+            return false;
+        }
+        if (strncmp(config->jwks_url, "http://", 7) == 0)
+            log_line(&s->log, LOG_WARNING, 0, "auth_oauth2.jwks_url is not https: whoever can change the "
+                                              "answer can let anybody in");
+        options.type = &backend_oauth2, options.settings = &logins->oauth2, options.threads = 1;
+    }
+    logins->backends[name] = backend_new(&options);
+    return true;
+}
+
+bool ask_open(struct server *s)
+{
+    struct logins *logins = &s->logins;
+    char error[200];
+    ask_init_answers(&logins->cache, SHARED_ANSWERS_MAX, rand_u64(&s->rand));
+    guard_init(&logins->guard, rand_u64(&s->rand));
+    if (!config_read_chain(s->config, &logins->chain, error, sizeof(error))) {
+        log_line(&s->log, LOG_CRITICAL, 0, "%s", error);
+        return false;
+    }
+    set_http(s);
+    set_oauth2(s);
+    for (size_t i = 0; s->loop && i < logins->chain.count; i++)
+        if (!start(s, logins->chain.links[i].authn) || !start(s, logins->chain.links[i].authz))
+            return false;
+    return true;
+}
+
+void ask_close(struct server *s)
+{
+    for (size_t i = 0; i < array_size(s->logins.backends); i++)
+        backend_free(&s->logins.backends[i]);
+    ask_free_answers(&s->logins.cache);
+    if (s->logins.guard.by_age.next)
+        guard_free(&s->logins.guard);
+}

@@ -1,0 +1,35 @@
+/* bounds.h - how much memory users may have for what they declare: queues, exchanges, bindings, consumers. */
+#ifndef BROKER_BOUNDS_H
+#define BROKER_BOUNDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "protocol/fault.h"
+
+struct binding;
+struct exchange;
+struct queue;
+struct server;
+
+/* Of the server. */
+struct bounds {
+    uint64_t topology_bytes; /* what the things that there are cost together, about and rather too much */
+};
+
+/* What one costs as long as it lives. */
+uint64_t bounds_of_queue(const struct queue *q);
+uint64_t bounds_of_exchange(const struct exchange *x);
+uint64_t bounds_of_binding(const struct binding *binding);
+uint64_t bounds_of_consumer(struct slice tag, struct slice args);
+
+void bounds_add(struct server *s, uint64_t bytes);
+void bounds_remove(struct server *s, uint64_t bytes);
+/* False (406) when there is no room for one more of what a client declares. What is recovered is counted,
+ * but not refused. */
+bool bounds_permit(const struct server *s, const char *what, struct fault *f);
+/* The bytes allowed: topology_memory, else half of the memory above which publishers are blocked. */
+uint64_t bounds_topology_max(const struct server *s);
+
+#endif
