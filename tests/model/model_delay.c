@@ -68,7 +68,7 @@ static struct item *item_of(struct model *m, const struct message *msg)
     memcpy(&index, message_body(msg).at, sizeof(index));
     assertf(index < m->count, "message %u of %u", index, m->count);
     struct item *item = &m->items[index];
-    assertf(item->body_size == msg->body_size && item->due_ms == msg->born_ms, "message %u is another", index);
+    assertf(item->body_size == msg->body_size && item->due_ms == msg->born_ms, "message %u differs", index);
     assert(item->persistent == msg->persistent);
     return item;
 }
