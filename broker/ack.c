@@ -1,12 +1,15 @@
 /* ack.c - basic.ack, nack, reject and recover (semantics 1.5; K84-K86). */
 #include "broker/ack.h"
 #include "broker/consume.h"
+#include "broker/delayed.h"
 #include "broker/tx.h"
 
 void ack_settle(struct channel *ch, struct unacked_item *item, enum settlement how)
 {
     flow_settle(&ch->conn->flow, item->entry.message);
-    if (how == SETTLE_REQUEUE)
+    if (how == SETTLE_REQUEUE && item->queue->settings.retry && !item->queue->deleted)
+        delayed_retry(channel_server(ch), item->queue, &item->entry);
+    else if (how == SETTLE_REQUEUE || how == SETTLE_RECOVER)
         queue_requeue(item->queue, &item->entry, true);
     else if (how == SETTLE_REJECT)
         queue_reject(item->queue, &item->entry, OUTCOME_REJECTED);
@@ -69,5 +72,5 @@ void ack_recover(struct channel *ch)
     struct unacked_item item;
     uint64_t tag;
     while (unacked_take_first(&ch->unacked, UINT64_MAX, &tag, &item))
-        ack_settle(ch, &item, SETTLE_REQUEUE);
+        ack_settle(ch, &item, SETTLE_RECOVER);
 }

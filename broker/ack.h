@@ -4,7 +4,8 @@
 
 #include "broker/channel.h"
 
-enum settlement { SETTLE_ACK, SETTLE_REJECT, SETTLE_REQUEUE };
+/* Recovered is requeued without anybody having asked for that message: it does not wait for a retry. */
+enum settlement { SETTLE_ACK, SETTLE_REJECT, SETTLE_REQUEUE, SETTLE_RECOVER };
 
 /* basic.ack, nack or reject; 406 "unknown delivery tag" (RabbitMQ's confirms page). */
 bool ack_method(struct channel *ch, const struct method *m, struct fault *f);

@@ -7,6 +7,7 @@
 #include "protocol/table.h"
 #include "queue/dedup.h"
 #include "queue/kind.h"
+#include "queue/retry.h"
 
 #define TIME_MAX_MS 315360000000 /* ten years */
 
@@ -82,6 +83,39 @@ static const char *is_delivery_limit(const struct field *field, struct slice arg
 {
     (void)args;
     return in_range(field, -1, INT64_MAX);
+}
+
+static const char *is_delays(const struct field *field, struct slice args)
+{
+    struct field item;
+    int count = 0;
+    (void)args;
+    if (field->type != 'A')
+        return "an array is expected";
+    for (struct slice rest = field->bytes; array_next(&rest, &item); count++) {
+        const char *wrong = in_range(&item, 0, TIME_MAX_MS);
+        if (wrong)
+            return wrong;
+    }
+    return count > 0 && count <= RETRY_STEPS_MAX ? NULL : "1 to 32 delays are expected";
+}
+
+static const char *is_factor(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 1, RETRY_FACTOR_MAX);
+}
+
+static const char *is_percentage(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 0, RETRY_JITTER_MAX);
+}
+
+static const char *is_retry_limit(const struct field *field, struct slice args)
+{
+    (void)args;
+    return in_range(field, 0, RETRY_LIMIT_MAX);
 }
 
 static const char *is_text(const struct field *field, struct slice args)

@@ -45,7 +45,7 @@ static void requeue_unacked(struct channel *ch, bool fetched_too)
         if (!fetched_too && !item.consumer)
             unacked_put(&kept, tag, &item);
         else
-            ack_settle(ch, &item, SETTLE_REQUEUE);
+            ack_settle(ch, &item, SETTLE_RECOVER);
     }
     while (unacked_take_first(&kept, UINT64_MAX, &tag, &item))
         unacked_put(&ch->unacked, tag, &item);

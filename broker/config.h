@@ -51,6 +51,7 @@ struct config {
     uint32_t queue_resident_messages;  /* 16384: the rest of a queue is on disk */
     uint32_t queue_page_size;          /* 256 KB */
     bool store_quarantine;             /* set damaged data aside and serve the rest */
+    uint64_t delayed_messages_max;     /* that wait for their time; CONFIG_NONE = no limit */
     uint64_t resident_memory;          /* 40 MB: for messages that wait */
     char data_dir[CONFIG_TEXT_MAX * 4];
     uint32_t heartbeat_s;              /* heartbeat, 60 */

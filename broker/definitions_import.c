@@ -4,6 +4,8 @@
  * is named; what was taken in before stays, and importing again does no harm. */
 #include "broker/definitions_import.h"
 
+#include "broker/delayed.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -304,7 +306,7 @@ static bool import_exchange(struct definitions_import *import, const json_t *obj
     struct fault f;
     if (good && table_find(properties.args, "alternate-exchange", &alternate) && alternate.type != 'S')
         good = fail(import, RESOURCE_FORMAT ": 'alternate-exchange' is no text", RESOURCE_ARG(&what));
-    if (good && (!duplicate_check_args(properties.args, &f) ||
+    if (good && (!duplicate_check_args(properties.args, &f) || !delayed_check_args(properties.args, &f) ||
                  (properties.type->check_args && !properties.type->check_args(properties.args, &f))))
         good = fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(&what), f.text);
     if (good)

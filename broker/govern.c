@@ -4,8 +4,10 @@
  * argument counts before the policy. */
 #include "broker/govern.h"
 
+#include "broker/delayed.h"
 #include "broker/vhost.h"
 #include "protocol/table.h"
+#include "queue/retry.h"
 
 enum policy_subject govern_subject(const struct dest *dest)
 {
@@ -26,6 +28,8 @@ static void apply_exchange(struct vhost *v, struct exchange *x)
     struct slice alternate = SLICE("");
     policy_text(x->dest.policies[0], NULL, "alternate-exchange", &alternate);
     exchange_set_alternate(x, alternate);
+    bool delays = false;
+    delayed_govern(x, policy_flag(x->dest.policies[0], "delayed-message", &delays) && delays);
     router_changed(&v->router);
 }
 
@@ -88,8 +92,32 @@ static void choose_dead_letters(struct settings *settings, const struct policy *
         settings->at_least_once = slice_is(strategy, "at-least-once");
 }
 
+static void read_number(const struct policy *policy, const char *key, uint64_t *value)
+{
+    int64_t number;
+    if (policy_number(policy, NULL, key, &number))
+        *value = (uint64_t)number;
+}
+
+/* How a queue retries: the arguments count before the policy, one by one. */
+static void choose_retry(struct retry *retry, const struct queue *q)
+{
+    const struct policy *policy = q->dest.policies[0];
+    uint64_t factor = retry->factor, jitter = 0;
+    policy_delays(policy, "retry-delays", retry->delays_ms, &retry->delay_count);
+    read_number(policy, "retry-base", &retry->base_ms);
+    read_number(policy, "retry-factor", &factor);
+    read_number(policy, "retry-max", &retry->max_ms);
+    read_number(policy, "retry-jitter", &jitter);
+    policy_number(policy, NULL, "retry-limit", &retry->limit);
+    retry->factor = (uint32_t)factor;
+    retry->jitter_percent = (uint32_t)jitter;
+    retry_apply_args(retry, q->args);
+}
+
 static void apply_queue(struct vhost *v, struct queue *q)
 {
+    struct retry retry = retry_none();
     struct settings settings = settings_of_args(q->args);
     lower(&settings.ttl_ms, &q->dest, "message-ttl");
     lower(&settings.expires_ms, &q->dest, "expires");
@@ -99,6 +127,8 @@ static void apply_queue(struct vhost *v, struct queue *q)
     choose_consumer_timeout(&settings.consumer_timeout_ms, &q->dest);
     choose_overflow(&settings.limit, q);
     choose_dead_letters(&settings, q->dest.policies[0]);
+    choose_retry(&retry, q);
+    settings.retry = retry_is_set(&retry) ? &retry : NULL;
     vhost_configure_queue(v, q, &settings);
 }
 

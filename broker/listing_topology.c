@@ -1,5 +1,6 @@
 /* listing_topology.c - the lists of a vhost: queues, exchanges, bindings, consumers. */
 #include "broker/channel.h"
+#include "broker/delayed.h"
 #include "broker/json_out.h"
 #include "broker/listing.h"
 #include "broker/listing_pid.h"

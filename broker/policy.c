@@ -12,8 +12,9 @@
 #include "base/mem.h"
 #include "broker/json_in.h"
 #include "broker/json_out.h"
+#include "queue/retry.h"
 
-enum key_kind { KIND_NUMBER, KIND_TEXT, KIND_OVERFLOW, KIND_STRATEGY, KIND_FLAG, KIND_ANY };
+enum key_kind { KIND_NUMBER, KIND_TEXT, KIND_OVERFLOW, KIND_STRATEGY, KIND_FLAG, KIND_DELAYS, KIND_ANY };
 enum key_operator { OPERATOR_NONE, OPERATOR_MIN, OPERATOR_OURS };
 enum key_target { TARGET_QUEUES, TARGET_EXCHANGES, TARGET_BOTH };
 
@@ -66,6 +67,18 @@ static bool is_one_of(const json_t *value, const char *const *words)
     return false;
 }
 
+static bool is_list_of_delays(const struct key *key, const json_t *value)
+{
+    size_t count = json_array_size(value);
+    bool good = count > 0 && count <= RETRY_STEPS_MAX;
+    for (size_t i = 0; good && i < count; i++) {
+        const json_t *delay = json_array_get(value, i);
+        good = json_is_integer(delay) && json_integer_value(delay) >= key->min &&
+               json_integer_value(delay) <= key->max;
+    }
+    return good;
+}
+
 static bool value_fits(const struct key *key, const json_t *value)
 {
     static const char *const overflows[] = {"drop-head", "reject-publish", "reject-publish-dlx", NULL};
@@ -82,6 +95,8 @@ static bool value_fits(const struct key *key, const json_t *value)
         return is_one_of(value, strategies);
     case KIND_FLAG:
         return json_is_boolean(value);
+    case KIND_DELAYS:
+        return is_list_of_delays(key, value);
     case KIND_ANY:
         break;
     }
@@ -274,6 +289,28 @@ bool policy_number(const struct policy *user, const struct policy *ceiling, cons
     if (!value)
         return false;
     *number = json_integer_value(value);
+    return true;
+}
+
+bool policy_flag(const struct policy *user, const char *key, bool *flag)
+{
+    const struct key *known = find_key(key);
+    assertf(known && known->kind == KIND_FLAG, "%s", key);
+    const json_t *value = merge(user, NULL, known);
+    *flag = json_is_true(value);
+    return value != NULL;
+}
+
+bool policy_delays(const struct policy *user, const char *key, uint64_t *delays_ms, unsigned *count)
+{
+    const struct key *known = find_key(key);
+    assertf(known && known->kind == KIND_DELAYS, "%s", key);
+    const json_t *value = merge(user, NULL, known);
+    if (!value)
+        return false;
+    *count = (unsigned)json_array_size(value);
+    for (unsigned i = 0; i < *count; i++)
+        delays_ms[i] = (uint64_t)json_integer_value(json_array_get(value, i));
     return true;
 }
 

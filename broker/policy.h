@@ -64,6 +64,9 @@ bool policy_number(const struct policy *user, const struct policy *ceiling, cons
                    int64_t *number);
 bool policy_text(const struct policy *user, const struct policy *ceiling, const char *key,
                  struct slice *text);
+/* Of a policy alone, which may be NULL. `delays_ms` has room for RETRY_STEPS_MAX. */
+bool policy_flag(const struct policy *user, const char *key, bool *flag);
+bool policy_delays(const struct policy *user, const char *key, uint64_t *delays_ms, unsigned *count);
 /* The whole of it as a JSON object. */
 void policy_effective(const struct policy *user, const struct policy *ceiling, struct buf *out);
 

@@ -5,18 +5,17 @@
 #include "broker/recovery.h"
 
 #include "broker/admin.h"
+#include "broker/delayed.h"
 #include "broker/duplicate.h"
 #include "broker/vhost.h"
+#include "protocol/table.h"
 #include "queue/lane.h"
-
-/* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than
- * the number of the first new batch shifted by this: a batch never carries more messages of one queue. */
-enum { SEQUENCES_PER_BATCH_BITS = 24 };
 
 /* A queue on its way back, by id. */
 struct returning {
     uint64_t id; /* the map's key */
-    struct queue *queue;
+    struct queue *queue;   /* NULL: */
+    struct delay *delay;   /* the calendar of an exchange */
 };
 
 struct recovery {
@@ -100,8 +99,30 @@ static void recover_exchange(struct recovery *r, struct vhost *v, const struct d
         complain(r, d, "exchange");
 }
 
+/* A row that is no queue's but that of the calendar of an exchange. */
+static bool recover_calendar(struct recovery *r, struct vhost *v, const struct definition *d)
+{
+    struct field field;
+    struct slice name;
+    if (!slice_starts_with(d->name, DELAYED_NAME_PREFIX) || !table_find(d->args, DELAYED_ARGUMENT, &field) ||
+        !field_string(&field, &name))
+        return false;
+    struct exchange *x = vhost_find_exchange(v, name);
+    if (!x || x->delay) {
+        complain(r, d, "calendar");
+        return true;
+    }
+    struct returning *returning = mem_zalloc(sizeof(*returning));
+    returning->id = d->id;
+    returning->delay = delayed_calendar(v, x, d->id);
+    map_put(&r->queues, slice_of(&returning->id, sizeof(returning->id)), returning);
+    return true;
+}
+
 static void recover_queue(struct recovery *r, struct vhost *v, const struct definition *d)
 {
+    if (recover_calendar(r, v, d))
+        return;
     struct queue_properties properties = {
         .args = d->args, .durable = true, .auto_delete = d->auto_delete, .id = d->id};
     if (vhost_find_queue(v, d->name)) {
@@ -157,6 +178,25 @@ static struct returning *find_returning(struct recovery *r, uint64_t id)
     return map_get(&r->queues, slice_of(&id, sizeof(id)));
 }
 
+/* Where a lane of it is a calendar's: that. */
+static struct delay *calendar_of(struct returning *returning, unsigned lane)
+{
+    if (returning->delay || lane < DELAY_LANE_FIRST)
+        return returning->delay;
+    return delay_for_queue(returning->queue);
+}
+
+static void restore(struct returning *returning, const struct stored_target *target, struct message *m,
+                    uint16_t returns)
+{
+    unsigned lane = lane_of_id(target->queue_id);
+    struct delay *delay = calendar_of(returning, lane);
+    if (delay)
+        delay_restore(delay, lane, m, target->sequence);
+    else
+        queue_restore(returning->queue, lane, m, target->sequence, returns);
+}
+
 static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
 {
     struct recovery *r = arg;
@@ -167,14 +207,14 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
     m->persistent = true;
     m->batch = batch;
     m->dead_letter = stored->dead_letter;
+    m->retried = stored->retried;
     m->born_ms = stored->born_ms ? stored->born_ms : s->home.now_ms;
     for (size_t i = 0; i < stored->target_count; i++) {
         struct returning *returning = find_returning(r, stored->targets[i].queue_id);
         if (!returning)
             continue;
         m->journal_refs++;
-        queue_restore(returning->queue, lane_of_id(stored->targets[i].queue_id), m,
-                      stored->targets[i].sequence, stored->returns[i]);
+        restore(returning, &stored->targets[i], m, stored->returns[i]);
     }
     if (m->journal_refs == 0)
         store_release(s->store, batch);
@@ -187,14 +227,18 @@ static void on_page(void *arg, uint64_t queue_id, uint32_t slot)
     struct recovery *r = arg;
     struct returning *returning = find_returning(r, queue_id);
     assertf(returning, "the store knows no page of a queue that is not defined");
-    queue_restore_page(returning->queue, slot);
+    struct delay *delay = calendar_of(returning, lane_of_id(queue_id));
+    if (delay)
+        delay_restore_page(delay, slot);
+    else
+        queue_restore_page(returning->queue, slot);
     r->messages += pages_at(store_pages(r->server->store), slot)->live;
 }
 
 static void on_delivered(void *arg, uint64_t queue_id, uint64_t sequence)
 {
     struct returning *returning = find_returning(arg, queue_id);
-    if (returning)
+    if (returning && lane_of_id(queue_id) < DELAY_LANE_FIRST && returning->queue)
         queue_restore_delivered(returning->queue, lane_of_id(queue_id), sequence);
 }
 
@@ -203,7 +247,7 @@ static void on_note(void *arg, const struct stored_note *note, uint64_t batch)
     struct recovery *r = arg;
     struct returning *returning = find_returning(r, note->owner_id);
     struct dedup *dedup =
-        returning ? returning->queue->dedup : duplicate_memory(r->server, note->owner_id);
+        returning && returning->queue ? returning->queue->dedup : duplicate_memory(r->server, note->owner_id);
     if (dedup)
         dedup_restore(dedup, note, batch);
 }
@@ -211,7 +255,13 @@ static void on_note(void *arg, const struct stored_note *note, uint64_t batch)
 static void finish_queue(struct recovery *r, struct returning *returning)
 {
     struct queue *q = returning->queue;
-    queue_restored(q, store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS);
+    uint64_t floor = store_open_batch(r->server->store) << SEQUENCES_PER_BATCH_BITS;
+    struct delay *delay = returning->delay ? returning->delay : q->delay;
+    if (delay)
+        delay_restored(delay, floor);
+    if (!q)
+        return;
+    queue_restored(q, floor);
     if (q->dedup)
         dedup_restored(q->dedup);
 }

@@ -11,6 +11,7 @@
 #include "broker/consume.h"
 #include "broker/deadletter.h"
 #include "broker/definitions_import.h"
+#include "broker/delayed.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
 #include "broker/outbox.h"
@@ -287,6 +288,11 @@ static void compact_journal(struct server *s)
         const struct vhost *v = s->vhosts.slots[i].value;
         map_each(&v->queues, j)
             paging_move_ready(v->queues.slots[j].value, limit);
+        map_each(&v->exchanges, j) {
+            const struct exchange *x = v->exchanges.slots[j].value;
+            if (x->delay)
+                delay_move(x->delay, limit);
+        }
     }
     outcomes_walk(&s->home, move_outcome, &limit);
     list_each(node, &s->connections) {
@@ -318,6 +324,7 @@ void server_act(struct server *s)
     ask_arrive(s);
     expire_input(s);
     paging_arrive(&s->home);
+    delayed_run(s);
     expire_before_delivery(s);
     consume_resume_gets(s);
     alarm_watch(s);
@@ -348,6 +355,8 @@ int server_patience_ms(struct server *s)
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
     if (due < next)
         next = due;
+    if (delayed_next_ms(s) < next)
+        next = delayed_next_ms(s);
     if (next == UINT64_MAX)
         return -1;
     return next <= now ? 0 : (int)(next - now > 60000 ? 60000 : next - now);

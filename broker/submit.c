@@ -1,6 +1,7 @@
 /* submit.c - a complete message: may it be published, where does it go, and what becomes of it (semantics
  * 1.3, 2.1). It is journalled once, however many durable queues it reaches, and pushed to each. */
 #include "broker/confirm.h"
+#include "broker/delayed.h"
 #include "broker/deliver.h"
 #include "broker/duplicate.h"
 #include "broker/reply.h"
@@ -163,6 +164,7 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
                                         message_key(m), message_props(m), message_body(m)};
         record.born_ms = keeps_birth ? m->born_ms : 0;
         record.dead_letter = m->dead_letter;
+        record.retried = m->retried;
         m->batch = store_message(s->store, &record);
         m->journal_refs = (uint32_t)durable;
     }
@@ -313,6 +315,11 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     struct keys keys;
     struct route_input input = {.pool = &s->messages};
     bool blind = prepare(m, &props, &keys, &input);
+    struct submission later = {0};
+    if (m->has_headers && x->delays && delayed_takes(ch->conn->vhost, x, m, &later)) {
+        message_unref(&s->messages, &m);
+        return later;
+    }
     if (x->memory && (m->has_headers || m->has_id)) {
         struct submission known = {0};
         if (exchange_knows(s, x, m, &known)) {
@@ -431,7 +438,8 @@ static __attribute__((noinline)) bool check_props(struct channel *ch, const stru
     keys.count = 1; /* the routing key's place */
     return (!(prop_flags & PROP_user_id) || check_user_id(ch, props.user_id, f)) &&
            (!(prop_flags & PROP_expiration) || check_expiration(props.expiration, f)) &&
-           (!m->has_headers || (add_keys(props.headers, "CC", &keys, f) &&
+           (!m->has_headers || ((!x->delays || delayed_check(channel_server(ch), m, f)) &&
+                                add_keys(props.headers, "CC", &keys, f) &&
                                 add_keys(props.headers, "BCC", &keys, f) &&
                                 permits_keys(ch, x, &keys, f)));
 }

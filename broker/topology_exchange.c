@@ -1,6 +1,7 @@
 /* topology_exchange.c - exchange.declare, delete, bind and unbind (semantics 1.3). */
 #include "broker/arguments.h"
 #include "broker/bounds.h"
+#include "broker/delayed.h"
 #include "broker/duplicate.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
@@ -32,7 +33,8 @@ static bool compare(const struct exchange *x, const struct amqp_exchange_declare
     return arguments_compare_flag("durable", declare->durable, x->durable, what, f) &&
            arguments_compare_flag("auto_delete", declare->auto_delete, x->auto_delete, what, f) &&
            arguments_compare_flag("internal", declare->internal, x->internal, what, f) &&
-           arguments_compare("alternate-exchange", declare->arguments, x->args, what, f);
+           arguments_compare("alternate-exchange", declare->arguments, x->args, what, f) &&
+           arguments_compare("x-delayed-type", declare->arguments, x->args, what, f);
 }
 
 /* An alternate exchange must be a longstr, and the user may read this one and write that one. */
@@ -59,7 +61,7 @@ static bool create(struct channel *ch, struct slice name, const struct amqp_exch
                      SLICE_ARG(name));
     const struct exchange_type *type = exchange_type_find(declare->type);
     if (!bounds_permit(channel_server(ch), "exchange", f) ||
-        !duplicate_check_args(declare->arguments, f) ||
+        !duplicate_check_args(declare->arguments, f) || !delayed_check_args(declare->arguments, f) ||
         (type->check_args && !type->check_args(declare->arguments, f)) ||
         !check_alternate(ch, name, declare->arguments, what, f))
         return false;

@@ -3,10 +3,12 @@
 #include "broker/vhost.h"
 
 #include "broker/consume.h"
+#include "broker/delayed.h"
 #include "broker/duplicate.h"
 #include "broker/expire.h"
 #include "broker/history.h"
 #include "broker/json_in.h"
+#include "protocol/table.h"
 
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
@@ -110,6 +112,7 @@ void vhost_free(struct vhost **vhost)
     map_each(&v->exchanges, i) {
         struct exchange *x = v->exchanges.slots[i].value;
         policies_release(&x->dest);
+        delayed_forget(v, x, false);
         duplicate_forget(v, x);
         bounds_remove(v->server, bounds_of_exchange(x));
         exchange_free(&x);
@@ -148,6 +151,7 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     bounds_add(s, bounds_of_exchange(x));
     map_put(&v->exchanges, x->name, x);
     list_push_back(&v->exchange_list, &x->of_vhost);
+    delayed_govern(x, false);
     if (name.len)
         policies_govern(v, &x->dest);
     duplicate_remember(v, x);
@@ -210,6 +214,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     list_remove(&x->of_vhost);
     router_changed(&v->router);
     policies_release(&x->dest);
+    delayed_forget(v, x, true);
     duplicate_forget(v, x);
     bounds_remove(v->server, bounds_of_exchange(x));
     exchange_free(&x);
@@ -244,6 +249,26 @@ static struct definition queue_definition(struct vhost *v, const struct queue *q
                                .name = q->name,
                                .args = q->args,
                                .auto_delete = q->auto_delete};
+}
+
+/* A row like that of a queue, so that the store knows the id; the argument says whose it is. */
+void vhost_define_calendar(struct vhost *v, const struct exchange *x, uint64_t id, bool there)
+{
+    struct buf name = {0}, args = {0};
+    buf_append_slice(&name, SLICE(DELAYED_NAME_PREFIX));
+    buf_append_slice(&name, x->name);
+    table_put_string(&args, DELAYED_ARGUMENT, x->name);
+    struct definition definition = {.kind = DEFINITION_QUEUE,
+                                    .id = id,
+                                    .vhost = v->name,
+                                    .name = buf_slice(&name),
+                                    .args = buf_slice(&args)};
+    if (there)
+        define(v->server, definition);
+    else
+        undefine(v->server, definition);
+    buf_free(&name);
+    buf_free(&args);
 }
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,

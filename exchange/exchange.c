@@ -19,6 +19,7 @@ static const struct exchange_type *const exchange_types[] = {
     &random_type,
     &local_random_type,
     &recent_history_type,
+    &delayed_message_type,
 };
 
 const struct exchange_type *exchange_type_find(struct slice name)

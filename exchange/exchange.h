@@ -46,6 +46,8 @@ struct exchange {
     size_t binding_count;          /* without implicit ones */
     bool had_bindings;             /* auto-delete only after it once had one */
     struct list of_vhost;          /* the broker's: all exchanges of a vhost */
+    bool delays;                   /* headers of messages may say that they are routed later */
+    void *delay;                   /* the broker's: those that wait; NULL = none ever did */
     void *memory;                  /* of what was published to it: the broker's; NULL = none */
 };
 

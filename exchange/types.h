@@ -13,5 +13,6 @@ extern const struct exchange_type modulus_hash_type;
 extern const struct exchange_type random_type;
 extern const struct exchange_type local_random_type;
 extern const struct exchange_type recent_history_type;
+extern const struct exchange_type delayed_message_type;
 
 #endif

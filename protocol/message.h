@@ -26,6 +26,7 @@ struct message {
     bool has_expiration : 1; /* the expiration property is there */
     bool dead_letter : 1;  /* published by the broker: its x-death header is the broker's own */
     bool has_id : 1;       /* the message_id property is there: so may be duplicates */
+    bool retried : 1;      /* came back by a retry: its x-retry-count header is the broker's own */
     bool moved : 1;        /* its record was written again, to let an old part of the journal go */
     bool has_priority : 1;
     uint8_t priority;      /* the property; 0 when it is missing */

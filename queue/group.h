@@ -14,7 +14,7 @@
 enum group_source { GROUP_NONE, GROUP_BY_HEADER, GROUP_BY_PROPERTY, GROUP_BY_KEY };
 
 /* How many groups of a queue have an order of their own at a time: x-group-max, and what it may be. */
-enum { GROUP_MAX_DEFAULT = 4096, GROUP_MAX = 65000 };
+enum { GROUP_MAX_DEFAULT = 4096, GROUP_MAX = 60000 };
 
 /* A name is kept in so many bytes; of a longer one its beginning and a hash. */
 enum { GROUP_NAME_MAX = 255 };

@@ -8,6 +8,10 @@
 
 #include "queue/queue.h"
 
+/* Sequences that an earlier run may have used, for acks that are still in the journal, are all smaller than
+ * the number of the first new batch shifted by this: a batch never carries more messages of one lane. */
+enum { SEQUENCES_PER_BATCH_BITS = 24 };
+
 static inline unsigned lane_count(const struct queue *q)
 {
     if (q->kind.ordering == KIND_FIFO)
@@ -52,6 +56,12 @@ static inline struct stored_target lane_target(struct queue *q, const struct mes
 {
     const struct order *order = lane_for(q, m);
     return (struct stored_target){order->id, order->next_sequence};
+}
+
+/* True when a record is to say when the message was published; that of a calendar says when it is due. */
+static inline bool lane_records_birth(const struct queue *q, const struct message *m)
+{
+    return q->keeper || queue_keeps_birth(q, m);
 }
 
 /* The lane in the id of something that was stored. */

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+#include "queue/delay.h"
+#include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/merge.h"
 
@@ -80,7 +82,7 @@ static struct page_record record_of(const struct queue *q, const struct entry *e
     uint8_t flags =
         (uint8_t)((kept ? PAGE_PERSISTENT : 0) | (m->has_headers ? PAGE_HAS_HEADERS : 0) |
                   (entry->redelivered ? PAGE_REDELIVERED : 0) | (m->dead_letter ? PAGE_DEAD_LETTER : 0) |
-                  (queue_keeps_birth(q, m) ? PAGE_HAS_BORN : 0));
+                  (m->retried ? PAGE_RETRIED : 0) | (lane_records_birth(q, m) ? PAGE_HAS_BORN : 0));
     return (struct page_record){flags,           message_exchange(m), message_key(m),
                                 message_props(m), message_body(m),     m->born_ms, 1};
 }
@@ -104,9 +106,10 @@ static size_t measure(const struct order *order, size_t *bytes)
     return count;
 }
 
-static void note_times(struct page_times *times, const struct message *m)
+static void note_times(struct page_times *times, const struct queue *q, const struct message *m)
 {
-    page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, expiry_own_deadline(m)});
+    uint64_t own = q->keeper ? UINT64_MAX : expiry_own_deadline(m);
+    page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, own});
 }
 
 static void write_page(struct order *order)
@@ -128,7 +131,7 @@ static void write_page(struct order *order)
             backlog->holes--;
             continue;
         }
-        note_times(&times, entry.message);
+        note_times(&times, q, entry.message);
         backlog->tail_bytes -= entry.message->body_size;
         paging_drop(q->home, &entry);
     }
@@ -397,7 +400,8 @@ static bool next_record(struct reading *reading, struct page_record *record, str
         if (record->flags & PAGE_GONE || (page->recovered && !persistent) ||
             page_is_acked(page, sequence) || page_is_taken(page, sequence))
             continue;
-        bool redelivered = record->flags & PAGE_REDELIVERED || sequence <= reading->delivered;
+        bool redelivered =
+            record->flags & (PAGE_REDELIVERED | PAGE_RETRIED) || sequence <= reading->delivered;
         *entry = (struct entry){NULL, sequence, redelivered,
                                 .journalled = persistent && page->stored,
                                 .returns = page_returns(page, sequence),
@@ -418,6 +422,7 @@ static struct message *make_message(struct queue *q, const struct page *page,
     m->persistent = record->flags & PAGE_PERSISTENT;
     m->has_headers = record->flags & PAGE_HAS_HEADERS;
     m->dead_letter = record->flags & PAGE_DEAD_LETTER;
+    m->retried = record->flags & PAGE_RETRIED;
     m->born_ms = record->born_ms ? record->born_ms : page->times.born_first;
     if (m->born_ms == 0)
         m->born_ms = q->home->now_ms;
@@ -498,10 +503,12 @@ static void remove_page(struct order *order, const struct page *page)
         order->backlog->first = pages_at(pages, *page_slot_ring_at(ring, 0))->first;
 }
 
-/* Takes what is due out of a page that stays on disk; returns how many are left in it. */
-static uint32_t pick_due(struct queue *q, struct page *page, const struct page_load *load,
+/* Takes what is due, or wanted by a look at a calendar, out of a page that stays on disk; returns how many
+ * are left in it. */
+static uint32_t pick_due(struct order *order, struct page *page, const struct page_load *load,
                          struct entry_ring *due)
 {
+    struct queue *q = order->queue;
     struct reading reading = read_page(page, load);
     struct page_record record;
     struct entry entry;
@@ -509,8 +516,8 @@ static uint32_t pick_due(struct queue *q, struct page *page, const struct page_l
     page->times.own_first = UINT64_MAX;
     while (next_record(&reading, &record, &entry)) {
         struct message *m = make_message(q, page, &record);
-        uint64_t own = expiry_own_deadline(m);
-        if (expiry_is_due(q, m)) {
+        uint64_t own = q->keeper ? UINT64_MAX : expiry_own_deadline(m);
+        if (q->keeper ? delay_look_picks(order, m) : expiry_is_due(q, m)) {
             entry.message = m;
             entry_ring_push_back(due, entry);
             continue;
@@ -529,7 +536,8 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     struct queue *q = order->queue;
     struct page *page = pages_at(pages, load->slot);
     struct entry_ring due = {0};
-    uint32_t left = load->failed ? 0 : pick_due(q, page, load, &due);
+    uint64_t last = page_last(page);
+    uint32_t left = load->failed ? 0 : pick_due(order, page, load, &due);
     for (size_t i = 0; i < due.size; i++) {
         const struct entry *entry = entry_ring_at(&due, i);
         uint32_t bytes = entry->message->body_size;
@@ -552,8 +560,14 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     else if (left == 0)
         page->live = page->taken;
     for (size_t i = 0; i < due.size; i++) /* the last one may end the page */
-        outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
-    q->counters.expired += due.size;
+        if (q->keeper)
+            delay_look_took(order, entry_ring_at(&due, i));
+        else
+            outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
+    if (q->keeper)
+        delay_look_saw(order, last);
+    else
+        q->counters.expired += due.size;
     entry_ring_free(&due);
     if (order->backlog)
         order_join(order);
@@ -623,6 +637,11 @@ static void release(struct queue *q, struct entry *entry)
 
 void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen)
 {
+    paging_move_entry(q, lane_of(q, entry), entry, limit, seen);
+}
+
+void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen)
+{
     struct message *m = entry->message;
     struct store *store = q->home->store;
     if (!entry->journalled || entry->page)
@@ -635,12 +654,12 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
         release(q, entry);
         return;
     }
-    struct order *order = lane_of(q, entry);
     struct stored_target target = {order->id, entry->sequence};
     struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
                                     message_props(m), message_body(m)};
-    record.born_ms = queue_keeps_birth(q, m) ? m->born_ms : 0;
+    record.born_ms = lane_records_birth(q, m) ? m->born_ms : 0;
     record.dead_letter = m->dead_letter;
+    record.retried = m->retried;
     m->batch = store_move(store, &record);
     m->moved = true;
     store_release(store, batch); /* the old record, or one more of the same message in this batch */
@@ -652,30 +671,32 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
 }
 
 /* Entries of a ring are in the order in which they were published, but for those that were moved. */
-static void move_ring(struct queue *q, struct entry_ring *ring, uint64_t limit)
+static void move_ring(struct queue *q, struct order *order, struct entry_ring *ring, uint64_t limit)
 {
     for (size_t i = 0; i < ring->size; i++) {
         struct entry *entry = entry_ring_at(ring, i);
         if (entry->journalled && !entry->page && entry->message->batch > limit && !entry->message->moved)
             return;
-        paging_move(q, entry, limit, entry->redelivered);
+        paging_move_entry(q, order, entry, limit, entry->redelivered);
     }
 }
 
-static void move_order(struct queue *q, struct order *order, uint64_t limit)
+void paging_move_order(struct queue *q, struct order *order, uint64_t limit)
 {
-    move_ring(q, &order->fresh, limit);
+    move_ring(q, order, &order->fresh, limit);
     if (order->backlog)
-        move_ring(q, &order->backlog->tail, limit);
+        move_ring(q, order, &order->backlog->tail, limit);
     for (size_t i = 0; i < order->returned_size; i++)
-        paging_move(q, &order->returned[i], limit, order->returned[i].redelivered);
+        paging_move_entry(q, order, &order->returned[i], limit, order->returned[i].redelivered);
 }
 
 void paging_move_ready(struct queue *q, uint64_t limit)
 {
     for (unsigned lane = 0; lane < lane_count(q); lane++)
         if (lane_at(q, lane))
-            move_order(q, lane_at(q, lane), limit);
+            paging_move_order(q, lane_at(q, lane), limit);
+    if (q->delay)
+        delay_move(q->delay, limit);
 }
 
 /* --- away --- */

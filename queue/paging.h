@@ -38,6 +38,9 @@ void paging_fetch(struct queue_home *home);
 /* Writes a journalled message of a batch up to `limit` anew, so that the old part of the journal can go.
  * All entries that share the message must be seen within one turn. `seen`: it may have been delivered. */
 void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen);
+/* So with an entry of that order, and with all that waits in it. */
+void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen);
+void paging_move_order(struct queue *q, struct order *order, uint64_t limit);
 /* So with all that waits in the queue. */
 void paging_move_ready(struct queue *q, uint64_t limit);
 

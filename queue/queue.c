@@ -6,8 +6,10 @@
  * 3. Sequences in the order are all smaller than next_sequence.
  * 4. With a drop-head limit no more waits than that, unless the queue is on the ready list: what consumers
  *    are about to take is not dropped, so that a burst which they could take loses nothing. */
+#include "queue/delay.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "queue/retry.h"
 
 /* Entries of a purged or deleted queue on their way out. */
 struct grave {
@@ -23,6 +25,7 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     list_init(&home->graveyard);
     paging_init(&home->paging);
     dedup_home_init(&home->dedup);
+    delays_init(&home->delays);
 }
 
 void queue_home_free(struct queue_home *home)
@@ -31,6 +34,7 @@ void queue_home_free(struct queue_home *home)
     while (queue_home_bury(home, SIZE_MAX))
         ;
     heap_free(&home->expiring);
+    delays_free(home);
     assert(list_empty(&home->ready));
 }
 
@@ -89,6 +93,9 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->name = slice_copy(name);
     q->args = slice_copy(args);
     struct settings settings = settings_of_args(q->args);
+    struct retry retry = retry_none();
+    retry_apply_args(&retry, q->args);
+    settings.retry = retry_is_set(&retry) ? &retry : NULL;
     q->settings = settings_copy(&settings);
     q->id = q->order.id = id;
     q->dedup = dedup_of_args(&home->dedup, id, q->args);
@@ -170,6 +177,11 @@ static void dig_grave(struct queue *q, struct order *order, bool forget)
     changed(q, order);
 }
 
+void queue_bury_order(struct queue *q, struct order *order, bool forget)
+{
+    dig_grave(q, order, forget);
+}
+
 /* Moves all waiting entries to the graveyard; returns their number. */
 static size_t dig_graves(struct queue *q, bool forget)
 {
@@ -194,6 +206,8 @@ void queue_delete(struct queue **queue)
     q->exclusive_owner = NULL;
     if (q->dedup)
         dedup_free(&q->dedup);
+    if (q->delay)
+        delay_delete(&q->delay);
     q->deleted = true;
     each_order(q, expiry_leave);
     queue_release(q);
@@ -273,7 +287,7 @@ void queue_push(struct queue *q, struct message *m, bool journalled)
     assert(!q->deleted);
     struct order *order = lane_for(q, m);
     q->counters.published++;
-    struct entry entry = {message_ref(m), order->next_sequence, .journalled = journalled};
+    struct entry entry = {message_ref(m), order->next_sequence, m->retried, .journalled = journalled};
     entry.lane = (uint16_t)lane_of_id(order->id);
     add(q, order, entry);
     if (queue_keeps_birth(q, m))
@@ -291,7 +305,8 @@ void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t s
     struct order *order = lane_use(q, lane);
     unsigned known = returns < ENTRY_RETURNS_MAX ? returns : ENTRY_RETURNS_MAX;
     struct entry entry = {
-        message_ref(m), sequence, .journalled = true, .returns = (uint16_t)(known & ENTRY_RETURNS_MAX)};
+        message_ref(m), sequence, m->retried, .journalled = true,
+        .returns = (uint16_t)(known & ENTRY_RETURNS_MAX)};
     entry.lane = (uint16_t)lane;
     assertf(sequence + 1 != order->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
     assert(list_empty(&q->consumers) && order == lane_of(q, &entry));
@@ -360,6 +375,8 @@ void queue_refresh(struct queue *q)
 
 void queue_order_changed(struct queue *q, struct order *order)
 {
+    if (q->keeper && order != &q->order)
+        delay_order_changed(order);
     changed(q, order);
     update_ready(q);
 }

@@ -30,7 +30,7 @@ struct queue {
     struct list of_owner;     /* in the connection's list of exclusive queues */
     struct kind kind;
     enum queue_stores stores; /* which messages the journal keeps */
-    bool durable, auto_delete, deleted;
+    bool durable, auto_delete, deleted, keeper; /* keeper: of the orders of a calendar, delay.h */
     bool had_consumers;       /* auto-delete only after it once had one */
     struct order order;       /* all that waits; with levels, those of level 0 */
     struct order *front;      /* whose first entry is the next */
@@ -40,6 +40,7 @@ struct queue {
     uint64_t ready_bytes;     /* of bodies */
     struct settings settings;
     struct leaving leaving;
+    struct delay *delay;      /* of its retries, NULL = there were none */
     struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
     struct list consumers;    /* consumer.of_queue, in order of arrival */
     struct rotation rotation; /* who of them is next */
@@ -70,10 +71,10 @@ static inline bool queue_stores(const struct queue *q, const struct message *m)
     return (unsigned)q->stores > !m->persistent;
 }
 
-/* True when it matters to the queue when the message was published: its record is to say so. */
+/* True when it matters to the queue when the message was published: it may expire. */
 static inline bool queue_keeps_birth(const struct queue *q, const struct message *m)
 {
-    return m->has_expiration || q->settings.ttl_ms != SETTINGS_NEVER;
+    return (m->has_expiration && !q->keeper) || q->settings.ttl_ms != SETTINGS_NEVER;
 }
 
 /* The next entry, still the queue's; NULL when none is at hand. */
@@ -146,5 +147,4 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 size_t queue_purge(struct queue *q);
 
 void queue_check(const struct queue *q);
-
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/timer.h"
 #include "queue/dedup.h"
+#include "queue/delay.h"
 #include "queue/expiry.h"
 #include "queue/order.h"
 #include "queue/outcome.h"
@@ -20,6 +21,7 @@ struct queue_home {
     struct paging paging;
     struct dedup_home dedup;
     struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
+    struct delays delays;    /* calendars */
     struct heap expiring;    /* expiry.node of queues in which something has a deadline */
     uint64_t now_ms;         /* milliseconds since 1970 as they were at the last input */
 };
@@ -34,6 +36,8 @@ struct leaving {
 };
 
 void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct store *store);
+/* All that waits in the order goes to the graveyard; `forget`: its acks need not be journalled. */
+void queue_bury_order(struct queue *q, struct order *order, bool forget);
 /* Drops up to `budget` entries of deleted and purged queues; true when some are left. */
 bool queue_home_bury(struct queue_home *home, size_t budget);
 void queue_home_free(struct queue_home *home);

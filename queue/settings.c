@@ -3,7 +3,9 @@
 
 #include "base/assert.h"
 #include "protocol/table.h"
+#include "base/mem.h"
 #include "queue/kind.h"
+#include "queue/retry.h"
 
 struct settings settings_none(void)
 {
@@ -53,6 +55,11 @@ struct settings settings_copy(const struct settings *settings)
     struct settings copy = *settings;
     copy.dead_exchange = slice_copy(settings->dead_exchange);
     copy.dead_key = slice_copy(settings->dead_key);
+    if (settings->retry) {
+        struct retry *retry = mem_alloc(sizeof(*retry));
+        *retry = *settings->retry;
+        copy.retry = retry;
+    }
     return copy;
 }
 
@@ -60,5 +67,6 @@ void settings_free(struct settings *settings)
 {
     slice_free(&settings->dead_exchange);
     slice_free(&settings->dead_key);
+    mem_free((void *)(uintptr_t)settings->retry);
     *settings = settings_none();
 }

@@ -9,6 +9,8 @@
 
 #define SETTINGS_NEVER UINT64_MAX
 
+struct retry; /* retry.h */
+
 struct settings {
     uint64_t ttl_ms;         /* a message waits no longer than this; SETTINGS_NEVER = no limit */
     uint64_t expires_ms;     /* the queue goes when it was unused for so long; SETTINGS_NEVER = it stays */
@@ -19,6 +21,7 @@ struct settings {
     bool has_dead_key;       /* ... with `dead_key`, else with the keys that it came with */
     bool at_least_once;      /* ... and stays here for as long as that fails */
     struct slice dead_exchange, dead_key;
+    const struct retry *retry; /* NULL = what is requeued comes back at once */
 };
 
 /* Nothing is limited, nothing expires, nothing is dead-lettered. */

@@ -85,7 +85,8 @@ void batch_message(struct batch *batch, const struct stored_message *m, bool mov
     size_t born = m->born_ms ? BORN_BYTES : 0;
     size_t size = MESSAGE_HEADER_BYTES + m->target_count * TARGET_BYTES + born + m->exchange.len +
                   m->key.len + m->props.len + m->body.len;
-    uint32_t flags = (born ? MESSAGE_HAS_BORN : 0) | (m->dead_letter ? MESSAGE_DEAD_LETTER : 0);
+    uint32_t flags = (born ? MESSAGE_HAS_BORN : 0) | (m->dead_letter ? MESSAGE_DEAD_LETTER : 0) |
+                     (m->retried ? MESSAGE_RETRIED : 0);
     assertf(size <= UINT32_MAX, "a message record of %zu bytes", size);
     assert(m->exchange.len <= UINT16_MAX && m->key.len <= UINT16_MAX && m->target_count > 0);
     uint8_t *record = room(batch, size), *at = record + MESSAGE_HEADER_BYTES;

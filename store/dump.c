@@ -209,6 +209,8 @@ static void print_message(FILE *out, const uint8_t *record)
                 (unsigned long long)format_u64(at + 8));
     if (format_u16(record + MESSAGE_FLAGS) & MESSAGE_DEAD_LETTER)
         fputs(" dead-letter", out);
+    if (format_u16(record + MESSAGE_FLAGS) & MESSAGE_RETRIED)
+        fputs(" retried", out);
     if (format_u16(record + MESSAGE_FLAGS) & MESSAGE_HAS_BORN)
         fprintf(out, " born=%llu", (unsigned long long)format_u64(cut(&at, BORN_BYTES).at));
     print_name(out, "exchange", cut(&at, format_u16(record + MESSAGE_EXCHANGE_LEN)));

@@ -73,7 +73,9 @@ enum format_record {
     NOTE_BYTES = 32       /* u64 owner's id, two u64 of a key, u64 value; a header as that of acks */
 };
 
-enum format_message_flag { MESSAGE_HAS_BORN = 1, MESSAGE_DEAD_LETTER = 2, MESSAGE_FLAGS_KNOWN = 3 };
+enum format_message_flag {
+    MESSAGE_HAS_BORN = 1, MESSAGE_DEAD_LETTER = 2, MESSAGE_RETRIED = 4, MESSAGE_FLAGS_KNOWN = 7
+};
 static inline void format_put_u16(uint8_t *at, uint16_t value)
 {
     uint16_t raw = htole16(value);

@@ -37,7 +37,8 @@ enum page_flag {
     PAGE_REDELIVERED = 4,
     PAGE_GONE = 8,
     PAGE_HAS_BORN = 16,
-    PAGE_DEAD_LETTER = 32
+    PAGE_DEAD_LETTER = 32,
+    PAGE_RETRIED = 64
 };
 
 enum { PAGE_MESSAGES_MAX = 4096 };

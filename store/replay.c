@@ -372,6 +372,7 @@ static bool report_message(struct replay *replay, const uint8_t *record, uint64_
         .targets = replay->targets, .returns = replay->returns, .target_count = alive};
     uint16_t flags = format_u16(record + MESSAGE_FLAGS);
     message.dead_letter = flags & MESSAGE_DEAD_LETTER;
+    message.retried = flags & MESSAGE_RETRIED;
     if (flags & MESSAGE_HAS_BORN) {
         message.born_ms = format_u64(at);
         at += BORN_BYTES;

@@ -24,6 +24,7 @@ struct stored_message {
     struct slice exchange, key, props, body;
     uint64_t born_ms; /* when it was published; 0 = nobody needs it */
     bool dead_letter; /* published by the broker */
+    bool retried;     /* came back by a retry */
     const uint16_t *returns; /* from recovery: how often it came back, a target each */
 };
 
