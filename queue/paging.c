@@ -524,6 +524,8 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
         }
         if (own < page->times.own_first)
             page->times.own_first = own;
+        if (entry.journalled)
+            pages_stays(store_pages(q->home->store), page->slot, entry.sequence);
         message_unref(q->home->pool, &m);
         left++;
     }
@@ -725,15 +727,15 @@ void paging_leave(struct order *order)
         forget_load(q, *page_slot_ring_at(&backlog->pages, 0));
 }
 
-/* Acks what is left in a page of which something was taken out: that keeps the page. Which of its
- * messages are not persistent is known to the page alone, and an ack of such a one would count as
- * another's: a page that is mixed is let go without acks, and a crash before it is gone brings it back. */
+/* Acks what is left in a page of which something was taken out: that keeps the page. The ack of a message
+ * that is not persistent would count as another's. Those of the others must be told: the row may go with
+ * what was taken out while the journal still holds them. */
 static void bury_thinned(struct queue_home *home, const struct page *page, uint64_t queue_id)
 {
     uint64_t last = page_last(page);
-    bool told = queue_id && page->stored && page->persistent == page->count;
+    bool told = queue_id && page->stored;
     for (uint64_t sequence = page->first; told && sequence <= last; sequence++)
-        if (!page_is_acked(page, sequence) && !page_is_taken(page, sequence))
+        if (page_is_rest(page, sequence))
             store_ack_range(home->store, queue_id, sequence, 1);
     pages_ack_rest(store_pages(home->store), page->slot, told);
 }

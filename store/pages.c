@@ -125,7 +125,7 @@ static size_t bitmap_bytes(const struct page *page)
 static struct page_progress *progress_of(struct page *page)
 {
     if (!page->progress) {
-        page->progress = mem_zalloc(sizeof *page->progress + 2 * bitmap_bytes(page));
+        page->progress = mem_zalloc(sizeof *page->progress + 3 * bitmap_bytes(page));
         page->progress->page = page;
     }
     return page->progress;
@@ -275,17 +275,41 @@ void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
     assertf(page->taken <= page->live, "%u taken of %u", page->taken, page->live);
 }
 
+/* In a page that is not mixed all have acks of their own. */
+static bool is_mixed(const struct page *page)
+{
+    return page->persistent < page->count;
+}
+
+void pages_stays(struct pages *pages, uint32_t slot, uint64_t sequence)
+{
+    struct page *page = pages_at(pages, slot);
+    uint64_t i = sequence - page->first;
+    assert(i < page->count && !page_is_taken(page, sequence));
+    if (is_mixed(page) && page->stored)
+        progress_of(page)->acked[2 * bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
+}
+
+bool page_is_rest(const struct page *page, uint64_t sequence)
+{
+    uint64_t i = sequence - page->first;
+    assert(i < page->count && page->progress);
+    if (page_is_acked(page, sequence) || page_is_taken(page, sequence))
+        return false;
+    return !is_mixed(page) || page->progress->acked[2 * bitmap_bytes(page) + i / 8] >> i % 8 & 1;
+}
+
 void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled)
 {
     struct page *page = pages_at(pages, slot);
     struct page_progress *progress = progress_of(page);
-    size_t size = bitmap_bytes(page);
     assert(page->taken > 0 && page->live >= page->taken);
     page->live = page->taken;
     if (!journalled || !page->stored)
         return;
-    for (size_t i = 0; i < size; i++)
-        progress->acked[i] |= (uint8_t)~progress->acked[size + i];
+    for (uint32_t i = 0; i < page->count; i++)
+        if (page_is_rest(page, page->first + i))
+            progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
     make_dirty(pages, progress, pages->open->number);
 }
 

@@ -1,6 +1,5 @@
-/* pages.h - the store's second tier: pages of queues' backlogs in page files, and how much of each is
- * still needed. The loop's view: pages are put into the open batch and are on disk when it is; they are
- * read back by a thread.
+/* pages.h - the store's second tier: pages of queues' backlogs in page files, and what of each is needed.
+ * The loop's view: pages are put into the open batch and are on disk when it is; a thread reads them back.
  * The store does not know queues: a page is a run of (queue id, sequence), all there when it is written. Its
  * owner says which are acked; when none is left the page dies, and its file with its last page. */
 #ifndef STORE_PAGES_H
@@ -23,7 +22,7 @@ struct page_progress { /* what was acked and delivered of a page, as far as anyt
     uint64_t marked;      /* in which batch that was said; 0 = by an earlier process */
     struct page *page;
     uint8_t *counts; /* how often each message came back, 255 is more; own memory, NULL = never */
-    uint8_t acked[]; /* bit i: message first + i; behind these: of those that were taken out */
+    uint8_t acked[]; /* bit i: message first + i; behind these: those taken out; those noted by pages_stays */
 };
 
 struct page_file {
@@ -92,13 +91,15 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
 /* One of its messages was taken out while it is on disk, and is acked later; reading passes it over. */
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence);
 bool page_is_taken(const struct page *page, uint64_t sequence);
-/* All but those are done with. */
+/* A message that stays in a page that is read is journalled. True when it is, and neither acked nor taken. */
+void pages_stays(struct pages *pages, uint32_t slot, uint64_t sequence);
+bool page_is_rest(const struct page *page, uint64_t sequence);
+/* All but those taken out are done with; `journalled`: the acks of the rest are in the open batch. */
 void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled);
 /* Its messages up to this sequence may have been delivered, says the open batch. */
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence);
-/* One of its messages came back, that often by now, says the open batch. */
+/* One of its messages came back, that often by now, says the open batch. How often it did. */
 void pages_returned(struct pages *pages, uint32_t slot, uint64_t sequence, uint16_t count);
-/* How often it did. */
 uint16_t page_returns(const struct page *page, uint64_t sequence);
 /* None of its messages is needed any more. */
 void pages_drop(struct pages *pages, uint32_t slot);
@@ -137,8 +138,7 @@ struct page_load *pages_loaded(struct pages *pages);
 /* Without a thread: pages_loaded may have one. */
 bool pages_have_loaded(const struct pages *pages);
 
-/* The store's: */
-/* Before the batch goes: moves what lies in sparse files, lets empty ones go. */
+/* The store's. Before the batch goes: moves what lies in sparse files, lets empty ones go. */
 void pages_prepare(struct pages *pages);
 /* Puts what the batches up to that one say about pages into the rows; the open batch carries them. */
 void pages_fold(struct pages *pages, uint64_t batch);

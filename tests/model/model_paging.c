@@ -672,6 +672,7 @@ static void run_round(uint64_t seed)
 /* Rounds that found something once. */
 static const uint64_t regressions[] = {
     6, 1650640320, /* pages were on disk before what the journal said of them: their sequences came again */
+    1144941996, /* what a purge found in a thinned page was not acked if not all was persistent */
 };
 
 int main(void)
