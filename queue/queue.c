@@ -561,9 +561,9 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen)
     q->unacked--;
     entry->redelivered |= seen;
     put_back(q, order, *entry);
-    lane_settled(q, entry, true, true);
     if (queue_keeps_birth(q, entry->message))
         expiry_note(order, entry);
+    lane_settled(q, entry, true, true); /* the message may go with that, when the queue is full */
     entry->message = NULL;
     update_ready(q);
 }

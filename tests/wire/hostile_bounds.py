@@ -18,7 +18,7 @@ from hostile import (BASE, MB, TIMEOUT, back_to_normal, check, check_memory, con
 from link import PROTOCOL_HEADER, Failure, Link
 
 TOPOLOGY_MAX = 64 * MB
-PEERS, PEER_BYTES_MAX = 1000, 12 * 1024
+PEERS, PEER_BYTES_MAX = 1000, 16 * 1024
 
 
 class Bystander:

@@ -73,7 +73,8 @@ static void print_cell(const struct ctl_table *table, const char *text, size_t l
     }
     if (!first)
         fputc('\t', table->out);
-    fwrite(text, 1, len, table->out);
+    if (len)
+        fwrite(text, 1, len, table->out);
 }
 
 static void print_names(const struct ctl_table *table, const json_t *row)
