@@ -656,7 +656,8 @@ int recover_run(struct recover *r)
         adopt_blank(w);
         uint64_t pages = pages_needed_batch(r->pages);
         r->segments->needed = pages < r->notes_needed ? pages : r->notes_needed;
-        if (!r->pages->open || page_work_empty(&r->pages->open->pages)) /* else pages that are dead are still named by rows */
+        /* else pages that are dead are still named by rows */
+        if (!r->pages->open || page_work_empty(&r->pages->open->pages))
             segments_handed_over(r->segments);
     }
     free_work(w);
