@@ -17,16 +17,17 @@ from idempotent import Client, cpu_s, long_field, lstr, method, publish, sstr
 BATCH = 1000
 PERSISTENT = (0x1000, b"\x02")
 FAR = b"3600000"
-TTL_MS, RETRY_MS = 500, 100
-DEAD = sstr(b"x-dead-letter-exchange") + b"S" + lstr(b"") + sstr(b"x-dead-letter-routing-key") + b"S" + lstr(b"d")
-RETRY = sstr(b"x-retry-delays") + b"A" + lstr(b"l" + struct.pack(">q", RETRY_MS))
+TTL = long_field(b"x-message-ttl", 500)
+DEAD = (sstr(b"x-dead-letter-exchange") + b"S" + lstr(b"") +
+        sstr(b"x-dead-letter-routing-key") + b"S" + lstr(b"d"))
+RETRY = sstr(b"x-retry-delays") + b"A" + lstr(b"l" + struct.pack(">q", 100))
 # name, arguments of the queue, flags and bytes of the properties, what becomes of the messages
 SCENARIOS = [
     ("acked", b"", PERSISTENT, "ack"),
     ("acked, x-message-ttl of an hour", long_field(b"x-message-ttl", int(FAR)), PERSISTENT, "ack"),
     ("acked, expiration of an hour", b"", (0x1100, b"\x02" + sstr(FAR)), "ack"),
-    ("expired, x-message-ttl", long_field(b"x-message-ttl", TTL_MS), PERSISTENT, "expire"),
-    ("expired, x-message-ttl, dead-lettered", long_field(b"x-message-ttl", TTL_MS) + DEAD, PERSISTENT, "dead"),
+    ("expired, x-message-ttl", TTL, PERSISTENT, "expire"),
+    ("expired, x-message-ttl, dead-lettered", TTL + DEAD, PERSISTENT, "dead"),
     ("put back once, then acked", b"", PERSISTENT, "retry"),
     ("put back once, x-retry-delays, then acked", RETRY, PERSISTENT, "retry"),
 ]
@@ -91,7 +92,8 @@ def measure(leveret, count, label, arguments, properties, end):
         fill(client, count, properties)
         if end in ("ack", "retry"):
             consume(client, count, end == "retry")
-        while declare(client, b"q", passive=True) or (end == "dead" and declare(client, b"d", passive=True) < count):
+        dead = count if end == "dead" else 0
+        while declare(client, b"q", passive=True) or declare(client, b"d", passive=True) < dead:
             time.sleep(0.05)
         cpu = cpu_s(broker.pid) - cpu
         client.socket.close()
