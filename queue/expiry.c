@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/sift.h"
 #include "protocol/props.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
@@ -55,26 +56,7 @@ bool expiry_is_due(const struct queue *q, const struct message *m)
 
 /* --- the heap of a queue's notes --- */
 
-static void sift_up(struct due *heap, size_t i, struct due due)
-{
-    for (; i > 0 && heap[(i - 1) / 2].deadline_ms > due.deadline_ms; i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = due;
-}
-
-static void sift_down(struct due *heap, size_t size, struct due due)
-{
-    size_t i = 0;
-    for (size_t child = 1; child < size; child = 2 * i + 1) {
-        if (child + 1 < size && heap[child + 1].deadline_ms < heap[child].deadline_ms)
-            child++;
-        if (heap[child].deadline_ms >= due.deadline_ms)
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = due;
-}
+SIFT(due, deadline_ms);
 
 static int by_sequence(const void *a, const void *b)
 {
@@ -136,7 +118,7 @@ static void push_due(struct order *order, uint64_t deadline_ms, uint64_t sequenc
         expiry->due_capacity = expiry->due_capacity ? expiry->due_capacity * 2 : 16;
         expiry->dues = mem_realloc(expiry->dues, expiry->due_capacity * sizeof(*expiry->dues));
     }
-    sift_up(expiry->dues, expiry->due_count++, (struct due){deadline_ms, sequence});
+    due_sift_up(expiry->dues, expiry->due_count++, (struct due){deadline_ms, sequence});
 }
 
 static struct due pop_due(struct expiry *expiry)
@@ -144,7 +126,7 @@ static struct due pop_due(struct expiry *expiry)
     struct due due = expiry->dues[0];
     assert(expiry->due_count > 0);
     if (--expiry->due_count > 0)
-        sift_down(expiry->dues, expiry->due_count, expiry->dues[expiry->due_count]);
+        due_sift_down(expiry->dues, expiry->due_count, expiry->dues[expiry->due_count]);
     else if (expiry->due_capacity > DUES_SPARE) {
         mem_free(expiry->dues);
         expiry->dues = NULL;

@@ -1,28 +1,9 @@
 /* order.c - the waiting entries of a queue in order of their sequence. */
 #include "queue/order.h"
 
-static void sift_up(struct entry *heap, size_t i, struct entry entry)
-{
-    while (i > 0 && heap[(i - 1) / 2].sequence > entry.sequence) {
-        heap[i] = heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    heap[i] = entry;
-}
+#include "base/sift.h"
 
-static void sift_down(struct entry *heap, size_t size, struct entry entry)
-{
-    size_t i = 0;
-    for (size_t child = 1; child < size; child = 2 * i + 1) {
-        if (child + 1 < size && heap[child + 1].sequence < heap[child].sequence)
-            child++;
-        if (heap[child].sequence >= entry.sequence)
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = entry;
-}
+SIFT(entry, sequence);
 
 void order_return(struct order *order, struct entry entry)
 {
@@ -31,7 +12,7 @@ void order_return(struct order *order, struct entry entry)
         order->returned = mem_realloc(order->returned, capacity * sizeof(*order->returned));
         order->returned_capacity = capacity;
     }
-    sift_up(order->returned, order->returned_size++, entry);
+    entry_sift_up(order->returned, order->returned_size++, entry);
 }
 
 /* The sequence of what comes next from the ring or, when that is empty, from the first page. */
@@ -60,7 +41,7 @@ static struct entry take_returned(struct order *order)
     struct entry first = order->returned[0];
     order->returned_size--;
     if (order->returned_size > 0) {
-        sift_down(order->returned, order->returned_size, order->returned[order->returned_size]);
+        entry_sift_down(order->returned, order->returned_size, order->returned[order->returned_size]);
     } else if (order->returned_capacity > RING_KEEP_ITEMS) {
         mem_free(order->returned);
         order->returned = NULL;
@@ -247,7 +228,7 @@ void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const s
         if (is_due(arg, &entry))
             take(arg, entry);
         else
-            sift_up(order->returned, order->returned_size++, entry);
+            entry_sift_up(order->returned, order->returned_size++, entry);
     }
 }
 
