@@ -4,6 +4,8 @@
 
 #include "broker/connection_info.h"
 #include "broker/consume.h"
+#include "broker/json_in.h"
+#include "broker/parameters.h"
 #include "broker/vhost.h"
 #include "protocol/table.h"
 
@@ -13,20 +15,31 @@ enum { SILENT_CLOSE_DELAY_MS = 3000, REFUSAL_DELAY_MS = 500 };
 static const uint8_t header_0_9_1[8] = {'A', 'M', 'Q', 'P', 0, 0, 9, 1};
 static const uint8_t header_0_9[8] = {'A', 'M', 'Q', 'P', 1, 1, 0, 9};
 
+/* The global parameter cluster_name, as in RabbitMQ, or the node's name. */
+static void put_cluster_name(const struct server *s, struct buf *properties)
+{
+    char node[SERVER_NODE_SIZE], error[64];
+    const struct parameter *set =
+        parameters_find(s, SLICE(""), SLICE("global"), SLICE("cluster_name"));
+    json_t *value = set ? json_in_parse(set->value, error, sizeof(error)) : NULL;
+    server_node(node);
+    const char *name = json_is_string(value) ? json_string_value(value) : node;
+    table_put_string(properties, "cluster_name", slice_of_string(name));
+    json_decref(value);
+}
+
 static void send_start(struct connection *conn)
 {
     static const char *const capabilities[] = {
         "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
-        "connection.blocked", "authentication_failure_close", "per_consumer_qos",
+        "connection.blocked", "consumer_priorities", "authentication_failure_close", "per_consumer_qos",
         "direct_reply_to",
     };
     struct buf granted = {0}, properties = {0};
-    char cluster[SERVER_NODE_SIZE];
-    server_node(cluster);
     for (size_t i = 0; i < array_size(capabilities); i++)
         table_put_bool(&granted, capabilities[i], true);
     table_put_table(&properties, "capabilities", buf_slice(&granted));
-    table_put_string(&properties, "cluster_name", slice_of_string(cluster));
+    put_cluster_name(conn->server, &properties);
     table_put_string(&properties, "copyright", SLICE("The Leveret authors"));
     table_put_string(&properties, "information", SLICE("An AMQP 0-9-1 push broker"));
     table_put_string(&properties, "platform", SLICE("C17"));

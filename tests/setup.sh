@@ -90,6 +90,8 @@ configure()
 {
     dir=$1 stamp=$2
     shift 2
+    [ ! -d "$dir" ] || [ -w "$dir" ] ||
+        fail "$dir is not yours to write: run this as its owner, or clone anew"
     if [ -f "$dir/build.ninja" ] && [ "$(cat "$dir/leveret-stamp" 2>/dev/null)" = "$stamp" ]; then
         return 0
     fi
