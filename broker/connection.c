@@ -187,9 +187,10 @@ void connection_fail(struct connection *conn, const struct fault *f)
     struct server *s = conn->server;
     if (conn->state >= CONNECTION_CLOSING)
         return;
+    const char *by = f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : NULL;
     if (f->code != CONNECTION_FORCED)
-        log_line(&s->log, LOG_ERROR, conn->id, "Error on AMQP connection (%s): %s (%s)", conn->name,
-                 f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
+        log_line(&s->log, LOG_ERROR, conn->id, "Error on AMQP connection (%s): %s%s%s%s", conn->name, f->text,
+                 by ? " (" : "", by ? by : "", by ? ")" : "");
     connection_release(conn);
     send_close(conn, f);
     conn->state = CONNECTION_CLOSING;

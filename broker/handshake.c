@@ -67,6 +67,8 @@ static const char *guess_protocol(struct slice in)
         return "a TLS hello: this listener is not a TLS one";
     if (slice_starts_with(in, "AMQP"))
         return "another version of AMQP";
+    if (in.len >= 8 && in.at[0] == 0x10 && memcmp(in.at + 4, "MQTT", 4) == 0)
+        return "MQTT";
     return "no protocol that is known here";
 }
 
@@ -131,9 +133,10 @@ static void refuse_login(struct connection *conn, const char *why)
 {
     struct server *s = conn->server;
     bool tells = conn->capabilities.authentication_failure_close;
+    struct slice name = login_name(conn);
     log_line(&s->log, LOG_ERROR, conn->id,
-             "Error on AMQP connection (%s, state: starting): %s login refused: %s", conn->name,
-             conn->login.mechanism, why);
+             "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s", conn->name,
+             conn->login.mechanism, SLICE_ARG(name), why);
     s->logins.refused++;
     conn->state = CONNECTION_SILENT;
     conn->timer.fire = tells ? tell_refused : silent_close;
