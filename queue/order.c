@@ -1,6 +1,19 @@
 /* order.c - the waiting entries of a queue in order of their sequence. */
 #include "queue/order.h"
 
+#include "queue/queue.h"
+
+enum { SLOTS_MIN = 32, SLOTS_ALL = 256 * 1024 };
+
+/* What was emptied keeps room for entries, but all queues together only so much. One that left its queue goes
+ * soon. */
+static bool keeps(const struct order *order, size_t capacity)
+{
+    if (capacity <= SLOTS_MIN || capacity > RING_KEEP_ITEMS || !order->queue)
+        return capacity <= RING_KEEP_ITEMS;
+    return capacity * order->queue->home->queue_count <= SLOTS_ALL;
+}
+
 static void sift_up(struct entry *heap, size_t i, struct entry entry)
 {
     while (i > 0 && heap[(i - 1) / 2].sequence > entry.sequence) {
@@ -61,7 +74,7 @@ static struct entry take_returned(struct order *order)
     order->returned_size--;
     if (order->returned_size > 0) {
         sift_down(order->returned, order->returned_size, order->returned[order->returned_size]);
-    } else if (order->returned_capacity > RING_KEEP_ITEMS) {
+    } else if (!keeps(order, order->returned_capacity)) {
         mem_free(order->returned);
         order->returned = NULL;
         order->returned_capacity = 0;
@@ -74,6 +87,8 @@ struct entry order_take(struct order *order)
     if (returned_first(order))
         return take_returned(order);
     struct entry entry = entry_ring_pop_front(&order->fresh);
+    if (order->fresh.size == 0 && !keeps(order, order->fresh.capacity))
+        entry_ring_free(&order->fresh);
     if (order->backlog)
         order_join(order);
     return entry;
