@@ -73,6 +73,8 @@ struct queue_properties {
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,
                               const struct queue_properties *properties, bool stored);
+/* So many queues are about to be added. */
+void vhost_expect_queues(struct vhost *v, size_t count);
 /* Puts the calendar of an exchange that delays into the store, or takes it out. */
 void vhost_define_calendar(struct vhost *v, const struct exchange *x, uint64_t id, bool there);
 /* Takes a JSON object in; the type of queues that say none is in it. */

@@ -218,7 +218,8 @@ static uint64_t memory_used(const struct queue_home *home)
 {
     const struct slab_pool *pool = home->pool;
     uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
-    return used + home->queue_count * QUEUE_BYTES;
+    uint64_t loading = home->store ? store_pages(home->store)->loader.bytes : 0;
+    return used + loading + home->queue_count * QUEUE_BYTES;
 }
 
 static bool memory_is_short(const struct queue_home *home)
