@@ -2,16 +2,19 @@
  * that jumps.
  *
  * It stands between the program and the C library for the files below FAULTS_DIR. Settings of the
- * environment: FAULTS_DIR      the data directory; FAULTS_SIDE a directory beside it, for what
- * may be lost and what may come back: it outlives the process FAULTS_SEED     what is lost, and which writes are short FAULTS_PLUG     a
- * named pipe: the power goes when something is written to it FAULTS_LOSE_AT  the power goes at the
- * change of that number (writes, syncs, names) FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write,
- * sync or name fails with that number, and all later ones FAULTS_FULL     while there is a file of
- * that name, nothing can grow and nothing can be made: ENOSPC FAULTS_SHORT    if set, writes may be
- * short or interrupted FAULTS_CLOCK    a file with the seconds that the wall clock is off A sync
- * that failed is final: a further sync of the same file, or a write to it, ends the process with
- * status 99. When the process ends by itself after a failed sync, what was not synced is lost as
- * well. */
+ * environment:
+ *   FAULTS_DIR      the data directory
+ *   FAULTS_SIDE     a directory beside it, for what may be lost and what may come back; it outlives the
+ *                   process, for what that has not synced is as unsafe when it was killed
+ *   FAULTS_SEED     what is lost, and which writes are short
+ *   FAULTS_PLUG     a named pipe: the power goes when something is written to it
+ *   FAULTS_LOSE_AT  the power goes at the change of that number (writes, syncs, names)
+ *   FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write, sync or name fails so, and all later ones
+ *   FAULTS_FULL     while there is a file of that name, nothing can grow and nothing can be made: ENOSPC
+ *   FAULTS_SHORT    if set, writes may be short or interrupted
+ *   FAULTS_CLOCK    a file with the seconds that the wall clock is off
+ * A sync that failed is final: a further sync of the same file, or a write to it, ends the process with
+ * status 99. When the process ends by itself after a failed sync, what was not synced is lost as well. */
 #include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -80,7 +83,7 @@ static _Noreturn void lose_power(const char *why)
 {
     inside = true;
     struct undo_loss lost = undo_lose();
-    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost, %zu of them left by a killed process\n",
+    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost, %zu of them left before\n",
             why, (unsigned long long)changes, lost.all, lost.inherited);
     kill(getpid(), SIGKILL);
     for (;;)
@@ -89,7 +92,8 @@ static _Noreturn void lose_power(const char *why)
 
 static _Noreturn void misused(const char *what)
 {
-    dprintf(2, "powerloss: %s after a failed sync\n", what);
+    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost, %zu of them left before\n",
+            why, (unsigned long long)changes, lost.all, lost.inherited);
     real.exit(99);
 }
 

@@ -227,9 +227,10 @@ def report(options, broker, ledger, broken):
     print(", ".join(f"{count} x {kind}" for kind, count in sorted(broker.counts.items())))
     log = (broker.directory / "log").read_text(errors="replace")
     lost_power = re.findall(r"powerloss: .*?, (\d+) sectors and names lost, (\d+) of them", log)
-    print(f"{len(lost_power)} times the power went, with {sum(int(all) for all, _ in lost_power)} sectors and "
-          f"names; {sum(int(left) > 0 for _, left in lost_power)} times with something that a killed process had "
-          f"left, {sum(int(left) for _, left in lost_power)} of them in all")
+    left = [int(count) for _, count in lost_power if int(count)]
+    lost_all = sum(int(count) for count, _ in lost_power)
+    print(f"{len(lost_power)} times the power went, with {lost_all} sectors and names; {len(left)} times "
+          f"with what a killed process had left, {sum(left)} of them in all")
     print(f"{len(ledger.confirmed)} confirmed, {ledger.deliveries} deliveries, {ledger.repeats} again; "
           f"{len(lost)} lost, {len(ledger.wrong)} wrong")
     failed = bool(broken or lost or ledger.wrong or not ledger.confirmed)
