@@ -92,8 +92,7 @@ static _Noreturn void lose_power(const char *why)
 
 static _Noreturn void misused(const char *what)
 {
-    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost, %zu of them left before\n",
-            why, (unsigned long long)changes, lost.all, lost.inherited);
+    dprintf(2, "powerloss: %s after a failed sync\n", what);
     real.exit(99);
 }
 
