@@ -25,7 +25,7 @@ QUEUES = {
     "lazy": {"x-queue-mode": "lazy"}, "eager": {"x-queue-mode": "default"}, "version": {"x-queue-version": 2},
     "locator": {"x-queue-master-locator": "client-local"},
     "classic": {"x-queue-type": "classic"},
-    "stranger": {"x-nobody-knows-this": "text", "also": 7, "nested": {"a": [1, "b", {"c": True}]}},
+    "stranger": {"x-nobody-knows-this": "text", "n": 7, "nested": {"a": [1, {"c": True}]}},
     "quorum": {"x-queue-type": "quorum"},
     "quorum-all": {"x-queue-type": "quorum", "x-delivery-limit": 4, "x-max-length": 5,
                    "x-max-length-bytes": 500,
@@ -71,9 +71,9 @@ POLICIES = [  # name, pattern, apply to, priority, definition
     ("shards", "^modulus-", "exchanges", 1, {"shards-per-node": 2, "routing-key": "k"})]
 OPERATOR_POLICIES = [
     ("ceiling", ".*", "queues", 1, {"message-ttl": 500000, "expires": 90000000, "max-length": 1000,
-                                    "max-length-bytes": 1 << 41, "overflow": "reject-publish"}),
+                                    "max-length-bytes": 1 << 41}),
     ("quorum", "^quorum", "queues", 5, {"delivery-limit": 2, "max-in-memory-length": 4,
-                                        "max-in-memory-bytes": 40, "target-group-size": 3})]
+                                        "max-in-memory-bytes": 40})]
 
 
 def declare(port, vhost="/"):
@@ -117,8 +117,9 @@ def main():
         broker = rabbitmq.RabbitMQ(folder + "/rabbitmq")
 
         def ctl(*words):
-            done = subprocess.run(["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", *map(str, words)], env=broker.environment(),
-                                  check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            done = subprocess.run([f"{broker.home}/rabbitmqctl", "-q", *map(str, words)], check=False,
+                                  env=broker.environment(), stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
             if done.returncode:
                 raise SystemExit(f"{words}: {done.stdout}")
             return done.stdout
