@@ -285,27 +285,6 @@ static __attribute__((noinline)) void reach_beyond_queues(struct channel *ch, co
         send_return(ch, m);
 }
 
-/* True when an exchange that remembers messages has seen this one: it is routed nowhere, and done. */
-static bool exchange_knows(struct server *s, const struct exchange *x, const struct message *m,
-                           struct submission *done)
-{
-    struct dedup_ids ids;
-    uint64_t batch = 0;
-    if (!duplicate_ids(s, m, &ids) || !dedup_knows(x->memory, &ids, &batch))
-        return false;
-    *done = wait_for(s, *done, batch);
-    return true;
-}
-
-/* What a queue refused is not remembered: the publisher is to try again. */
-static void exchange_takes(struct server *s, const struct exchange *x, const struct message *m,
-                           struct submission done)
-{
-    struct dedup_ids ids;
-    if (!done.refused && duplicate_ids(s, m, &ids))
-        dedup_take(x->memory, &ids, x->durable && done.batch == store_open_batch(s->store) ? s->store : NULL);
-}
-
 /* A message with headers may have more than one key; an exchange may remember what it has seen. */
 static __attribute__((noinline)) struct submission
 route_special(struct channel *ch, struct exchange *x, struct message *m, bool mandatory)
@@ -320,12 +299,10 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
         message_unref(&s->messages, &m);
         return later;
     }
-    if (x->memory && (m->has_headers || m->has_id)) {
-        struct submission known = {0};
-        if (exchange_knows(s, x, m, &known)) {
-            message_unref(&s->messages, &m);
-            return known;
-        }
+    struct submission known = {0};
+    if (x->memory && duplicate_known(s, x, m, &known)) {
+        message_unref(&s->messages, &m);
+        return known;
     }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     if (blind)
@@ -335,8 +312,8 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     if (ch->conn->vhost->traced)
         trace_publish(ch, m, set);
     struct submission done = screen_and_enqueue(s, ch->conn, set, m);
-    if (x->memory && (m->has_headers || m->has_id))
-        exchange_takes(s, x, m, done);
+    if (x->memory)
+        duplicate_taken(s, x, m, &done);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -406,13 +383,21 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
     struct route_input input = {.pool = &s->messages};
     struct route_set alone = {.queues = &dest, .size = 1};
     const struct route_set *set = &alone;
+    struct exchange *x = dest->kind == DEST_EXCHANGE ? container_of(dest, struct exchange, dest) : NULL;
+    struct submission done = {0};
     *message = NULL;
+    if (x && x->memory && duplicate_known(s, x, m, &done)) {
+        message_unref(&s->messages, &m);
+        return done;
+    }
     bool blind = prepare(m, &props, &keys, &input);
-    if (dest->kind == DEST_EXCHANGE)
-        set = route(&v->router, container_of(dest, struct exchange, dest), &input);
+    if (x)
+        set = route(&v->router, x, &input);
     if (blind)
         m = strip_bcc(s, m, &props);
-    struct submission done = screen_and_enqueue(s, NULL, set, m);
+    done = screen_and_enqueue(s, NULL, set, m);
+    if (x && x->memory)
+        duplicate_taken(s, x, m, &done);
     message_unref(&s->messages, &m);
     return done;
 }
