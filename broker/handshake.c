@@ -268,8 +268,8 @@ bool connection_handshake(struct connection *conn, const struct method *m, struc
         return open_vhost(conn, m->connection_open.virtual_host, f);
     if (m->id == METHOD_connection_update_secret && conn->state == CONNECTION_OPEN)
         return update_secret(conn, m->connection_update_secret.new_secret);
-    if (m->id == METHOD_connection_blocked || m->id == METHOD_connection_unblocked)
-        return conn->state == CONNECTION_OPEN ||
-               fault(f, COMMAND_INVALID, "%s is not for the server", method_name(m->id));
+    bool is_blocked = m->id == METHOD_connection_blocked || m->id == METHOD_connection_unblocked;
+    if (is_blocked && conn->state == CONNECTION_OPEN)
+        return true;
     return fault(f, CHANNEL_ERROR, "unexpected method in connection state %s", state_word(conn->state));
 }
