@@ -187,7 +187,8 @@ static void empty_family(struct config *config, const struct key *family)
 {
     if (family->kind == KEY_LISTENER || family->kind == KEY_NO_LISTENER)
         ((struct listen_list *)key_field(config, family))->count = 0;
-    else if (family->kind == KEY_SNI || family->kind == KEY_SNI_SECRET)
+    else if (family->kind == KEY_SNI || family->kind == KEY_SNI_SECRET ||
+             family->kind == KEY_NESTED || family->kind == KEY_ALIAS)
         return; /* without defaults, and filled by several families */
     else
         *(char *)key_field(config, family) = 0;
@@ -214,7 +215,7 @@ static bool set_field(const struct setting *s, bool (*set)(const struct setting 
     return good;
 }
 
-static bool set_value(const struct setting *s)
+bool setting_apply(const struct setting *s)
 {
     static bool (*const setters[])(const struct setting *s) = {
         [KEY_NUMBER] = set_number,       [KEY_SIZE] = set_number,
@@ -236,8 +237,17 @@ static bool set_value(const struct setting *s)
         [KEY_ITEM] = setting_item,
         [KEY_HASHING] = set_choice,      [KEY_VALIDATION] = set_choice,
         [KEY_VERIFY] = set_choice,       [KEY_CRL_CHECK] = set_choice,
+        [KEY_HOSTNAME] = set_choice,     [KEY_NESTED] = setting_nested,
+        [KEY_ALIAS] = setting_alias,
         [KEY_OVERWRITE] = set_overwrite,
     };
+    assert((size_t)s->key->kind < array_size(setters));
+    setting_note_given(s);
+    return set_field(s, setters[s->key->kind]);
+}
+
+static bool set_value(const struct setting *s)
+{
     if (key_is_family(s->key)) {
         const struct key *none = key_none(s->key);
         if (none && *key_given(s->config, none))
@@ -245,11 +255,8 @@ static bool set_value(const struct setting *s)
         if (!*key_given(s->config, s->key))
             empty_family(s->config, s->key);
     }
-    assert((size_t)s->key->kind < array_size(setters));
     *key_given(s->config, s->key) = true;
-    if (strcmp(s->key->name, "auth_oauth2.scope_prefix") == 0)
-        s->config->auth.oauth2.scope_prefix_given = true;
-    if (!set_field(s, setters[s->key->kind]))
+    if (!setting_apply(s))
         return false;
     join_log_file(s->config);
     return true;
@@ -330,6 +337,7 @@ void config_defaults(struct config *config)
         else if (key_at(i)->defaults[0])
             set_default(config, key_at(i)->name, key_at(i)->defaults);
     memset(config->raw.given, 0, sizeof(config->raw.given));
+    config->auth.oauth2.servers[0].scope_prefix_given = config->auth.oauth2.servers[0].verify_aud_given = false;
     assert(config->listeners.count > 0);
 }
 
@@ -337,7 +345,7 @@ bool config_check(const struct config *config, char *error, size_t error_size)
 {
     struct config_chain chain;
     return config_read_chain(config, &chain, error, error_size) &&
-           setting_check(config, error, error_size);
+           setting_check(config, error, error_size) && setting_check_oauth2(config, error, error_size);
 }
 
 bool config_is_secret(struct slice key)
