@@ -1,9 +1,10 @@
 /* oauth2.c - the OAuth 2 backend.
  *
- * Owner: its one thread, which has the keys to itself. Invariant: a token is verified with the keys of the one
- * provider of the resource server that it is for, never with another's. A token with an unknown key makes it
- * fetch the key set anew, but not more often than every FETCH_PAUSE_S: who sends made-up key ids cannot keep it busy
- * with that. Failure modes: an authorization server that is down leaves the keys as they were. */
+ * Owner: its one thread, which has the keys to itself. Invariant: a token is verified with the keys
+ * of the one provider of the resource server that it is for, never with another's. A token with an
+ * unknown key makes it fetch the key set anew, but not more often than every FETCH_PAUSE_S: who
+ * sends made-up key ids cannot keep it busy with that. Failure modes: an authorization server that
+ * is down leaves the keys as they were. */
 #include "auth/oauth2.h"
 
 #include <jansson.h>
@@ -69,7 +70,8 @@ static void *start(struct backend *backend, const void *given)
         issuer->provider = &settings->providers[i];
         jwk_set_init(&issuer->files, rand_u64(&rand));
         jwk_set_init(&issuer->fetched, rand_u64(&rand));
-        /* They were good when the server started; if not any more, tokens with these keys are refused. */
+        /* They were good when the server started; if not any more, tokens with these keys are
+         * refused. */
         if (!load_files(&issuer->files, issuer->provider, error, sizeof(error)))
             jwk_set_free(&issuer->files);
         issuer->http = http_new(backend, &issuer->provider->http);
@@ -92,8 +94,8 @@ static void stop(void *thread)
 
 /* --- fetching --- */
 
-static bool get(struct verifier *verifier, struct issuer *issuer, const char *url, const char *what, char *reason,
-                size_t reason_size)
+static bool get(struct verifier *verifier, struct issuer *issuer, const char *url, const char *what,
+                char *reason, size_t reason_size)
 {
     long status = 0;
     char error[150];
@@ -106,15 +108,18 @@ static bool get(struct verifier *verifier, struct issuer *issuer, const char *ur
     return false;
 }
 
-bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size_t size, char *reason,
-                           size_t reason_size)
+bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size_t size,
+                           char *reason, size_t reason_size)
 {
     json_error_t wrong;
-    json_t *read = json_loadb(document.len ? (const char *)document.at : "", document.len, 0, &wrong);
+    json_t *read =
+        json_loadb(document.len ? (const char *)document.at : "", document.len, 0, &wrong);
     const json_t *found = json_object_get(read, "jwks_uri");
     const char *text = json_is_string(found) ? json_string_value(found) : "";
-    bool good = json_string_length(found) == strlen(text) && strlen(text) < size && !strpbrk(text, " \t\r\n") &&
-                (strncmp(text, "https://", 8) == 0 || (!is_https && strncmp(text, "http://", 7) == 0));
+    bool good =
+        json_string_length(found) == strlen(text) && strlen(text) < size &&
+        !strpbrk(text, " \t\r\n") &&
+        (strncmp(text, "https://", 8) == 0 || (!is_https && strncmp(text, "http://", 7) == 0));
     if (good)
         memcpy(url, text, strlen(text) + 1);
     else
@@ -124,25 +129,30 @@ bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size
     return good;
 }
 
-/* Where the key set is: as configured, or as the issuer says; NULL when that cannot be known now. */
-static const char *find_url(struct verifier *verifier, struct issuer *issuer, char *reason, size_t reason_size)
+/* Where the key set is: as configured, or as the issuer says; NULL when that cannot be known now.
+ */
+static const char *find_url(struct verifier *verifier, struct issuer *issuer, char *reason,
+                            size_t reason_size)
 {
     const struct oauth2_provider *provider = issuer->provider;
     if (*provider->jwks_url || issuer->discovered[0])
         return *provider->jwks_url ? provider->jwks_url : issuer->discovered;
     bool is_https = strncmp(provider->discovery, "https://", 8) == 0;
-    bool found = get(verifier, issuer, provider->discovery, "OpenID configuration", reason, reason_size) &&
-                 oauth2_read_discovery(buf_slice(&verifier->answer), is_https, issuer->discovered,
-                                       sizeof(issuer->discovered), reason, reason_size);
+    bool found =
+        get(verifier, issuer, provider->discovery, "OpenID configuration", reason, reason_size) &&
+        oauth2_read_discovery(buf_slice(&verifier->answer), is_https, issuer->discovered,
+                              sizeof(issuer->discovered), reason, reason_size);
     return found ? issuer->discovered : NULL;
 }
 
 /* True when the keys were replaced by those there are now. */
-static bool fetch_keys(struct verifier *verifier, struct issuer *issuer, char *reason, size_t reason_size)
+static bool fetch_keys(struct verifier *verifier, struct issuer *issuer, char *reason,
+                       size_t reason_size)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if ((!*issuer->provider->jwks_url && !*issuer->provider->discovery) || now.tv_sec < issuer->fetch_due_s)
+    if ((!*issuer->provider->jwks_url && !*issuer->provider->discovery) ||
+        now.tv_sec < issuer->fetch_due_s)
         return false;
     const char *url = find_url(verifier, issuer, reason, reason_size);
     bool good = url && get(verifier, issuer, url, "key set", reason, reason_size) &&
@@ -156,11 +166,13 @@ static bool fetch_keys(struct verifier *verifier, struct issuer *issuer, char *r
 
 /* --- answering --- */
 
-static enum token_result verify(const struct issuer *issuer, const struct token_rules *rules, struct slice token,
-                                struct token_claims *claims, char *reason, size_t reason_size)
+static enum token_result verify(const struct issuer *issuer, const struct token_rules *rules,
+                                struct slice token, struct token_claims *claims, char *reason,
+                                size_t reason_size)
 {
     uint64_t now_s = (uint64_t)time(NULL);
-    enum token_result result = token_verify(token, rules, &issuer->files, now_s, claims, reason, reason_size);
+    enum token_result result =
+        token_verify(token, rules, &issuer->files, now_s, claims, reason, reason_size);
     return result != TOKEN_KEY_MISSING
                ? result
                : token_verify(token, rules, &issuer->fetched, now_s, claims, reason, reason_size);
@@ -175,7 +187,8 @@ static void answer(void *thread, struct question *question)
     struct slice token = question->about.password;
     assert(question->about.kind == QUESTION_LOGIN);
     enum token_result result = TOKEN_BAD;
-    size_t place = token_choose(token, settings->servers, settings->server_count, reason, sizeof(reason));
+    size_t place =
+        token_choose(token, settings->servers, settings->server_count, reason, sizeof(reason));
     if (place < settings->server_count) {
         const struct token_rules *rules = &settings->servers[place];
         struct issuer *issuer = &verifier->issuers[settings->provider_of[place]];

@@ -30,10 +30,10 @@ struct oauth2_settings {
     size_t provider_count;
 };
 
-/* The key set's address out of an OpenID configuration; false and half a sentence when there is none, or when
- * it is not https though the configuration itself was. */
-bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size_t size, char *reason,
-                           size_t reason_size);
+/* The key set's address out of an OpenID configuration; false and half a sentence when there is
+ * none, or when it is not https though the configuration itself was. */
+bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size_t size,
+                           char *reason, size_t reason_size);
 /* Reads the key files once; false and a sentence when one cannot be used. For the start of the server. */
 bool oauth2_check(const struct oauth2_settings *settings, char *error, size_t error_size);
 

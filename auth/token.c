@@ -1,8 +1,9 @@
-/* token.c - JSON Web Tokens: parts, key, signature. What a verified token says is read in token_claims.c.
+/* token.c - JSON Web Tokens: parts, key, signature. What a verified token says is read in
+ * token_claims.c.
  *
- * Nothing of the payload is believed before the signature was verified; its audience is looked at before, since
- * that says whose keys are the right ones, and again after. The algorithm has to fit the key, and there is
- * none without a key pair. */
+ * Nothing of the payload is believed before the signature was verified; its audience is looked at
+ * before, since that says whose keys are the right ones, and again after. The algorithm has to fit
+ * the key, and there is none without a key pair. */
 #include "auth/token.h"
 
 #include <jansson.h>
@@ -176,8 +177,8 @@ enum token_result token_verify(struct slice token, const struct token_rules *rul
     return good ? TOKEN_GOOD : TOKEN_BAD;
 }
 
-size_t token_choose(struct slice token, const struct token_rules *servers, size_t count, char *reason,
-                    size_t reason_size)
+size_t token_choose(struct slice token, const struct token_rules *servers, size_t count,
+                    char *reason, size_t reason_size)
 {
     struct parts parts;
     json_t *payload = split(token, &parts) ? read_json(parts.payload) : NULL;
@@ -196,9 +197,11 @@ size_t token_choose(struct slice token, const struct token_rules *servers, size_
     if (named_count == 1 || (named_count == 0 && any_count == 1))
         return named_count ? named : any;
     if (named_count == 0 && any_count == 0 && count == 1)
-        snprintf(reason, reason_size, "the token is not for the audience '%.60s'", servers[0].resource_server_id);
+        snprintf(reason, reason_size, "the token is not for the audience '%.60s'",
+                 servers[0].resource_server_id);
     else
         snprintf(reason, reason_size, "the token's audience is %s",
-                 named_count || any_count ? "more than one of the resource servers" : "no resource server here");
+                 named_count || any_count ? "more than one of the resource servers"
+                                          : "no resource server here");
     return count;
 }

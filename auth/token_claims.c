@@ -170,7 +170,8 @@ static bool add_scope(struct reading *r, struct slice scope)
     return fits || refuse(r, "the token has more than %d scopes", GRANT_SCOPES_MAX);
 }
 
-/* The scopes that this one stands for, and itself. What stands for others is not looked up again. */
+/* The scopes that this one stands for, and itself. What stands for others is not looked up again.
+ */
 static bool add_with_aliases(struct reading *r, struct slice scope)
 {
     bool good = add_scope(r, scope);

@@ -1,4 +1,5 @@
-/* token_details.c - the claim authorization_details (RFC 9396), in the shape that RabbitMQ gives it:
+/* token_details.c - the claim authorization_details (RFC 9396), in the shape that RabbitMQ gives
+ * it:
  * [{"type": "rabbitmq", "locations": ["cluster:id/vhost:v/queue:q*"], "actions": ["read"]}].
  *
  * What is malformed grants nothing. */
@@ -12,7 +13,8 @@
 
 enum part { CLUSTER, VHOST, QUEUE, EXCHANGE, KEY, PARTS };
 
-static const char *const part_names[PARTS] = {"cluster:", "vhost:", "queue:", "exchange:", "routing-key:"};
+static const char *const part_names[PARTS] = {
+    "cluster:", "vhost:", "queue:", "exchange:", "routing-key:"};
 
 struct place {
     struct slice parts[PARTS];
@@ -44,7 +46,8 @@ static struct place read_place(struct slice text)
             if (!slice_starts_with(word, part_names[i]) || word.len == name)
                 continue;
             const uint8_t *colon = memchr(word.at + name, ':', word.len - name);
-            place.parts[i] = slice_of(word.at + name, colon ? (size_t)(colon - word.at) - name : word.len - name);
+            place.parts[i] = slice_of(word.at + name,
+                                      colon ? (size_t)(colon - word.at) - name : word.len - name);
             place.given[i] = true;
         }
         size_t step = word.len + (slash ? 1 : 0);
@@ -53,7 +56,8 @@ static struct place read_place(struct slice text)
     return place;
 }
 
-/* A place is one of this server's when its cluster is, and names a queue or an exchange, or both alike. */
+/* A place is one of this server's when its cluster is, and names a queue or an exchange, or both
+ * alike. */
 static bool is_ours(const struct details *d, const struct place *place)
 {
     return place->given[CLUSTER] &&
@@ -65,7 +69,8 @@ static bool is_ours(const struct details *d, const struct place *place)
 static bool add_at(const struct details *d, const json_t *location)
 {
     static const char *const tags[] = {"administrator", "management", "monitoring", "policymaker"};
-    struct place place = json_is_string(location) ? read_place(slice_of_json(location)) : (struct place){0};
+    struct place place =
+        json_is_string(location) ? read_place(slice_of_json(location)) : (struct place){0};
     struct slice any = SLICE("*");
     struct buf scope = {0};
     if (!is_ours(d, &place))

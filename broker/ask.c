@@ -230,7 +230,8 @@ static bool start(struct server *s, enum config_backend_name name)
         logins->tokens = tokens_new(s->config);
         if (!tokens_check(logins->tokens, &s->log))
             return false;
-        options.type = &backend_oauth2, options.settings = tokens_settings(logins->tokens), options.threads = 1;
+        options.type = &backend_oauth2, options.settings = tokens_settings(logins->tokens),
+        options.threads = 1;
     }
     logins->backends[name] = backend_new(&options);
     return true;

@@ -35,7 +35,7 @@ struct answer {
 struct logins {
     struct config_chain chain;
     struct http_backend_settings http;
-    struct tokens *tokens; /* OAuth 2's settings; NULL = not used */
+    struct tokens *tokens;                  /* OAuth 2's settings; NULL = not used */
     struct backend *backends[CONFIG_CACHE]; /* by enum config_backend_name; NULL = not used */
     struct answer_cache cache;              /* of the backend cache */
     struct guard guard;

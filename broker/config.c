@@ -215,29 +215,48 @@ static bool set_field(const struct setting *s, bool (*set)(const struct setting 
     return good;
 }
 
-bool setting_apply(const struct setting *s)
+bool config_apply(const struct setting *s)
 {
     static bool (*const setters[])(const struct setting *s) = {
-        [KEY_NUMBER] = set_number,       [KEY_SIZE] = set_number,
-        [KEY_AMOUNT] = set_amount,       [KEY_FRACTION] = set_fraction,
-        [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
-        [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
+        [KEY_NUMBER] = set_number,
+        [KEY_SIZE] = set_number,
+        [KEY_AMOUNT] = set_amount,
+        [KEY_FRACTION] = set_fraction,
+        [KEY_FLAG] = set_flag,
+        [KEY_TEXT] = set_text,
+        [KEY_SECRET] = set_text,
+        [KEY_REGEX] = set_regex,
         [KEY_QUEUE_TYPE] = set_queue_type,
-        [KEY_BACKEND] = set_backend,     [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
-        [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
-        [KEY_LISTENER] = setting_listener,   [KEY_LIST_FLAG] = set_list_flag,
-        [KEY_MECHANISM] = setting_mechanism, [KEY_VERSION] = setting_version,
-        [KEY_CIPHER] = setting_cipher,   [KEY_SOURCE] = setting_source,
-        [KEY_SNI] = setting_sni,         [KEY_SNI_SECRET] = setting_sni,
-        [KEY_FIXED] = setting_fixed,     [KEY_LIMIT] = setting_limit,
-        [KEY_CERT_NAME] = set_choice,    [KEY_SAN] = set_choice,
-        [KEY_HTTP_METHOD] = set_choice,  [KEY_CACHED] = set_choice,
-        [KEY_CACHED_PART] = set_choice,  [KEY_URL] = setting_url,
-        [KEY_CHAIN] = setting_backend, [KEY_ALGORITHM] = setting_algorithm,
+        [KEY_BACKEND] = set_backend,
+        [KEY_LEVEL] = set_level,
+        [KEY_LOG_FILE] = set_log_file,
+        [KEY_NO_LISTENER] = set_none,
+        [KEY_LIST_NONE] = set_none,
+        [KEY_LISTENER] = setting_listener,
+        [KEY_LIST_FLAG] = set_list_flag,
+        [KEY_MECHANISM] = setting_mechanism,
+        [KEY_VERSION] = setting_version,
+        [KEY_CIPHER] = setting_cipher,
+        [KEY_SOURCE] = setting_source,
+        [KEY_SNI] = setting_sni,
+        [KEY_SNI_SECRET] = setting_sni,
+        [KEY_FIXED] = setting_fixed,
+        [KEY_LIMIT] = setting_limit,
+        [KEY_CERT_NAME] = set_choice,
+        [KEY_SAN] = set_choice,
+        [KEY_HTTP_METHOD] = set_choice,
+        [KEY_CACHED] = set_choice,
+        [KEY_CACHED_PART] = set_choice,
+        [KEY_URL] = setting_url,
+        [KEY_CHAIN] = setting_backend,
+        [KEY_ALGORITHM] = setting_algorithm,
         [KEY_ITEM] = setting_item,
-        [KEY_HASHING] = set_choice,      [KEY_VALIDATION] = set_choice,
-        [KEY_VERIFY] = set_choice,       [KEY_CRL_CHECK] = set_choice,
-        [KEY_HOSTNAME] = set_choice,     [KEY_NESTED] = setting_nested,
+        [KEY_HASHING] = set_choice,
+        [KEY_VALIDATION] = set_choice,
+        [KEY_VERIFY] = set_choice,
+        [KEY_CRL_CHECK] = set_choice,
+        [KEY_HOSTNAME] = set_choice,
+        [KEY_NESTED] = setting_nested,
         [KEY_ALIAS] = setting_alias,
         [KEY_OVERWRITE] = set_overwrite,
     };
@@ -256,7 +275,7 @@ static bool set_value(const struct setting *s)
             empty_family(s->config, s->key);
     }
     *key_given(s->config, s->key) = true;
-    if (!setting_apply(s))
+    if (!config_apply(s))
         return false;
     join_log_file(s->config);
     return true;
@@ -337,7 +356,8 @@ void config_defaults(struct config *config)
         else if (key_at(i)->defaults[0])
             set_default(config, key_at(i)->name, key_at(i)->defaults);
     memset(config->raw.given, 0, sizeof(config->raw.given));
-    config->auth.oauth2.servers[0].scope_prefix_given = config->auth.oauth2.servers[0].verify_aud_given = false;
+    config->auth.oauth2.servers[0].scope_prefix_given =
+        config->auth.oauth2.servers[0].verify_aud_given = false;
     assert(config->listeners.count > 0);
 }
 
@@ -345,7 +365,8 @@ bool config_check(const struct config *config, char *error, size_t error_size)
 {
     struct config_chain chain;
     return config_read_chain(config, &chain, error, error_size) &&
-           setting_check(config, error, error_size) && setting_check_oauth2(config, error, error_size);
+           setting_check(config, error, error_size) &&
+           setting_check_oauth2(config, error, error_size);
 }
 
 bool config_is_secret(struct slice key)

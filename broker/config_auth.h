@@ -43,7 +43,8 @@ enum { CONFIG_OAUTH2_MAX = 16, CONFIG_OAUTH2_NAME_MAX = 64, CONFIG_ALIASES_MAX =
 
 /* A resource server: whom tokens are for, and how their claims are read. */
 struct config_oauth2_server {
-    char name[CONFIG_OAUTH2_NAME_MAX]; /* in auth_oauth2.resource_servers.NAME; "" = the first one */
+    char
+        name[CONFIG_OAUTH2_NAME_MAX]; /* in auth_oauth2.resource_servers.NAME; "" = the first one */
     char id[CONFIG_TEXT_MAX], type[CONFIG_TEXT_MAX], scope_prefix[CONFIG_TEXT_MAX];
     char additional_scopes_key[CONFIG_TEXT_MAX], username_claims[CONFIG_TEXT_MAX];
     char provider[CONFIG_OAUTH2_NAME_MAX];

@@ -98,7 +98,8 @@ const char *const *key_choices(enum key_kind kind)
     case KEY_HTTP_METHOD: return methods;
     case KEY_CACHED: return cached;
     case KEY_CACHED_PART: return parts;
-    case KEY_HOSTNAME: return hostnames;
+    case KEY_HOSTNAME:
+        return hostnames;
     case KEY_VERIFY: return verifications;
     case KEY_CRL_CHECK: return crl_checks;
     case KEY_HASHING: return hashings;
@@ -128,8 +129,8 @@ const struct key *key_absolute(const struct key *relative)
     panic("no key %s", name);
 }
 
-/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf, but for kinds that
- * have them ("1.authn"). */
+/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf, but for kinds
+ * that have them ("1.authn"). */
 static bool read_name(const char *text, char *name, bool dots)
 {
     size_t len = 0;
@@ -159,7 +160,7 @@ const struct key *key_find(const char *written, char *name)
     for (const struct key *key = keys; key < keys + array_size(keys); key++) {
         size_t prefix = key_prefix(key);
         if (prefix ? strncmp(written, key->name, prefix) == 0 &&
-                             read_name(written + prefix, name, has_dots(key))
+                         read_name(written + prefix, name, has_dots(key))
                    : strcmp(written, key->name) == 0)
             return key;
     }

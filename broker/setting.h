@@ -33,7 +33,7 @@ bool setting_backend(const struct setting *s);
 bool setting_algorithm(const struct setting *s);
 bool setting_url(const struct setting *s);
 /* Sets the key's field by the setter of its kind (config.c). */
-bool setting_apply(const struct setting *s);
+bool config_apply(const struct setting *s);
 /* setting_oauth2.c */
 bool setting_nested(const struct setting *s);
 bool setting_alias(const struct setting *s);

@@ -1,7 +1,9 @@
-/* setting_oauth2.c - the configuration's values of OAuth 2 that have a name in the middle of their key.
+/* setting_oauth2.c - the configuration's values of OAuth 2 that have a name in the middle of their
+ * key.
  *
- * auth_oauth2.resource_servers.NAME.KEY and auth_oauth2.oauth_providers.NAME.KEY are read like auth_oauth2.KEY,
- * whose fields are the first of the lists: the same kinds, bounds and refusals, a few fields further on. */
+ * auth_oauth2.resource_servers.NAME.KEY and auth_oauth2.oauth_providers.NAME.KEY are read like
+ * auth_oauth2.KEY, whose fields are the first of the lists: the same kinds, bounds and refusals, a
+ * few fields further on. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +18,10 @@
 static const size_t servers_at = offsetof(struct config, auth.oauth2.servers);
 static const size_t providers_at = offsetof(struct config, auth.oauth2.providers);
 
-enum { SERVER_SIZE = sizeof(struct config_oauth2_server), PROVIDER_SIZE = sizeof(struct config_oauth2_provider) };
+enum {
+    SERVER_SIZE = sizeof(struct config_oauth2_server),
+    PROVIDER_SIZE = sizeof(struct config_oauth2_provider)
+};
 
 static bool is_of_servers(const struct key *key)
 {
@@ -35,8 +40,8 @@ void setting_note_given(const struct setting *s)
         server->verify_aud_given = true;
 }
 
-/* The word before the first dot that is not written "\.", without these; what follows the dot, NULL when
- * there is none or the word does not fit. */
+/* The word before the first dot that is not written "\.", without these; what follows the dot, NULL
+ * when there is none or the word does not fit. */
 static const char *take_word(const char *text, char *word, size_t size)
 {
     size_t len = 0;
@@ -68,13 +73,14 @@ static void set_defaults(const struct setting *s, size_t place)
 {
     for (size_t i = 0; i < key_count(); i++) {
         struct key key = *key_at(i);
-        if (key.offset < providers_at || key.offset >= providers_at + PROVIDER_SIZE || !key.defaults[0])
+        if (key.offset < providers_at || key.offset >= providers_at + PROVIDER_SIZE ||
+            !key.defaults[0])
             continue;
         struct setting one = *s;
         key.offset += place * PROVIDER_SIZE;
         one.key = &key;
         one.value = key.defaults;
-        bool done = setting_apply(&one);
+        bool done = config_apply(&one);
         assertf(done, "%s", one.error);
     }
 }
@@ -94,7 +100,8 @@ static size_t find_provider(const struct setting *s, const char *name)
 }
 
 /* The key of the first server or provider that says the same; NULL when it is none. */
-static const struct key *find_root(const char *rest, bool of_server, char *written, size_t size, char *name)
+static const struct key *find_root(const char *rest, bool of_server, char *written, size_t size,
+                                   char *name)
 {
     static const struct {
         const char *here, *root;
@@ -135,8 +142,8 @@ bool setting_nested(const struct setting *s)
     if (!root) {
         const char *moot = key_moot(written);
         return moot ? setting_refuse(s, "it has no meaning in Leveret (%s): remove it", moot)
-                    : setting_refuse(s, "a %s has no key '%.60s'", of_server ? "resource server" : "provider",
-                                     rest);
+                    : setting_refuse(s, "a %s has no key '%.60s'",
+                                     of_server ? "resource server" : "provider", rest);
     }
     size_t place = of_server ? find_server(&s->config->auth.oauth2, name) : find_provider(s, name);
     if (place == CONFIG_OAUTH2_MAX)
@@ -147,7 +154,7 @@ bool setting_nested(const struct setting *s)
     if (key.kind != KEY_FIXED)
         key.offset += place * (of_server ? SERVER_SIZE : PROVIDER_SIZE);
     one.key = &key;
-    return setting_apply(&one);
+    return config_apply(&one);
 }
 
 /* --- aliases --- */
@@ -160,24 +167,28 @@ static bool put_alias(const struct setting *s, size_t server, const char *rest)
     char name[CONFIG_TEXT_MAX];
     const char *part = take_word(rest, name, sizeof(name));
     size_t len = strlen(s->value);
-    bool is_alias = part && strcmp(part, "alias") == 0, is_scope = part && strcmp(part, "scope") == 0;
-    if (!*name || (part && !is_alias && !is_scope) || (part && strlen(name) >= sizeof(alias->index)) ||
-        strpbrk(name, " \t"))
+    bool is_alias = part && strcmp(part, "alias") == 0,
+         is_scope = part && strcmp(part, "scope") == 0;
+    if (!*name || (part && !is_alias && !is_scope) ||
+        (part && strlen(name) >= sizeof(alias->index)) || strpbrk(name, " \t"))
         return setting_refuse(s, "expected scope_aliases.ALIAS, scope_aliases.INDEX.alias or "
                                  "scope_aliases.INDEX.scope; a dot in an alias is written \\.");
     if (len == 0 || len >= (is_alias ? sizeof(alias->alias) : sizeof(alias->scopes)) ||
         !value_printable(s->value) || (is_alias && strpbrk(s->value, " \t")))
-        return setting_refuse(s, is_alias ? "expected a word" : "expected scopes, with blanks between");
+        return setting_refuse(s, is_alias ? "expected a word"
+                                          : "expected scopes, with blanks between");
     const struct config_alias *end = alias + oauth2->alias_count;
-    while (alias < end && !(alias->server == server && strcmp(part ? alias->index : alias->alias, name) == 0 &&
-                            (part != NULL) == (alias->index[0] != 0)))
+    while (alias < end &&
+           !(alias->server == server && strcmp(part ? alias->index : alias->alias, name) == 0 &&
+             (part != NULL) == (alias->index[0] != 0)))
         alias++;
     if (alias == oauth2->aliases + CONFIG_ALIASES_MAX)
         return setting_refuse(s, "there can be %d aliases", CONFIG_ALIASES_MAX);
     if (alias == end)
         *alias = (struct config_alias){.server = server};
     oauth2->alias_count += alias == end;
-    snprintf(part ? alias->index : alias->alias, part ? sizeof(alias->index) : sizeof(alias->alias), "%s", name);
+    snprintf(part ? alias->index : alias->alias, part ? sizeof(alias->index) : sizeof(alias->alias),
+             "%s", name);
     memcpy(is_alias ? alias->alias : alias->scopes, s->value, len + 1);
     return true;
 }
@@ -189,7 +200,8 @@ bool setting_alias(const struct setting *s)
 
 /* --- all together --- */
 
-__attribute__((format(printf, 3, 4))) static bool complain(char *error, size_t size, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static bool complain(char *error, size_t size,
+                                                           const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -211,18 +223,21 @@ static bool check_server(const struct config_oauth2 *oauth2, size_t place, char 
     for (size_t i = 1; i <= oauth2->provider_count; i++)
         found = found || strcmp(oauth2->providers[i].name, server->provider) == 0;
     if (!found)
-        return complain(error, size, "auth_oauth2: %s = %s, but there is no auth_oauth2.oauth_providers.%s", key,
+        return complain(error, size,
+                        "auth_oauth2: %s = %s, but there is no auth_oauth2.oauth_providers.%s", key,
                         server->provider, server->provider);
     for (size_t i = 0; i < place; i++)
         if (*id_of(server) && strcmp(id_of(server), id_of(&oauth2->servers[i])) == 0)
-            return complain(error, size, "auth_oauth2: two resource servers have the id '%s'", id_of(server));
+            return complain(error, size, "auth_oauth2: two resource servers have the id '%s'",
+                            id_of(server));
     return true;
 }
 
 static bool check_provider(const struct config_oauth2_provider *provider, char *error, size_t size)
 {
     return *provider->issuer || *provider->jwks_url || *provider->signing_keys ||
-           complain(error, size, "auth_oauth2.oauth_providers.%s has no issuer, jwks_uri or signing_keys",
+           complain(error, size,
+                    "auth_oauth2.oauth_providers.%s has no issuer, jwks_uri or signing_keys",
                     provider->name);
 }
 
@@ -237,8 +252,8 @@ bool setting_check_oauth2(const struct config *config, char *error, size_t error
     for (size_t i = 0; good && i < oauth2->alias_count; i++) {
         const struct config_alias *alias = &oauth2->aliases[i];
         if (!*alias->alias || !*alias->scopes)
-            good = complain(error, error_size, "auth_oauth2: scope_aliases.%s.%s is missing", alias->index,
-                            *alias->alias ? "scope" : "alias");
+            good = complain(error, error_size, "auth_oauth2: scope_aliases.%s.%s is missing",
+                            alias->index, *alias->alias ? "scope" : "alias");
     }
     return good;
 }

@@ -1,7 +1,7 @@
 /* tokens.c - OAuth 2 as configured, in the words of its backend.
  *
- * Owner: the server's logins, after the backend's thread has ended. A resource server that says nothing of
- * something takes it from the first one, as in RabbitMQ; providers share nothing. */
+ * Owner: the server's logins, after the backend's thread has ended. A resource server that says
+ * nothing of something takes it from the first one, as in RabbitMQ; providers share nothing. */
 #include "broker/tokens.h"
 
 #include <stdio.h>
@@ -47,8 +47,8 @@ static void join_discovery(const struct config_oauth2_provider *from, char *to, 
     to[0] = 0;
     if (issuer == 0)
         return;
-    int len = snprintf(to, size, "%.*s%s%s%s%s", (int)issuer, from->issuer, *path == '/' ? "" : "/", path,
-                       *from->discovery_params ? "?" : "", from->discovery_params);
+    int len = snprintf(to, size, "%.*s%s%s%s%s", (int)issuer, from->issuer, *path == '/' ? "" : "/",
+                       path, *from->discovery_params ? "?" : "", from->discovery_params);
     assert(len > 0 && (size_t)len < size);
     for (char *at = strchr(to, '?'); at && *at; at++)
         if (*at == ',')
@@ -156,7 +156,8 @@ struct tokens *tokens_new(const struct config *config)
     for (size_t i = 0; i <= oauth2->provider_count; i++)
         set_provider(tokens, &oauth2->providers[i], i);
     tokens->settings.provider_count = oauth2->provider_count + 1;
-    for (size_t i = 0; i <= oauth2->server_count; i++) /* the first is none when only others are named */
+    for (size_t i = 0; i <= oauth2->server_count;
+         i++) /* the first is none when only others are named */
         if (i > 0 || *oauth2->servers[0].id || oauth2->server_count == 0)
             add_server(tokens, oauth2, i);
     assert(tokens->settings.server_count > 0);
@@ -186,14 +187,16 @@ bool tokens_check(const struct tokens *tokens, struct log *log)
         if (!*settings->servers[i].resource_server_id && settings->servers[i].verify_aud)
             snprintf(error, sizeof(error), "auth_oauth2.resource_server_id is not set");
         else if (!*url && provider->key_file_count == 0)
-            snprintf(error, sizeof(error), "there is no key: set auth_oauth2.issuer, auth_oauth2.jwks_uri, "
-                                           "auth_oauth2.signing_keys or a provider that has one");
+            snprintf(error, sizeof(error),
+                     "there is no key: set auth_oauth2.issuer, auth_oauth2.jwks_uri, "
+                     "auth_oauth2.signing_keys or a provider that has one");
         else
             good = true;
         if (strncmp(url, "http://", 7) == 0)
-            log_line(log, LOG_WARNING, 0,
-                     "auth_oauth2.%s is not https: whoever can change the answer can let anybody in",
-                     *provider->jwks_url ? "jwks_uri" : "issuer");
+            log_line(
+                log, LOG_WARNING, 0,
+                "auth_oauth2.%s is not https: whoever can change the answer can let anybody in",
+                *provider->jwks_url ? "jwks_uri" : "issuer");
     }
     if (!good)
         log_line(log, LOG_CRITICAL, 0, "auth_oauth2: %s", error);

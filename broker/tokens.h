@@ -13,8 +13,8 @@ struct tokens *tokens_new(const struct config *config);
 /* NULL is allowed. */
 void tokens_free(struct tokens **tokens);
 const struct oauth2_settings *tokens_settings(const struct tokens *tokens);
-/* False, and the reason in the log, when no token could be good: no keys, no audience, a file that is none.
- * Warns of keys that come without TLS. */
+/* False, and the reason in the log, when no token could be good: no keys, no audience, a file that
+ * is none. Warns of keys that come without TLS. */
 bool tokens_check(const struct tokens *tokens, struct log *log);
 
 #endif

@@ -241,7 +241,8 @@ static struct token_claims claims_of(const struct token_rules *with, const char 
 {
     struct token_claims claims;
     struct buf token = make_token(HEAD, payload);
-    ck_assert_msg(token_verify(buf_slice(&token), with, &keys, 1000, &claims, reason, sizeof(reason)) == TOKEN_GOOD,
+    ck_assert_msg(token_verify(buf_slice(&token), with, &keys, 1000, &claims, reason,
+                               sizeof(reason)) == TOKEN_GOOD,
                   "%s", reason);
     buf_free(&token);
     return claims;
@@ -255,10 +256,11 @@ START_TEST(scope_aliases)
     struct token_rules with = rules;
     with.aliases = aliases;
     with.alias_count = array_size(aliases);
-    struct token_claims claims =
-        claims_of(&with, "{\"aud\":\"r\",\"exp\":2000,\"scope\":\"admin x\",\"roles\":\"api://x.dev\"}");
+    struct token_claims claims = claims_of(
+        &with, "{\"aud\":\"r\",\"exp\":2000,\"scope\":\"admin x\",\"roles\":\"api://x.dev\"}");
     ck_assert(slice_is(claims.tags, "administrator"));
-    ck_assert_uint_eq(claims.grant->scope_count, 3); /* an alias in an alias is none: no tag twice */
+    ck_assert_uint_eq(claims.grant->scope_count,
+                      3); /* an alias in an alias is none: no tag twice */
     ck_assert(grant_allows(claims.grant, ACCESS_CONFIGURE, SLICE("v"), SLICE("q")));
     ck_assert(!grant_allows(claims.grant, ACCESS_READ, SLICE("v"), SLICE("x")));
     drop(&claims);
@@ -271,11 +273,13 @@ END_TEST
 /* {"id": scopes without the prefix}, where scopes hang from the resource server. */
 START_TEST(scopes_by_server)
 {
-    struct token_claims claims =
-        claims_of(&rules, "{\"aud\":\"r\",\"exp\":2000,\"roles\":{\"r\":[\"read:a/b\",\"tag:t\"],\"s\":\"read:*/*\"},"
-                          "\"extra\":{\"deep\":{\"r\":\"write:a/b configure:a/b\"}}}");
+    struct token_claims claims = claims_of(
+        &rules,
+        "{\"aud\":\"r\",\"exp\":2000,\"roles\":{\"r\":[\"read:a/b\",\"tag:t\"],\"s\":\"read:*/*\"},"
+        "\"extra\":{\"deep\":{\"r\":\"write:a/b configure:a/b\"}}}");
     ck_assert_uint_eq(claims.grant->scope_count, 3);
-    ck_assert(slice_is(claims.tags, "t") && !grant_allows(claims.grant, ACCESS_READ, SLICE("x"), SLICE("y")));
+    ck_assert(slice_is(claims.tags, "t") &&
+              !grant_allows(claims.grant, ACCESS_READ, SLICE("x"), SLICE("y")));
     drop(&claims);
 }
 END_TEST
@@ -285,8 +289,10 @@ START_TEST(authorization_details)
     struct token_rules with = rules;
     static const char details[] =
         "{\"aud\":\"r\",\"exp\":2000,\"authorization_details\":["
-        "{\"type\":\"rabbitmq\",\"locations\":[\"cluster:r/vhost:v/queue:q*\",\"cluster:*/vhost:w/exchange:x/"
-        "routing-key:k.*\",\"vhost:z\",\"cluster:other/vhost:z\",\"cluster:r/vhost:z/queue:a/exchange:b\",7],"
+        "{\"type\":\"rabbitmq\",\"locations\":[\"cluster:r/vhost:v/queue:q*\",\"cluster:*/vhost:w/"
+        "exchange:x/"
+        "routing-key:k.*\",\"vhost:z\",\"cluster:other/vhost:z\",\"cluster:r/vhost:z/queue:a/"
+        "exchange:b\",7],"
         "\"actions\":[\"read\",\"administrator\",\"dance\"]},"
         "{\"type\":\"rabbitmq\",\"locations\":\"cluster:r\",\"actions\":\"write\"},"
         "{\"type\":\"else\",\"locations\":\"cluster:r\",\"actions\":\"configure\"},"
@@ -335,27 +341,35 @@ START_TEST(which_server)
     ck_assert_str_eq(reason, "the token's audience is no resource server here");
     ck_assert_uint_eq(choose(servers, 1, "{}"), 1);
     ck_assert_uint_eq(choose(servers, 1, "[]"), 1);
-    ck_assert_uint_eq(choose(&(struct token_rules){.resource_server_id = ""}, 1, "{\"aud\":\"\"}"), 0);
+    ck_assert_uint_eq(choose(&(struct token_rules){.resource_server_id = ""}, 1, "{\"aud\":\"\"}"),
+                      0);
     ck_assert_uint_eq(token_choose(SLICE("no.token"), servers, 1, reason, sizeof(reason)), 1);
 }
 END_TEST
 
 START_TEST(discovery)
 {
-    static const char *const bad[] = {"", "[]", "{}", "{\"jwks_uri\":7}", "{\"jwks_uri\":\"file:///etc/passwd\"}",
-                                      "{\"jwks_uri\":\"https://a b\"}", "{\"jwks_uri\":\"https://a\\u0000b\"}",
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{}",
+                                      "{\"jwks_uri\":7}",
+                                      "{\"jwks_uri\":\"file:///etc/passwd\"}",
+                                      "{\"jwks_uri\":\"https://a b\"}",
+                                      "{\"jwks_uri\":\"https://a\\u0000b\"}",
                                       "{\"jwks_uri\":\"https://a\""};
     char url[32] = "";
     for (size_t i = 0; i < array_size(bad); i++)
-        ck_assert_msg(!oauth2_read_discovery(slice_of_string(bad[i]), false, url, sizeof(url), reason,
-                                             sizeof(reason)), "%s", bad[i]);
+        ck_assert_msg(!oauth2_read_discovery(slice_of_string(bad[i]), false, url, sizeof(url),
+                                             reason, sizeof(reason)),
+                      "%s", bad[i]);
     struct slice plain = SLICE("{\"issuer\":\"x\",\"jwks_uri\":\"http://a/keys\"}");
     ck_assert(!oauth2_read_discovery(plain, true, url, sizeof(url), reason, sizeof(reason)));
     ck_assert_str_eq(reason, "the OpenID configuration has no jwks_uri of https that can be used");
     ck_assert(oauth2_read_discovery(plain, false, url, sizeof(url), reason, sizeof(reason)));
     ck_assert_str_eq(url, "http://a/keys");
-    ck_assert(!oauth2_read_discovery(SLICE("{\"jwks_uri\":\"https://0123456789012345678901234567890\"}"), false,
-                                     url, sizeof(url), reason, sizeof(reason)));
+    ck_assert(
+        !oauth2_read_discovery(SLICE("{\"jwks_uri\":\"https://0123456789012345678901234567890\"}"),
+                               false, url, sizeof(url), reason, sizeof(reason)));
 }
 END_TEST
 
