@@ -362,7 +362,7 @@ static bool open_channel(struct connection *conn, uint16_t number, struct fault 
     if (limits_reached(&conn->user->limits, LIMIT_CHANNELS, conn->user->channel_count))
         return fault(f, NOT_ALLOWED,
                      "number of channels opened for user '%.*s' has reached the maximum allowed user "
-                     "limit of %llu",
+                     "limit of (%llu)",
                      SLICE_ARG(conn->user->name),
                      (unsigned long long)conn->user->limits.max[LIMIT_CHANNELS]);
     connection_add_channel(conn, channel_new(conn, number));
@@ -408,20 +408,19 @@ static bool dispatch(struct connection *conn, struct channel *ch, uint16_t numbe
         if (conn->state != CONNECTION_OPEN)
             return conn->state >= CONNECTION_CLOSING ||
                    fault(f, COMMAND_INVALID, "%s before the connection is open", method_name(m->id));
-        return fault(f, CHANNEL_ERROR, "%s on channel 0", method_name(m->id));
+        return fault(f, CHANNEL_ERROR, "unexpected method in connection state running");
     }
     if (conn->state != CONNECTION_OPEN)
         return conn->state >= CONNECTION_CLOSING ||
                fault(f, CHANNEL_ERROR, "channel %u before the connection is open", number);
     if (on_connection)
-        return fault(f, COMMAND_INVALID, "%s on channel %u", method_name(m->id), number);
+        return fault(f, COMMAND_INVALID, "unimplemented method");
     if (!ch)
         return method_without_channel(conn, number, m, f);
     if (ch->state == CHANNEL_CLOSING)
         return closing_channel_method(ch, m);
     if (ch->assembly.state != ASSEMBLY_IDLE)
-        return fault(f, UNEXPECTED_FRAME, "expected content %s for class 60, got method frame %s instead",
-                     ch->assembly.state == ASSEMBLY_HEADER ? "header" : "body", method_name(m->id));
+        return publish_out_of_place(ch, f);
     return channel_method(ch, m, f);
 }
 
@@ -435,7 +434,8 @@ static bool content_frame(struct connection *conn, struct channel *ch, const str
         return fault(f, CHANNEL_ERROR, "expected 'channel.open'");
     if (ch->state == CHANNEL_CLOSING)
         return true;
-    f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
+    if (ch->assembly.state != ASSEMBLY_IDLE)
+        f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
     if (frame->type == FRAME_HEADER)
         return publish_header(ch, frame->payload, f);
     return publish_body(ch, frame->payload, f) && publish_body_end(ch, f);
@@ -461,7 +461,7 @@ static bool handle_frame(struct connection *conn, const struct frame *frame)
     bool ok;
     if (frame->type == FRAME_HEARTBEAT) {
         ok = frame->channel == 0 || conn->state >= CONNECTION_CLOSING ||
-             fault(&f, UNEXPECTED_FRAME, "heartbeat frame on channel %u", frame->channel);
+             fault(&f, UNEXPECTED_FRAME, "type %u, all octets = <<>>", frame->type);
     } else if (frame->type == FRAME_METHOD) {
         struct method m;
         ok = method_decode(frame->payload, &m, &f) && dispatch(conn, ch, frame->channel, &m, &f);

@@ -11,7 +11,6 @@
 #include "queue/retry.h"
 
 enum {
-    DEAL_TURN_MAX = 8192,
     DUE_TURN_MAX = 8192,
     PENDING_MAX = 24 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing more is published */
 };
@@ -293,7 +292,7 @@ void delayed_retry(struct server *s, struct queue *q, struct entry *entry)
 void delayed_run(struct server *s)
 {
     struct delayed delayed;
-    delay_run(&s->home, DEAL_TURN_MAX);
+    delay_run(&s->home);
     for (int i = 0; i < DUE_TURN_MAX && store_pending_bytes(s->store) < PENDING_MAX; i++) {
         if (!delay_take(&s->home, &delayed))
             break;

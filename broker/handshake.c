@@ -223,9 +223,10 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     connection_start_heartbeat(conn);
     conn->announced = true;
     event_connection(conn, "connection.created");
+    struct slice own = connection_info_name(conn->login.info);
     log_line(&s->log, LOG_INFO, conn->id,
-             "connection (%s): user '%.*s' authenticated and granted access to vhost '%.*s'",
-             conn->name, SLICE_ARG(conn->user->name), SLICE_ARG(name));
+             "connection (%s%s%.*s): user '%.*s' authenticated and granted access to vhost '%.*s'",
+             conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name), SLICE_ARG(name));
     return true;
 }
 
@@ -260,6 +261,19 @@ static bool update_secret(struct connection *conn, struct slice secret)
     return true;
 }
 
+/* RabbitMQ's word for a state, for texts. */
+static const char *state_word(enum connection_state state)
+{
+    switch (state) {
+    case CONNECTION_STARTED: return "starting";
+    case CONNECTION_AUTHENTICATING: return "securing";
+    case CONNECTION_TUNED: return "tuning";
+    case CONNECTION_OPENING: return "opening";
+    case CONNECTION_OPEN: return "running";
+    default: return "closing";
+    }
+}
+
 bool connection_handshake(struct connection *conn, const struct method *m, struct fault *f)
 {
     if (m->id == METHOD_connection_start_ok && conn->state == CONNECTION_STARTED)
@@ -270,8 +284,8 @@ bool connection_handshake(struct connection *conn, const struct method *m, struc
         return open_vhost(conn, m->connection_open.virtual_host, f);
     if (m->id == METHOD_connection_update_secret && conn->state == CONNECTION_OPEN)
         return update_secret(conn, m->connection_update_secret.new_secret);
-    if (m->id == METHOD_connection_blocked || m->id == METHOD_connection_unblocked)
-        return conn->state == CONNECTION_OPEN ||
-               fault(f, COMMAND_INVALID, "%s is not for the server", method_name(m->id));
-    return fault(f, COMMAND_INVALID, "%s was not expected now", method_name(m->id));
+    bool is_blocked = m->id == METHOD_connection_blocked || m->id == METHOD_connection_unblocked;
+    if (is_blocked && conn->state == CONNECTION_OPEN)
+        return true;
+    return fault(f, CHANNEL_ERROR, "unexpected method in connection state %s", state_word(conn->state));
 }

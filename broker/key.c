@@ -64,10 +64,16 @@ bool key_has_items(const struct key *key)
            key->kind == KEY_ITEM;
 }
 
+/* Kinds whose members' names may have dots in them. */
+static bool has_dots(const struct key *key)
+{
+    return key->kind == KEY_CHAIN || key->kind == KEY_NESTED || key->kind == KEY_ALIAS;
+}
+
 bool key_is_family(const struct key *key)
 {
     return key->kind == KEY_LISTENER || key->kind == KEY_LIST_FLAG || key->kind == KEY_SNI ||
-           key->kind == KEY_SNI_SECRET || key_has_items(key);
+           key->kind == KEY_SNI_SECRET || has_dots(key) || key_has_items(key);
 }
 
 const char *const *key_choices(enum key_kind kind)
@@ -84,6 +90,7 @@ const char *const *key_choices(enum key_kind kind)
     static const char *const sans[] = {"dns", "ip", "email", "uri", "other_name", NULL};
     static const char *const methods[] = {"get", "post", NULL};
     static const char *const cached[] = {"internal", "http", "oauth2", NULL};
+    static const char *const hostnames[] = {"wildcard", "none", NULL};
     static const char *const parts[] = {"same", "internal", "http", "oauth2", NULL};
     switch (kind) {
     case KEY_CERT_NAME: return names;
@@ -91,6 +98,8 @@ const char *const *key_choices(enum key_kind kind)
     case KEY_HTTP_METHOD: return methods;
     case KEY_CACHED: return cached;
     case KEY_CACHED_PART: return parts;
+    case KEY_HOSTNAME:
+        return hostnames;
     case KEY_VERIFY: return verifications;
     case KEY_CRL_CHECK: return crl_checks;
     case KEY_HASHING: return hashings;
@@ -120,8 +129,8 @@ const struct key *key_absolute(const struct key *relative)
     panic("no key %s", name);
 }
 
-/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf, but for the kind that
- * has them ("1.authn"). */
+/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf, but for kinds
+ * that have them ("1.authn"). */
 static bool read_name(const char *text, char *name, bool dots)
 {
     size_t len = 0;
@@ -151,7 +160,7 @@ const struct key *key_find(const char *written, char *name)
     for (const struct key *key = keys; key < keys + array_size(keys); key++) {
         size_t prefix = key_prefix(key);
         if (prefix ? strncmp(written, key->name, prefix) == 0 &&
-                             read_name(written + prefix, name, key->kind == KEY_CHAIN)
+                         read_name(written + prefix, name, has_dots(key))
                    : strcmp(written, key->name) == 0)
             return key;
     }

@@ -29,6 +29,7 @@ enum key_kind {
     KEY_HTTP_METHOD,
     KEY_CACHED,
     KEY_CACHED_PART,
+    KEY_HOSTNAME,
     KEY_URL,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */
     KEY_LIST_NONE,
@@ -43,6 +44,8 @@ enum key_kind {
     KEY_SOURCE,
     KEY_SNI, /* of struct config_sni, all families of it in one field */
     KEY_SNI_SECRET,
+    KEY_NESTED, /* NAME.KEY: setting_oauth2.c */
+    KEY_ALIAS,
     KEY_OVERWRITE, /* none, false or true */
 };
 

@@ -26,7 +26,7 @@
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
 
-/* Dead letters that are published in a turn. */
+/* Dead letters that are published in a turn; those of a transaction are not counted. */
 enum { DEAD_LETTERS_MAX = 4096 };
 
 /* How long clients get to answer the close of a server that stops. */
@@ -130,6 +130,7 @@ bool server_open(struct server *s, const struct server_options *options)
     users_init(&s->users, rand_u64(&s->rand));
     s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
+    s->home.outcomes.turn_max = options->dead_letters_max ? options->dead_letters_max : DEAD_LETTERS_MAX;
     /* Whoever fails from here on leaves something that server_close can free. */
     open_console(s, options->console);
     if (!options->simulated) {
@@ -333,7 +334,7 @@ void server_act(struct server *s)
     outbox_flush(s);
     deliver_ready(s);
     expire_after_delivery(s);
-    deadletter_run(s, DEAD_LETTERS_MAX);
+    deadletter_run(s, s->home.outcomes.turn_max);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
     paging_fetch(&s->home);

@@ -53,7 +53,8 @@ struct delayed {
 struct delays {
     struct heap opening;     /* bucket.node, by the time at which it is to be looked at */
     struct delayed *near;    /* binary min-heap by time, then sequence */
-    size_t near_size, near_capacity;
+    size_t near_size, near_capacity, near_bytes;
+    size_t open_count;       /* finest buckets that are open */
     size_t count;            /* messages in all calendars */
     struct list all;         /* delay.link */
     struct list walks;       /* through it */
@@ -75,8 +76,10 @@ void delay_delete(struct delay **delay);
 /* The message, whose only other holder is the caller, waits until then, in milliseconds since 1970. */
 void delay_push(struct delay *delay, struct message *m, uint64_t due_ms);
 
-/* Once a turn: deals at most `budget` messages from coarser buckets to finer ones, or to the heap. */
-void delay_run(struct queue_home *home, size_t budget);
+/* Once a turn: deals some messages from coarser buckets to finer ones, and what is due soon to the heap. */
+void delay_run(struct queue_home *home);
+/* The order is of a bucket whose time is near: what was read of it stays in memory. */
+bool delay_is_open(const struct order *order);
 /* Takes one that is due; false when none is. It is to be settled. */
 bool delay_take(struct queue_home *home, struct delayed *delayed);
 /* What the journal knows it by. */

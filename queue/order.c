@@ -2,6 +2,18 @@
 #include "queue/order.h"
 
 #include "base/sift.h"
+#include "queue/queue.h"
+
+enum { SLOTS_MIN = 32, SLOTS_ALL = 256 * 1024 };
+
+/* What was emptied keeps room for entries, but all queues together only so much. One that left its queue goes
+ * soon. */
+static bool keeps(const struct order *order, size_t capacity)
+{
+    if (capacity <= SLOTS_MIN || capacity > RING_KEEP_ITEMS || !order->queue)
+        return capacity <= RING_KEEP_ITEMS;
+    return capacity * order->queue->home->queue_count <= SLOTS_ALL;
+}
 
 SIFT(entry, sequence);
 
@@ -42,7 +54,7 @@ static struct entry take_returned(struct order *order)
     order->returned_size--;
     if (order->returned_size > 0) {
         entry_sift_down(order->returned, order->returned_size, order->returned[order->returned_size]);
-    } else if (order->returned_capacity > RING_KEEP_ITEMS) {
+    } else if (!keeps(order, order->returned_capacity)) {
         mem_free(order->returned);
         order->returned = NULL;
         order->returned_capacity = 0;
@@ -55,6 +67,8 @@ struct entry order_take(struct order *order)
     if (returned_first(order))
         return take_returned(order);
     struct entry entry = entry_ring_pop_front(&order->fresh);
+    if (order->fresh.size == 0 && !keeps(order, order->fresh.capacity))
+        entry_ring_free(&order->fresh);
     if (order->backlog)
         order_join(order);
     return entry;

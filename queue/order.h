@@ -59,6 +59,7 @@ static inline size_t order_size(const struct order *order)
 /* When and how queues go to disk: see paging.h. */
 struct paging {
     struct list resident;      /* order.resident of orders that hold more than a few messages in memory */
+    struct list calendars;     /* so of orders of calendars */
     struct list wanting;       /* order.wanting of orders whose next page is to be read */
     struct list merges;        /* of pages, that wait to begin */
     uint64_t merge_bytes;      /* of pages being merged */

@@ -27,6 +27,7 @@ enum {
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
     QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
+    CALENDAR_EIGHTHS = 3,                   /* of that memory, beyond which calendars go to disk */
     SLAB_BYTES = 64 * 1024
 };
 
@@ -48,6 +49,7 @@ void paging_configure(struct paging *paging, uint32_t resident_max, uint32_t pag
 void paging_init(struct paging *paging)
 {
     list_init(&paging->resident);
+    list_init(&paging->calendars);
     list_init(&paging->wanting);
     list_init(&paging->merges);
     paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
@@ -190,8 +192,9 @@ static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 static void note_resident(struct order *order)
 {
     struct paging *paging = &order->queue->home->paging;
+    struct list *resident = order->queue->keeper ? &paging->calendars : &paging->resident;
     if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
-        list_push_back(&paging->resident, &order->resident);
+        list_push_back(resident, &order->resident);
 }
 
 void paging_check(struct order *order)
@@ -218,12 +221,8 @@ static uint64_t memory_used(const struct queue_home *home)
 {
     const struct slab_pool *pool = home->pool;
     uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
-    return used + home->queue_count * QUEUE_BYTES;
-}
-
-static bool memory_is_short(const struct queue_home *home)
-{
-    return memory_used(home) > home->paging.memory_max;
+    uint64_t loading = home->store ? store_pages(home->store)->loader.bytes : 0;
+    return used + loading + home->queue_count * QUEUE_BYTES;
 }
 
 /* Drops a page that was read but nobody can take from now: it is still on disk. */
@@ -271,20 +270,29 @@ static void squeeze(struct order *order)
     order_join(order);
 }
 
-void paging_squeeze(struct queue_home *home)
+/* Squeezes orders of the list until so little memory is used. */
+static void squeeze_list(struct queue_home *home, struct list *resident, uint64_t memory_max)
 {
-    struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (!memory_is_short(home) || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
+        if (memory_used(home) <= memory_max || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
             store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct order *order = container_of(list_pop_front(resident), struct order, resident);
         if (order_resident(order) <= home->paging.resident_min)
             continue;
-        squeeze(order);
+        if (!order->queue->keeper || !delay_is_open(order))
+            squeeze(order);
         if (order_resident(order) > home->paging.resident_min)
             list_push_back(resident, &order->resident);
     }
+}
+
+/* What waits in a calendar is not needed soon: it goes to disk before anything else has to. */
+void paging_squeeze(struct queue_home *home)
+{
+    struct paging *paging = &home->paging;
+    squeeze_list(home, &paging->calendars, paging->memory_max / 8 * CALENDAR_EIGHTHS);
+    squeeze_list(home, &paging->resident, paging->memory_max);
 }
 
 /* --- back --- */

@@ -98,7 +98,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     settings.retry = retry_is_set(&retry) ? &retry : NULL;
     q->settings = settings_copy(&settings);
     q->id = q->order.id = id;
-    q->dedup = dedup_of_args(&home->dedup, id, q->args);
+    q->dedup = dedup_of_args(&home->dedup, id, q->args, false);
     q->order.next_sequence = 1;
     q->order.queue = q;
     q->front = &q->order;

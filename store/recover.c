@@ -512,6 +512,13 @@ static void learn_definition(void *arg, const struct definition *definition)
     w->r->sink->definition(w->r->sink->arg, definition);
 }
 
+static void learn_queues(void *arg, size_t count)
+{
+    const struct recovery_sink *sink = ((const struct work *)arg)->r->sink;
+    if (sink->queues)
+        sink->queues(sink->arg, count);
+}
+
 /* A process that was killed may have left changes that only the kernel knows. From now on clients are told of
  * them, so they must be on disk. */
 static int settle_definitions(struct work *w)
@@ -628,7 +635,7 @@ static void free_work(struct work *w)
 int recover_run(struct recover *r)
 {
     struct work *w = mem_zalloc(sizeof *w);
-    struct recovery_sink learner = {.definition = learn_definition, .arg = w};
+    struct recovery_sink learner = {.definition = learn_definition, .arg = w, .queues = learn_queues};
     w->r = r;
     w->io = r->options->io;
     reader_init(&w->reader, w->io);

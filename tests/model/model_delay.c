@@ -300,7 +300,7 @@ static void turn(struct model *m, uint64_t later_ms)
 {
     m->home.now_ms += later_ms;
     paging_arrive(&m->home);
-    delay_run(&m->home, 1 + below(m, 400));
+    delay_run(&m->home);
     take_due(m, below(m, 400));
     queue_home_bury(&m->home, 50);
     paging_squeeze(&m->home);
