@@ -122,6 +122,8 @@ static bool drain(struct load *load)
         if (sent && (load->options->consume.consumers == 0 || load->options->consume.messages ||
                      received >= load_expected(load)))
             break;
+        if (interrupts > 0 && atomic_load(&load->control.blocked) && time_now_ns() - quiet_since > TICK_NS)
+            break; /* who wants to end does not wait for a broker that does not read */
         signals_wait(load->signals, load->control.event_fd, time_now_ns() + SAMPLE_NS / 5);
     }
     bool idle = time_now_ns() - quiet_since > TICK_NS;
