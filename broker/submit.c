@@ -187,6 +187,8 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             done.refused = true;
             if (q->settings.limit.overflow == LIMIT_REJECT_DEAD_LETTER)
                 outcome_put_refused(q, m);
+            if (conn && queue_is_overfull(q))
+                pace_note(conn, q);
             continue;
         }
         bool journalled = queue_stores(q, m);
@@ -196,7 +198,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             dedup_take(q->dedup, ids, journalled ? s->store : NULL);
         if (!conn)
             continue;
-        if (queue_is_behind(q))
+        if (queue_is_behind(q) || queue_is_overfull(q))
             pace_note(conn, q);
         if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
