@@ -8,15 +8,16 @@
  * A queue that is far beyond its limit, or behind with its dead letters, can only be overtaken by those who
  * publish to it: they wait for as long as that takes. */
 #include "broker/channel.h"
+#include "queue/excess.h"
 
 enum { PACE_MS = 4, PACE_MAX_MS = 100 };
 
-/* Linked at once: the queue may go before this input is through. One that is overfull matters most. */
+/* Linked at once: the queue may go before this input is through. One that has far too much comes first. */
 void pace_note(struct connection *conn, struct queue *q)
 {
     struct pace *pace = &conn->pace;
     if (pace->behind) {
-        if (pace->behind == q || queue_is_overfull(pace->behind) || !queue_is_overfull(q))
+        if (pace->behind == q || excess_is_large(pace->behind) || !excess_is_large(q))
             return;
         list_remove(&pace->link);
     }
@@ -40,7 +41,7 @@ static void resume(struct timer *timer)
 {
     struct pace *pace = container_of(timer, struct pace, timer);
     struct connection *conn = container_of(pace, struct connection, pace);
-    if (queue_is_overfull(pace->behind))
+    if (excess_is_large(pace->behind))
         timer_set(&conn->server->timers, timer, due_ms(conn->server));
     else
         pace_stop(conn);

@@ -76,19 +76,6 @@ static __attribute__((cold, noinline)) void shed(struct queue *q)
     }
 }
 
-bool queue_exceeds(const struct queue *q)
-{
-    const struct limit *limit = &q->settings.limit;
-    assert(limit->overflow != LIMIT_NONE);
-    if (q->leaving.outcomes > QUEUE_EXCESS_MESSAGES && !q->settings.at_least_once)
-        return true; /* what is kept for long is in the limit, and so refused */
-    if (limit->overflow != LIMIT_DROP_HEAD)
-        return false;
-    size_t ready = queue_ready(q);
-    return (ready > limit->messages_max && ready - limit->messages_max > QUEUE_EXCESS_MESSAGES) ||
-           (q->ready_bytes > limit->bytes_max && q->ready_bytes - limit->bytes_max > QUEUE_EXCESS_BYTES);
-}
-
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static inline void update_ready(struct queue *q)
 {

@@ -92,21 +92,10 @@ static inline bool queue_is_behind(const struct queue *q)
                                      q->ready_bytes > QUEUE_BACKLOG_BYTES);
 }
 
-/* How far a queue may be beyond its limit, because what goes has to be read from disk first, or with what it has
- * for a dead-letter exchange, before nobody may publish to it any more until that is done. */
-enum { QUEUE_EXCESS_MESSAGES = 16384, QUEUE_EXCESS_BYTES = 4 * 1024 * 1024 };
-
-bool queue_exceeds(const struct queue *q); /* for queue_is_overfull */
-static inline bool queue_is_overfull(const struct queue *q)
-{
-    return q->settings.limit.overflow != LIMIT_NONE && queue_exceeds(q);
-}
-
 static inline bool queue_has_caught_up(const struct queue *q)
 {
-    return (q->consumer_count == 0 || (queue_ready(q) <= QUEUE_BACKLOG_MESSAGES / 2 &&
-                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2)) &&
-           !queue_is_overfull(q);
+    return q->consumer_count == 0 || (queue_ready(q) <= QUEUE_BACKLOG_MESSAGES / 2 &&
+                                      q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 
 /* True when a message with this body must be refused (x-overflow: reject-publish). What consumers could take
