@@ -29,8 +29,8 @@ static const struct stream_events events = {on_bytes, on_drained, on_closed};
 static void handshake_timeout(struct timer *timer)
 {
     struct connection *conn = container_of(timer, struct connection, timer);
-    log_line(&conn->server->log, LOG_ERROR, conn->id,
-             "closing AMQP connection (%s): handshake_timeout", conn->name);
+    chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
+                 "closing AMQP connection (%s): handshake_timeout", conn->name);
     connection_hang_up(conn);
 }
 
@@ -55,7 +55,7 @@ struct connection *connection_new(struct server *s, const struct transport *tran
     conn->timer.fire = handshake_timeout;
     timer_set(&s->timers, &conn->timer, server_now_ms(s) + s->config->handshake_timeout_ms);
     stream_init(&conn->stream, &s->net, transport, io, &events);
-    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
+    chatter_line(s, peer->peer_host, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
              peer->tls ? ", " : "", peer->tls ? peer->tls_version : "", peer->tls ? " " : "",
              peer->tls ? peer->tls_cipher : "");
     gate_enter(conn);
@@ -125,7 +125,7 @@ static void on_closed(struct stream *stream, int error)
     struct connection *conn = connection_of_stream(stream);
     struct server *s = conn->server;
     if (conn->state == CONNECTION_OPEN)
-        log_line(&s->log, LOG_WARNING, conn->id,
+        chatter_line(s, conn->peer->peer_host, LOG_WARNING, conn->id,
                  "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s'): "
                  "client unexpectedly closed TCP connection%s%s",
                  conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
@@ -189,8 +189,9 @@ void connection_fail(struct connection *conn, const struct fault *f)
         return;
     const char *by = f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : NULL;
     if (f->code != CONNECTION_FORCED)
-        log_line(&s->log, LOG_ERROR, conn->id, "Error on AMQP connection (%s): %s%s%s%s", conn->name, f->text,
-                 by ? " (" : "", by ? by : "", by ? ")" : "");
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "Error on AMQP connection (%s): %s%s%s%s", conn->name, f->text,
+                     by ? " (" : "", by ? by : "", by ? ")" : "");
     connection_release(conn);
     send_close(conn, f);
     conn->state = CONNECTION_CLOSING;
@@ -336,7 +337,7 @@ static bool close_method(struct connection *conn, const struct method *m)
     struct server *s = conn->server;
     if (m->id == METHOD_connection_close) {
         if (conn->state == CONNECTION_OPEN)
-            log_line(&s->log, LOG_INFO, conn->id,
+            chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
                      "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s')", conn->name,
                      SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
         connection_release(conn);

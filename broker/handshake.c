@@ -84,7 +84,7 @@ size_t connection_protocol_header(struct connection *conn, struct slice in)
         send_start(conn);
         return 8;
     }
-    log_line(&s->log, LOG_ERROR, conn->id,
+    chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
              "closing AMQP connection (%s): bad header, it looks like %s", conn->name,
              guess_protocol(in));
     stream_write(&conn->stream, slice_of(header_0_9_1, 8));
@@ -134,9 +134,9 @@ static void refuse_login(struct connection *conn, const char *why)
     struct server *s = conn->server;
     bool tells = conn->capabilities.authentication_failure_close;
     struct slice name = login_name(conn);
-    log_line(&s->log, LOG_ERROR, conn->id,
-             "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s", conn->name,
-             conn->login.mechanism, SLICE_ARG(name), why);
+    chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
+                 "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s", conn->name,
+                 conn->login.mechanism, SLICE_ARG(name), why);
     s->logins.refused++;
     conn->state = CONNECTION_SILENT;
     conn->timer.fire = tells ? tell_refused : silent_close;
@@ -224,9 +224,9 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     conn->announced = true;
     event_connection(conn, "connection.created");
     struct slice own = connection_info_name(conn->login.info);
-    log_line(&s->log, LOG_INFO, conn->id,
-             "connection (%s%s%.*s): user '%.*s' authenticated and granted access to vhost '%.*s'",
-             conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name), SLICE_ARG(name));
+    chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
+                 "connection (%s%s%.*s): user '%.*s' authenticated and granted access to vhost '%.*s'",
+                 conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name), SLICE_ARG(name));
     return true;
 }
 
@@ -235,7 +235,7 @@ void connection_renewed(struct connection *conn, const char *why)
     struct server *s = conn->server;
     struct fault f = {0};
     if (why) {
-        log_line(&s->log, LOG_ERROR, conn->id, "secret update was refused for user '%.*s': %s",
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id, "secret update was refused for user '%.*s': %s",
                  SLICE_ARG(conn->user->name), why);
         fault(&f, NOT_ALLOWED, "New secret was refused by one of the backends");
         f.class_id = METHOD_connection_update_secret >> 16;
@@ -247,7 +247,7 @@ void connection_renewed(struct connection *conn, const char *why)
     for (size_t i = 0; conn->login.grant && i < conn->channels.capacity; i++)
         if (conn->channels.slots[i])
             consume_revoke(conn->channels.slots[i]);
-    log_line(&s->log, LOG_INFO, conn->id, "connection (%s): user '%.*s' updated secret", conn->name,
+    chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id, "connection (%s): user '%.*s' updated secret", conn->name,
              SLICE_ARG(conn->user->name));
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_update_secret_ok});
 }

@@ -314,7 +314,7 @@ static void expire(struct timer *timer)
         watch_expiry(conn);
         return;
     }
-    log_line(&s->log, LOG_WARNING, conn->id,
+    chatter_line(s, conn->peer->peer_host, LOG_WARNING, conn->id,
              "closing AMQP connection (%s) of user '%.*s': credential has expired", conn->name,
              SLICE_ARG(conn->user->name));
     connection_force_close(conn, "credential expired");

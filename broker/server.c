@@ -122,6 +122,7 @@ bool server_open(struct server *s, const struct server_options *options)
     control_init(&s->control);
     parameters_init(&s->parameters, rand_u64(&s->rand));
     gate_init(&s->gate);
+    chatter_init(s, rand_u64(&s->rand));
     intercept_open(s);
     net_init(&s->net);
     slab_pool_init(&s->messages);
@@ -173,6 +174,7 @@ static void free_state(struct server *s)
     queue_home_free(&s->home);
     ask_close(s);
     users_free(&s->users);
+    chatter_free(s);
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);

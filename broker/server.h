@@ -13,6 +13,7 @@
 #include "broker/alarm.h"
 #include "broker/bounds.h"
 #include "broker/ask.h"
+#include "broker/chatter.h"
 #include "broker/config.h"
 #include "broker/control.h"
 #include "broker/parameters.h"
@@ -78,6 +79,7 @@ struct server {
     struct bounds bounds;         /* on what is declared */
     struct server_expire expire;
     struct logins logins;
+    struct chatter chatter;       /* bounds what the log says of strangers */
     struct parameters parameters;
     struct control control;
     struct intercept intercept;

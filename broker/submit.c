@@ -10,6 +10,7 @@
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
+#include "queue/excess.h"
 #include "queue/lane.h"
 
 /* Ten years, the longest expiration (semantics 1.2). */
@@ -203,6 +204,8 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             done.refused = true;
             if (q->settings.limit.overflow == LIMIT_REJECT_DEAD_LETTER)
                 outcome_put_refused(q, m);
+            if (conn && excess_is_large(q))
+                pace_note(conn, q);
             continue;
         }
         bool journalled = queue_stores(q, m);
@@ -212,7 +215,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             dedup_take(q->dedup, ids, journalled ? s->store : NULL);
         if (!conn)
             continue;
-        if (queue_is_behind(q))
+        if (queue_is_behind(q) || excess_is_large(q))
             pace_note(conn, q);
         if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */

@@ -593,6 +593,17 @@ bool paging_thin_out(struct order *order, uint32_t slot)
     return true;
 }
 
+/* All that is in the page is done with; it was not read. */
+static void forget_page(struct order *order, struct page *page)
+{
+    struct store *store = order->queue->home->store;
+    remove_page(order, page);
+    if (page->stored)
+        store_ack_range(store, order->id, page->first, page->count);
+    pages_drop(store_pages(store), page->slot);
+    order_join(order);
+}
+
 bool paging_expire_first(struct order *order)
 {
     struct queue *q = order->queue;
@@ -605,11 +616,24 @@ bool paging_expire_first(struct order *order)
         return false;
     assert(!backlog->loading);
     q->counters.expired += page->live;
-    remove_page(order, page);
-    if (page->stored)
-        store_ack_range(q->home->store, order->id, page->first, page->count);
-    pages_drop(pages, slot);
-    order_join(order);
+    forget_page(order, page);
+    return true;
+}
+
+bool paging_shed_first(struct order *order)
+{
+    struct queue *q = order->queue;
+    const struct limit *limit = &q->settings.limit;
+    const struct backlog *backlog = order->backlog;
+    if (q->settings.dead_letters || backlog->pages.size == 0)
+        return false;
+    struct page *page = pages_at(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
+    if (page->taken > 0 || page->load || queue_ready(q) < page->live || q->ready_bytes < page->body_bytes ||
+        !(queue_ready(q) - page->live >= limit->messages_max ||
+          q->ready_bytes - page->body_bytes > limit->bytes_max))
+        return false;
+    assert(!backlog->loading);
+    forget_page(order, page);
     return true;
 }
 
