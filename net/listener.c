@@ -7,11 +7,14 @@
 #include "net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -27,6 +30,7 @@ struct listener {
     struct loop *loop;
     int fd; /* -1 once closed */
     int open_handles;
+    int clients_end; /* descriptors from this one on are not for clients */
     uint16_t port;
     bool lagging;  /* paused, and not caught up since */
     bool crowded;  /* paused until an arrival leaves */
@@ -116,11 +120,36 @@ static void set_options(int fd, const struct tcp_options *options)
         (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
+/* Some descriptors are left to those who cannot wait for one: a store that cannot open the file it has to
+ * write to would end the process. The kernel gives out the lowest that is free. */
+static int clients_end(void)
+{
+    struct rlimit limit;
+    int result = getrlimit(RLIMIT_NOFILE, &limit);
+    assert(result == 0);
+    rlim_t all = limit.rlim_cur < INT_MAX ? limit.rlim_cur : INT_MAX;
+    rlim_t kept = all / 4 < LISTENER_DESCRIPTORS_KEPT ? all / 4 : LISTENER_DESCRIPTORS_KEPT;
+    return (int)(all - kept);
+}
+
+/* 0, or -EMFILE when the next descriptor is not for a client, who then waits in the backlog. */
+static int look_for_descriptor(const struct listener *listener)
+{
+    int next = fcntl(listener->fd, F_DUPFD_CLOEXEC, 0);
+    if (next < 0)
+        return -errno;
+    close(next);
+    return next < listener->clients_end ? 0 : -EMFILE;
+}
+
 /* Accepts one connection. 0, or -errno: -EAGAIN when no more wait. */
 static int accept_one(struct listener *listener)
 {
     union address remote = {0};
     socklen_t size = sizeof(remote);
+    int shortage = look_for_descriptor(listener);
+    if (shortage < 0)
+        return shortage;
     int fd = accept4(listener->fd, &remote.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
@@ -258,7 +287,7 @@ int listener_open(struct listener **listener, struct loop *loop, const struct li
         return refuse(options, strerror(-status), status, error, error_size);
     }
     struct listener *l = mem_zalloc(sizeof(*l));
-    *l = (struct listener){.loop = loop, .fd = fd};
+    *l = (struct listener){.loop = loop, .fd = fd, .clients_end = clients_end()};
     arrivals_init(&l->arrivals, loop, options);
     l->arrivals.on_leave = handle_leave;
     l->arrivals.owner = l;

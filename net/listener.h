@@ -82,6 +82,7 @@ void listener_close(struct listener **listener);
 enum {
     LISTENER_RETRY_MS = 100,
     LISTENER_ACCEPTS_MAX = 64, /* in a turn */
+    LISTENER_DESCRIPTORS_KEPT = 24, /* of the process, or a quarter of them, for others than clients */
     LISTENER_BACKLOG = 1024,
 };
 

@@ -287,6 +287,36 @@ START_TEST(test_out_of_descriptors)
 }
 END_TEST
 
+/* Who has to open a file still can when clients have to wait. */
+START_TEST(test_some_descriptors_are_not_for_clients)
+{
+    struct rlimit limit, tight;
+    int held[48], count = 0;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    tight = (struct rlimit){64, limit.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    listen_at("127.0.0.1");
+    int one = connect_at("127.0.0.1", listener_port(listener));
+    turn_until(accepted == 1);
+    do
+        ck_assert_int_ge(held[count] = open("/dev/null", O_RDONLY), 0);
+    while (held[count++] < 64 - 64 / 4);
+    int two = connect_at("127.0.0.1", listener_port(listener));
+    turn_until(pauses == 1);
+    ck_assert_int_eq(pause_error, -EMFILE);
+    int file = open("/dev/null", O_RDONLY);
+    ck_assert_int_ge(file, 0);
+    close(file);
+    ck_assert_uint_eq(accepted, 1);
+    while (count > 0)
+        close(held[--count]);
+    turn_until(accepted == 2);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    close(one);
+    close(two);
+}
+END_TEST
+
 /* ---- streams ---- */
 
 START_TEST(test_echo)
@@ -402,6 +432,7 @@ int main(void)
     tcase_add_test(tcase, test_refuse);
     tcase_add_test(tcase, test_listener_closes_inside_its_handler);
     tcase_add_test(tcase, test_out_of_descriptors);
+    tcase_add_test(tcase, test_some_descriptors_are_not_for_clients);
     tcase_add_test(tcase, test_echo);
     tcase_add_test(tcase, test_peer_resets);
     tcase_add_test(tcase, test_large_output_and_close);
