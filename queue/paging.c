@@ -28,7 +28,7 @@ enum {
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
     QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
-    CALENDAR_EIGHTHS = 3,                   /* of that memory, beyond which calendars go to disk */
+    CALENDAR_EIGHTHS = 2,                   /* of that memory, beyond which calendars go to disk */
     SLAB_BYTES = 64 * 1024
 };
 
