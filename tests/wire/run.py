@@ -84,7 +84,7 @@ def run_script(script, broker, options):
     except (Failure, BrokerFailed, OSError) as failure:
         if script.expected_to_fail(broker.kind):
             return "differs", script.difference()
-        return "failed", str(failure)
+        return "failed", f"{failure}" if script.name in f"{failure}" else f"{script.name}: {failure}"
     except Bad as bad:
         return "failed", f"the script is wrong: {bad}"
     except Exception:
