@@ -52,7 +52,7 @@ START_TEST(a_million_bindings)
     uint64_t few = steps_of_routes();
     bind_devices(FEW, MANY);
     uint64_t many = steps_of_routes();
-    ck_assert_uint_lt(many, few * 3);
+    ck_assert_uint_le(many, few * 3);
     ck_assert_str_eq(world_route(&w, x, "dev.999998.on.now"), "devices");
     ck_assert_str_eq(world_route(&w, x, "dev.1000001.on.now"), "");
     world_free(&w);
@@ -92,8 +92,8 @@ START_TEST(hashes_multiply_nothing)
         pattern[strlen(pattern) - 1] = 0;
     }
     uint64_t one = steps_of_words(13), two = steps_of_words(26), four = steps_of_words(52);
-    ck_assert_uint_lt(two, one * 3);
-    ck_assert_uint_lt(four, two * 3);
+    ck_assert_uint_le(two, one * 3);
+    ck_assert_uint_le(four, two * 3);
     world_free(&w);
 }
 END_TEST
