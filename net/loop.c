@@ -10,8 +10,8 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "net/carrier.h"
 #include "net/worker.h"
-#include "net/writer.h"
 
 static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
@@ -92,6 +92,7 @@ void loop_free(struct loop **loop)
 void loop_poll(struct loop *loop, int timeout_ms)
 {
     bool wait = timeout_ms != 0 && net_is_idle(loop->net);
+    loop->net->has_placed = false;
     net_run_deferred(loop->net);
     if (wait && timeout_ms > 0) {
         /* Repeating: one that fires between here and epoll_wait must not leave that without a
@@ -101,8 +102,8 @@ void loop_poll(struct loop *loop, int timeout_ms)
              "start a timer");
     }
     uv_run(&loop->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
-    if (loop->net->writer)
-        writer_collect(loop->net->writer);
+    if (loop->net->carrier)
+        carrier_collect(loop->net->carrier);
     if (loop->net->worker)
         worker_collect(loop->net->worker);
     if (wait && timeout_ms > 0)
