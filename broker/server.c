@@ -364,6 +364,7 @@ int server_patience_ms(struct server *s)
 
 int server_run(const struct config *config)
 {
+    mem_tune();
     struct server *s = mem_zalloc(sizeof(*s));
     struct server_options options = {
         .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stdout};
