@@ -36,7 +36,7 @@ static void identify_header(struct dedup_ids *ids, struct slice headers)
     dedup_identify(ids, DEDUP_HEADER, name, value);
 }
 
-bool duplicate_ids(const struct server *s, const struct message *m, struct dedup_ids *ids)
+bool duplicate_ids(const struct server *s, const struct message *m, bool in_turn, struct dedup_ids *ids)
 {
     struct props props;
     struct fault f;
@@ -46,7 +46,8 @@ bool duplicate_ids(const struct server *s, const struct message *m, struct dedup
     if (props.flags & PROP_message_id && props.message_id.len)
         dedup_identify(ids, DEDUP_MESSAGE_ID, props.message_id, ids->now_ms);
     if (props.flags & PROP_headers) {
-        identify_producer(ids, props.headers);
+        if (in_turn)
+            identify_producer(ids, props.headers);
         identify_header(ids, props.headers);
     }
     bool any = false;
@@ -177,12 +178,12 @@ bool duplicate_check_args(struct slice args, struct fault *f)
     return true;
 }
 
-bool duplicate_known(struct server *s, const struct exchange *x, const struct message *m,
+bool duplicate_known(struct server *s, const struct exchange *x, const struct message *m, bool in_turn,
                      struct submission *done)
 {
     struct dedup_ids ids;
     uint64_t batch = 0;
-    if (!x->memory || !(m->has_headers || m->has_id) || !duplicate_ids(s, m, &ids) ||
+    if (!x->memory || !(m->has_headers || m->has_id) || !duplicate_ids(s, m, in_turn, &ids) ||
         !dedup_knows(x->memory, &ids, &batch))
         return false;
     if (batch > s->durable_seen && batch > done->batch)
@@ -191,11 +192,11 @@ bool duplicate_known(struct server *s, const struct exchange *x, const struct me
 }
 
 /* What a queue refused is not remembered: the publisher is to try again. */
-void duplicate_taken(struct server *s, const struct exchange *x, const struct message *m,
+void duplicate_taken(struct server *s, const struct exchange *x, const struct message *m, bool in_turn,
                      struct submission *done)
 {
     struct dedup_ids ids;
-    if (!x->memory || done->refused || !(m->has_headers || m->has_id) || !duplicate_ids(s, m, &ids))
+    if (!x->memory || done->refused || !(m->has_headers || m->has_id) || !duplicate_ids(s, m, in_turn, &ids))
         return;
     uint64_t batch = store_open_batch(s->store);
     enum dedup_keeping keeping = dedup_keeping(x->memory);

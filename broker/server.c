@@ -19,8 +19,8 @@
 #include "broker/recovery.h"
 #include "broker/status.h"
 #include "broker/tx.h"
+#include "net/carrier.h"
 #include "net/notify.h"
-#include "net/writer.h"
 #include "queue/paging.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
@@ -106,7 +106,7 @@ static void open_loop(struct server *s)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     s->loop = loop_new(&s->net, on_signal, s);
     if (processors > 1)
-        s->net.writer = writer_new(processors >= 4 ? 2 : 1, wake_loop, s);
+        s->net.carrier = carrier_new(processors >= 4 ? 2 : 1, wake_loop, s);
 }
 
 bool server_open(struct server *s, const struct server_options *options)
@@ -183,7 +183,7 @@ static void free_state(struct server *s)
     gate_free(s);
     intercept_free(&s->intercept);
     event_free(&s->events);
-    writer_free(&s->net.writer);
+    carrier_free(&s->net.carrier);
     if (s->loop)
         loop_free(&s->loop);
     net_free(&s->net);
@@ -367,6 +367,7 @@ int server_patience_ms(struct server *s)
 
 int server_run(const struct config *config)
 {
+    mem_tune();
     struct server *s = mem_zalloc(sizeof(*s));
     struct server_options options = {
         .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stdout};

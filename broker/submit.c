@@ -243,7 +243,7 @@ enqueue_once(struct server *s, struct connection *conn, const struct route_set *
 {
     struct dedup_ids ids;
     uint64_t before = 0;
-    if (!duplicate_ids(s, m, &ids))
+    if (!duplicate_ids(s, m, conn != NULL, &ids))
         return enqueue(s, conn, set, m, NULL);
     struct route_set screened = duplicate_screen(s, set, &ids, &before);
     struct submission done = enqueue(s, conn, &screened, m, &ids);
@@ -319,7 +319,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
         return later;
     }
     struct submission known = {0};
-    if (x->memory && duplicate_known(s, x, m, &known)) {
+    if (x->memory && duplicate_known(s, x, m, true, &known)) {
         message_unref(&s->messages, &m);
         return known;
     }
@@ -332,7 +332,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
         trace_publish(ch, m, set);
     struct submission done = screen_and_enqueue(s, ch->conn, set, m);
     if (x->memory)
-        duplicate_taken(s, x, m, &done);
+        duplicate_taken(s, x, m, true, &done);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -405,7 +405,7 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
     struct exchange *x = dest->kind == DEST_EXCHANGE ? container_of(dest, struct exchange, dest) : NULL;
     struct submission done = {0};
     *message = NULL;
-    if (x && x->memory && duplicate_known(s, x, m, &done)) {
+    if (x && x->memory && duplicate_known(s, x, m, false, &done)) {
         message_unref(&s->messages, &m);
         return done;
     }
@@ -416,7 +416,7 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
         m = strip_bcc(s, m, &props);
     done = screen_and_enqueue(s, NULL, set, m);
     if (x && x->memory)
-        duplicate_taken(s, x, m, &done);
+        duplicate_taken(s, x, m, false, &done);
     message_unref(&s->messages, &m);
     return done;
 }

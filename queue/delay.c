@@ -122,11 +122,11 @@ static void bucket_free(struct bucket *bucket)
     assert(bucket->out == 0 && order_size(&bucket->order) == 0);
     paging_leave(&bucket->order);
     if (heap_linked(&bucket->node))
-        heap_remove(&delay->home->delays.opening, &bucket->node);
+        heap_remove(&delay->delays->opening, &bucket->node);
     if (delay->first_sequence < bucket->order.next_sequence)
         delay->first_sequence = bucket->order.next_sequence;
     if (bucket->open && bucket->level == 0)
-        delay->home->delays.open_count--;
+        delay->delays->open_count--;
     map_remove(&delay->buckets, slice_of(&bucket->key, sizeof(bucket->key)));
     flip_lane(delay, bucket->lane);
     order_free(&bucket->order);
@@ -136,7 +136,7 @@ static void bucket_free(struct bucket *bucket)
 /* It is looked at then. */
 static void look_at(struct bucket *bucket, uint64_t when_ms)
 {
-    struct heap *heap = &bucket->delay->home->delays.opening;
+    struct heap *heap = &bucket->delay->delays->opening;
     if (heap_linked(&bucket->node))
         heap_remove(heap, &bucket->node);
     bucket->node.key = when_ms;
@@ -155,7 +155,7 @@ static void look_when_it_opens(struct bucket *bucket, uint64_t due_ms)
 void delay_add(struct delay *delay, size_t more)
 {
     delay->count += more;
-    delay->home->delays.count += more;
+    delay->delays->count += more;
 }
 
 /* The order has more or less in it than before. */
@@ -297,10 +297,9 @@ static void sift_down(struct delays *delays, size_t i)
     delays->near[i] = delayed;
 }
 
-bool delay_take(struct queue_home *home, struct delayed *delayed)
+bool delay_take(struct delays *delays, uint64_t now_ms, struct delayed *delayed)
 {
-    struct delays *delays = &home->delays;
-    if (delays->near_size == 0 || delays->near[0].entry.message->born_ms > home->now_ms)
+    if (delays->near_size == 0 || delays->near[0].entry.message->born_ms > now_ms)
         return false;
     *delayed = delays->near[0];
     delays->near_bytes -= delayed->entry.message->body_size;
@@ -387,7 +386,7 @@ static void read_next(struct bucket *bucket)
 /* What is at hand of a finest bucket goes to the heap. */
 static void bring_near(struct bucket *bucket)
 {
-    struct delays *delays = &bucket->delay->home->delays;
+    struct delays *delays = bucket->delay->delays;
     while (order_loaded(&bucket->order) && near_has_room(delays))
         near_push(delays, (struct delayed){bucket, take_first(bucket)});
 }
@@ -395,7 +394,7 @@ static void bring_near(struct bucket *bucket)
 /* After a long stop very many are due at once: they take turns. */
 static bool try_to_open(struct bucket *bucket)
 {
-    struct delays *delays = &bucket->delay->home->delays;
+    struct delays *delays = bucket->delay->delays;
     if (bucket->open)
         return true;
     if (bucket->level == 0 && delays->open_count >= OPEN_MAX && order_size(&bucket->order) > 0)
@@ -428,11 +427,11 @@ static size_t open_bucket(struct bucket *bucket, size_t budget)
     return budget;
 }
 
-void delay_run(struct queue_home *home)
+void delay_run(struct delays *delays, uint64_t now_ms)
 {
-    struct heap *opening = &home->delays.opening;
+    struct heap *opening = &delays->opening;
     size_t budget = DEAL_MAX;
-    while (heap_min(opening) && heap_min(opening)->key <= home->now_ms) {
+    while (heap_min(opening) && heap_min(opening)->key <= now_ms) {
         struct bucket *bucket = container_of(heap_pop(opening), struct bucket, node);
         budget = open_bucket(bucket, budget);
     }
@@ -443,9 +442,8 @@ bool delay_is_open(const struct order *order)
     return container_of(order, struct bucket, order)->open;
 }
 
-uint64_t delay_next_ms(const struct queue_home *home)
+uint64_t delay_next_ms(const struct delays *delays)
 {
-    const struct delays *delays = &home->delays;
     const struct heap_node *node = heap_min(&delays->opening);
     uint64_t next = node ? node->key : UINT64_MAX;
     if (delays->near_size > 0 && delays->near[0].entry.message->born_ms < next)
@@ -455,13 +453,22 @@ uint64_t delay_next_ms(const struct queue_home *home)
 
 /* --- a calendar's life --- */
 
-struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue *like, bool durable)
+struct delay *delay_new_among(struct delays *delays, struct queue_home *home, uint64_t id)
 {
     struct delay *delay = mem_zalloc(sizeof(*delay));
     delay->home = home;
+    delay->delays = delays;
     delay->keeper = queue_new(home, SLICE(""), SLICE(""), id);
     delay->keeper->keeper = true;
     delay->first_sequence = home->store ? store_open_batch(home->store) << SEQUENCES_PER_BATCH_BITS : 1;
+    map_init(&delay->buckets, id);
+    list_push_back(&delays->all, &delay->link);
+    return delay;
+}
+
+struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue *like, bool durable)
+{
+    struct delay *delay = delay_new_among(&home->delays, home, id);
     if (like) {
         delay->keeper->durable = like->durable;
         delay->keeper->stores = like->stores;
@@ -469,8 +476,6 @@ struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue
     } else if (durable) {
         queue_make_durable(delay->keeper);
     }
-    map_init(&delay->buckets, id);
-    list_push_back(&home->delays.all, &delay->link);
     return delay;
 }
 
@@ -501,7 +506,7 @@ void delay_give_back(struct queue *q, struct message *m)
 /* Takes what is of a calendar that goes out of the heap. */
 static void leave_near(struct delay *delay)
 {
-    struct delays *delays = &delay->home->delays;
+    struct delays *delays = delay->delays;
     size_t kept = 0;
     for (size_t i = 0; i < delays->near_size; i++) {
         struct delayed *delayed = &delays->near[i];
@@ -533,7 +538,7 @@ void delay_delete(struct delay **delay_at)
             queue_bury_order(keeper, &bucket->order, true);
             bucket_free(bucket);
         }
-    delay->home->delays.count -= delay->count;
+    delay->delays->count -= delay->count;
     keeper->ready_bytes = 0;
     keeper->deleted = false;
     queue_delete(&keeper);
@@ -552,12 +557,12 @@ void delays_init(struct delays *delays)
     list_init(&delays->walks);
 }
 
-void delays_free(struct queue_home *home)
+void delays_free(struct delays *delays)
 {
-    assert(list_empty(&home->delays.all));
-    assert(home->delays.near_size == 0 && home->delays.count == 0);
-    mem_free(home->delays.near);
-    heap_free(&home->delays.opening);
+    assert(list_empty(&delays->all));
+    assert(delays->near_size == 0 && delays->count == 0);
+    mem_free(delays->near);
+    heap_free(&delays->opening);
 }
 
 void delay_push(struct delay *delay, struct message *m, uint64_t due_ms)
@@ -643,7 +648,7 @@ void delay_restored(struct delay *delay, uint64_t floor)
 
 void delay_move(struct delay *delay, uint64_t limit)
 {
-    struct delays *delays = &delay->home->delays;
+    struct delays *delays = delay->delays;
     map_each(&delay->buckets, i)
         paging_move_order(delay->keeper, &((struct bucket *)delay->buckets.slots[i].value)->order, limit);
     for (size_t i = 0; i < delays->near_size; i++) {

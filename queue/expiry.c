@@ -179,16 +179,23 @@ void expiry_reset(struct order *order)
 void expiry_leave(struct order *order)
 {
     struct expiry *expiry = &order->expiry;
+    agenda_leave(order);
     if (heap_linked(&expiry->node))
         heap_remove(&order->queue->home->expiring, &expiry->node);
     mem_free(expiry->dues);
     *expiry = (struct expiry){0};
 }
 
-uint64_t expiry_next_ms(const struct queue_home *home)
+static uint64_t first_ms(const struct queue_home *home)
 {
     const struct heap_node *node = heap_min(&home->expiring);
     return node ? node->key : UINT64_MAX;
+}
+
+uint64_t expiry_next_ms(const struct queue_home *home)
+{
+    uint64_t first = first_ms(home), noted = agenda_next_ms(home);
+    return first < noted ? first : noted;
 }
 
 /* --- what is due goes --- */
@@ -348,10 +355,10 @@ void expiry_before_get(struct queue *q)
 
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)
 {
-    while (budget > 0 && expiry_next_ms(home) < before_ms) {
+    while (budget > 0 && first_ms(home) < before_ms) {
         struct heap_node *node = heap_pop(&home->expiring);
         struct order *order = container_of(node, struct order, expiry.node);
         budget = look_into(order, before_ms, budget);
     }
-    return budget;
+    return agenda_run(home, before_ms, budget);
 }

@@ -263,6 +263,22 @@ size_t order_find_page(const struct order *order, const struct pages *pages, uin
     return SIZE_MAX;
 }
 
+uint32_t order_page_with(const struct order *order, const struct pages *pages, uint64_t sequence)
+{
+    size_t low = 0, high = order->backlog ? order->backlog->pages.size : 0, size = high;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (page_last(pages_at(pages, *page_slot_ring_at(&order->backlog->pages, middle))) < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == size)
+        return 0;
+    uint32_t slot = *page_slot_ring_at(&order->backlog->pages, low);
+    return pages_at(pages, slot)->first <= sequence ? slot : 0;
+}
+
 void order_free(struct order *order)
 {
     assert(order_size(order) == 0);

@@ -26,15 +26,17 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     paging_init(&home->paging);
     dedup_home_init(&home->dedup);
     delays_init(&home->delays);
+    agenda_init(&home->agenda);
 }
 
 void queue_home_free(struct queue_home *home)
 {
+    agenda_free(home);
     outcomes_drop(home);
     while (queue_home_bury(home, SIZE_MAX))
         ;
     heap_free(&home->expiring);
-    delays_free(home);
+    delays_free(&home->delays);
     assert(list_empty(&home->ready));
 }
 

@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 MIB = 1024 * 1024
 
 
-def arguments(description, messages, spread):
+def parser(description, messages, spread):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("leveret", nargs="?", default=os.path.join(ROOT, "build", "leveret"),
                         help="the server to measure (default: build/leveret)")
@@ -29,10 +29,11 @@ def arguments(description, messages, spread):
     parser.add_argument("--rate", type=int, default=0, help="messages a second that are published (default: all it takes)")
     parser.add_argument("--lead", type=float, help="seconds from the first publish to the first due one")
     parser.add_argument("--transient", action="store_true", help="they arrive in a queue that is not durable: no sync")
-    parser.add_argument("--meanwhile", type=int, default=0, metavar="RATE",
-                        help="messages a second with the same range of times published while others are due")
-    parser.add_argument("--no-kill", action="store_true", help="leave out kill -9 in the middle")
     parser.add_argument("--folder", help="where the data goes while it runs (default: the system's)")
+    return parser
+
+
+def arguments(parser):
     options = parser.parse_args()
     if options.full:
         options.messages, options.spread = 1e7, 200

@@ -65,7 +65,7 @@ def faults(root):
             yield f"{name}: its scripts differ on RabbitMQ, the table says they do not"
     for script in sorted((tests / "wire").glob("*.wire")):
         if (mine := claims(script)) != given.get(script.stem, set()):
-            yield f"{script.name} claims {sorted(mine)}, the table gives it {sorted(given.get(script.stem, []))}"
+            yield f"{script.name} claims {sorted(mine)}, the table {sorted(given.get(script.stem, []))}"
 
 
 def main():

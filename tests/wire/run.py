@@ -82,9 +82,9 @@ def run_script(script, broker, options):
             own, ending = None, own
             ending.stop()
     except (Failure, BrokerFailed, OSError) as failure:
-        if script.expected_to_fail(broker.kind):
+        if script.expected_to_fail(broker.kind) and isinstance(failure, Failure):
             return "differs", script.difference()
-        return "failed", str(failure)
+        return "failed", f"{failure}" if script.name in f"{failure}" else f"{script.name}: {failure}"
     except Bad as bad:
         return "failed", f"the script is wrong: {bad}"
     except Exception:
