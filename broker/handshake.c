@@ -135,8 +135,8 @@ static void refuse_login(struct connection *conn, const char *why)
     bool tells = conn->capabilities.authentication_failure_close;
     struct slice name = login_name(conn);
     chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
-                 "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s", conn->name,
-                 conn->login.mechanism, SLICE_ARG(name), why);
+                 "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s",
+                 conn->name, conn->login.mechanism, SLICE_ARG(name), why);
     s->logins.refused++;
     conn->state = CONNECTION_SILENT;
     conn->timer.fire = tells ? tell_refused : silent_close;
