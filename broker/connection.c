@@ -31,8 +31,8 @@ static const struct stream_events events = {
 static void handshake_timeout(struct timer *timer)
 {
     struct connection *conn = container_of(timer, struct connection, timer);
-    log_line(&conn->server->log, LOG_ERROR, conn->id,
-             "closing AMQP connection (%s): handshake_timeout", conn->name);
+    chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
+                 "closing AMQP connection (%s): handshake_timeout", conn->name);
     connection_hang_up(conn);
 }
 
@@ -57,7 +57,7 @@ struct connection *connection_new(struct server *s, const struct transport *tran
     conn->timer.fire = handshake_timeout;
     timer_set(&s->timers, &conn->timer, server_now_ms(s) + s->config->handshake_timeout_ms);
     stream_init(&conn->stream, &s->net, transport, io, &events);
-    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
+    chatter_line(s, peer->peer_host, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
              peer->tls ? ", " : "", peer->tls ? peer->tls_version : "", peer->tls ? " " : "",
              peer->tls ? peer->tls_cipher : "");
     gate_enter(conn);
@@ -127,7 +127,7 @@ static void on_closed(struct stream *stream, int error)
     struct connection *conn = connection_of_stream(stream);
     struct server *s = conn->server;
     if (conn->state == CONNECTION_OPEN)
-        log_line(&s->log, LOG_WARNING, conn->id,
+        chatter_line(s, conn->peer->peer_host, LOG_WARNING, conn->id,
                  "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s'): "
                  "client unexpectedly closed TCP connection%s%s",
                  conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
@@ -189,9 +189,11 @@ void connection_fail(struct connection *conn, const struct fault *f)
     struct server *s = conn->server;
     if (conn->state >= CONNECTION_CLOSING)
         return;
+    const char *by = f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : NULL;
     if (f->code != CONNECTION_FORCED)
-        log_line(&s->log, LOG_ERROR, conn->id, "Error on AMQP connection (%s): %s (%s)", conn->name,
-                 f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "Error on AMQP connection (%s): %s%s%s%s", conn->name, f->text,
+                     by ? " (" : "", by ? by : "", by ? ")" : "");
     connection_release(conn);
     send_close(conn, f);
     conn->state = CONNECTION_CLOSING;
@@ -337,7 +339,7 @@ static bool close_method(struct connection *conn, const struct method *m)
     struct server *s = conn->server;
     if (m->id == METHOD_connection_close) {
         if (conn->state == CONNECTION_OPEN)
-            log_line(&s->log, LOG_INFO, conn->id,
+            chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
                      "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s')", conn->name,
                      SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
         connection_release(conn);
@@ -363,7 +365,7 @@ static bool open_channel(struct connection *conn, uint16_t number, struct fault 
     if (limits_reached(&conn->user->limits, LIMIT_CHANNELS, conn->user->channel_count))
         return fault(f, NOT_ALLOWED,
                      "number of channels opened for user '%.*s' has reached the maximum allowed user "
-                     "limit of %llu",
+                     "limit of (%llu)",
                      SLICE_ARG(conn->user->name),
                      (unsigned long long)conn->user->limits.max[LIMIT_CHANNELS]);
     connection_add_channel(conn, channel_new(conn, number));
@@ -409,20 +411,19 @@ static bool dispatch(struct connection *conn, struct channel *ch, uint16_t numbe
         if (conn->state != CONNECTION_OPEN)
             return conn->state >= CONNECTION_CLOSING ||
                    fault(f, COMMAND_INVALID, "%s before the connection is open", method_name(m->id));
-        return fault(f, CHANNEL_ERROR, "%s on channel 0", method_name(m->id));
+        return fault(f, CHANNEL_ERROR, "unexpected method in connection state running");
     }
     if (conn->state != CONNECTION_OPEN)
         return conn->state >= CONNECTION_CLOSING ||
                fault(f, CHANNEL_ERROR, "channel %u before the connection is open", number);
     if (on_connection)
-        return fault(f, COMMAND_INVALID, "%s on channel %u", method_name(m->id), number);
+        return fault(f, COMMAND_INVALID, "unimplemented method");
     if (!ch)
         return method_without_channel(conn, number, m, f);
     if (ch->state == CHANNEL_CLOSING)
         return closing_channel_method(ch, m);
     if (ch->assembly.state != ASSEMBLY_IDLE)
-        return fault(f, UNEXPECTED_FRAME, "expected content %s for class 60, got method frame %s instead",
-                     ch->assembly.state == ASSEMBLY_HEADER ? "header" : "body", method_name(m->id));
+        return publish_out_of_place(ch, f);
     return channel_method(ch, m, f);
 }
 
@@ -436,7 +437,8 @@ static bool content_frame(struct connection *conn, struct channel *ch, const str
         return fault(f, CHANNEL_ERROR, "expected 'channel.open'");
     if (ch->state == CHANNEL_CLOSING)
         return true;
-    f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
+    if (ch->assembly.state != ASSEMBLY_IDLE)
+        f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
     if (frame->type == FRAME_HEADER)
         return publish_header(ch, frame->payload, f);
     return publish_body(ch, frame->payload, f) && publish_body_end(ch, f);
@@ -461,7 +463,7 @@ static bool handle_frame(struct connection *conn, const struct frame *frame)
     bool ok;
     if (frame->type == FRAME_HEARTBEAT) {
         ok = frame->channel == 0 || conn->state >= CONNECTION_CLOSING ||
-             fault(&f, UNEXPECTED_FRAME, "heartbeat frame on channel %u", frame->channel);
+             fault(&f, UNEXPECTED_FRAME, "type %u, all octets = <<>>", frame->type);
     } else if (frame->type == FRAME_METHOD) {
         struct method m;
         ok = method_decode(frame->payload, &m, &f) && dispatch(conn, ch, frame->channel, &m, &f);
