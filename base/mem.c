@@ -53,8 +53,8 @@ void mem_tune(void)
 {
 #ifdef __GLIBC__
     enum { MAPPED_MIN = 4 * 1024 * 1024, TOP_KEPT = 8 * 1024 * 1024 };
-    int done = mallopt(M_MMAP_THRESHOLD, MAPPED_MIN) & mallopt(M_TRIM_THRESHOLD, TOP_KEPT);
-    assertf(done == 1, "mallopt refuses");
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED_MIN); /* refused by a sanitizer's malloc: nothing is lost */
+    (void)mallopt(M_TRIM_THRESHOLD, TOP_KEPT);
 #endif
 }
 

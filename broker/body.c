@@ -75,7 +75,8 @@ void body_placed(struct stream *stream, size_t size)
 {
     struct connection *conn = connection_of_stream(stream);
     struct channel *ch = taker(conn);
-    assert(ch != NULL && size < conn->body_left && size <= ch->assembly.message->body_size - ch->assembly.filled);
+    assert(ch != NULL && size < conn->body_left);
     ch->assembly.filled += size;
+    assert(ch->assembly.filled <= ch->assembly.message->body_size);
     conn->body_left -= (uint32_t)size;
 }

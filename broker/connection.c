@@ -1,8 +1,8 @@
 /* connection.c - one AMQP connection: frames in, methods out, faults, and its end.
  *
- * Input is cut in place. A body frame that is not complete yet is taken in pieces (body.c). Nothing is freed here while a frame may still
- * name it: the connection and its channels go at the end of the turn or when the client cannot name
- * them any more. */
+ * Input is cut in place. A body frame that is not complete yet is taken in pieces (body.c). Nothing is
+ * freed here while a frame may still name it: the connection and its channels go at the end of the turn or
+ * when the client cannot name them any more. */
 #include "broker/connection.h"
 
 #include <stdio.h>
@@ -23,7 +23,8 @@ static void on_drained(struct stream *stream);
 static void on_closed(struct stream *stream, int error);
 
 static const struct stream_events events = {
-    .bytes = on_bytes, .place = body_place, .placed = body_placed, .drained = on_drained, .closed = on_closed};
+    .bytes = on_bytes, .place = body_place, .placed = body_placed, .drained = on_drained,
+    .closed = on_closed};
 
 /* --- life --- */
 

@@ -99,7 +99,7 @@ static bool open_store(struct server *s, const struct server_options *options)
     return status == 0;
 }
 
-/* Half the processors, but one or two, may write while the loop goes on; a single one has nothing to
+/* Half the processors, but one or two, may carry bytes while the loop goes on; a single one has nothing to
  * gain. */
 static void open_loop(struct server *s)
 {

@@ -1,9 +1,8 @@
 /* stream.h - a byte stream to one peer over a transport (TCP now; TLS and the simulator's fake
  * network fill in the same table).
  *
- * Input: usually one read a turn, into the buffer all streams share; what the handler does not
- * consume is kept here until more arrives, so an idle stream owns no buffer. Many bytes that go to one
- * place anyway are read straight to there, perhaps by a thread.
+ * Input: usually one read a turn, into the buffer all streams share; what the handler does not consume is
+ * kept here, so an idle stream owns no buffer. Many bytes with one destination are read straight to there.
  * Output: gathered in pooled chunks and references to large bodies, written with one writev at the
  * end of the turn. An idle stream owns no chunk.
  *
@@ -26,10 +25,11 @@
 struct net;
 struct stream;
 
-/* The way to the peer. All return -errno on failure, -EAGAIN when it would block. */
+/* The way to the peer. All return -errno on failure, -EAGAIN when it would block; the first two are called
+ * from any thread. */
 struct transport {
-    ssize_t (*readv)(void *io, const struct iovec *parts, int count);  /* 0 = peer closed */
-    ssize_t (*writev)(void *io, const struct iovec *parts, int count); /* both from any thread */
+    ssize_t (*readv)(void *io, const struct iovec *parts, int count); /* 0 = peer closed */
+    ssize_t (*writev)(void *io, const struct iovec *parts, int count);
     void (*want)(void *io, bool readable, bool writable); /* which events to report */
     void (*finish)(void *io); /* no more will be written (FIN) */
     void (*close)(void *io);  /* frees io */
@@ -39,8 +39,8 @@ struct transport {
 struct stream_events {
     /* Bytes arrived; returns how many were consumed. The rest is offered again, with more. */
     size_t (*bytes)(struct stream *stream, struct slice in);
-    /* Optional. Where the next *size bytes go anyway, at least STREAM_PLACE_MIN; NULL = nowhere just now.
-     * They may be written there until `placed` says how many were, or stream_recall was called. */
+    /* Optional. Where the next *size bytes go anyway, at least STREAM_PLACE_MIN; NULL = nowhere yet. They
+     * may be written there until `placed` says how many were, or stream_recall returns. */
     uint8_t *(*place)(struct stream *stream, size_t *size);
     void (*placed)(struct stream *stream, size_t size);
     /* The output fell below STREAM_LOW_WATER after it had been above STREAM_HIGH_WATER. */
@@ -83,14 +83,12 @@ struct stream {
 /* Takes over `io`. Embedded in its owner (the connection). Reading starts at once. */
 void stream_init(struct stream *stream, struct net *net, const struct transport *transport,
                  void *io, const struct stream_events *events);
-/* Not from this stream's own handlers. Drops buffers, closes the transport if it is not yet,
- * without an event. */
+/* Not from this stream's own handlers. Drops all, closes the transport if it is not yet; no event. */
 void stream_free(struct stream *stream);
 
 /* For the carrier: `result` of a writev of `size` bytes; the job that reads is done. */
 void stream_written(struct stream *stream, ssize_t result, size_t size);
 void stream_was_read(struct stream *stream);
-
 /* Transport side: the peer can be read from / written to. May call the handlers above. */
 void stream_readable(struct stream *stream);
 void stream_writable(struct stream *stream);
@@ -100,13 +98,10 @@ void stream_writable(struct stream *stream);
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
 void stream_offer_again(struct stream *stream); /* for net_run_deferred */
-
-/* The place that the handler gave is to go: afterwards nothing is written there any more, and `placed` has
- * said what was. Not from `placed`. */
+/* The handler's place is to go: nothing is written there any more, and `placed` has said what was. */
 void stream_recall(struct stream *stream);
 
 uint8_t *stream_reserve_more(struct stream *stream, size_t size); /* for stream_reserve */
-
 /* Contiguous room for `size` bytes at the end of the output; stream_commit says how many were used.
  * In any state but OPEN the bytes are accepted and dropped. Marks the stream dirty. */
 static inline uint8_t *stream_reserve(struct stream *stream, size_t size)

@@ -225,7 +225,7 @@ static const char *const routes[MODEL_ROUTES] = {"k.0", "k.1", "j.0.1"};
 static uint32_t pick_size(const struct actor_channel *ch)
 {
     if (chance(ch, 40))
-        return 8 + (uint32_t)pick(ch, 40000);
+        return 8 + (uint32_t)pick(ch, chance(ch, 3) ? 120000 : 40000); /* more than STREAM_PLACE_MIN, too */
     return 8 + (uint32_t)pick(ch, chance(ch, 8) ? 3000 : 200);
 }
 
