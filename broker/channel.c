@@ -85,7 +85,7 @@ void channel_free(struct channel **channel)
 void channel_fail(struct channel *ch, const struct fault *f)
 {
     struct connection *conn = ch->conn;
-    log_line(&conn->server->log, LOG_ERROR, conn->id,
+    chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
              "Channel error on connection (%s, vhost: '%.*s', user: '%.*s'), channel %u: %s (%s)",
              conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name), ch->number,
              f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");

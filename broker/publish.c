@@ -31,6 +31,7 @@ void publish_abandon(struct channel *ch)
 {
     struct assembly *a = &ch->assembly;
     if (a->message) {
+        stream_recall(&ch->conn->stream); /* it may be read to just now */
         uncount_block(ch, a->message);
         message_unref(&channel_server(ch)->messages, &a->message);
     }

@@ -10,6 +10,7 @@
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
+#include "queue/excess.h"
 #include "queue/lane.h"
 
 /* Ten years, the longest expiration (semantics 1.2). */
@@ -203,6 +204,8 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             done.refused = true;
             if (q->settings.limit.overflow == LIMIT_REJECT_DEAD_LETTER)
                 outcome_put_refused(q, m);
+            if (conn && excess_is_large(q))
+                pace_note(conn, q);
             continue;
         }
         bool journalled = queue_stores(q, m);
@@ -212,7 +215,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             dedup_take(q->dedup, ids, journalled ? s->store : NULL);
         if (!conn)
             continue;
-        if (queue_is_behind(q))
+        if (queue_is_behind(q) || excess_is_large(q))
             pace_note(conn, q);
         if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
@@ -240,7 +243,7 @@ enqueue_once(struct server *s, struct connection *conn, const struct route_set *
 {
     struct dedup_ids ids;
     uint64_t before = 0;
-    if (!duplicate_ids(s, m, &ids))
+    if (!duplicate_ids(s, m, conn != NULL, &ids))
         return enqueue(s, conn, set, m, NULL);
     struct route_set screened = duplicate_screen(s, set, &ids, &before);
     struct submission done = enqueue(s, conn, &screened, m, &ids);
@@ -301,27 +304,6 @@ static __attribute__((noinline)) void reach_beyond_queues(struct channel *ch, co
         send_return(ch, m);
 }
 
-/* True when an exchange that remembers messages has seen this one: it is routed nowhere, and done. */
-static bool exchange_knows(struct server *s, const struct exchange *x, const struct message *m,
-                           struct submission *done)
-{
-    struct dedup_ids ids;
-    uint64_t batch = 0;
-    if (!duplicate_ids(s, m, &ids) || !dedup_knows(x->memory, &ids, &batch))
-        return false;
-    *done = wait_for(s, *done, batch);
-    return true;
-}
-
-/* What a queue refused is not remembered: the publisher is to try again. */
-static void exchange_takes(struct server *s, const struct exchange *x, const struct message *m,
-                           struct submission done)
-{
-    struct dedup_ids ids;
-    if (!done.refused && duplicate_ids(s, m, &ids))
-        dedup_take(x->memory, &ids, x->durable && done.batch == store_open_batch(s->store) ? s->store : NULL);
-}
-
 /* A message with headers may have more than one key; an exchange may remember what it has seen. */
 static __attribute__((noinline)) struct submission
 route_special(struct channel *ch, struct exchange *x, struct message *m, bool mandatory)
@@ -336,12 +318,10 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
         message_unref(&s->messages, &m);
         return later;
     }
-    if (x->memory && (m->has_headers || m->has_id)) {
-        struct submission known = {0};
-        if (exchange_knows(s, x, m, &known)) {
-            message_unref(&s->messages, &m);
-            return known;
-        }
+    struct submission known = {0};
+    if (x->memory && duplicate_known(s, x, m, true, &known)) {
+        message_unref(&s->messages, &m);
+        return known;
     }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     if (blind)
@@ -351,8 +331,8 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     if (ch->conn->vhost->traced)
         trace_publish(ch, m, set);
     struct submission done = screen_and_enqueue(s, ch->conn, set, m);
-    if (x->memory && (m->has_headers || m->has_id))
-        exchange_takes(s, x, m, done);
+    if (x->memory)
+        duplicate_taken(s, x, m, true, &done);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -422,13 +402,21 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
     struct route_input input = {.pool = &s->messages};
     struct route_set alone = {.queues = &dest, .size = 1};
     const struct route_set *set = &alone;
+    struct exchange *x = dest->kind == DEST_EXCHANGE ? container_of(dest, struct exchange, dest) : NULL;
+    struct submission done = {0};
     *message = NULL;
+    if (x && x->memory && duplicate_known(s, x, m, false, &done)) {
+        message_unref(&s->messages, &m);
+        return done;
+    }
     bool blind = prepare(m, &props, &keys, &input);
-    if (dest->kind == DEST_EXCHANGE)
-        set = route(&v->router, container_of(dest, struct exchange, dest), &input);
+    if (x)
+        set = route(&v->router, x, &input);
     if (blind)
         m = strip_bcc(s, m, &props);
-    struct submission done = screen_and_enqueue(s, NULL, set, m);
+    done = screen_and_enqueue(s, NULL, set, m);
+    if (x && x->memory)
+        duplicate_taken(s, x, m, false, &done);
     message_unref(&s->messages, &m);
     return done;
 }

@@ -210,6 +210,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
     if (declare->passive) {
         if (!channel_permits_any(ch, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
             return false;
+        expire_used(channel_server(ch), q); /* who asks for it uses it, in RabbitMQ too */
     } else {
         if (name.len == 0) {
             generate_name(ch, generated);

@@ -147,8 +147,11 @@ class Play:
         self.links[self.link_name] = Link(self.broker.address, self.timeout)
 
     def do_start(self, plain, options):
-        """user= pass= mechanism= response= name= capabilities=a,b or none"""
-        given = {option.name: words.string(option.text) for option in options if option.text}
+        """user= pass= mechanism= response= name= capabilities=a,b or none, properties={…}"""
+        given = {option.name: words.string(option.text) for option in options
+                 if option.text and option.name != "properties"}
+        given.update({option.name: words.table(option.text) for option in options
+                      if option.name == "properties"})
         user, password = given.pop("user", b"guest"), given.pop("pass", b"guest")
         if "capabilities" in given:
             names = given["capabilities"].decode().split(",")
