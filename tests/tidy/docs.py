@@ -8,7 +8,7 @@ import sys
 FOLDERS = ("auth", "base", "broker", "exchange", "net", "packaging", "protocol", "queue", "store", "tests",
            "tools")
 # Names that say how something would be called, or that belong to others.
-NOT_OURS = {"snake_case", "expiry_ms", "uv_poll", "stop_app", "publish.py"}
+NOT_OURS = {"snake_case", "expiry_ms", "uv_poll", "stop_app", "publish.py", "answer.py", "ask.py"}
 LIBRARIES = {"libuv": "libuv", "openssl": "OpenSSL", "sqlite3": "SQLite", "libpcre2-8": "PCRE2",
              "jansson": "jansson", "libcurl": "libcurl", "libxxhash": "xxHash", "check": "check",
              "librabbitmq": "librabbitmq", "threads": None}
