@@ -24,6 +24,12 @@ bool event_wanted(const struct server *s)
     return x && x->binding_count > 0;
 }
 
+/* A client's arguments may be as deep as a table can be: those are left out, and the event is told. */
+static void put_arguments(struct buf *headers, const char *name, struct slice table)
+{
+    table_put_table(headers, name, table_fits_below(table, 1) ? table : SLICE(""));
+}
+
 static void put_field(struct buf *headers, const struct event_field *field)
 {
     switch (field->type) {
@@ -31,7 +37,7 @@ static void put_field(struct buf *headers, const struct event_field *field)
     case 'S': table_put_string(headers, field->name, field->text); break;
     case 'l': table_put_int(headers, field->name, field->number); break;
     case 't': table_put_bool(headers, field->name, field->number != 0); break;
-    case 'F': table_put_table(headers, field->name, field->text); break;
+    case 'F': put_arguments(headers, field->name, field->text); break;
     case 'A': table_put_array(headers, field->name, field->text); break;
     default: panic("event field of type %c", field->type);
     }

@@ -208,8 +208,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
     if (reply_is_name(name))
         return declare_reply(ch, name, declare->no_wait, f);
     if (declare->passive) {
-        if (!channel_queue_name(ch, name, &name, f) ||
-            !channel_permits_any(ch, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
+        if (!channel_permits_any(ch, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
             return false;
         expire_used(channel_server(ch), q); /* who asks for it uses it, in RabbitMQ too */
     } else {

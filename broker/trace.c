@@ -25,12 +25,19 @@ static void put_u64(struct buf *table, const char *name, uint64_t value)
     table_put_int(table, name, (int64_t)value);
 }
 
+/* Headers as deep as a table can be are left out: here they are two levels deeper. */
+static void put_headers(struct buf *table, const char *name, struct slice headers)
+{
+    if (table_fits_below(headers, 2))
+        table_put_table(table, name, headers);
+}
+
 /* The properties that the message has, as a table. */
 static void put_props(struct buf *table, const struct props *props)
 {
     struct buf all = {0};
 #define sstr table_put_string
-#define table table_put_table
+#define table put_headers
 #define u8 put_u8
 #define u64 put_u64
 #define PROPERTY(bit, type, name)   \
@@ -130,6 +137,8 @@ void trace_deliver(struct channel *ch, const struct queue *q, const struct entry
 {
     struct buf headers = {0};
     assert(ch->conn->vhost->traced);
+    if (slice_is(message_exchange(entry->message), TRACE_EXCHANGE))
+        return; /* else each trace that is read would make another, with the first one in its headers */
     put_common(&headers, ch, entry->message);
     table_put_int(&headers, "redelivered", entry->redelivered);
     emit(ch->conn->vhost, "deliver", q->name, &headers, entry->message);

@@ -84,6 +84,12 @@ bool table_check(struct slice table)
     return check(table, true, 1);
 }
 
+bool table_fits_below(struct slice table, int levels)
+{
+    assert(levels >= 0);
+    return check(table, true, 1 + levels);
+}
+
 bool table_next(struct slice *rest, struct slice *name, struct field *field)
 {
     if (rest->len == 0)

@@ -21,6 +21,9 @@ struct field {
 /* True when every name and value is complete, known and at most TABLE_DEPTH_MAX deep (the table itself is
  * the first level; arrays count). Linear in the size. What reads a table below asserts that it passed. */
 bool table_check(struct slice table);
+/* True when it is still not too deep as a field of tables that are `levels` deep: to be asked before a
+ * client's table is put into one of our own. */
+bool table_fits_below(struct slice table, int levels);
 
 /* Walks a checked table: while (table_next(&rest, &name, &field)) … */
 bool table_next(struct slice *rest, struct slice *name, struct field *field);

@@ -183,6 +183,8 @@ static void deal(struct queue_home *home, struct note *notes, size_t count)
             put_near(home, &notes[i]);
         else
             notes[far++] = notes[i];
+    if (far == 0)
+        return; /* and `notes` may be NULL, which qsort does not take */
     qsort(notes, far, sizeof(*notes), by_deadline);
     put_far(home, notes, far);
 }

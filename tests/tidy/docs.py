@@ -10,8 +10,8 @@ FOLDERS = ("auth", "base", "broker", "exchange", "net", "packaging", "protocol",
 # Names that say how something would be called, or that belong to others.
 NOT_OURS = {"snake_case", "expiry_ms", "uv_poll", "stop_app", "publish.py", "ask.py", "answer.py"}
 LIBRARIES = {"libuv": "libuv", "openssl": "OpenSSL", "sqlite3": "SQLite", "libpcre2-8": "PCRE2",
-             "jansson": "jansson", "libcurl": "libcurl", "libxxhash": "xxHash", "check": "check", "librabbitmq": "librabbitmq",
-             "threads": None}
+             "jansson": "jansson", "libcurl": "libcurl", "libxxhash": "xxHash", "check": "check",
+             "librabbitmq": "librabbitmq", "threads": None}
 
 
 def read(path):
