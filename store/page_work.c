@@ -27,7 +27,7 @@ static void resize(struct page_work *work, size_t room)
     work->room = room;
 }
 
-/* Room for what batches have used lately: to give it back and ask for it again is as much work as filling it. */
+/* Keeps what batches have used lately: to give it back and ask for it again is as much work as filling it. */
 static void shrink(struct page_work *work)
 {
     size_t room = ROOM_MIN;

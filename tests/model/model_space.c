@@ -83,7 +83,7 @@ static void turn(struct model *m)
     queue_home_bury(&m->home, 1000);
     paging_squeeze(&m->home);
     paging_fetch(&m->home);
-    uint64_t limit = store_sparse_batch(m->store);
+    uint64_t limit = store_sparse_batch(m->store, 1);
     if (limit) {
         paging_move_ready(m->q, limit);
         for (size_t i = 0; i < m->taken_count; i++)
