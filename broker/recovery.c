@@ -142,9 +142,23 @@ static bool recover_calendar(struct recovery *r, struct vhost *v, const struct d
     return true;
 }
 
+/* A row that is no queue's but that of the memory of an exchange. */
+static bool recover_memory(struct recovery *r, struct vhost *v, const struct definition *d)
+{
+    struct field field;
+    struct slice name;
+    if (!slice_starts_with(d->name, DUPLICATE_NAME_PREFIX) ||
+        !table_find(d->args, DUPLICATE_ARGUMENT, &field) || !field_string(&field, &name))
+        return false;
+    struct exchange *x = vhost_find_exchange(v, name);
+    if (!x || !duplicate_return(v, x, d->id))
+        complain(r, d, "memory");
+    return true;
+}
+
 static void recover_queue(struct recovery *r, struct vhost *v, const struct definition *d)
 {
-    if (recover_calendar(r, v, d))
+    if (recover_calendar(r, v, d) || recover_memory(r, v, d))
         return;
     struct queue_properties properties = {
         .args = d->args, .durable = true, .auto_delete = d->auto_delete, .id = d->id};

@@ -20,6 +20,7 @@ static const struct exchange_type *const exchange_types[] = {
     &local_random_type,
     &recent_history_type,
     &delayed_message_type,
+    &message_deduplication_type,
 };
 
 const struct exchange_type *exchange_type_find(struct slice name)

@@ -50,6 +50,7 @@ struct exchange {
     bool delays;                   /* headers of messages may say that they are routed later */
     void *delay;                   /* the broker's: those that wait; NULL = none ever did */
     void *memory;                  /* of what was published to it: the broker's; NULL = none */
+    uint64_t memory_id;            /* its name in the store */
 };
 
 /* The type of that name, NULL when unknown. */

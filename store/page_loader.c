@@ -32,6 +32,11 @@ void page_loader_read(const struct page_loader *loader, struct page_load *load)
     else
         load->failed = page_disk_read(loader->options->io, path, load->bytes, load->size, load->offset);
     struct slice bytes = slice_of(load->bytes, load->size);
+    if (load->part) {
+        if (!load->failed && page_part_check(bytes) != load->check)
+            load->failed = -EILSEQ;
+        return;
+    }
     if (!load->failed && !page_check(bytes, load->id)) {
         char name[QUARANTINE_NAME_MAX];
         load->failed = -EILSEQ;

@@ -217,14 +217,7 @@ static int judge(struct work *w, const struct segment *segment, uint64_t promise
         return call_failed(w, failed, "read it");
     if (!*goes_on || w->r->options->quarantine)
         return 0;
-    const char *what = verdict == READER_DAMAGED ? "record" : "batch";
-    if (batch->behind)
-        snprintf(why, sizeof why, "the %s is not valid, but a later batch at offset %llu is", what,
-                 (unsigned long long)batch->behind);
-    else if (verdict == READER_DAMAGED)
-        snprintf(why, sizeof why, "the record is not valid, but there are later segments");
-    else
-        snprintf(why, sizeof why, "batches are missing, for later segments build on them");
+    salvage_reason(batch, verdict, why, sizeof why);
     return damaged(w, batch->damage, why);
 }
 
