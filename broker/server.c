@@ -281,10 +281,11 @@ static void move_outcome(void *arg, struct outcome *outcome)
 }
 
 /* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
- * that. */
+ * that. Slice by slice, so that nobody waits for long; each looks at all queues, so with very many there are
+ * fewer. */
 static void compact_journal(struct server *s)
 {
-    uint64_t limit = store_sparse_batch(s->store);
+    uint64_t limit = store_sparse_batch(s->store, s->home.queue_count / 2 + 1);
     if (limit == 0)
         return;
     map_each(&s->vhosts, i) {

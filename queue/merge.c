@@ -14,7 +14,7 @@ enum {
     SHARE = 6,               /* none of them holds more than this part of all */
     BEGIN_TURN = 48,         /* looked at in a turn */
     BYTES_MAX = 1024 * 1024, /* under way */
-    BATCH_MAX = 4 * 1024 * 1024, /* bytes of pages in the open batch beyond which none begins */
+    BATCH_MAX = 2 * 1024 * 1024, /* bytes of pages in the open batch beyond which none begins */
 };
 
 struct merge {

@@ -336,4 +336,5 @@ void batch_relax(struct batch *batch)
     assert(batch_empty(batch));
     batch->recent /= 2;
     shrink(batch);
+    page_work_relax(&batch->pages);
 }

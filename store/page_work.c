@@ -10,7 +10,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { JOBS_KEPT = 256, ROWS_KEPT = 64 * 1024, ROOM_MIN = 64 * 1024, ROOM_KEPT = 1024 * 1024 };
+enum { JOBS_KEPT = 256, ROWS_KEPT = 64 * 1024, ROOM_MIN = 64 * 1024 };
 
 /* Pages of memory of its own: it grows without being copied, and leaves no holes. */
 static void resize(struct page_work *work, size_t room)
@@ -25,6 +25,17 @@ static void resize(struct page_work *work, size_t room)
     assertf(bytes != MAP_FAILED, "no memory for pages of %zu bytes: %s", room, strerror(errno));
     work->bytes = bytes;
     work->room = room;
+}
+
+/* Keeps what batches have used lately: to give it back and ask for it again is as much work as filling it. */
+static void shrink(struct page_work *work)
+{
+    size_t room = ROOM_MIN;
+    assert(work->used == 0);
+    while (room < work->recent)
+        room *= 2;
+    if (work->room > room)
+        resize(work, room);
 }
 
 uint8_t *page_work_room(struct page_work *work, size_t size)
@@ -74,11 +85,12 @@ struct slice page_work_next_row(struct slice rows, struct page_row *row)
 
 void page_work_reset(struct page_work *work)
 {
+    size_t faded = work->recent - work->recent / 8;
+    work->recent = work->used > faded ? work->used : faded;
     work->count = 0;
     work->used = work->moving = 0;
     work->written = false;
-    if (work->room > ROOM_KEPT)
-        resize(work, 0);
+    shrink(work);
     work->rows.len = 0;
     if (work->capacity > JOBS_KEPT) {
         mem_free(work->jobs);
@@ -87,6 +99,13 @@ void page_work_reset(struct page_work *work)
     }
     if (work->rows.capacity > ROWS_KEPT)
         buf_free(&work->rows);
+}
+
+void page_work_relax(struct page_work *work)
+{
+    assert(page_work_empty(work));
+    work->recent /= 2;
+    shrink(work);
 }
 
 void page_work_free(struct page_work *work)

@@ -56,6 +56,7 @@ struct page_work {
     uint32_t count, capacity;
     uint8_t *bytes;  /* pages to be written, one behind the other */
     size_t used, room;
+    size_t recent;   /* what batches have used lately */
     size_t moving;   /* bytes of pages to be moved */
     bool written;    /* the jobs are done: what is left waits for space */
     struct buf rows; /* changes of the directory, in order */
@@ -75,6 +76,8 @@ void page_work_row(struct page_work *work, const struct page_row *row);
 struct slice page_work_next_row(struct slice rows, struct page_row *row);
 /* Makes it empty, and gives back most of its memory. */
 void page_work_reset(struct page_work *work);
+/* An idle broker's turn: halves what an empty one keeps for later. */
+void page_work_relax(struct page_work *work);
 void page_work_free(struct page_work *work);
 
 #endif

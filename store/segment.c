@@ -17,7 +17,8 @@ enum {
     SPARSE_SHARE = 8,          /* sparse = less than one in so many messages is live */
     CROWDED_MIN = 8,           /* segments in use from which disk matters more than writing twice */
     CROWDED_SHARE = 2,
-    SPARSE_LIVE_MAX = 256 * 1024 /* messages moved at a time */
+    SPARSE_LIVE_MAX = 256 * 1024, /* messages moved on */
+    SLICE_PART = 2048            /* bytes of a segment's size for each message moved at a time */
 };
 
 /* freed_by of a segment that no batch has declared dead yet. */
@@ -215,12 +216,24 @@ void segments_handed_over(struct segments *segments)
     }
 }
 
-uint64_t segments_sparse(struct segments *segments)
+/* What is live, or is there, in batches up to that one, all of whose segments are old ones. */
+static uint64_t count_up_to(const struct segments *segments, uint64_t batch, bool all)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < segments->in_use.size; i++) {
+        const struct segment *segment = *segment_ring_at(&segments->in_use, i);
+        if (segment->last_batch > batch)
+            break;
+        count += all ? segment->messages : segment->live;
+    }
+    return count;
+}
+
+/* The part that is to be moved on: its last batch, 0 = none. */
+static uint64_t find_sparse(const struct segments *segments)
 {
     uint64_t live = 0, messages = 0, last = 0;
     size_t size = segments->in_use.size;
-    if (size < SPARSE_MIN || segments->asked == newest(segments)->epoch)
-        return 0;
     uint64_t share = size >= CROWDED_MIN ? CROWDED_SHARE : SPARSE_SHARE;
     for (size_t i = 0; i + SPARSE_KEPT < size; i++) {
         const struct segment *segment = *segment_ring_at(&segments->in_use, i);
@@ -230,9 +243,48 @@ uint64_t segments_sparse(struct segments *segments)
         if (live > 0 && live * share < messages)
             last = segment->last_batch;
     }
-    if (last)
-        segments->asked = newest(segments)->epoch;
     return last;
+}
+
+static void begin_sparse(struct segments *segments, uint64_t slice)
+{
+    struct sparse *sparse = &segments->sparse;
+    if (segments->in_use.size < SPARSE_MIN || segments->asked == newest(segments)->epoch)
+        return;
+    uint64_t last = find_sparse(segments);
+    if (!last)
+        return;
+    segments->asked = newest(segments)->epoch;
+    uint64_t first = (*segment_ring_at(&segments->in_use, 0))->first_batch;
+    uint64_t before = first > 0 && first <= last ? first - 1 : last - 1;
+    /* What is live may lie close together, in the oldest batches. */
+    uint64_t slices = count_up_to(segments, last, true) / slice + 1;
+    uint64_t live = count_up_to(segments, last, false);
+    *sparse = (struct sparse){before, last, (last - before) / slices + 1, live, sparse->batch};
+}
+
+uint64_t segments_sparse(struct segments *segments, uint64_t slice_min, uint64_t open)
+{
+    struct sparse *sparse = &segments->sparse;
+    uint64_t slice = segments->segment_bytes / SLICE_PART;
+    assert(slice_min > 0);
+    slice = slice > slice_min ? slice : slice_min;
+    if (sparse->batch == open) /* what was moved into it looks as if others shared it */
+        return 0;
+    if (sparse->at >= sparse->to)
+        begin_sparse(segments, slice);
+    if (sparse->at >= sparse->to)
+        return 0;
+    uint64_t live = count_up_to(segments, sparse->to, false);
+    uint64_t gone = sparse->live > live ? sparse->live - live : 0;
+    if (gone > slice) /* a batch may have more than another */
+        sparse->step = sparse->step / (gone / slice + 1) + 1;
+    else if (gone < slice / 2)
+        sparse->step += sparse->step / 2 + 1;
+    sparse->live = live;
+    sparse->batch = open;
+    sparse->at = live > 0 && sparse->to - sparse->at > sparse->step ? sparse->at + sparse->step : sparse->to;
+    return live > 0 ? sparse->at : 0;
 }
 
 void segments_adopt(struct segments *segments, struct segment *segment)

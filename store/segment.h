@@ -20,6 +20,14 @@ struct segment {
 
 RING(segment_ring, struct segment *);
 
+/* The oldest part of the journal is being moved on, a slice at a time. */
+struct sparse {
+    uint64_t at, to; /* batches up to `at` are done; at == to: nothing is under way */
+    uint64_t step;   /* batches of the next slice */
+    uint64_t live;   /* of the part, before the last slice */
+    uint64_t batch;  /* that the last slice went to */
+};
+
 struct segments {
     struct segment_ring in_use; /* oldest first; batches go to the last one */
     struct segment_ring spare;  /* retired, in the order they may be used again */
@@ -31,7 +39,8 @@ struct segments {
     uint64_t live;     /* in all segments */
     uint64_t needed;   /* acks from this batch on are told by the journal only; UINT64_MAX = none */
     uint64_t dead;     /* segments up to this batch are dead with what was handed over */
-    uint64_t asked;    /* newest epoch when segments_sparse was last answered */
+    uint64_t asked;    /* newest epoch when segments_sparse last began */
+    struct sparse sparse;
     unsigned slot_next;
     struct rand rand;
 };
@@ -51,9 +60,10 @@ uint64_t segments_dying(const struct segments *segments);
  * or needed; the last one always stays. This one may not: what makes them dead may be in rows of its own,
  * which come to disk behind its records. */
 void segments_handed_over(struct segments *segments);
-/* The last batch of the oldest segments when they are many and hold little that is live; 0 = none. Such an
- * answer is given once a new segment. */
-uint64_t segments_sparse(struct segments *segments);
+/* When the oldest segments are many and hold little that is live: what is needed of batches up to this one is
+ * to be moved on, now; 0 = nothing. With every open batch a slice more, about 8,192 messages (less with small
+ * segments), at least about `slice_min`; a part is begun once a new segment. */
+uint64_t segments_sparse(struct segments *segments, uint64_t slice_min, uint64_t open);
 
 /* Recovery: takes over a segment found on disk; in_use ones come oldest first. */
 void segments_adopt(struct segments *segments, struct segment *segment);

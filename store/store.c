@@ -238,9 +238,9 @@ uint64_t store_message(struct store *store, const struct stored_message *message
     return store->open->number;
 }
 
-uint64_t store_sparse_batch(struct store *store)
+uint64_t store_sparse_batch(struct store *store, uint64_t slice_min)
 {
-    return segments_sparse(&store->segments);
+    return segments_sparse(&store->segments, slice_min, store->open->number);
 }
 
 uint64_t store_move(struct store *store, const struct stored_message *message)

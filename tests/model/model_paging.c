@@ -496,7 +496,7 @@ static void move_outcome(void *arg, struct outcome *outcome)
 
 static void move_old(struct model *m)
 {
-    uint64_t limit = store_sparse_batch(m->store);
+    uint64_t limit = store_sparse_batch(m->store, 1);
     if (!limit)
         return;
     m->moved++;

@@ -15,8 +15,14 @@ enum {
     PAGE_BYTES = 4096,
     FIXED_BYTES = 20 * SEGMENT_BYTES, /* segments in use and spare ones, and a page file */
     MESSAGES = 20000,
+    QUEUES_MAX = 60,
     SETTLE_TURNS = 3000,
     RECORD_BYTES = 60, /* of a record beside its body: at most */
+};
+
+struct taken {
+    struct queue *queue;
+    struct entry entry;
 };
 
 struct model {
@@ -24,9 +30,10 @@ struct model {
     struct store *store;
     struct slab_pool pool;
     struct queue_home home;
-    struct queue *q;
+    struct queue *queues[QUEUES_MAX];
+    size_t queue_count;
     struct rand rand;
-    struct entry *taken;
+    struct taken *taken;
     size_t taken_count;
     uint64_t live_bytes; /* of what is not acked */
     uint64_t thinned, moved;
@@ -56,12 +63,23 @@ static void begin(struct model *m, uint64_t seed)
     assertf(failed == 0, "%s", error);
     queue_home_init(&m->home, &m->pool, m->store);
     paging_configure(&m->home.paging, 64, PAGE_BYTES, 64 * 1024);
-    m->q = queue_new(&m->home, SLICE("q"), SLICE(""), 1);
-    m->q->durable = true;
-    struct definition definition = {
-        .kind = DEFINITION_QUEUE, .id = 1, .vhost = SLICE("/"), .name = SLICE("q")};
-    store_define(m->store, &definition);
+    m->queue_count = below(m, 2) ? 1 : 2 + below(m, QUEUES_MAX - 1);
+    for (size_t i = 0; i < m->queue_count; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "q%zu", i);
+        m->queues[i] = queue_new(&m->home, slice_of_string(name), SLICE(""), i + 1);
+        m->queues[i]->durable = true;
+        struct definition definition = {
+            .kind = DEFINITION_QUEUE, .id = i + 1, .vhost = SLICE("/"), .name = m->queues[i]->name};
+        store_define(m->store, &definition);
+    }
     m->taken = mem_alloc(2 * MESSAGES * sizeof *m->taken);
+}
+
+static void settle_last(struct model *m)
+{
+    struct taken *taken = &m->taken[--m->taken_count];
+    queue_settle(taken->queue, &taken->entry, true);
 }
 
 static void finish(struct model *m)
@@ -69,8 +87,9 @@ static void finish(struct model *m)
     m->home.store = NULL;
     store_close(&m->store);
     while (m->taken_count)
-        queue_settle(m->q, &m->taken[--m->taken_count], true);
-    queue_delete(&m->q);
+        settle_last(m);
+    for (size_t i = 0; i < m->queue_count; i++)
+        queue_delete(&m->queues[i]);
     queue_home_free(&m->home);
     slab_pool_free(&m->pool);
     fakedisk_free(&m->disk);
@@ -83,11 +102,12 @@ static void turn(struct model *m)
     queue_home_bury(&m->home, 1000);
     paging_squeeze(&m->home);
     paging_fetch(&m->home);
-    uint64_t limit = store_sparse_batch(m->store);
+    uint64_t limit = store_sparse_batch(m->store, 1);
     if (limit) {
-        paging_move_ready(m->q, limit);
+        for (size_t i = 0; i < m->queue_count; i++)
+            paging_move_ready(m->queues[i], limit);
         for (size_t i = 0; i < m->taken_count; i++)
-            paging_move(m->q, &m->taken[i], limit, true);
+            paging_move(m->taken[i].queue, &m->taken[i].entry, limit, true);
     }
     store_commit(m->store);
     store_sync_now(m->store);
@@ -100,7 +120,8 @@ static uint64_t size_of(const struct message *msg)
 
 static void publish(struct model *m)
 {
-    struct stored_target target = {1, m->q->order.next_sequence};
+    struct queue *q = m->queues[below(m, m->queue_count)];
+    struct stored_target target = {q->id, q->order.next_sequence};
     struct message *msg = message_new(&m->pool, SLICE(""), SLICE("q"), SLICE(""), below(m, 300));
     memset(message_body_at(msg), 'x', msg->body_size);
     msg->persistent = true;
@@ -109,28 +130,45 @@ static void publish(struct model *m)
                                                                   message_body(msg)});
     msg->journal_refs = 1;
     m->live_bytes += size_of(msg);
-    queue_push(m->q, msg, true);
+    queue_push(q, msg, true);
     message_unref(&m->pool, &msg);
 }
 
-/* Takes the next message, wherever it is. */
-static void take(struct model *m)
+/* A queue in which something waits, NULL when nothing does. */
+static struct queue *waiting(struct model *m)
 {
-    struct entry *entry = &m->taken[m->taken_count];
-    while (!queue_get(m->q, false, entry)) {
-        paging_await(&m->q->order);
+    size_t first = below(m, m->queue_count);
+    for (size_t i = 0; i < m->queue_count; i++) {
+        struct queue *q = m->queues[(first + i) % m->queue_count];
+        if (queue_ready(q) > 0)
+            return q;
+    }
+    return NULL;
+}
+
+/* Takes the next message of a queue, wherever it is; false when nothing waits. */
+static bool take(struct model *m)
+{
+    struct queue *q = waiting(m);
+    struct taken *taken = &m->taken[m->taken_count];
+    if (!q)
+        return false;
+    taken->queue = q;
+    while (!queue_get(q, false, &taken->entry)) {
+        paging_await(&q->order);
         turn(m);
         paging_arrive(&m->home);
     }
     m->taken_count++;
+    return true;
 }
 
 static void ack(struct model *m, size_t at)
 {
-    struct entry entry = m->taken[at];
+    struct taken taken = m->taken[at];
     m->taken[at] = m->taken[--m->taken_count];
-    m->live_bytes -= size_of(entry.message);
-    queue_settle(m->q, &entry, true);
+    m->live_bytes -= size_of(taken.entry.message);
+    queue_settle(taken.queue, &taken.entry, true);
 }
 
 static uint64_t disk_bytes(struct model *m, struct store_stats *stats)
@@ -184,8 +222,10 @@ static void ack_most(struct model *m, uint64_t keep)
 
 static void requeue_all(struct model *m)
 {
-    while (m->taken_count)
-        queue_requeue(m->q, &m->taken[--m->taken_count], true);
+    while (m->taken_count) {
+        struct taken *taken = &m->taken[--m->taken_count];
+        queue_requeue(taken->queue, &taken->entry, true);
+    }
 }
 
 static void mix(struct model *m)
@@ -201,8 +241,8 @@ static void mix(struct model *m)
         requeue_all(m);
     fill(m, below(m, MESSAGES / 2));
     settle(m, "filled again");
-    while (queue_ready(m->q) > 0)
-        take(m);
+    while (take(m))
+        ;
     ack_most(m, 1000);
     settle(m, "acked but for a few");
     assert(m->thinned > 0);
@@ -238,8 +278,8 @@ static void run_round(uint64_t seed)
         mix(&m);
     else
         hold_one(&m);
-    printf("seed %" PRIu64 ": %" PRIu64 " bytes of pages saved, %" PRIu64 " moved on\n", seed, m.thinned,
-           m.moved);
+    printf("seed %" PRIu64 ": %zu queues, %" PRIu64 " bytes of pages saved, %" PRIu64 " moved on\n", seed,
+           m.queue_count, m.thinned, m.moved);
     finish(&m);
 }
 
