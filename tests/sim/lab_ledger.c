@@ -46,13 +46,15 @@ void lab_resolved(struct lab *lab, uint32_t id, bool confirmed)
         struct copy *copy = &m->copies[i];
         const struct lab_queue *q = &lab->queues[i];
         bool only = m->origins == 1u << i;
-        if (!(m->origins >> i & 1) || copy->state != COPY_MAYBE)
+        if (!(m->origins >> i & 1))
+            continue;
+        copy->taken |= confirmed && only && m->exchange == 0;
+        if (copy->state != COPY_MAYBE)
             continue;
         if (confirmed && !may_leave(lab, m, i))
             copy->state = COPY_MUST;
         else if (!confirmed && only && !q->reject_dead && !copy->taken && !m->repeated)
             copy->state = COPY_NONE;
-        copy->taken |= confirmed && only && copy->state == COPY_MUST;
         assertf(confirmed || !only || q->reject || m->exchange == 2, "message %u was refused by %s",
                 id, q->name);
     }
@@ -208,6 +210,8 @@ static void look_into(struct lab *lab, int i, bool recovered)
         assertf(queue_ready(q) <= lq->length_max, "%zu messages in %s, %u are allowed",
                 queue_ready(q), lq->name, lq->length_max);
     lq->active = 0;
+    if (recovered) /* what was dropped, and nobody was promised, may be back */
+        memset(lq->last, 0, sizeof(lq->last));
 }
 
 void lab_check(struct lab *lab, bool recovered)
