@@ -51,8 +51,8 @@ void lab_resolved(struct lab *lab, uint32_t id, bool confirmed)
         copy->taken |= confirmed && only && m->exchange == 0;
         if (copy->state != COPY_MAYBE)
             continue;
-        if (confirmed && !may_leave(lab, m, i))
-            copy->state = COPY_MUST;
+        if (confirmed && !may_leave(lab, m, i) && !(m->repeated && copy->seen))
+            copy->state = COPY_MUST; /* else it may have been taken and acked long ago */
         else if (!confirmed && only && !q->reject_dead && !copy->taken && !m->repeated)
             copy->state = COPY_NONE;
         assertf(confirmed || !only || q->reject || m->exchange == 2, "message %u was refused by %s",
@@ -141,6 +141,7 @@ void lab_delivered(struct lab *lab, int queue, const struct lab_reading *reading
     struct copy *copy = &lab->messages[reading->id].copies[reading->origin];
     const struct lab_queue *q = &lab->queues[queue];
     check_sight(lab, queue, reading);
+    copy->seen = true;
     lab->counts.delivered++;
     lab->counts.dead += reading->died;
     lab->counts.delayed += lab->messages[reading->id].due_ms > 0;
