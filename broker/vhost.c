@@ -302,6 +302,12 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     return q;
 }
 
+void vhost_expect_queues(struct vhost *v, size_t count)
+{
+    map_reserve(&v->queues, v->queues.size + count);
+    exchange_expect(v->default_exchange, count);
+}
+
 void vhost_set_metadata(struct vhost *v, struct slice metadata)
 {
     char error[128];

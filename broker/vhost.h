@@ -73,6 +73,8 @@ struct queue_properties {
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,
                               const struct queue_properties *properties, bool stored);
+/* So many queues are about to be added. */
+void vhost_expect_queues(struct vhost *v, size_t count);
 /* Puts a row like that of a queue into the store, or takes it out, so that the store knows the id; the
  * argument says whose it is. */
 void vhost_define_keeper(struct vhost *v, const struct exchange *x, const char *prefix, const char *argument,

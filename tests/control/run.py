@@ -849,6 +849,88 @@ def alternate_exchange_by_policy():
     connection.close()
 
 
+def delayed_by_policy():
+    """An exchange delays while a policy says so; what waits is listed, cancelled, and comes when it goes."""
+    channel = connect().channel()
+    channel.confirm_delivery()
+    channel.exchange_declare("late.x", "topic", durable=True)
+    channel.queue_declare("late.q")
+    channel.queue_bind("late.q", "late.x", "#")
+
+    def publish(body, headers):
+        channel.basic_publish("late.x", "k", body, pika.BasicProperties(
+            delivery_mode=2, message_id=body.decode(), headers=headers))
+
+    publish(b"no policy", {"x-delay": 3600000})
+    equal(ready(channel, "late.q"), 1)
+    ctl.run("set_policy", "late", "^late", '{"delayed-message":true}', "--apply-to", "exchanges")
+    publish(b"far", {"x-delay": 3600000})
+    publish(b"at", {"x-deliver-at": int(time.time() * 1000) + 7200000})
+    publish(b"none", {"mine": 1})
+    equal(ready(channel, "late.q"), 2)
+    equal([row["messages_delayed"] for row in ctl.rows("list_exchanges", "name", "messages_delayed")
+           if row["name"] == "late.x"], [2])
+    rows = {row["message_id"]: row for row in ctl.rows("list_delayed")}
+    equal(sorted(rows), ["at", "far"])
+    equal([rows["at"][key] for key in ("exchange", "routing_key", "body_bytes")], ["late.x", "k", 2])
+    ctl.fails(69, "No such delayed message", "cancel_delayed", rows["at"]["id"] + "0")
+    ctl.fails(69, "no id of a delayed message", "cancel_delayed", "nonsense")
+    ctl.run("cancel_delayed", rows["at"]["id"])
+    ctl.fails(69, "No such delayed message", "cancel_delayed", rows["at"]["id"])
+    ctl.run("clear_policy", "late")
+    publish(b"no policy", {"x-delay": 3600000})
+    equal(ready(channel, "late.q"), 3)
+    broker.restart("kill")
+    equal([row["message_id"] for row in ctl.rows("list_delayed")], ["far"])
+    ctl.run("cancel_delayed", rows["far"]["id"])
+    broker.restart("kill")
+    equal(ctl.rows("list_delayed"), [])
+    channel = connect().channel()
+    channel.exchange_delete("late.x")
+    channel.connection.close()
+
+
+def retries_by_policy():
+    """A living queue retries while a policy says so; its own argument counts before that."""
+    channel = connect().channel()
+    channel.queue_declare("try.q", durable=True)
+
+    def put_back():
+        frame, properties, _ = channel.basic_get("try.q")
+        channel.basic_nack(frame.delivery_tag, requeue=True)
+        return (properties.headers or {}).get("x-retry-count")
+
+    channel.basic_publish("", "try.q", b"m", pika.BasicProperties(delivery_mode=2))
+    equal(put_back(), None)
+    equal(ready(channel, "try.q"), 1)
+    ctl.run("set_policy", "try", "^try", '{"retry-delays":[3600000]}', "--apply-to", "queues")
+    equal(put_back(), None)
+    equal(ready(channel, "try.q"), 0)
+    equal([(row["messages_ready"], row["messages_delayed"]) for row in
+           ctl.rows("list_queues", "name", "messages_ready", "messages_delayed") if row["name"] == "try.q"],
+          [(0, 1)])
+    rows = ctl.rows("list_delayed")
+    equal([(row["queue"], row["routing_key"]) for row in rows], [("try.q", "try.q")])
+    ctl.run("cancel_delayed", rows[0]["id"])
+    ctl.run("set_policy", "try", "^try", '{"retry-base":1,"retry-max":2,"retry-limit":1}')
+    channel.basic_publish("", "try.q", b"m")
+    put_back()
+    eventually(lambda: ready(channel, "try.q") == 1)
+    equal(put_back(), 1)  # the last time: dropped
+    equal(ready(channel, "try.q"), 0)
+    for error, definition in (("not a valid list of retry delays", '{"retry-delays":[]}'),
+                              ("not a valid list of retry delays", '{"retry-delays":[-1]}'),
+                              ("not a valid retry jitter", '{"retry-jitter":101}'),
+                              ("not a valid retry limit", '{"retry-limit":-1}')):
+        ctl.fails(69, error, "set_policy", "p", "^q", definition)
+    ctl.run("clear_policy", "try")
+    channel.basic_publish("", "try.q", b"m")
+    put_back()
+    equal(put_back(), None)
+    channel.queue_delete("try.q")
+    channel.connection.close()
+
+
 def one_policy_for_many_queues():
     queues = [{"name": f"many.{i}", "durable": False, "vhost": "/"} for i in range(5000)]
     ctl.run("import_definitions", "-", text=json.dumps({"queues": queues}))
@@ -877,6 +959,11 @@ def parameters():
     ctl.run("clear_global_parameter", "g")
     ctl.run("clear_global_parameter", "h")
     equal(ctl.rows("list_global_parameters"), [])
+    for value, told in ('"the east"', "the east"), ('{"no": "text"}', "leveret@"):
+        ctl.run("set_global_parameter", "cluster_name", value)
+        with connect() as connection:
+            holds(connection._impl.server_properties["cluster_name"].startswith(told))
+    ctl.run("clear_global_parameter", "cluster_name")
 
 
 # --- definitions ---
@@ -967,7 +1054,6 @@ def definitions_of_rabbitmq():
     expect_definitions(at, {**definitions, "queues": durable, "exchanges": lasting})
     at.run("authenticate_user", "bob", "bobpw")
     connect("bob", "bobpw", "v1", at=other).close()
-    equal(stat.S_IMODE(os.stat(file).st_mode) & 0o077, stat.S_IMODE(os.stat(file).st_mode) & 0o077)
     at.run("export_definitions", file)
     equal(stat.S_IMODE(os.stat(file).st_mode), 0o600)
     other.stop()
@@ -1099,8 +1185,8 @@ CHECKS = [
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,
     consumer_timeout_by_policy, default_queue_type_of_a_vhost,
-    one_policy_for_many_queues, parameters, definitions_of_rabbitmq, everything_of_rabbitmq,
-    definitions_at_the_start,
+    delayed_by_policy, retries_by_policy, one_policy_for_many_queues, parameters, definitions_of_rabbitmq,
+    everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
     existing_queues_stay_as_they_are,
     a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
