@@ -217,7 +217,8 @@ static void look_into(struct lab *lab, int i, bool recovered)
 
 void lab_check(struct lab *lab, bool recovered)
 {
-    size_t waiting = lab->world->server.home.delays.count, missing = 0;
+    const struct queue_home *home = &lab->world->server.home; /* letters may be late, too */
+    size_t waiting = home->delays.count + home->outcomes.fresh.size + home->outcomes.kept.size, missing = 0;
     for (uint32_t id = 1; id < lab->message_count; id++)
         for (int i = 0; i < LAB_QUEUES; i++)
             lab->messages[id].copies[i].found = false;
