@@ -210,9 +210,18 @@ static uint32_t serial_of(struct order *order)
     return expiry->serial;
 }
 
+/* One that was taken out is done with. */
+static void settle(struct order *order, uint64_t sequence)
+{
+    const struct entry entry = {.sequence = sequence, .lane = (uint16_t)lane_of_id(order->id)};
+    lane_settled(order->queue, &entry, false, true);
+}
+
 void agenda_leave(struct order *order)
 {
     struct expiry *expiry = &order->expiry;
+    for (; expiry->reading > 0; expiry->reading--)
+        settle(order, 1); /* nobody finds the order when they have been read */
     if (expiry->serial)
         map_remove(&order->queue->home->agenda.orders, slice_of(&expiry->serial, sizeof(expiry->serial)));
     expiry->serial = 0;
@@ -257,12 +266,11 @@ static void drop_unread(struct order *order, const struct page *page, const stru
 {
     struct queue *q = order->queue;
     struct store *store = q->home->store;
-    const struct entry entry = {.sequence = note->sequence, .lane = (uint16_t)lane_of_id(order->id)};
     bool told = note->persistent && page->stored && !q->deleted;
     if (told)
         store_ack(store, &order->run, order->id, note->sequence);
     pages_ack(store_pages(store), page->slot, note->sequence, told);
-    lane_settled(q, &entry, false, true);
+    settle(order, note->sequence);
 }
 
 static bool may_read(const struct queue_home *home, const struct note *note)
@@ -293,6 +301,7 @@ static void expire_in_page(struct order *order, const struct note *note)
     }
     q->counters.expired++;
     paging_take_out(order, slot, note->sequence, note->body_bytes);
+    order->expiry.reading += reads;
     if (reads)
         pages_load_part(pages, slot,
                         &(struct page_load){.owner = &q->home->agenda,
@@ -314,6 +323,12 @@ void agenda_arrive(struct queue_home *home, struct page_load *load)
     assertf(page_is_taken(page, load->sequence), "sequence %llu", (unsigned long long)load->sequence);
     if (!order || load->failed)
         pages_ack(pages, load->slot, load->sequence, false);
+    if (!order)
+        return;
+    assert(order->expiry.reading > 0);
+    order->expiry.reading--;
+    if (load->failed)
+        settle(order, load->sequence);
     else
         paging_expire_part(order, page, load);
 }

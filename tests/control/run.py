@@ -680,8 +680,8 @@ def retries_by_policy():
     channel.queue_declare("again.no", durable=True)
 
     def waits(count):
-        eventually(lambda: [row["messages_delayed"] for row in ctl.rows("list_queues", "name", "messages_delayed")
-                            if row["name"] == "again"] == [count])
+        eventually(lambda: {"name": "again", "messages_delayed": count} in ctl.rows(
+                "list_queues", "name", "messages_delayed"))
 
     def put_back():
         frame, properties, _ = channel.basic_get("again")

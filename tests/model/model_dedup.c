@@ -301,6 +301,43 @@ START_TEST(a_window_with_an_age)
 }
 END_TEST
 
+/* A note may say itself when it goes; taken again it lasts as long as the last one says. */
+START_TEST(a_note_that_says_when_it_goes)
+{
+    struct dedup_home home;
+    struct dedup_limits limits = {.max[DEDUP_HEADER] = 10, .age_ms[DEDUP_HEADER] = 1000};
+    struct dedup_ids ids = {.now_ms = 5000};
+    uint64_t batch = 0;
+    dedup_home_init(&home);
+    struct dedup *dedup = dedup_new(&home, 1, &limits);
+    dedup_identify(&ids, DEDUP_HEADER, SLICE("short"), DEDUP_EXPIRES | 5100);
+    dedup_take(dedup, &ids, NULL);
+    ids.now_ms = 5099;
+    ck_assert(dedup_knows(dedup, &ids, &batch));
+    ids.now_ms = 5100;
+    ck_assert(!dedup_knows(dedup, &ids, &batch));
+    dedup_identify(&ids, DEDUP_HEADER, SLICE("short"), 5100); /* as long as the table has it */
+    dedup_take(dedup, &ids, NULL);
+    ids.now_ms = 6099;
+    ck_assert(dedup_knows(dedup, &ids, &batch));
+    ids.now_ms = 6100;
+    ck_assert(!dedup_knows(dedup, &ids, &batch));
+    dedup_identify(&ids, DEDUP_HEADER, SLICE("long"), DEDUP_EXPIRES | 100000);
+    dedup_take(dedup, &ids, NULL);
+    ids.now_ms = 99999;
+    ck_assert(dedup_knows(dedup, &ids, &batch));
+    ck_assert_uint_le(dedup_count(dedup, DEDUP_HEADER), 2);
+    /* After a restart the last that was written counts, also when it goes earlier. */
+    struct stored_note note = {1, {ids.of[DEDUP_HEADER].key[0], ids.of[DEDUP_HEADER].key[1]}, 99000};
+    dedup_restore(dedup, &note, 1);
+    ck_assert(dedup_knows(dedup, &ids, &batch));
+    ids.now_ms = 100000;
+    ck_assert(!dedup_knows(dedup, &ids, &batch));
+    dedup_free(&dedup);
+    ck_assert_uint_eq(home.count, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model_dedup");
@@ -309,6 +346,7 @@ int main(void)
     tcase_add_test(tcase, durable_as_the_messages);
     tcase_add_test(tcase, a_window_is_the_last_ids);
     tcase_add_test(tcase, a_window_with_an_age);
+    tcase_add_test(tcase, a_note_that_says_when_it_goes);
     suite_add_tcase(suite, tcase);
     return world_run(suite);
 }

@@ -37,7 +37,7 @@ enum copy_state { COPY_NONE, COPY_MAYBE, COPY_MUST, COPY_SETTLING, COPY_GONE };
 
 struct copy {
     uint8_t state;
-    bool taken, found; /* taken: is on disk, or was */
+    bool taken, found, seen; /* taken: is on disk, or was; seen: by a client */
     uint16_t rejects, nacks;
     int64_t retries; /* as its header said last */
     uint64_t nacked_ms;

@@ -46,13 +46,15 @@ void lab_resolved(struct lab *lab, uint32_t id, bool confirmed)
         struct copy *copy = &m->copies[i];
         const struct lab_queue *q = &lab->queues[i];
         bool only = m->origins == 1u << i;
-        if (!(m->origins >> i & 1) || copy->state != COPY_MAYBE)
+        if (!(m->origins >> i & 1))
             continue;
-        if (confirmed && !may_leave(lab, m, i))
-            copy->state = COPY_MUST;
+        copy->taken |= confirmed && only && m->exchange == 0;
+        if (copy->state != COPY_MAYBE)
+            continue;
+        if (confirmed && !may_leave(lab, m, i) && !(m->repeated && copy->seen))
+            copy->state = COPY_MUST; /* else it may have been taken and acked long ago */
         else if (!confirmed && only && !q->reject_dead && !copy->taken && !m->repeated)
             copy->state = COPY_NONE;
-        copy->taken |= confirmed && only && copy->state == COPY_MUST;
         assertf(confirmed || !only || q->reject || m->exchange == 2, "message %u was refused by %s",
                 id, q->name);
     }
@@ -139,6 +141,7 @@ void lab_delivered(struct lab *lab, int queue, const struct lab_reading *reading
     struct copy *copy = &lab->messages[reading->id].copies[reading->origin];
     const struct lab_queue *q = &lab->queues[queue];
     check_sight(lab, queue, reading);
+    copy->seen = true;
     lab->counts.delivered++;
     lab->counts.dead += reading->died;
     lab->counts.delayed += lab->messages[reading->id].due_ms > 0;
@@ -208,11 +211,14 @@ static void look_into(struct lab *lab, int i, bool recovered)
         assertf(queue_ready(q) <= lq->length_max, "%zu messages in %s, %u are allowed",
                 queue_ready(q), lq->name, lq->length_max);
     lq->active = 0;
+    if (recovered) /* what was dropped, and nobody was promised, may be back */
+        memset(lq->last, 0, sizeof(lq->last));
 }
 
 void lab_check(struct lab *lab, bool recovered)
 {
-    size_t waiting = lab->world->server.home.delays.count, missing = 0;
+    const struct queue_home *home = &lab->world->server.home; /* letters may be late, too */
+    size_t waiting = home->delays.count + home->outcomes.fresh.size + home->outcomes.kept.size, missing = 0;
     for (uint32_t id = 1; id < lab->message_count; id++)
         for (int i = 0; i < LAB_QUEUES; i++)
             lab->messages[id].copies[i].found = false;
