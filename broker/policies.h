@@ -17,7 +17,7 @@ struct vhost;
 /* The components that they are kept as in the store. */
 #define POLICIES_COMPONENT(of_operator) ((of_operator) ? SLICE("operator_policy") : SLICE("policy"))
 
-enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512, POLICIES_GIVE_UPS_MAX = 1000 };
+enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512 };
 
 struct policies {
     struct policy **lists[2]; /* [of_operator], the one that counts first */

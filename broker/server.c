@@ -115,7 +115,7 @@ bool server_open(struct server *s, const struct server_options *options)
         .config = options->config, .clock = options->clock, .rand = options->rand};
     struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
                             &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack,       &s->getting,    &s->outboxes};
+                            &s->slack,       &s->getting,    &s->outboxes,   &s->ending};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
@@ -205,6 +205,7 @@ void server_close(struct server *s)
     control_close(s);
     close_connections(s);
     if (s->store) {
+        vhost_end_some(s, true);
         queue_home_bury(&s->home, SIZE_MAX);
         deadletter_finish(s);
         store_close(&s->store);
@@ -239,7 +240,8 @@ void server_node(char name[SERVER_NODE_SIZE])
 
 struct vhost *server_find_vhost(const struct server *s, struct slice name)
 {
-    return map_get(&s->vhosts, name);
+    struct vhost *v = map_get(&s->vhosts, name);
+    return v && !list_linked(&v->ending) ? v : NULL;
 }
 
 static void stop_timeout(struct timer *timer)
@@ -331,6 +333,7 @@ void server_act(struct server *s)
     consume_resume_gets(s);
     alarm_watch(s);
     policies_act(s);
+    vhost_end_some(s, false);
     control_act(s);
     outbox_flush(s);
     deliver_ready(s);
@@ -351,7 +354,7 @@ int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
         !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
-        policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
+        !list_empty(&s->ending) || policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);
