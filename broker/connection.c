@@ -188,8 +188,9 @@ void connection_fail(struct connection *conn, const struct fault *f)
     if (conn->state >= CONNECTION_CLOSING)
         return;
     if (f->code != CONNECTION_FORCED)
-        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id, "Error on AMQP connection (%s): %s (%s)", conn->name,
-                 f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "Error on AMQP connection (%s): %s (%s)", conn->name, f->text,
+                     f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
     connection_release(conn);
     send_close(conn, f);
     conn->state = CONNECTION_CLOSING;

@@ -157,14 +157,16 @@ static void tell_give_up(const struct vhost *v, struct policy *policy, struct sl
         return;
     policy->gave_up = true;
     log_line(&v->server->log, LOG_WARNING, 0,
-             "%s '%.*s' in vhost '%.*s' does not govern '%.*s', since the match of its pattern was given up after "
-             "%d steps: simplify the pattern",
-             policy->of_operator ? "operator policy" : "policy", SLICE_ARG(policy->name), SLICE_ARG(v->name),
-             SLICE_ARG(name), PATTERN_STEPS_MAX);
+             "%s '%.*s' in vhost '%.*s' does not govern '%.*s', since the match of its pattern was "
+             "given up after %d steps: simplify the pattern",
+             policy->of_operator ? "operator policy" : "policy", SLICE_ARG(policy->name),
+             SLICE_ARG(v->name), SLICE_ARG(name), PATTERN_STEPS_MAX);
 }
 
-/* Patterns that backtrack without end have together a few milliseconds for a name; then nothing governs it. */
-static struct policy *choose(struct vhost *v, bool of_operator, enum policy_subject subject, struct slice name)
+/* Patterns that backtrack without end have together a few milliseconds for a name; then nothing governs
+ * it. */
+static struct policy *choose(struct vhost *v, bool of_operator, enum policy_subject subject,
+                             struct slice name)
 {
     struct policies *policies = &v->policies;
     int give_ups = 0;

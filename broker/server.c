@@ -113,9 +113,8 @@ bool server_open(struct server *s, const struct server_options *options)
 {
     *s = (struct server){
         .config = options->config, .clock = options->clock, .rand = options->rand};
-    struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
-                            &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack,       &s->getting,    &s->outboxes,   &s->ending};
+    struct list *lists[] = {&s->connections, &s->doomed, &s->barred,  &s->throttled, &s->confirming,
+                            &s->confirmable, &s->slack,  &s->getting, &s->outboxes,  &s->ending};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
@@ -352,9 +351,9 @@ void server_act(struct server *s)
 
 int server_patience_ms(struct server *s)
 {
-    if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
-        !list_empty(&s->ending) || policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
+    if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) || !list_empty(&s->slack) ||
+        !list_empty(&s->outboxes) || !list_empty(&s->doomed) || !list_empty(&s->ending) ||
+        policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);

@@ -351,7 +351,8 @@ void vhost_consumer_gone(struct vhost *v, struct queue *q)
         vhost_delete_queue(v, q);
 }
 
-/* Removes one thing of those that bind the queue or exchange, or itself when nothing does any more. */
+/* Removes one thing of those that bind the queue or exchange, or itself when nothing does any more.
+ */
 static void end_queue(struct vhost *v, struct queue *q)
 {
     struct binding *binding = container_of(q->dest.bindings.prev, struct binding, by_dest);

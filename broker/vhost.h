@@ -35,8 +35,9 @@ struct vhost {
 struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
 /* Without touching the store. */
 void vhost_free(struct vhost **v);
-/* With everything in it, here and in the store; its connections must have left. It is not found any more, but
- * its name is free only when all of it is gone: at once, or after some turns when there is much in it. */
+/* With everything in it, here and in the store; its connections must have left. It is not found any
+ * more, but its name is free only when all of it is gone: at once, or after some turns when there
+ * is much in it. */
 void vhost_delete(struct vhost **v);
 /* Goes on with the vhosts that are being deleted: a slice, or all of it. */
 void vhost_end_some(struct server *s, bool all);
