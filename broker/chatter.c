@@ -2,8 +2,8 @@
  *
  * Owner: the server. Invariants: an address is in the map and in by_age, and in left_out exactly while it
  * has lines that nobody was told of; the timer is set while any has. What is left out is counted and said:
- * "N more lines", never nothing. Failure mode: with more addresses than places the oldest quiet ones are forgotten,
- * and those then begin anew; all together keep to their allowance whatever the addresses are. */
+ * "N more lines", never nothing. Failure mode: with more addresses than places the oldest quiet ones are
+ * forgotten, and those then begin anew; all together keep to their allowance whatever the addresses are. */
 #include "broker/chatter.h"
 
 #include <arpa/inet.h>

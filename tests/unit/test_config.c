@@ -385,8 +385,8 @@ START_TEST(keys_without_meaning)
     ck_assert(set("ssl_options.client_renegotiation", "false"));
     ck_assert(set("ssl_options.honor_cipher_order", "false") && config_check(&config, error, sizeof(error)));
     ck_assert(set("ssl_options.honor_ecc_order", "true") && !config_check(&config, error, sizeof(error)));
-    ck_assert_str_eq(error, "ssl_options.honor_ecc_order and ssl_options.honor_cipher_order have to be the same: "
-                            "OpenSSL has one answer for both");
+    ck_assert_str_eq(error, "ssl_options.honor_ecc_order and ssl_options.honor_cipher_order have to be the "
+                            "same: OpenSSL has one answer for both");
     ck_assert(set("ssl_options.honor_cipher_order", "true") && config_check(&config, error, sizeof(error)));
     ck_assert(!set("ssl_options.dhfile", "dh.pem"));
     ck_assert_ptr_nonnull(strstr(error, "(DHE ciphers use OpenSSL's own parameters, as strong as the key)"));
@@ -471,9 +471,9 @@ START_TEST(file_names_the_line)
         reason(),
         "2: frame_max = '12': expected a size from 4096 to 134217728 bytes (KB, MB or GB may "
         "follow the number)");
-    ck_assert(!read_text("ssl_options.dhfile = dh.pem"));
+    ck_assert(!read_text("ssl_options.psk_identity = me"));
     ck_assert_str_eq(
-        reason(), "1: 'ssl_options.dhfile' is known to RabbitMQ, not supported by this version of "
+        reason(), "1: 'ssl_options.psk_identity' is known to RabbitMQ, not supported by this version of "
                   "Leveret: remove it");
 }
 END_TEST
