@@ -197,6 +197,6 @@ bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
     case METHOD_channel_open:
         return fault(f, CHANNEL_ERROR, "second 'channel.open' seen");
     default:
-        return fault(f, COMMAND_INVALID, "%s is not for the server", method_name(m->id));
+        return fault(f, COMMAND_INVALID, "unimplemented method");
     }
 }

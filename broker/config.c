@@ -281,29 +281,43 @@ static bool set_value(const struct setting *s)
     return true;
 }
 
+/* Whether the key at this distance is likely what was meant: a few letters, for the length. */
+static bool is_slip(const char *written, unsigned distance)
+{
+    size_t len = strlen(written);
+    return distance <= len / 3 || (distance <= 2 && distance <= len / 2);
+}
+
+/* What is far from every key is told the nearest of its own family, or only where the keys are listed. */
+static void refuse_far(const struct setting *s)
+{
+    char nearest[2 * CONFIG_TEXT_MAX], hint[sizeof(nearest) + 32] = "";
+    if (key_nearest(s->written, true, nearest, sizeof(nearest)) < UINT32_MAX)
+        snprintf(hint, sizeof(hint), "the nearest one is '%s', ", nearest);
+    snprintf(s->error, s->error_size, "%s: unknown key '%s' - %sleveret --help lists all", s->where,
+             s->written, hint);
+}
+
 /* A slip of two letters is taken for one, even where RabbitMQ has a whole family of keys. */
 static bool refuse_unknown(const struct setting *s)
 {
     char nearest[2 * CONFIG_TEXT_MAX] = "";
-    unsigned distance = key_nearest(s->written, nearest, sizeof(nearest));
+    unsigned distance = key_nearest(s->written, false, nearest, sizeof(nearest));
     const char *moot = key_moot(s->written);
     assert(nearest[0]);
-    if (moot) {
+    if (moot)
         snprintf(s->error, s->error_size, "%s: '%s' of RabbitMQ has no meaning in Leveret (%s): remove it",
                  s->where, s->written, moot);
-        return false;
-    }
-    if (distance > 2 && key_is_rabbitmqs(s->written)) {
+    else if (distance > 2 && key_is_rabbitmqs(s->written))
         snprintf(
             s->error, s->error_size,
             "%s: '%s' is known to RabbitMQ, not supported by this version of Leveret: remove it",
             s->where, s->written);
-        return false;
-    }
-    bool near = distance <= 2 || distance <= strlen(s->written) / 3;
-    snprintf(s->error, s->error_size, "%s: unknown key '%s' - %s '%s'%s", s->where, s->written,
-             near ? "did you mean" : "the nearest one is", nearest,
-             near ? "?" : ", leveret --help lists all");
+    else if (is_slip(s->written, distance))
+        snprintf(s->error, s->error_size, "%s: unknown key '%s' - did you mean '%s'?", s->where, s->written,
+                 nearest);
+    else
+        refuse_far(s);
     return false;
 }
 

@@ -11,7 +11,6 @@
 #include "queue/retry.h"
 
 enum {
-    DEAL_TURN_MAX = 8192,
     DUE_TURN_MAX = 8192,
     PENDING_MAX = 24 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing more is published */
 };
@@ -293,9 +292,9 @@ void delayed_retry(struct server *s, struct queue *q, struct entry *entry)
 void delayed_run(struct server *s)
 {
     struct delayed delayed;
-    delay_run(&s->home, DEAL_TURN_MAX);
+    delay_run(&s->home.delays, s->home.now_ms);
     for (int i = 0; i < DUE_TURN_MAX && store_pending_bytes(s->store) < PENDING_MAX; i++) {
-        if (!delay_take(&s->home, &delayed))
+        if (!delay_take(&s->home.delays, s->home.now_ms, &delayed))
             break;
         const struct delay *delay = delay_of(&delayed);
         assert((delay->exchange != NULL) != (delay->queue != NULL));
@@ -309,6 +308,6 @@ void delayed_run(struct server *s)
 
 uint64_t delayed_next_ms(const struct server *s)
 {
-    uint64_t next = delay_next_ms(&s->home);
+    uint64_t next = delay_next_ms(&s->home.delays);
     return next == UINT64_MAX ? next : next < s->expire.offset_ms ? 0 : next - s->expire.offset_ms;
 }

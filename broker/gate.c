@@ -207,7 +207,7 @@ static struct listener_options listener_options(struct server *s, bool tls)
 static bool refuse(struct server *s, const char *error, bool tls)
 {
     const char *family = tls ? "ssl" : "tcp";
-    log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.%s.default, listeners.%s.1)", error, family, family);
+    log_line(&s->log, LOG_CRITICAL, 0, "%s (the keys listeners.%s.* say where to listen)", error, family);
     return false;
 }
 

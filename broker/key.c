@@ -191,12 +191,24 @@ const char *key_moot(const char *written)
     return NULL;
 }
 
-unsigned key_nearest(const char *written, char *nearest, size_t size)
+/* How many letters lead to the first dot, which counts; 0 without a dot. */
+static size_t first_word(const char *written)
+{
+    const char *dot = strchr(written, '.');
+    return dot ? (size_t)(dot - written) + 1 : 0;
+}
+
+unsigned key_nearest(const char *written, bool same_family, char *nearest, size_t size)
 {
     unsigned best = UINT32_MAX;
     const char *last = strrchr(written, '.');
+    size_t prefix = first_word(written);
+    if (same_family && prefix == 0)
+        return best;
     for (const struct key *key = keys; key < keys + array_size(keys); key++) {
         char candidate[2 * CONFIG_TEXT_MAX];
+        if (same_family && strncmp(written, key->name, prefix) != 0)
+            continue;
         if (key_is_family(key)) /* with the last word that was written */
             snprintf(candidate, sizeof(candidate), "%.*s%s", (int)key_prefix(key), key->name,
                      last && last[1] ? last + 1 : "1");

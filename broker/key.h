@@ -72,8 +72,9 @@ const struct key *key_find(const char *written, char *name);
 bool key_is_rabbitmqs(const char *written);
 /* Why a key of RabbitMQ's would mean nothing here; NULL when it is none of those. */
 const char *key_moot(const char *written);
-/* Writes the known key nearest to the text and returns how many letters it is away. */
-unsigned key_nearest(const char *written, char *nearest, size_t size);
+/* Writes the known key nearest to the text, of all or of those with the same first word and a dot, and
+ * returns how many letters it is away; UINT32_MAX, and nothing is written, when there is none. */
+unsigned key_nearest(const char *written, bool same_family, char *nearest, size_t size);
 
 bool key_is_family(const struct key *key);
 /* A family kept as a text "name=value,…". */

@@ -386,8 +386,7 @@ void login_answered(struct connection *conn, struct question *question)
     }
     flow_resume(conn, FLOW_ASK);
     if (!allowed)
-        snprintf(attempt->why, sizeof(attempt->why), "user '%.60s' - %.180s",
-                 (const char *)attempt->user.at, question->reason);
+        snprintf(attempt->why, sizeof(attempt->why), "%.250s", question->reason);
     if (allowed && !attempt->authorizing) {
         replace(&attempt->user, question->user);
         attempt->grant = question->grant;

@@ -99,6 +99,7 @@ struct server_options {
     FILE *console;            /* NULL = no log there */
     bool simulated;           /* no loop, no listeners, no disk thread */
     size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
+    size_t dead_letters_max;  /* that are published in a turn; 0 = DEAD_LETTERS_MAX */
 };
 
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it

@@ -11,6 +11,7 @@ struct bucket {
     struct delay *delay;
     struct order order;
     unsigned level, lane;
+    bool open;             /* its time is near: it is read, and dealt */
     bool awaits;           /* the disk, to be dealt */
     size_t out;            /* entries in the heap or handed over */
 };

@@ -12,10 +12,14 @@
 #include "queue/paging.h"
 
 enum {
-    NEAR_MAX = 8192,   /* messages in memory because they are due soon */
-    NEAR_EARLY_MS = 64, /* before its time a finest bucket is read */
-    WAIT_MS = 3,       /* until a bucket is looked at again that waits for the disk or for room */
-    PENDING_MAX = 24 * 1024 * 1024, /* bytes on their way to the disk beyond which nothing is dealt */
+    NEAR_MAX = 16384,   /* messages in memory because they are due soon ... */
+    NEAR_BYTES_MAX = 6 * 1024 * 1024, /* ... and bytes, but for the first one */
+    NEAR_EARLY_MS = 64, /* before its time a finest bucket goes to the heap ... */
+    READ_EARLY_MS = 512, /* ... and before that its first page is asked for */
+    WAIT_MS = 3,        /* until a bucket is looked at again that waits for the disk or for room */
+    OPEN_MAX = 24,      /* finest buckets of which pages are read at once */
+    DEAL_MAX = 512,     /* messages dealt in a turn: what is due comes between */
+    PENDING_MAX = 4 * 1024 * 1024, /* bytes on their way to the disk beyond which nothing is dealt */
     PROBES_MAX = DELAY_LEVEL_LANES
 };
 
@@ -30,12 +34,21 @@ unsigned delay_bucket_shift(unsigned level)
 
 /* --- buckets --- */
 
-/* When a bucket is to be dealt: a quarter of its width before it begins. */
+/* When a bucket is to be dealt: half its width before it begins, so that it goes at twice the pace at which
+ * its messages are due. The finest is read shortly before. */
 static uint64_t opens_ms(unsigned level, uint64_t number)
 {
     uint64_t begins = number << level_shift[level];
-    uint64_t lead = level ? UINT64_C(1) << (level_shift[level] - 2) : NEAR_EARLY_MS;
+    uint64_t lead = level ? UINT64_C(1) << (level_shift[level] - 1) : READ_EARLY_MS;
     return begins > lead ? begins - lead : 0;
+}
+
+/* When the messages of a finest bucket go to the heap. */
+static uint64_t nears_ms(const struct bucket *bucket)
+{
+    uint64_t number = bucket->key >> 63 ? 0 : bucket->key & ((UINT64_C(1) << 56) - 1);
+    uint64_t begins = number << level_shift[0];
+    return begins > NEAR_EARLY_MS ? begins - NEAR_EARLY_MS : 0;
 }
 
 /* The coarsest level whose bucket of that time is not being dealt yet. */
@@ -109,9 +122,11 @@ static void bucket_free(struct bucket *bucket)
     assert(bucket->out == 0 && order_size(&bucket->order) == 0);
     paging_leave(&bucket->order);
     if (heap_linked(&bucket->node))
-        heap_remove(&delay->home->delays.opening, &bucket->node);
+        heap_remove(&delay->delays->opening, &bucket->node);
     if (delay->first_sequence < bucket->order.next_sequence)
         delay->first_sequence = bucket->order.next_sequence;
+    if (bucket->open && bucket->level == 0)
+        delay->delays->open_count--;
     map_remove(&delay->buckets, slice_of(&bucket->key, sizeof(bucket->key)));
     flip_lane(delay, bucket->lane);
     order_free(&bucket->order);
@@ -121,7 +136,7 @@ static void bucket_free(struct bucket *bucket)
 /* It is looked at then. */
 static void look_at(struct bucket *bucket, uint64_t when_ms)
 {
-    struct heap *heap = &bucket->delay->home->delays.opening;
+    struct heap *heap = &bucket->delay->delays->opening;
     if (heap_linked(&bucket->node))
         heap_remove(heap, &bucket->node);
     bucket->node.key = when_ms;
@@ -140,7 +155,7 @@ static void look_when_it_opens(struct bucket *bucket, uint64_t due_ms)
 void delay_add(struct delay *delay, size_t more)
 {
     delay->count += more;
-    delay->home->delays.count += more;
+    delay->delays->count += more;
 }
 
 /* The order has more or less in it than before. */
@@ -165,7 +180,7 @@ void delay_order_changed(struct order *order)
     struct bucket *bucket = container_of(order, struct bucket, order);
     note(bucket);
     if (bucket->awaits && order_loaded(order))
-        look_at(bucket, bucket->delay->home->now_ms);
+        look_at(bucket, bucket->delay->home->now_ms); /* one that is not near yet stays: see delay_is_open */
 }
 
 static struct stored_message record_of(const struct message *m, const struct stored_target *target)
@@ -261,6 +276,7 @@ static void near_push(struct delays *delays, struct delayed delayed)
         delays->near = mem_realloc(delays->near, delays->near_capacity * sizeof(*delays->near));
     }
     size_t i = delays->near_size++;
+    delays->near_bytes += delayed.entry.message->body_size;
     for (; i > 0 && is_before(&delayed, &delays->near[(i - 1) / 2]); i = (i - 1) / 2)
         delays->near[i] = delays->near[(i - 1) / 2];
     delays->near[i] = delayed;
@@ -281,12 +297,12 @@ static void sift_down(struct delays *delays, size_t i)
     delays->near[i] = delayed;
 }
 
-bool delay_take(struct queue_home *home, struct delayed *delayed)
+bool delay_take(struct delays *delays, uint64_t now_ms, struct delayed *delayed)
 {
-    struct delays *delays = &home->delays;
-    if (delays->near_size == 0 || delays->near[0].entry.message->born_ms > home->now_ms)
+    if (delays->near_size == 0 || delays->near[0].entry.message->born_ms > now_ms)
         return false;
     *delayed = delays->near[0];
+    delays->near_bytes -= delayed->entry.message->body_size;
     delays->near[0] = delays->near[--delays->near_size];
     if (delays->near_size > 0)
         sift_down(delays, 0);
@@ -333,6 +349,7 @@ struct entry delay_bucket_take_near(struct delays *delays, size_t i)
     assert(i < delays->near_size);
     struct entry entry = delays->near[i].entry;
     struct delayed last = delays->near[--delays->near_size];
+    delays->near_bytes -= entry.message->body_size;
     if (i == delays->near_size)
         return entry;
     for (; i > 0 && is_before(&last, &delays->near[(i - 1) / 2]); i = (i - 1) / 2)
@@ -353,44 +370,80 @@ static void deal(struct bucket *bucket)
     message_unref(home->pool, &m);
 }
 
-/* Takes from a bucket what is at hand; returns what is left of the budget. */
+static bool near_has_room(const struct delays *delays)
+{
+    return delays->near_size < NEAR_MAX && (delays->near_bytes < NEAR_BYTES_MAX || delays->near_size == 0);
+}
+
+/* Asks for what comes next of an open bucket, if that is on disk. */
+static void read_next(struct bucket *bucket)
+{
+    bucket->awaits = !order_loaded(&bucket->order);
+    if (bucket->awaits)
+        paging_await(&bucket->order);
+}
+
+/* What is at hand of a finest bucket goes to the heap. */
+static void bring_near(struct bucket *bucket)
+{
+    struct delays *delays = bucket->delay->delays;
+    while (order_loaded(&bucket->order) && near_has_room(delays))
+        near_push(delays, (struct delayed){bucket, take_first(bucket)});
+}
+
+/* After a long stop very many are due at once: they take turns. */
+static bool try_to_open(struct bucket *bucket)
+{
+    struct delays *delays = bucket->delay->delays;
+    if (bucket->open)
+        return true;
+    if (bucket->level == 0 && delays->open_count >= OPEN_MAX && order_size(&bucket->order) > 0)
+        return false;
+    delays->open_count += bucket->level == 0;
+    return bucket->open = true;
+}
+
+/* Takes from a bucket what is at hand; returns what is left of the budget for dealing. */
 static size_t open_bucket(struct bucket *bucket, size_t budget)
 {
-    struct queue_home *home = bucket->delay->home;
-    struct delays *delays = &home->delays;
-    bool finest = bucket->level == 0;
-    while (budget > 0 && order_loaded(&bucket->order)) {
-        if (finest ? delays->near_size >= NEAR_MAX : !may_deal(home))
-            break;
-        if (finest)
-            near_push(delays, (struct delayed){bucket, take_first(bucket)});
-        else
-            deal(bucket);
-        budget--;
+    const struct queue_home *home = bucket->delay->home;
+    uint64_t again_ms = home->now_ms + WAIT_MS;
+    if (!try_to_open(bucket)) {
+        look_at(bucket, again_ms);
+        return budget;
     }
+    if (bucket->level == 0 && nears_ms(bucket) > home->now_ms)
+        again_ms = nears_ms(bucket);
+    else if (bucket->level == 0)
+        bring_near(bucket);
+    for (; bucket->level > 0 && budget > 0 && order_loaded(&bucket->order) && may_deal(home); budget--)
+        deal(bucket);
     if (order_size(&bucket->order) == 0) {
         free_if_empty(bucket);
         return budget;
     }
-    bucket->awaits = !order_loaded(&bucket->order);
-    if (bucket->awaits)
-        paging_await(&bucket->order);
-    look_at(bucket, home->now_ms + WAIT_MS);
+    read_next(bucket);
+    look_at(bucket, again_ms);
     return budget;
 }
 
-void delay_run(struct queue_home *home, size_t budget)
+void delay_run(struct delays *delays, uint64_t now_ms)
 {
-    struct heap *opening = &home->delays.opening;
-    while (budget > 0 && heap_min(opening) && heap_min(opening)->key <= home->now_ms) {
+    struct heap *opening = &delays->opening;
+    size_t budget = DEAL_MAX;
+    while (heap_min(opening) && heap_min(opening)->key <= now_ms) {
         struct bucket *bucket = container_of(heap_pop(opening), struct bucket, node);
         budget = open_bucket(bucket, budget);
     }
 }
 
-uint64_t delay_next_ms(const struct queue_home *home)
+bool delay_is_open(const struct order *order)
 {
-    const struct delays *delays = &home->delays;
+    return container_of(order, struct bucket, order)->open;
+}
+
+uint64_t delay_next_ms(const struct delays *delays)
+{
     const struct heap_node *node = heap_min(&delays->opening);
     uint64_t next = node ? node->key : UINT64_MAX;
     if (delays->near_size > 0 && delays->near[0].entry.message->born_ms < next)
@@ -400,13 +453,22 @@ uint64_t delay_next_ms(const struct queue_home *home)
 
 /* --- a calendar's life --- */
 
-struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue *like, bool durable)
+struct delay *delay_new_among(struct delays *delays, struct queue_home *home, uint64_t id)
 {
     struct delay *delay = mem_zalloc(sizeof(*delay));
     delay->home = home;
+    delay->delays = delays;
     delay->keeper = queue_new(home, SLICE(""), SLICE(""), id);
     delay->keeper->keeper = true;
     delay->first_sequence = home->store ? store_open_batch(home->store) << SEQUENCES_PER_BATCH_BITS : 1;
+    map_init(&delay->buckets, id);
+    list_push_back(&delays->all, &delay->link);
+    return delay;
+}
+
+struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue *like, bool durable)
+{
+    struct delay *delay = delay_new_among(&home->delays, home, id);
     if (like) {
         delay->keeper->durable = like->durable;
         delay->keeper->stores = like->stores;
@@ -414,8 +476,6 @@ struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue
     } else if (durable) {
         queue_make_durable(delay->keeper);
     }
-    map_init(&delay->buckets, id);
-    list_push_back(&home->delays.all, &delay->link);
     return delay;
 }
 
@@ -446,14 +506,16 @@ void delay_give_back(struct queue *q, struct message *m)
 /* Takes what is of a calendar that goes out of the heap. */
 static void leave_near(struct delay *delay)
 {
-    struct delays *delays = &delay->home->delays;
+    struct delays *delays = delay->delays;
     size_t kept = 0;
     for (size_t i = 0; i < delays->near_size; i++) {
         struct delayed *delayed = &delays->near[i];
-        if (delayed->bucket->delay == delay)
+        if (delayed->bucket->delay == delay) {
+            delays->near_bytes -= delayed->entry.message->body_size;
             drop(delayed->bucket, &delayed->entry);
-        else
+        } else {
             delays->near[kept++] = *delayed;
+        }
     }
     delays->near_size = kept;
     for (size_t i = kept / 2; i-- > 0;)
@@ -476,7 +538,7 @@ void delay_delete(struct delay **delay_at)
             queue_bury_order(keeper, &bucket->order, true);
             bucket_free(bucket);
         }
-    delay->home->delays.count -= delay->count;
+    delay->delays->count -= delay->count;
     keeper->ready_bytes = 0;
     keeper->deleted = false;
     queue_delete(&keeper);
@@ -495,12 +557,12 @@ void delays_init(struct delays *delays)
     list_init(&delays->walks);
 }
 
-void delays_free(struct queue_home *home)
+void delays_free(struct delays *delays)
 {
-    assert(list_empty(&home->delays.all));
-    assert(home->delays.near_size == 0 && home->delays.count == 0);
-    mem_free(home->delays.near);
-    heap_free(&home->delays.opening);
+    assert(list_empty(&delays->all));
+    assert(delays->near_size == 0 && delays->count == 0);
+    mem_free(delays->near);
+    heap_free(&delays->opening);
 }
 
 void delay_push(struct delay *delay, struct message *m, uint64_t due_ms)
@@ -586,7 +648,7 @@ void delay_restored(struct delay *delay, uint64_t floor)
 
 void delay_move(struct delay *delay, uint64_t limit)
 {
-    struct delays *delays = &delay->home->delays;
+    struct delays *delays = delay->delays;
     map_each(&delay->buckets, i)
         paging_move_order(delay->keeper, &((struct bucket *)delay->buckets.slots[i].value)->order, limit);
     for (size_t i = 0; i < delays->near_size; i++) {

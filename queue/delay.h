@@ -31,11 +31,12 @@ enum { DELAY_LANE_FIRST = 61440, DELAY_LEVELS = 4, DELAY_LEVEL_LANES = 1024 };
 
 struct delay {
     struct queue_home *home;
+    struct delays *delays;   /* among which it is: of a home, or of an agenda */
     struct queue *keeper;    /* what its orders are of: has no name, no consumers, no messages of its own */
     struct queue *queue;     /* whose retries these are, or NULL */
     void *exchange;          /* whose messages these are, the broker's, or NULL */
     void *vhost;             /* the broker's */
-    struct list link;        /* in home.delays.all */
+    struct list link;        /* in delays.all */
     struct map buckets;      /* by level and number */
     uint64_t lanes[DELAY_LEVELS * DELAY_LEVEL_LANES / 64]; /* bit i: lane DELAY_LANE_FIRST + i is used */
     uint64_t first_sequence; /* of a new bucket: above all that its lane may have had */
@@ -53,7 +54,8 @@ struct delayed {
 struct delays {
     struct heap opening;     /* bucket.node, by the time at which it is to be looked at */
     struct delayed *near;    /* binary min-heap by time, then sequence */
-    size_t near_size, near_capacity;
+    size_t near_size, near_capacity, near_bytes;
+    size_t open_count;       /* finest buckets that are open */
     size_t count;            /* messages in all calendars */
     struct list all;         /* delay.link */
     struct list walks;       /* through it */
@@ -61,11 +63,13 @@ struct delays {
 };
 
 void delays_init(struct delays *delays);
-void delays_free(struct queue_home *home);
+void delays_free(struct delays *delays);
 
 /* A calendar that the journal knows by that id; `like`: what it keeps there is what that queue would, NULL =
  * what is persistent, when `durable`. */
 struct delay *delay_new(struct queue_home *home, uint64_t id, const struct queue *like, bool durable);
+/* One among others than the home's, of which nothing is in the journal. */
+struct delay *delay_new_among(struct delays *delays, struct queue_home *home, uint64_t id);
 /* The calendar of the queue's retries. */
 struct delay *delay_for_queue(struct queue *q);
 /* A message of it that is due: goes to the end of the queue, redelivered. */
@@ -75,10 +79,12 @@ void delay_delete(struct delay **delay);
 /* The message, whose only other holder is the caller, waits until then, in milliseconds since 1970. */
 void delay_push(struct delay *delay, struct message *m, uint64_t due_ms);
 
-/* Once a turn: deals at most `budget` messages from coarser buckets to finer ones, or to the heap. */
-void delay_run(struct queue_home *home, size_t budget);
+/* Once a turn: deals some messages from coarser buckets to finer ones, and what is due soon to the heap. */
+void delay_run(struct delays *delays, uint64_t now_ms);
+/* The order is of a bucket whose time is near: what was read of it stays in memory. */
+bool delay_is_open(const struct order *order);
 /* Takes one that is due; false when none is. It is to be settled. */
-bool delay_take(struct queue_home *home, struct delayed *delayed);
+bool delay_take(struct delays *delays, uint64_t now_ms, struct delayed *delayed);
 /* What the journal knows it by. */
 uint64_t delay_id(const struct delay *delay);
 /* Whose it is. */
@@ -86,7 +92,7 @@ struct delay *delay_of(const struct delayed *delayed);
 /* It was handed on: drops its reference, and acks it. */
 void delay_settle(struct delayed *delayed);
 /* When something is to be done, in milliseconds since 1970; UINT64_MAX = never. */
-uint64_t delay_next_ms(const struct queue_home *home);
+uint64_t delay_next_ms(const struct delays *delays);
 
 /* Found by recovery. */
 void delay_restore(struct delay *delay, unsigned lane, struct message *m, uint64_t sequence);

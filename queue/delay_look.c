@@ -235,8 +235,8 @@ void delay_look_step(struct delay_look *look)
 
 void delay_look_leave(struct delay *delay)
 {
-    struct delay_look *look = delay->home->delays.look;
-    walk_leave(&delay->home->delays.walks, &delay->link);
+    struct delay_look *look = delay->delays->look;
+    walk_leave(&delay->delays->walks, &delay->link);
     list_remove(&delay->link);
     if (look && look->delay == delay)
         look->delay = NULL;

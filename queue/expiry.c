@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/sift.h"
 #include "protocol/props.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
@@ -55,26 +56,7 @@ bool expiry_is_due(const struct queue *q, const struct message *m)
 
 /* --- the heap of a queue's notes --- */
 
-static void sift_up(struct due *heap, size_t i, struct due due)
-{
-    for (; i > 0 && heap[(i - 1) / 2].deadline_ms > due.deadline_ms; i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = due;
-}
-
-static void sift_down(struct due *heap, size_t size, struct due due)
-{
-    size_t i = 0;
-    for (size_t child = 1; child < size; child = 2 * i + 1) {
-        if (child + 1 < size && heap[child + 1].deadline_ms < heap[child].deadline_ms)
-            child++;
-        if (heap[child].deadline_ms >= due.deadline_ms)
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = due;
-}
+SIFT(due, deadline_ms);
 
 static int by_sequence(const void *a, const void *b)
 {
@@ -136,7 +118,7 @@ static void push_due(struct order *order, uint64_t deadline_ms, uint64_t sequenc
         expiry->due_capacity = expiry->due_capacity ? expiry->due_capacity * 2 : 16;
         expiry->dues = mem_realloc(expiry->dues, expiry->due_capacity * sizeof(*expiry->dues));
     }
-    sift_up(expiry->dues, expiry->due_count++, (struct due){deadline_ms, sequence});
+    due_sift_up(expiry->dues, expiry->due_count++, (struct due){deadline_ms, sequence});
 }
 
 static struct due pop_due(struct expiry *expiry)
@@ -144,7 +126,7 @@ static struct due pop_due(struct expiry *expiry)
     struct due due = expiry->dues[0];
     assert(expiry->due_count > 0);
     if (--expiry->due_count > 0)
-        sift_down(expiry->dues, expiry->due_count, expiry->dues[expiry->due_count]);
+        due_sift_down(expiry->dues, expiry->due_count, expiry->dues[expiry->due_count]);
     else if (expiry->due_capacity > DUES_SPARE) {
         mem_free(expiry->dues);
         expiry->dues = NULL;
@@ -197,16 +179,23 @@ void expiry_reset(struct order *order)
 void expiry_leave(struct order *order)
 {
     struct expiry *expiry = &order->expiry;
+    agenda_leave(order);
     if (heap_linked(&expiry->node))
         heap_remove(&order->queue->home->expiring, &expiry->node);
     mem_free(expiry->dues);
     *expiry = (struct expiry){0};
 }
 
-uint64_t expiry_next_ms(const struct queue_home *home)
+static uint64_t first_ms(const struct queue_home *home)
 {
     const struct heap_node *node = heap_min(&home->expiring);
     return node ? node->key : UINT64_MAX;
+}
+
+uint64_t expiry_next_ms(const struct queue_home *home)
+{
+    uint64_t first = first_ms(home), noted = agenda_next_ms(home);
+    return first < noted ? first : noted;
 }
 
 /* --- what is due goes --- */
@@ -366,10 +355,10 @@ void expiry_before_get(struct queue *q)
 
 size_t expiry_run(struct queue_home *home, uint64_t before_ms, size_t budget)
 {
-    while (budget > 0 && expiry_next_ms(home) < before_ms) {
+    while (budget > 0 && first_ms(home) < before_ms) {
         struct heap_node *node = heap_pop(&home->expiring);
         struct order *order = container_of(node, struct order, expiry.node);
         budget = look_into(order, before_ms, budget);
     }
-    return budget;
+    return agenda_run(home, before_ms, budget);
 }

@@ -33,6 +33,7 @@ struct expiry {
     size_t due_count, due_capacity;
     uint64_t swept_ms;     /* when it walked over the requeued last */
     uint32_t page;         /* slot of the page that is being read because something in it is due */
+    uint32_t serial;       /* of its notes: agenda.h; 0 = it has none */
     bool late;             /* more is due than a turn could take: nothing is delivered meanwhile */
 };
 

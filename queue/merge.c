@@ -152,18 +152,21 @@ static void write(struct merge *merge)
     struct page_draft draft;
     struct page_times times = {.own_first = UINT64_MAX};
     uint64_t first = pages_at(pages, merge->slots[0])->first;
+    bool noted = true;
     pages_begin(pages, &draft, merge->bytes - (size_t)merge->count * PAGE_HEADER_BYTES);
     for (uint32_t i = 0; i < merge->count; i++) {
         const struct page *page = pages_at(pages, merge->slots[i]);
         assert(page->live == page->count && !page->progress);
         page_times_add(&times, &page->times);
+        noted &= page->noted;
         page_append(&draft, slice_of(merge->loads[i]->bytes, merge->loads[i]->size), page->persistent);
     }
     uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable, &times);
     order_replace_pages(order, merge->slots, merge->count, slot);
     for (uint32_t i = 0; i < merge->count; i++)
         pages_drop(pages, merge->slots[i]);
-    if (times.own_first < UINT64_MAX)
+    pages_at(pages, slot)->noted = noted;
+    if (times.own_first < UINT64_MAX && !noted)
         expiry_note_page(order, first, times.own_first);
     q->home->paging.merged_pages += merge->count;
 }

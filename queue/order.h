@@ -59,6 +59,7 @@ static inline size_t order_size(const struct order *order)
 /* When and how queues go to disk: see paging.h. */
 struct paging {
     struct list resident;      /* order.resident of orders that hold more than a few messages in memory */
+    struct list calendars;     /* so of orders of calendars */
     struct list wanting;       /* order.wanting of orders whose next page is to be read */
     struct list merges;        /* of pages, that wait to begin */
     uint64_t merge_bytes;      /* of pages being merged */
@@ -103,6 +104,8 @@ void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const s
 void order_trim_tail(struct order *order);
 /* The index in backlog.pages of the page that begins with that sequence; SIZE_MAX when there is none. */
 size_t order_find_page(const struct order *order, const struct pages *pages, uint64_t sequence);
+/* The slot of the page in the backlog that has that sequence; 0 when none has. */
+uint32_t order_page_with(const struct order *order, const struct pages *pages, uint64_t sequence);
 /* Drops the memory; must be empty. */
 void order_free(struct order *order);
 

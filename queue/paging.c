@@ -13,6 +13,7 @@
 #include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/merge.h"
+#include "queue/reading.h"
 
 enum {
     HEAD_KEPT = 256,                        /* messages that stay in memory in front of the pages */
@@ -23,10 +24,11 @@ enum {
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     BATCH_MAX = 4 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
-    SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, /* a turn */
+    SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, ARRIVE_PARTS = 4096, /* a turn */
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
     QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
+    CALENDAR_EIGHTHS = 2,                   /* of that memory, beyond which calendars go to disk */
     SLAB_BYTES = 64 * 1024
 };
 
@@ -48,6 +50,7 @@ void paging_configure(struct paging *paging, uint32_t resident_max, uint32_t pag
 void paging_init(struct paging *paging)
 {
     list_init(&paging->resident);
+    list_init(&paging->calendars);
     list_init(&paging->wanting);
     list_init(&paging->merges);
     paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
@@ -106,10 +109,22 @@ static size_t measure(const struct order *order, size_t *bytes)
     return count;
 }
 
-static void note_times(struct page_times *times, const struct queue *q, const struct message *m)
+static void note_times(struct page_times *times, const struct message *m, uint64_t own)
 {
-    uint64_t own = q->keeper ? UINT64_MAX : expiry_own_deadline(m);
     page_times_add(times, &(struct page_times){m->born_ms, m->born_ms, own});
+}
+
+/* What the record just written says of the message's own deadline goes to the agenda. */
+static uint64_t note_deadline(struct order *order, const struct page_draft *draft, const struct entry *entry,
+                              const struct page_record *record)
+{
+    uint64_t own = order->queue->keeper ? UINT64_MAX : expiry_own_deadline(entry->message);
+    if (own == UINT64_MAX)
+        return own;
+    size_t size = page_record_size(record);
+    struct note place = agenda_place(draft->bytes, draft->used - size, size, record);
+    agenda_add(order, own, entry->sequence, &place);
+    return own;
 }
 
 static void write_page(struct order *order)
@@ -131,14 +146,17 @@ static void write_page(struct order *order)
             backlog->holes--;
             continue;
         }
-        note_times(&times, q, entry.message);
+        note_times(&times, entry.message, note_deadline(order, &draft, &entry, &record));
         backlog->tail_bytes -= entry.message->body_size;
         paging_drop(q->home, &entry);
     }
     uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable, &times);
-    order_add_page(order, slot, pages_at(pages, slot));
-    if (times.own_first < UINT64_MAX)
-        expiry_note_page(order, first, times.own_first);
+    struct page *page = pages_at(pages, slot);
+    order_add_page(order, slot, page);
+    page->noted = true;
+    page->plain = page->persistent == 0 || page->persistent == page->count;
+    if (!q->keeper)
+        agenda_end_page(q->home);
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
     merge_consider(order);
@@ -190,8 +208,9 @@ static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 static void note_resident(struct order *order)
 {
     struct paging *paging = &order->queue->home->paging;
+    struct list *resident = order->queue->keeper ? &paging->calendars : &paging->resident;
     if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
-        list_push_back(&paging->resident, &order->resident);
+        list_push_back(resident, &order->resident);
 }
 
 void paging_check(struct order *order)
@@ -218,12 +237,8 @@ static uint64_t memory_used(const struct queue_home *home)
 {
     const struct slab_pool *pool = home->pool;
     uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
-    return used + home->queue_count * QUEUE_BYTES;
-}
-
-static bool memory_is_short(const struct queue_home *home)
-{
-    return memory_used(home) > home->paging.memory_max;
+    uint64_t loading = home->store ? store_pages(home->store)->loader.bytes : 0;
+    return used + loading + home->queue_count * QUEUE_BYTES;
 }
 
 /* Drops a page that was read but nobody can take from now: it is still on disk. */
@@ -248,7 +263,7 @@ static void unload(struct order *order)
         message_unref(q->home->pool, &entry.message);
     }
     order_unload_page(order, slot, page);
-    if (page->times.own_first < UINT64_MAX)
+    if (page->times.own_first < UINT64_MAX && !page->noted)
         expiry_note_page(order, page->first, page->times.own_first);
     if (q->kind.ordering != KIND_FIFO)
         lane_note(q, order); /* it may have nothing at hand now */
@@ -271,20 +286,29 @@ static void squeeze(struct order *order)
     order_join(order);
 }
 
-void paging_squeeze(struct queue_home *home)
+/* Squeezes orders of the list until so little memory is used. */
+static void squeeze_list(struct queue_home *home, struct list *resident, uint64_t memory_max)
 {
-    struct list *resident = &home->paging.resident;
     for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
-        if (!memory_is_short(home) || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
+        if (memory_used(home) <= memory_max || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
             store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct order *order = container_of(list_pop_front(resident), struct order, resident);
         if (order_resident(order) <= home->paging.resident_min)
             continue;
-        squeeze(order);
+        if (!order->queue->keeper || !delay_is_open(order))
+            squeeze(order);
         if (order_resident(order) > home->paging.resident_min)
             list_push_back(resident, &order->resident);
     }
+}
+
+/* What waits in a calendar is not needed soon: it goes to disk before anything else has to. */
+void paging_squeeze(struct queue_home *home)
+{
+    struct paging *paging = &home->paging;
+    squeeze_list(home, &paging->calendars, paging->memory_max / 8 * CALENDAR_EIGHTHS);
+    squeeze_list(home, &paging->resident, paging->memory_max);
 }
 
 /* --- back --- */
@@ -371,75 +395,17 @@ void paging_fetch(struct queue_home *home)
     merge_begin(home);
 }
 
-/* A page that was read, walked through. */
-struct reading {
-    struct page *page;
-    struct slice rest;
-    uint64_t sequence, delivered;
-    uint32_t left;
-};
-
-static struct reading read_page(struct page *page, const struct page_load *load)
-{
-    struct reading reading = {.page = page, .sequence = page->first};
-    reading.delivered = page->recovered ? page_delivered(page) : 0;
-    reading.left = page_open(slice_of(load->bytes, load->size), &reading.rest);
-    return reading;
-}
-
-/* The next of its messages that is still there; `entry` has no message yet. */
-static bool next_record(struct reading *reading, struct page_record *record, struct entry *entry)
-{
-    const struct page *page = reading->page;
-    while (reading->left > 0) {
-        uint64_t sequence = reading->sequence;
-        page_next(&reading->rest, record);
-        reading->sequence += record->run;
-        reading->left -= record->run;
-        bool persistent = record->flags & PAGE_PERSISTENT;
-        if (record->flags & PAGE_GONE || (page->recovered && !persistent) ||
-            page_is_acked(page, sequence) || page_is_taken(page, sequence))
-            continue;
-        bool redelivered =
-            record->flags & (PAGE_REDELIVERED | PAGE_RETRIED) || sequence <= reading->delivered;
-        *entry = (struct entry){NULL, sequence, redelivered,
-                                .journalled = persistent && page->stored,
-                                .returns = page_returns(page, sequence),
-                                .lane = (uint16_t)lane_of_id(page->queue_id),
-                                .page = page->slot};
-        return true;
-    }
-    return false;
-}
-
-static struct message *make_message(struct queue *q, const struct page *page,
-                                    const struct page_record *record)
-{
-    struct message *m =
-        message_new(q->home->pool, record->exchange, record->key, record->props, record->body.len);
-    if (record->body.len)
-        memcpy(message_body_at(m), record->body.at, record->body.len);
-    m->persistent = record->flags & PAGE_PERSISTENT;
-    m->has_headers = record->flags & PAGE_HAS_HEADERS;
-    m->dead_letter = record->flags & PAGE_DEAD_LETTER;
-    m->retried = record->flags & PAGE_RETRIED;
-    m->born_ms = record->born_ms ? record->born_ms : page->times.born_first;
-    if (m->born_ms == 0)
-        m->born_ms = q->home->now_ms;
-    return m;
-}
-
 /* Makes entries of a page's messages; returns the bytes of their bodies. */
 static uint64_t unpack(struct order *order, struct page *page, const struct page_load *load)
 {
     struct queue *q = order->queue;
-    struct reading reading = read_page(page, load);
+    struct reading reading = reading_of(page, load);
     struct page_record record;
     struct entry entry;
     uint64_t body_bytes = 0;
     uint32_t live = 0;
-    while (next_record(&reading, &record, &entry)) {
-        entry.message = make_message(q, page, &record);
+    while (reading_next(&reading, &record, &entry)) {
+        entry.message = reading_message(q, page, &record);
         entry_ring_push_back(&order->fresh, entry);
         if (queue_keeps_birth(q, entry.message))
             expiry_note(order, &entry);
@@ -509,13 +475,13 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
                          struct entry_ring *due)
 {
     struct queue *q = order->queue;
-    struct reading reading = read_page(page, load);
+    struct reading reading = reading_of(page, load);
     struct page_record record;
     struct entry entry;
     uint32_t left = 0;
     page->times.own_first = UINT64_MAX;
-    while (next_record(&reading, &record, &entry)) {
-        struct message *m = make_message(q, page, &record);
+    while (reading_next(&reading, &record, &entry)) {
+        struct message *m = reading_message(q, page, &record);
         uint64_t own = q->keeper ? UINT64_MAX : expiry_own_deadline(m);
         if (q->keeper ? delay_look_picks(order, m) : expiry_is_due(q, m)) {
             entry.message = m;
@@ -524,12 +490,54 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
         }
         if (own < page->times.own_first)
             page->times.own_first = own;
+        if (own < UINT64_MAX && !page->noted) {
+            size_t size = page_record_size(&record), offset = (size_t)(reading.record - load->bytes);
+            struct note place = agenda_place(load->bytes, offset, size, &record);
+            agenda_add(order, own, entry.sequence, &place);
+        }
         if (entry.journalled)
             pages_stays(store_pages(q->home->store), page->slot, entry.sequence);
         message_unref(q->home->pool, &m);
         left++;
     }
     return left;
+}
+
+/* A message leaves the queue while it is on disk. */
+static void take_out(struct order *order, struct page *page, uint64_t sequence, uint32_t body_bytes)
+{
+    struct queue *q = order->queue;
+    struct backlog *backlog = order->backlog;
+    pages_take(store_pages(q->home->store), page->slot, sequence);
+    lane_lost(q, order);
+    backlog->paged--;
+    backlog->page_bytes -= body_bytes;
+    order->bytes -= body_bytes;
+    q->ready_bytes -= body_bytes;
+    page->body_bytes -= body_bytes;
+}
+
+void paging_take_out(struct order *order, uint32_t slot, uint64_t sequence, uint32_t body_bytes)
+{
+    struct page *page = pages_at(store_pages(order->queue->home->store), slot);
+    take_out(order, page, sequence, body_bytes);
+    if (page->live > page->taken)
+        return;
+    remove_page(order, page);
+    order_join(order);
+}
+
+void paging_expire_part(struct order *order, const struct page *page, const struct page_load *load)
+{
+    struct queue *q = order->queue;
+    struct page_record record;
+    struct slice rest = slice_of(load->bytes, load->size);
+    page_next(&rest, &record);
+    assert(rest.len == 0);
+    uint64_t delivered = page->recovered ? page_delivered(page) : 0;
+    struct entry entry = reading_entry(page, &record, load->sequence, delivered);
+    entry.message = reading_message(q, page, &record);
+    outcome_put(q, &entry, OUTCOME_EXPIRED);
 }
 
 /* A page that was read only because something in it is due. */
@@ -540,19 +548,14 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     struct entry_ring due = {0};
     uint64_t last = page_last(page);
     uint32_t left = load->failed ? 0 : pick_due(order, page, load, &due);
+    if (!page->noted && !load->failed && !q->keeper) {
+        page->noted = page->plain = true;
+        agenda_end_page(q->home);
+    }
     for (size_t i = 0; i < due.size; i++) {
         const struct entry *entry = entry_ring_at(&due, i);
-        uint32_t bytes = entry->message->body_size;
-        pages_take(pages, load->slot, entry->sequence);
-        lane_lost(q, order);
-        order->backlog->paged--;
-        order->backlog->page_bytes -= bytes;
-        order->bytes -= bytes;
-        q->ready_bytes -= bytes;
-        page->body_bytes -= bytes;
+        take_out(order, page, entry->sequence, entry->message->body_size);
     }
-    if (left > 0 && page->times.own_first < UINT64_MAX)
-        expiry_note_page(order, page->first, page->times.own_first);
     if (left == 0)
         remove_page(order, page);
     if (load->failed && load->failed != -EILSEQ && page->taken == 0)
@@ -585,6 +588,17 @@ bool paging_thin_out(struct order *order, uint32_t slot)
     return true;
 }
 
+/* All that is in the page is done with; it was not read. */
+static void forget_page(struct order *order, struct page *page)
+{
+    struct store *store = order->queue->home->store;
+    remove_page(order, page);
+    if (page->stored)
+        store_ack_range(store, order->id, page->first, page->count);
+    pages_drop(store_pages(store), page->slot);
+    order_join(order);
+}
+
 bool paging_expire_first(struct order *order)
 {
     struct queue *q = order->queue;
@@ -597,11 +611,24 @@ bool paging_expire_first(struct order *order)
         return false;
     assert(!backlog->loading);
     q->counters.expired += page->live;
-    remove_page(order, page);
-    if (page->stored)
-        store_ack_range(q->home->store, order->id, page->first, page->count);
-    pages_drop(pages, slot);
-    order_join(order);
+    forget_page(order, page);
+    return true;
+}
+
+bool paging_shed_first(struct order *order)
+{
+    struct queue *q = order->queue;
+    const struct limit *limit = &q->settings.limit;
+    const struct backlog *backlog = order->backlog;
+    if (q->settings.dead_letters || backlog->pages.size == 0)
+        return false;
+    struct page *page = pages_at(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
+    if (page->taken > 0 || page->load || queue_ready(q) < page->live || q->ready_bytes < page->body_bytes ||
+        !(queue_ready(q) - page->live >= limit->messages_max ||
+          q->ready_bytes - page->body_bytes > limit->bytes_max))
+        return false;
+    assert(!backlog->loading);
+    forget_page(order, page);
     return true;
 }
 
@@ -609,11 +636,17 @@ void paging_arrive(struct queue_home *home)
 {
     struct pages *pages = store_pages(home->store);
     struct page_load *load;
-    int count = 0;
+    int count = 0, parts = 0;
     while (count < ARRIVE_PAGES && (load = pages_loaded(pages))) {
+        count++;
+        if (load->part) {
+            agenda_arrive(home, load);
+            page_load_free(&load);
+            count -= parts++ < ARRIVE_PARTS;
+            continue;
+        }
         struct order *order = load->owner;
         const struct backlog *backlog = order->backlog;
-        count++;
         assert(backlog);
         if (merge_takes(order, load))
             continue;

@@ -28,8 +28,14 @@ void paging_await(struct order *order);
 /* Something in that page of the backlog is due: reads it, and takes that out; false when it has to wait for
  * the disk. One at a time of an order: expiry.page. */
 bool paging_thin_out(struct order *order, uint32_t slot);
+/* The message leaves the queue while it is in that page of the backlog: it is taken, and to be acked. */
+void paging_take_out(struct order *order, uint32_t slot, uint64_t sequence, uint32_t body_bytes);
+/* The record of such a message was read: its dead letter is published. */
+void paging_expire_part(struct order *order, const struct page *page, const struct page_load *load);
 /* Drops the backlog's first page without reading it, when all in it is due and none is dead-lettered. */
 bool paging_expire_first(struct order *order);
+/* The same with the first page when its queue is beyond its limit by all of it. */
+bool paging_shed_first(struct order *order);
 /* Takes what was read. */
 void paging_arrive(struct queue_home *home);
 /* Asks for the pages that queues want, as far as that can be now. */

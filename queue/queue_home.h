@@ -3,6 +3,7 @@
 #define QUEUE_QUEUE_HOME_H
 
 #include "base/timer.h"
+#include "queue/agenda.h"
 #include "queue/dedup.h"
 #include "queue/delay.h"
 #include "queue/expiry.h"
@@ -22,6 +23,7 @@ struct queue_home {
     struct dedup_home dedup;
     struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
     struct delays delays;    /* calendars */
+    struct agenda agenda;    /* deadlines of messages on disk */
     struct heap expiring;    /* expiry.node of queues in which something has a deadline */
     uint64_t now_ms;         /* milliseconds since 1970 as they were at the last input */
 };

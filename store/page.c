@@ -85,6 +85,11 @@ void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_
     format_put_u64(page + PAGE_CHECKSUM, checksum(page, draft->size, id));
 }
 
+uint32_t page_part_check(struct slice record)
+{
+    return (uint32_t)XXH3_64bits(record.at, record.len);
+}
+
 /* True when the lengths in the records add up: a checksum that holds says only that they are what was
  * written. */
 static bool records_fit(struct slice bytes)

@@ -78,6 +78,8 @@ size_t page_thin(struct page_draft *draft, struct slice page, const uint8_t *ack
 /* Writes the header of a page whose records are all there. */
 void page_seal(struct page_draft *draft, uint64_t id, uint64_t queue_id, uint64_t first);
 
+/* What tells one record's bytes from others. */
+uint32_t page_part_check(struct slice record);
 /* True when the bytes are that page, whole and as they were written. */
 bool page_check(struct slice bytes, uint64_t id);
 /* The number of messages, whose they are and the first one's sequence, of a page that was checked. */

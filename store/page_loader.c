@@ -24,13 +24,19 @@ void page_loader_init(struct page_loader *loader, const struct store_options *op
 void page_loader_read(const struct page_loader *loader, struct page_load *load)
 {
     char path[JOURNAL_PATH_MAX];
-    assert(load->size > 0 && !load->bytes);
-    load->bytes = mem_alloc(load->size);
+    assert(load->size > 0);
+    if (!load->bytes)
+        load->bytes = mem_alloc(load->size);
     if (!page_disk_path(loader->options->dir, load->file, path, sizeof path))
         load->failed = -ENAMETOOLONG;
     else
         load->failed = page_disk_read(loader->options->io, path, load->bytes, load->size, load->offset);
     struct slice bytes = slice_of(load->bytes, load->size);
+    if (load->part) {
+        if (!load->failed && page_part_check(bytes) != load->check)
+            load->failed = -EILSEQ;
+        return;
+    }
     if (!load->failed && !page_check(bytes, load->id)) {
         char name[QUARANTINE_NAME_MAX];
         load->failed = -EILSEQ;
@@ -77,6 +83,7 @@ void page_loader_ask(struct page_loader *loader, struct page_load *load)
 {
     loader->bytes += load->size;
     loader->under_way++;
+    load->bytes = mem_alloc(load->size); /* by who frees it: a thread's own heap would not give it back */
     if (loader->options->without_thread)
         read_page(loader, load);
     else

@@ -7,7 +7,7 @@
 #include "base/mailbox.h"
 #include "store/store.h"
 
-/* One page on its way back. */
+/* One page, or a record of one, on its way back. */
 struct page_load {
     struct list letter;
     void *owner;    /* who asked; NULL once nobody wants it any more */
@@ -17,6 +17,10 @@ struct page_load {
     uint8_t *bytes; /* own memory */
     int failed;     /* 0, -errno, or -EILSEQ: not what was written */
     bool kept;      /* what was read instead is in quarantine */
+    uint32_t part;  /* of one record: where it begins in the page; 0 = the whole page */
+    uint32_t check; /* of one record: page_part_check */
+    uint32_t serial;   /* of one record: the owner's ... */
+    uint64_t sequence; /* ... own words */
     bool stop;      /* a letter that says: end */
 };
 

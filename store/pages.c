@@ -21,7 +21,7 @@ enum {
     THIN_BYTES_MAX = 4 * 1024 * 1024,  /* being read */
     THIN_BATCHES = 64,                 /* how long a page is given to die */
     MOVE_BYTES_MAX = 8 * 1024 * 1024,  /* in one batch */
-    LOAD_BYTES_MAX = 16 * 1024 * 1024, /* under way */
+    LOAD_BYTES_MAX = 6 * 1024 * 1024,  /* under way */
     PREPARE_FILES_MAX = 16             /* let go in one batch */
 };
 
@@ -416,6 +416,19 @@ bool pages_load(struct pages *pages, uint32_t slot, void *owner)
     return true;
 }
 
+void pages_load_part(struct pages *pages, uint32_t slot, const struct page_load *part)
+{
+    const struct page *page = pages_at(pages, slot);
+    assert(part->part >= PAGE_HEADER_BYTES && part->part + part->size <= page->bytes);
+    assert(part->owner && page_is_taken(page, part->sequence));
+    struct page_load *load = new_load(page);
+    load->owner = part->owner;
+    load->serial = part->serial, load->sequence = part->sequence, load->check = part->check;
+    load->part = part->part, load->size = part->size;
+    load->offset += part->part;
+    page_loader_ask(&pages->loader, load);
+}
+
 void pages_forget_load(struct pages *pages, uint32_t slot)
 {
     struct page *page = pages_at(pages, slot);
@@ -428,12 +441,12 @@ void pages_forget_load(struct pages *pages, uint32_t slot)
 static bool read_again(struct pages *pages, struct page_load *load)
 {
     struct page *page = pages_at(pages, load->slot);
-    if (!load->failed || (load->file == page->file->number && load->offset == page->offset))
+    if (!load->failed || (load->file == page->file->number && load->offset == page->offset + load->part))
         return false;
     mem_free(load->bytes);
     load->bytes = NULL;
     load->failed = 0;
-    load->file = page->file->number, load->offset = page->offset;
+    load->file = page->file->number, load->offset = page->offset + load->part;
     page_loader_ask(&pages->loader, load);
     return true;
 }
@@ -465,6 +478,7 @@ static void thin(struct pages *pages, struct page *page, struct slice bytes)
     page->body_bytes = draft.body_bytes;
     page->batch = pages->open->number;
     page->kept = page->live;
+    page->plain = false;
     put_page(pages, page, &draft);
     put_row(pages, page, PAGE_ROW_MOVE);
     pages->thinned_bytes += before - page->bytes;
@@ -496,6 +510,11 @@ struct page_load *pages_loaded(struct pages *pages)
         }
         if (read_again(pages, load))
             continue;
+        if (load->part) {
+            if (load->failed)
+                tell_failure(pages, load);
+            return load;
+        }
         struct page *page = pages_at(pages, load->slot);
         page->load = NULL;
         if (!load->failed && !matches(page, load))

@@ -50,6 +50,8 @@ struct page {
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving;
     bool alone;     /* could not be read: not to be merged with others */
+    bool noted;     /* its owner knows when each of its messages is due ... */
+    bool plain;     /* ... and where each record is: all are journalled or none, and none was written anew */
 };
 
 RING(page_slot_ring, uint32_t);
@@ -131,6 +133,9 @@ void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
+/* Asks for one record of a page, of which the message was taken out; the template says who, where (owner,
+ * serial, sequence, part, size) and what (check). */
+void pages_load_part(struct pages *pages, uint32_t slot, const struct page_load *part);
 /* The page that was asked for is not wanted any more. */
 void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */

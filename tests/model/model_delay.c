@@ -102,7 +102,7 @@ static void settled(struct model *m, struct item *item)
 static void take_due(struct model *m, uint64_t budget)
 {
     struct delayed delayed;
-    for (; budget > 0 && delay_take(&m->home, &delayed); budget--) {
+    for (; budget > 0 && delay_take(&m->home.delays, m->home.now_ms, &delayed); budget--) {
         struct item *item = item_of(m, delayed.entry.message);
         assertf(item->due_ms <= m->home.now_ms, "%" PRIu64 " ms early", item->due_ms - m->home.now_ms);
         assert(delay_of(&delayed) == m->delay);
@@ -300,7 +300,7 @@ static void turn(struct model *m, uint64_t later_ms)
 {
     m->home.now_ms += later_ms;
     paging_arrive(&m->home);
-    delay_run(&m->home, 1 + below(m, 400));
+    delay_run(&m->home.delays, m->home.now_ms);
     take_due(m, below(m, 400));
     queue_home_bury(&m->home, 50);
     paging_squeeze(&m->home);
@@ -322,7 +322,7 @@ static void turn(struct model *m, uint64_t later_ms)
  * the disk takes. */
 static void settle_down(struct model *m)
 {
-    for (int i = 0; i < QUIET_TURNS && delay_next_ms(&m->home) <= m->home.now_ms; i++)
+    for (int i = 0; i < QUIET_TURNS && delay_next_ms(&m->home.delays) <= m->home.now_ms; i++)
         turn(m, below(m, 4));
     uint64_t now_ms = m->home.now_ms;
     for (int i = 0; i < 200; i++)
@@ -371,8 +371,8 @@ static void run_round(uint64_t seed)
         step(m);
     list_all(m);
     for (int i = 0; i < 1000 && m->home.delays.count > 0; i++) {
-        if (delay_next_ms(&m->home) > m->home.now_ms)
-            m->home.now_ms = delay_next_ms(&m->home) + below(m, 1000000000);
+        if (delay_next_ms(&m->home.delays) > m->home.now_ms)
+            m->home.now_ms = delay_next_ms(&m->home.delays) + below(m, 1000000000);
         settle_down(m);
     }
     assertf(m->home.delays.count == 0, "%zu never came", m->home.delays.count);
