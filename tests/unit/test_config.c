@@ -391,13 +391,6 @@ START_TEST(keys_without_meaning)
             "tcp_listen_options.exit_on_close = 'true': it can only be false: what was written is always "
             "sent before a socket is closed");
     ck_assert(set("ssl_options.client_renegotiation", "false"));
-    ck_assert(set("ssl_options.honor_cipher_order", "false") && config_check(&config, error, sizeof(error)));
-    ck_assert(set("ssl_options.honor_ecc_order", "true") && !config_check(&config, error, sizeof(error)));
-    ck_assert_str_eq(error, "ssl_options.honor_ecc_order and ssl_options.honor_cipher_order have to be the "
-                            "same: OpenSSL has one answer for both");
-    ck_assert(set("ssl_options.honor_cipher_order", "true") && config_check(&config, error, sizeof(error)));
-    ck_assert(!set("ssl_options.dhfile", "dh.pem"));
-    ck_assert_ptr_nonnull(strstr(error, "(DHE ciphers use OpenSSL's own parameters, as strong as the key)"));
 }
 END_TEST
 
