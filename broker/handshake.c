@@ -135,7 +135,8 @@ static void refuse_login(struct connection *conn, const char *why)
     bool tells = conn->capabilities.authentication_failure_close;
     struct slice name = login_name(conn);
     chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
-                 "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s", conn->name,
+                 "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s",
+                 conn->name,
                  conn->login.mechanism, SLICE_ARG(name), why);
     s->logins.refused++;
     conn->state = CONNECTION_SILENT;
@@ -226,7 +227,8 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     struct slice own = connection_info_name(conn->login.info);
     chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
                  "connection (%s%s%.*s): user '%.*s' authenticated and granted access to vhost '%.*s'",
-                 conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name), SLICE_ARG(name));
+                 conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name),
+                 SLICE_ARG(name));
     return true;
 }
 
