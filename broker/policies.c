@@ -135,11 +135,16 @@ bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
     return true;
 }
 
+void policies_stop(struct vhost *v)
+{
+    list_unlink(&v->policies.settling);
+    walk_end(&v->policies.walk);
+}
+
 void policies_free(struct vhost *v)
 {
     struct policies *policies = &v->policies;
-    list_unlink(&policies->settling);
-    walk_end(&policies->walk);
+    policies_stop(v);
     for (int kind = 0; kind < 2; kind++) {
         for (size_t i = 0; i < policies->counts[kind]; i++)
             policy_drop(&policies->lists[kind][i]);

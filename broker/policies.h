@@ -37,6 +37,8 @@ bool policies_recover(struct vhost *v, struct slice name, bool of_operator, stru
                       size_t reason_size);
 /* False when there is none. */
 bool policies_clear(struct vhost *v, struct slice name, bool of_operator);
+/* The vhost is being deleted: what changed need not be felt any more. */
+void policies_stop(struct vhost *v);
 /* The vhost goes, with all that they govern. */
 void policies_free(struct vhost *v);
 

@@ -435,6 +435,7 @@ void vhost_delete(struct vhost **vhost)
 {
     struct vhost *v = *vhost;
     assert(v->connection_count == 0 && list_empty(&v->connections) && !list_linked(&v->ending));
+    policies_stop(v);
     list_push_back(&v->server->ending, &v->ending);
     *vhost = NULL;
     (void)end_slice(&v, ENDINGS_TURN);
