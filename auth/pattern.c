@@ -1,8 +1,8 @@
 /* pattern.c - a regular expression over the names of exchanges and queues (PCRE2).
  *
- * Owner: the permission it belongs to. A compiled pattern is never changed, but for the note that it gave up. Failure mode: a pattern
- * that backtracks without end on some name stops at the limits below and does not match, which
- * refuses access. */
+ * Owner: the permission it belongs to. A compiled pattern is never changed, but for the note that it gave up.
+ * Failure mode: a pattern that backtracks without end on some name stops at the limits below and does not
+ * match, which refuses access. */
 #include "auth/pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8

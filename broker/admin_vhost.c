@@ -22,6 +22,8 @@ bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
         return false;
     if (server_find_vhost(s, name))
         return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' already exists", SLICE_ARG(name));
+    if (map_get(&s->vhosts, name))
+        return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' is being deleted", SLICE_ARG(name));
     struct vhost *v = vhost_new(s, name, false);
     vhost_set_metadata(v, metadata);
     define_vhost(s, v);

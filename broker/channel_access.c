@@ -53,8 +53,8 @@ static void tell_given_up(const struct connection *conn, const char *kind, struc
         gave_up = (patterns[i] && pattern_gave_up(patterns[i])) || gave_up;
     if (gave_up)
         chatter_line(conn->server, conn->peer->peer_host, LOG_WARNING, conn->id,
-                     "%s of user '%.*s' in vhost '%.*s': the match with '%.*s' was given up after %d steps, which "
-                     "refuses access: simplify the pattern",
+                     "%s of user '%.*s' in vhost '%.*s': the match with '%.*s' was given up after %d steps, "
+                     "which refuses access: simplify the pattern",
                      kind, SLICE_ARG(conn->user->name), SLICE_ARG(conn->vhost->name), SLICE_ARG(name),
                      PATTERN_STEPS_MAX);
 }
@@ -62,7 +62,8 @@ static void tell_given_up(const struct connection *conn, const char *kind, struc
 static bool refuse(const struct connection *conn, const char *what, struct slice name, struct fault *f)
 {
     if (conn->permission)
-        tell_given_up(conn, "permission", conn->permission->compiled, array_size(conn->permission->compiled), name);
+        tell_given_up(conn, "permission", conn->permission->compiled,
+                      array_size(conn->permission->compiled), name);
     return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'", what,
                  SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
 }
@@ -123,7 +124,8 @@ bool channel_permits_key(struct channel *ch, enum access access, const struct ex
     if (answer != ANSWER_NO)
         return answer == ANSWER_YES;
     const struct topic_permission *permission =
-        conn->login.authz == CONFIG_INTERNAL ? user_topic_permission(conn->user, conn->vhost->name, x->name) : NULL;
+        conn->login.authz == CONFIG_INTERNAL ? user_topic_permission(conn->user, conn->vhost->name, x->name)
+                                             : NULL;
     if (permission)
         tell_given_up(conn, "topic permission", permission->compiled, array_size(permission->compiled), key);
     return fault(f, ACCESS_REFUSED,

@@ -1,9 +1,9 @@
 /* chatter.c - bounds what the log says of clients before they are let in.
  *
- * Owner: the server. Invariants: an address is in the map and in by_age, and in left_out exactly while it has
- * lines that nobody was told of; the timer is set while any has. What is left out is counted and said: "N more
- * lines", never nothing. Failure mode: with more addresses than places the oldest quiet ones are forgotten,
- * and those then begin anew; all together keep to their allowance whatever the addresses are. */
+ * Owner: the server. Invariants: an address is in the map and in by_age, and in left_out exactly while it
+ * has lines that nobody was told of; the timer is set while any has. What is left out is counted and said:
+ * "N more lines", never nothing. Failure mode: with more addresses than places the oldest quiet ones are
+ * forgotten, and those then begin anew; all together keep to their allowance whatever the addresses are. */
 #include "broker/chatter.h"
 
 #include <arpa/inet.h>
@@ -90,7 +90,8 @@ static void tell(struct server *s)
         struct speaker *speaker = list_first(&chatter->left_out, struct speaker, left_out);
         list_remove(&speaker->left_out);
         if (told < CHATTER_TOLD_MAX)
-            log_line(&s->log, LOG_WARNING, 0, "%" PRIu64 " more lines about connections from %s were left out",
+            log_line(&s->log, LOG_WARNING, 0,
+                     "%" PRIu64 " more lines about connections from %s were left out",
                      speaker->count, speaker->address);
         else
             lines += speaker->count, addresses++;
@@ -117,8 +118,8 @@ static void leave_out(struct server *s, struct speaker *speaker, uint64_t now_ms
     chatter->total++;
 }
 
-void chatter_line(struct server *s, const char *address, enum log_level level, uint64_t id, const char *format,
-                  ...)
+void chatter_line(struct server *s, const char *address, enum log_level level, uint64_t id,
+                  const char *format, ...)
 {
     uint64_t now_ms = server_now_ms(s);
     char line[LINE_MAX_BYTES];

@@ -38,7 +38,7 @@ void chatter_init(struct server *s, uint64_t seed);
 /* Says what was left out, and forgets all. */
 void chatter_free(struct server *s);
 /* log_line, but not more often than the address may. An IPv6 address stands for its /64. */
-void chatter_line(struct server *s, const char *address, enum log_level level, uint64_t id, const char *format,
-                  ...) __attribute__((format(printf, 5, 6)));
+void chatter_line(struct server *s, const char *address, enum log_level level, uint64_t id,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #endif

@@ -6,7 +6,7 @@
 #include "broker/json_out.h"
 
 /* For a function of admin.h that returned `done`. */
-static void finish(struct request *r, bool done, const struct admin_error *e)
+static bool finish(struct request *r, bool done, const struct admin_error *e)
 {
     static const enum request_error errors[] = {[ADMIN_MISSING] = REQUEST_MISSING,
                                                 [ADMIN_EXISTS] = REQUEST_EXISTS,
@@ -14,6 +14,7 @@ static void finish(struct request *r, bool done, const struct admin_error *e)
                                                 [ADMIN_REFUSED] = REQUEST_REFUSED};
     if (!done)
         request_fail(r, errors[e->code], "%s", e->text);
+    return done;
 }
 
 /* A function of admin.h about the user or vhost of that name. */
@@ -133,9 +134,21 @@ void command_add_vhost(struct request *r)
     slice_free(&metadata);
 }
 
+/* What is much is deleted in slices; the answer is for the end. */
+static void wait_for_end(struct request *r)
+{
+    const struct vhost *v = map_get(&r->server->vhosts, request_text(r, "name"));
+    if (!v || !list_linked(&v->ending))
+        r->step = NULL;
+}
+
 void command_delete_vhost(struct request *r)
 {
-    by_name(r, admin_delete_vhost);
+    struct admin_error e;
+    if (!finish(r, admin_delete_vhost(r->server, request_text(r, "name"), &e), &e))
+        return;
+    if (map_get(&r->server->vhosts, request_text(r, "name")))
+        r->step = wait_for_end;
 }
 
 /* --- permissions --- */

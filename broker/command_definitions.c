@@ -164,8 +164,11 @@ static void put_access(struct request *r)
     const struct server *s = r->server;
     map_each (&s->users.by_name, i)
         put_user(r, s->users.by_name.slots[i].value);
-    map_each (&s->vhosts, i)
-        put_vhost_itself(r, s->vhosts.slots[i].value);
+    map_each (&s->vhosts, i) {
+        const struct vhost *v = s->vhosts.slots[i].value;
+        if (!list_linked(&v->ending))
+            put_vhost_itself(r, v);
+    }
     map_each (&s->users.by_name, i)
         put_permissions(r, s->users.by_name.slots[i].value);
     map_each (&s->users.by_name, i)

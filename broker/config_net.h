@@ -46,7 +46,7 @@ struct config_tls {
     uint32_t verify_peer; /* 0 or 1: a choice of words */
     uint32_t crl_check;   /* enum tls_crl_check */
     uint32_t depth, handshake_timeout_ms;
-    bool fail_if_no_peer_cert, honor_cipher_order, reuse_sessions;
+    bool fail_if_no_peer_cert, honor_cipher_order, honor_ecc_order, reuse_sessions;
     char versions[CONFIG_TEXT_MAX], ciphers[CONFIG_CIPHERS_MAX];
     struct config_sni sni;
 };

@@ -156,8 +156,9 @@ static void on_accept(void *arg, const struct transport *transport, void *io,
 static void on_refuse(void *arg, const struct peer *peer, const char *why, bool harmless)
 {
     struct server *s = arg;
-    chatter_line(s, peer->peer_host, harmless ? LOG_DEBUG : LOG_ERROR, 0, "refusing connection (%s:%u -> %s:%u): %s",
-             peer->peer_host, peer->peer_port, peer->host, peer->port, why);
+    chatter_line(s, peer->peer_host, harmless ? LOG_DEBUG : LOG_ERROR, 0,
+                 "refusing connection (%s:%u -> %s:%u): %s", peer->peer_host, peer->peer_port,
+                 peer->host, peer->port, why);
 }
 
 static void on_pause(void *arg, int error)

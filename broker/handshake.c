@@ -226,7 +226,8 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     struct slice own = connection_info_name(conn->login.info);
     chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
                  "connection (%s%s%.*s): user '%.*s' authenticated and granted access to vhost '%.*s'",
-                 conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name), SLICE_ARG(name));
+                 conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name),
+                 SLICE_ARG(name));
     return true;
 }
 
@@ -235,8 +236,8 @@ void connection_renewed(struct connection *conn, const char *why)
     struct server *s = conn->server;
     struct fault f = {0};
     if (why) {
-        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id, "secret update was refused for user '%.*s': %s",
-                 SLICE_ARG(conn->user->name), why);
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "secret update was refused for user '%.*s': %s", SLICE_ARG(conn->user->name), why);
         fault(&f, NOT_ALLOWED, "New secret was refused by one of the backends");
         f.class_id = METHOD_connection_update_secret >> 16;
         f.method_id = (uint16_t)METHOD_connection_update_secret;
@@ -247,8 +248,8 @@ void connection_renewed(struct connection *conn, const char *why)
     for (size_t i = 0; conn->login.grant && i < conn->channels.capacity; i++)
         if (conn->channels.slots[i])
             consume_revoke(conn->channels.slots[i]);
-    chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id, "connection (%s): user '%.*s' updated secret", conn->name,
-             SLICE_ARG(conn->user->name));
+    chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
+                 "connection (%s): user '%.*s' updated secret", conn->name, SLICE_ARG(conn->user->name));
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_update_secret_ok});
 }
 

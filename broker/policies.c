@@ -135,11 +135,16 @@ bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
     return true;
 }
 
+void policies_stop(struct vhost *v)
+{
+    list_unlink(&v->policies.settling);
+    walk_end(&v->policies.walk);
+}
+
 void policies_free(struct vhost *v)
 {
     struct policies *policies = &v->policies;
-    list_unlink(&policies->settling);
-    walk_end(&policies->walk);
+    policies_stop(v);
     for (int kind = 0; kind < 2; kind++) {
         for (size_t i = 0; i < policies->counts[kind]; i++)
             policy_drop(&policies->lists[kind][i]);
@@ -150,37 +155,34 @@ void policies_free(struct vhost *v)
 
 /* --- governing --- */
 
-static void tell_give_up(const struct vhost *v, const struct policy *policy, struct slice name)
+/* Said once of each policy: names are users', and many. */
+static void tell_give_up(const struct vhost *v, struct policy *policy, struct slice name)
 {
-    bool last = policy->give_ups == POLICIES_GIVE_UPS_MAX;
-    const char *kind = policy->of_operator ? "operator policy" : "policy";
-    if (policy->give_ups == 1)
-        log_line(&v->server->log, LOG_WARNING, 0,
-                 "%s '%.*s' in vhost '%.*s' does not govern '%.*s', since the match of its pattern was given up after "
-                 "%d steps: simplify the pattern",
-                 kind, SLICE_ARG(policy->name), SLICE_ARG(v->name), SLICE_ARG(name), PATTERN_STEPS_MAX);
-    else if (last)
-        log_line(&v->server->log, LOG_ERROR, 0,
-                 "%s '%.*s' in vhost '%.*s' governs nothing more: the match of its pattern was given up %d times",
-                 kind, SLICE_ARG(policy->name), SLICE_ARG(v->name), POLICIES_GIVE_UPS_MAX);
+    if (policy->gave_up)
+        return;
+    policy->gave_up = true;
+    log_line(&v->server->log, LOG_WARNING, 0,
+             "%s '%.*s' in vhost '%.*s' does not govern '%.*s', since the match of its pattern was "
+             "given up after %d steps: simplify the pattern",
+             policy->of_operator ? "operator policy" : "policy", SLICE_ARG(policy->name),
+             SLICE_ARG(v->name), SLICE_ARG(name), PATTERN_STEPS_MAX);
 }
 
-/* Patterns that backtrack without end have together a few milliseconds for a name; then nothing governs it. */
-static struct policy *choose(struct vhost *v, bool of_operator, enum policy_subject subject, struct slice name)
+/* Patterns that backtrack without end have together a few milliseconds for a name; then nothing governs
+ * it. */
+static struct policy *choose(struct vhost *v, bool of_operator, enum policy_subject subject,
+                             struct slice name)
 {
     struct policies *policies = &v->policies;
     int give_ups = 0;
     for (size_t i = 0; i < policies->counts[of_operator] && give_ups < GIVE_UPS_OF_A_NAME; i++) {
         struct policy *policy = policies->lists[of_operator][i];
-        if (policy->give_ups >= POLICIES_GIVE_UPS_MAX)
-            continue;
         if (policy_matches(policy, subject, name))
             return policy;
         if (!pattern_gave_up(policy->pattern))
             continue;
         give_ups++;
         policies->give_ups++;
-        policy->give_ups++;
         tell_give_up(v, policy, name);
     }
     return NULL;

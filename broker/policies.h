@@ -17,7 +17,7 @@ struct vhost;
 /* The components that they are kept as in the store. */
 #define POLICIES_COMPONENT(of_operator) ((of_operator) ? SLICE("operator_policy") : SLICE("policy"))
 
-enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512, POLICIES_GIVE_UPS_MAX = 1000 };
+enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512 };
 
 struct policies {
     struct policy **lists[2]; /* [of_operator], the one that counts first */
@@ -37,6 +37,8 @@ bool policies_recover(struct vhost *v, struct slice name, bool of_operator, stru
                       size_t reason_size);
 /* False when there is none. */
 bool policies_clear(struct vhost *v, struct slice name, bool of_operator);
+/* The vhost is being deleted: what changed need not be felt any more. */
+void policies_stop(struct vhost *v);
 /* The vhost goes, with all that they govern. */
 void policies_free(struct vhost *v);
 

@@ -113,9 +113,8 @@ bool server_open(struct server *s, const struct server_options *options)
 {
     *s = (struct server){
         .config = options->config, .clock = options->clock, .rand = options->rand};
-    struct list *lists[] = {&s->connections, &s->doomed,     &s->barred,
-                            &s->throttled,   &s->confirming, &s->confirmable,
-                            &s->slack,       &s->getting,    &s->outboxes};
+    struct list *lists[] = {&s->connections, &s->doomed, &s->barred,  &s->throttled, &s->confirming,
+                            &s->confirmable, &s->slack,  &s->getting, &s->outboxes,  &s->ending};
     for (size_t i = 0; i < array_size(lists); i++)
         list_init(lists[i]);
     alarm_init(&s->alarms);
@@ -206,6 +205,7 @@ void server_close(struct server *s)
     control_close(s);
     close_connections(s);
     if (s->store) {
+        vhost_end_some(s, true);
         queue_home_bury(&s->home, SIZE_MAX);
         deadletter_finish(s);
         store_close(&s->store);
@@ -240,7 +240,8 @@ void server_node(char name[SERVER_NODE_SIZE])
 
 struct vhost *server_find_vhost(const struct server *s, struct slice name)
 {
-    return map_get(&s->vhosts, name);
+    struct vhost *v = map_get(&s->vhosts, name);
+    return v && !list_linked(&v->ending) ? v : NULL;
 }
 
 static void stop_timeout(struct timer *timer)
@@ -333,6 +334,7 @@ void server_act(struct server *s)
     consume_resume_gets(s);
     alarm_watch(s);
     policies_act(s);
+    vhost_end_some(s, false);
     control_act(s);
     outbox_flush(s);
     deliver_ready(s);
@@ -351,8 +353,8 @@ void server_act(struct server *s)
 
 int server_patience_ms(struct server *s)
 {
-    if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) ||
-        !list_empty(&s->slack) || !list_empty(&s->outboxes) || !list_empty(&s->doomed) ||
+    if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) || !list_empty(&s->slack) ||
+        !list_empty(&s->outboxes) || !list_empty(&s->doomed) || !list_empty(&s->ending) ||
         policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;

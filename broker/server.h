@@ -64,6 +64,7 @@ struct server {
     struct list confirming, confirmable; /* channel.confirming: waiting for the disk / to be sent now */
     struct list outboxes;         /* outbox.link of vhosts in which the server has something to publish */
     struct list getting;          /* connection.get.link: basic.get that waits for a page */
+    struct list ending;           /* vhost.ending: being deleted */
     uint64_t pace_due_ms;         /* when the last paced publisher is to be read again */
     uint64_t durable_seen;        /* store_durable at the last confirm_durable */
     uint64_t defined_batch;       /* the last batch with a change of definitions */

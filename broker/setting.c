@@ -251,7 +251,19 @@ static bool check_tls(const struct config_tls *tls, char *error, size_t size)
     return check_sni(&tls->sni, error, size);
 }
 
+/* OpenSSL has one answer for ciphers and curves. */
+static bool check_order(const struct config *config, char *error, size_t size)
+{
+    char name[KEY_NAME_MAX + 1];
+    const struct key *key = key_find("ssl_options.honor_ecc_order", name);
+    bool given = *key_given((struct config *)(uintptr_t)config, key);
+    return !given || config->tls.honor_ecc_order == config->tls.honor_cipher_order ||
+           complain(error, size, "ssl_options.honor_ecc_order and ssl_options.honor_cipher_order have to "
+                                 "be the same: OpenSSL has one answer for both");
+}
+
 bool setting_check(const struct config *config, char *error, size_t error_size)
 {
-    return check_listeners(config, error, error_size) && check_tls(&config->tls, error, error_size);
+    return check_listeners(config, error, error_size) && check_order(config, error, error_size) &&
+           check_tls(&config->tls, error, error_size);
 }

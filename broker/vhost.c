@@ -10,6 +10,8 @@
 #include "broker/json_in.h"
 #include "protocol/table.h"
 
+enum { ENDINGS_TURN = 512 }; /* things of a vhost that is deleted, in a turn */
+
 /* Semantics 1.3, pre-declared exchanges. */
 static const struct {
     const char *name, *type;
@@ -100,6 +102,7 @@ void vhost_free(struct vhost **vhost)
     walk_end_all(&v->server->control.walks, v);
     if (v->server->events.vhost == v)
         v->server->events.vhost = NULL;
+    list_unlink(&v->ending);
     outbox_free(v);
     free_queues(v);
     map_each(&v->exchanges, i) {
@@ -359,19 +362,65 @@ void vhost_consumer_gone(struct vhost *v, struct queue *q)
         vhost_delete_queue(v, q);
 }
 
-void vhost_delete(struct vhost **vhost)
+/* Removes one thing of those that bind the queue or exchange, or itself when nothing does any more.
+ */
+static void end_queue(struct vhost *v, struct queue *q)
+{
+    struct binding *binding = container_of(q->dest.bindings.prev, struct binding, by_dest);
+    struct exchange *source = binding->source;
+    struct buf orphans = {0};
+    if (source->is_default) { /* the first of its bindings, and so the last one here */
+        vhost_delete_queue(v, q);
+        return;
+    }
+    if (drop_binding(v, binding))
+        buf_append(&orphans, &source, sizeof(struct exchange *));
+    drop_orphans(v, &orphans);
+}
+
+static void end_exchange(struct vhost *v, struct exchange *x)
+{
+    bool is_source = !list_empty(&x->binding_list);
+    if (!is_source && list_empty(&x->dest.bindings)) {
+        vhost_delete_exchange(v, x);
+        return;
+    }
+    struct binding *binding = is_source ? list_first(&x->binding_list, struct binding, by_source)
+                                        : list_first(&x->dest.bindings, struct binding, by_dest);
+    struct exchange *source = binding->source;
+    struct buf orphans = {0};
+    if (drop_binding(v, binding))
+        buf_append(&orphans, &source, sizeof(struct exchange *));
+    drop_orphans(v, &orphans);
+}
+
+/* One more thing is gone; false when only the default exchange is left. */
+static bool end_something(struct vhost *v)
+{
+    struct list *queues = &v->default_exchange->binding_list;
+    struct list *first = v->exchange_list.next;
+    if (!list_empty(queues)) {
+        end_queue(v, queue_of_dest(list_first(queues, struct binding, by_source)->dest));
+        return true;
+    }
+    if (first == &v->default_exchange->of_vhost)
+        first = first->next;
+    if (first == &v->exchange_list)
+        return false;
+    end_exchange(v, container_of(first, struct exchange, of_vhost));
+    return true;
+}
+
+/* True when the vhost is gone. */
+static bool end_slice(struct vhost **vhost, size_t things)
 {
     struct vhost *v = *vhost;
     struct server *s = v->server;
-    assert(v->connection_count == 0 && list_empty(&v->connections));
-    while (v->queues.size > 0) /* more than one walk when slots have moved to where it had been */
-        for (size_t i = v->queues.capacity; i-- > 0;)
-            if (v->queues.slots[i].value)
-                vhost_delete_queue(v, v->queues.slots[i].value);
-    while (v->exchanges.size > 1)
-        for (size_t i = v->exchanges.capacity; i-- > 0;)
-            if (v->exchanges.slots[i].value && v->exchanges.slots[i].value != v->default_exchange)
-                vhost_delete_exchange(v, v->exchanges.slots[i].value);
+    while (things > 0 && end_something(v))
+        things--;
+    if (things == 0)
+        return false;
+    assert(v->queues.size == 0 && v->exchanges.size == 1);
     for (int kind = 0; kind < 2; kind++)
         while (v->policies.counts[kind] > 0)
             policies_clear(v, v->policies.lists[kind][0]->name, kind);
@@ -379,6 +428,26 @@ void vhost_delete(struct vhost **vhost)
     undefine(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
     map_remove(&s->vhosts, v->name);
     vhost_free(vhost);
+    return true;
+}
+
+void vhost_delete(struct vhost **vhost)
+{
+    struct vhost *v = *vhost;
+    assert(v->connection_count == 0 && list_empty(&v->connections) && !list_linked(&v->ending));
+    policies_stop(v);
+    list_push_back(&v->server->ending, &v->ending);
+    *vhost = NULL;
+    (void)end_slice(&v, ENDINGS_TURN);
+}
+
+void vhost_end_some(struct server *s, bool all)
+{
+    while (!list_empty(&s->ending)) {
+        struct vhost *v = list_first(&s->ending, struct vhost, ending);
+        if (!end_slice(&v, all ? SIZE_MAX : ENDINGS_TURN) || !all)
+            return;
+    }
 }
 
 static bool dest_is_durable(const struct dest *dest)

@@ -26,6 +26,7 @@ struct vhost {
     uint64_t connection_count;
     struct policies policies;
     struct outbox outbox;
+    struct list ending; /* in server.ending while it is deleted, a slice a turn */
     bool traced; /* the firehose is on (trace.h) */
 };
 
@@ -34,8 +35,12 @@ struct vhost {
 struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
 /* Without touching the store. */
 void vhost_free(struct vhost **v);
-/* With everything in it, here and in the store; its connections must have left. */
+/* With everything in it, here and in the store; its connections must have left. It is not found any
+ * more, but its name is free only when all of it is gone: at once, or after some turns when there
+ * is much in it. */
 void vhost_delete(struct vhost **v);
+/* Goes on with the vhosts that are being deleted: a slice, or all of it. */
+void vhost_end_some(struct server *s, bool all);
 
 static inline struct exchange *vhost_find_exchange(const struct vhost *v, struct slice name)
 {

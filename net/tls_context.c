@@ -284,6 +284,7 @@ static void use_rules(const struct tls_options *options, SSL_CTX *ssl)
     if (!options->reuse_sessions)
         flags |= SSL_OP_NO_TICKET;
     SSL_CTX_set_options(ssl, flags);
+    SSL_CTX_set_dh_auto(ssl, 1); /* for DHE ciphers, where they are configured: as strong as the key */
     SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);

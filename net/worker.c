@@ -5,6 +5,7 @@
 #include "net/worker.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 #include "base/mailbox.h"
 #include "base/mem.h"
 
-enum { THREADS_MAX = 8, NICENESS = 5 };
+enum { THREADS_MAX = 8, NICENESS = 10 };
 
 struct worker {
     struct mailbox posted, finished;
@@ -27,9 +28,12 @@ struct worker {
 static void *run(void *arg)
 {
     struct worker *worker = arg;
-    /* Linux has a niceness for each thread; where it is refused nothing is lost. */
+    /* Linux has a niceness and a policy for each thread; where they are refused nothing is lost. A thread of
+     * SCHED_BATCH does not interrupt the loop when it wakes up, and the loop interrupts it. */
     id_t self = (id_t)gettid();
     (void)setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + NICENESS);
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
     for (;;) {
         struct work *work = container_of(mailbox_take(&worker->posted), struct work, letter);
         if (!work->run) { /* the end */

@@ -1,5 +1,6 @@
 /* fuzz_token.c - JSON Web Tokens. An input that begins with 1 is the payload of a token whose signature was
- * right, one with 2 an OpenID configuration; all others are a whole token, which must never be good: nothing was signed with the test's key. */
+ * right, one with 2 an OpenID configuration; all others are a whole token, which must never
+ * be good: nothing was signed with the test's key. */
 #include <jansson.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -19,9 +20,10 @@ const struct slice fuzz_seeds[] = {
               "{vhost}/x\"],\"extra\":{\"b\":\"rabbitmq.read:a/b\"}}"),
     FUZZ_SEED("\1{\"aud\":\"rabbitmq\",\"exp\":1e400,\"scope\":{\"rabbitmq\":[\"read:*/*\",\"tag:x\"]}}"),
     FUZZ_SEED("\1[[[[]]]]"),
-    FUZZ_SEED("\1{\"aud\":\"rabbitmq\",\"scope\":\"dev x\",\"authorization_details\":[{\"type\":\"rabbitmq\","
-              "\"locations\":[\"cluster:rabbit*/vhost:v/queue:q/routing-key:a:b\",\"//:/cluster:\"],\"actions\":"
-              "[\"read\",\"monitoring\",\"x\"]}]}"),
+    FUZZ_SEED("\1{\"aud\":\"rabbitmq\",\"scope\":\"dev x\","
+              "\"authorization_details\":[{\"type\":\"rabbitmq\","
+              "\"locations\":[\"cluster:rabbit*/vhost:v/queue:q/routing-key:a:b\",\"//:/cluster:\"],"
+              "\"actions\":[\"read\",\"monitoring\",\"x\"]}]}"),
     FUZZ_SEED("\2{\"jwks_uri\":\"https://example.com/keys\"}"),
     /* {"alg":"ES256","kid":"k"} {"sub":"me"}, the algorithms none and HS256, a critical header */
     FUZZ_SEED("eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.eyJzdWIiOiJtZSJ9."
@@ -32,13 +34,14 @@ const struct slice fuzz_seeds[] = {
 };
 const size_t fuzz_seeds_count = array_size(fuzz_seeds);
 
+static const struct token_alias alias = {"dev", "rabbitmq.read:d/*"};
 static const struct token_rules rules = {.resource_server_id = "rabbitmq",
                                          .scope_prefix = "rabbitmq.",
                                          .default_key = "k",
                                          .username_claims = "user_name",
                                          .additional_scopes = "extra.b",
                                          .server_type = "rabbitmq",
-                                         .aliases = (const struct token_alias[]){{"dev", "rabbitmq.read:d/*"}},
+                                         .aliases = &alias,
                                          .alias_count = 1,
                                          .verify_aud = true};
 

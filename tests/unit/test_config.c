@@ -472,9 +472,9 @@ START_TEST(file_names_the_line)
         reason(),
         "2: frame_max = '12': expected a size from 4096 to 134217728 bytes (KB, MB or GB may "
         "follow the number)");
-    ck_assert(!read_text("ssl_options.dhfile = dh.pem"));
+    ck_assert(!read_text("ssl_options.psk_identity = me"));
     ck_assert_str_eq(
-        reason(), "1: 'ssl_options.dhfile' is known to RabbitMQ, not supported by this version of "
+        reason(), "1: 'ssl_options.psk_identity' is known to RabbitMQ, not supported by this version of "
                   "Leveret: remove it");
 }
 END_TEST

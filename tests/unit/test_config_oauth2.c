@@ -183,6 +183,19 @@ START_TEST(prints_what_it_reads)
 }
 END_TEST
 
+/* Not of OAuth 2, but there is no room beside the other keys of TLS. */
+START_TEST(order_of_curves)
+{
+    ck_assert(set("ssl_options.honor_cipher_order", "false") && config_check(&config, error, sizeof(error)));
+    ck_assert(set("ssl_options.honor_ecc_order", "true") && !config_check(&config, error, sizeof(error)));
+    ck_assert_str_eq(error, "ssl_options.honor_ecc_order and ssl_options.honor_cipher_order have to be the "
+                            "same: OpenSSL has one answer for both");
+    ck_assert(set("ssl_options.honor_cipher_order", "true") && config_check(&config, error, sizeof(error)));
+    ck_assert(!set("ssl_options.dhfile", "dh.pem"));
+    ck_assert_ptr_nonnull(strstr(error, "(DHE ciphers use OpenSSL's own parameters, as strong as the key)"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("config_oauth2");
@@ -191,6 +204,7 @@ int main(void)
     tcase_add_test(tcase, oauth2_names);
     tcase_add_test(tcase, oauth2_refused);
     tcase_add_test(tcase, prints_what_it_reads);
+    tcase_add_test(tcase, order_of_curves);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
