@@ -108,9 +108,7 @@ static void bring_slots(struct queue_home *home)
 {
     struct agenda *agenda = &home->agenda;
     uint64_t end = (home->now_ms + SOON_MS) >> SLOT_BITS;
-    if (agenda->slot_count == 0 && agenda->near_slot < end)
-        agenda->near_slot = end;
-    for (; agenda->near_slot < end; agenda->near_slot++) {
+    for (; agenda->near_slot < end && agenda->slot_count > 0; agenda->near_slot++) {
         struct agenda_slot *slot = agenda->slots[agenda->near_slot % AGENDA_SLOTS];
         if (!slot || slot->count == 0)
             continue;
@@ -120,6 +118,8 @@ static void bring_slots(struct queue_home *home)
         slot->count = 0;
         agenda->slot_count--;
     }
+    if (agenda->near_slot < end)
+        agenda->near_slot = end;
 }
 
 /* A note of the next half minute: to its slot, or to the heap. */

@@ -625,8 +625,10 @@ void paging_arrive(struct queue_home *home)
         assert(backlog);
         if (merge_takes(order, load))
             continue;
-        if (order->expiry.page == load->slot)
+        if (order->expiry.page == load->slot) {
             order->expiry.page = 0;
+            expiry_page_came(order);
+        }
         if (backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot)
             arrive(order, pages, load);
         else
