@@ -24,7 +24,8 @@ enum {
     NOTES_TURN = 16384,     /* notes dealt in a turn */
     WAIT_MS = 5,            /* until a note is looked at again that waits for the disk */
     READ_BYTES_MAX = 4 * 1024 * 1024,
-    PENDING_MAX = 16 * 1024 * 1024
+    OUTCOMES_MAX = 16384,   /* dead letters that wait beyond which nothing is read */
+    PENDING_MAX = 8 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
 };
 
 /* No queue has that id; what is of it is in no journal. */
@@ -267,7 +268,7 @@ static bool may_read(const struct queue_home *home, const struct note *note)
 {
     const struct page_loader *loader = &store_pages(home->store)->loader;
     return (loader->bytes == 0 || loader->bytes + note->size <= READ_BYTES_MAX) &&
-           home->outcomes.fresh.size < SOON_MAX;
+           home->outcomes.fresh.size < OUTCOMES_MAX;
 }
 
 /* The message is on disk: takes it out of its page, or sees to it that it is. */

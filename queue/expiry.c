@@ -113,7 +113,8 @@ static void tidy_up(struct order *order)
     qsort(expiry->dues.at, expiry->dues.count, sizeof(*expiry->dues.at), by_deadline);
     for (size_t i = 0; i < expiry->dues.count; i++) {
         const struct due *due = &expiry->dues.at[i];
-        if ((kept == 0 || by_deadline(due, &expiry->dues.at[kept - 1]) != 0) && is_needed(order, due, returned))
+        bool again = kept > 0 && by_deadline(due, &expiry->dues.at[kept - 1]) == 0;
+        if (!again && is_needed(order, due, returned))
             expiry->dues.at[kept++] = *due; /* sorted, so it is a heap */
     }
     expiry->dues.count = kept;
