@@ -24,6 +24,7 @@ enum {
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     BATCH_MAX = 4 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
+    SQUEEZE_CALENDARS = 64, SMALL_SHARE = 8,
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, ARRIVE_PARTS = 4096, /* a turn */
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
@@ -285,17 +286,27 @@ static void squeeze(struct order *order)
     order_join(order);
 }
 
-/* Squeezes orders of the list until so little memory is used. */
-static void squeeze_list(struct queue_home *home, struct list *resident, uint64_t memory_max)
+/* A bucket of a calendar is open, or has so little that its page would be a small one. */
+static bool is_spared(const struct order *order)
 {
-    for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
+    const struct paging *paging = &order->queue->home->paging;
+    uint64_t bytes = order->backlog ? order->backlog->tail_bytes : order->bytes;
+    return order->queue->keeper &&
+           (delay_is_open(order) || (bytes < paging->page_bytes / SMALL_SHARE &&
+                                     memory_used(order->queue->home) <= paging->memory_max));
+}
+
+/* Squeezes orders of the list until so little memory is used. */
+static void squeeze_list(struct queue_home *home, struct list *resident, uint64_t memory_max, int count)
+{
+    for (int i = 0; i < count && !list_empty(resident); i++) {
         if (memory_used(home) <= memory_max || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
             store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct order *order = container_of(list_pop_front(resident), struct order, resident);
         if (order_resident(order) <= home->paging.resident_min)
             continue;
-        if (!order->queue->keeper || !delay_is_open(order))
+        if (!is_spared(order))
             squeeze(order);
         if (order_resident(order) > home->paging.resident_min)
             list_push_back(resident, &order->resident);
@@ -306,8 +317,8 @@ static void squeeze_list(struct queue_home *home, struct list *resident, uint64_
 void paging_squeeze(struct queue_home *home)
 {
     struct paging *paging = &home->paging;
-    squeeze_list(home, &paging->calendars, paging->memory_max / 8 * CALENDAR_EIGHTHS);
-    squeeze_list(home, &paging->resident, paging->memory_max);
+    squeeze_list(home, &paging->calendars, paging->memory_max / 8 * CALENDAR_EIGHTHS, SQUEEZE_CALENDARS);
+    squeeze_list(home, &paging->resident, paging->memory_max, SQUEEZE_QUEUES);
 }
 
 /* --- back --- */
