@@ -2,6 +2,7 @@
 #include "auth/http.h"
 
 #include <curl/curl.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 
 #include "auth/backend.h"
@@ -33,10 +34,23 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
     return backend_is_stopping(http->backend);
 }
 
+/* Debian's libcurl is made with OpenSSL, so this is its context. */
+static CURLcode on_tls(CURL *curl, void *context, void *arg)
+{
+    const struct http_tls *tls = arg;
+    (void)curl;
+    SSL_CTX_set_verify_depth(context, (int)tls->depth);
+    return CURLE_OK;
+}
+
 static void set_tls(CURL *curl, const struct http_tls *tls)
 {
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, tls->verify ? 1L : 0L);
-    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, tls->verify ? 2L : 0L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, tls->verify && !tls->any_host ? 2L : 0L);
+    if (tls->depth) {
+        curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, (void *)(uintptr_t)tls);
+        curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+    }
     if (*tls->ca_file)
         curl_easy_setopt(curl, CURLOPT_CAINFO, tls->ca_file);
     if (*tls->cert_file)

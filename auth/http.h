@@ -15,6 +15,8 @@ struct http;
 struct http_tls {
     const char *ca_file, *cert_file, *key_file; /* "" = none */
     bool verify;
+    bool any_host;  /* the certificate may be another host's */
+    unsigned depth; /* CAs between; 0 = OpenSSL's own bound */
 };
 
 struct http_options {

@@ -1,6 +1,6 @@
 /* pattern.c - a regular expression over the names of exchanges and queues (PCRE2).
  *
- * Owner: the permission it belongs to. A compiled pattern is never changed. Failure mode: a pattern
+ * Owner: the permission it belongs to. A compiled pattern is never changed, but for the note that it gave up. Failure mode: a pattern
  * that backtracks without end on some name stops at the limits below and does not match, which
  * refuses access. */
 #include "auth/pattern.h"
@@ -16,6 +16,7 @@ struct pattern {
     pcre2_code *code;            /* NULL when `everything` */
     pcre2_match_context *limits; /* NULL when `everything` */
     bool everything;             /* ".*", by far the most common one, needs no engine */
+    bool gave_up;                /* at a limit, and nobody has asked since */
 };
 
 static pcre2_match_context *make_limits(void)
@@ -68,7 +69,7 @@ struct pattern *pattern_compile(struct slice source, char *error, size_t error_s
     return pattern;
 }
 
-bool pattern_matches(const struct pattern *pattern, struct slice name)
+bool pattern_matches(struct pattern *pattern, struct slice name)
 {
     if (pattern->everything)
         return true;
@@ -80,7 +81,16 @@ bool pattern_matches(const struct pattern *pattern, struct slice name)
     int found = pcre2_match(pattern->code, name.len ? name.at : (PCRE2_SPTR) "", name.len, 0, 0,
                             data, pattern->limits);
     pcre2_match_data_free(data);
+    pattern->gave_up = pattern->gave_up || (found < 0 && found != PCRE2_ERROR_NOMATCH);
     return found >= 0;
+}
+
+bool pattern_gave_up(struct pattern *pattern)
+{
+    bool gave_up = pattern->gave_up;
+    assert(!gave_up || !pattern->everything);
+    pattern->gave_up = false;
+    return gave_up;
 }
 
 void pattern_free(struct pattern **pattern)

@@ -23,7 +23,9 @@ struct pattern;
  */
 struct pattern *pattern_compile(struct slice source, char *error, size_t error_size);
 /* Unanchored. False too when the match takes more steps or memory than its limits allow. */
-bool pattern_matches(const struct pattern *pattern, struct slice name);
+bool pattern_matches(struct pattern *pattern, struct slice name);
+/* True when a match was given up at those limits since this was last asked. */
+bool pattern_gave_up(struct pattern *pattern);
 /* NULL is allowed. */
 void pattern_free(struct pattern **pattern);
 

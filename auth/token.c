@@ -1,7 +1,9 @@
-/* token.c - JSON Web Tokens: parts, key, signature. What a verified token says is read in token_claims.c.
+/* token.c - JSON Web Tokens: parts, key, signature. What a verified token says is read in
+ * token_claims.c.
  *
- * Nothing of the payload is looked at before the signature was verified. The algorithm has to fit the
- * key, and there is none without a key pair. */
+ * Nothing of the payload is believed before the signature was verified; its audience is looked at
+ * before, since that says whose keys are the right ones, and again after. The algorithm has to fit
+ * the key, and there is none without a key pair. */
 #include "auth/token.h"
 
 #include <jansson.h>
@@ -173,4 +175,33 @@ enum token_result token_verify(struct slice token, const struct token_rules *rul
     json_decref(payload);
     assert(good == (claims->grant != NULL));
     return good ? TOKEN_GOOD : TOKEN_BAD;
+}
+
+size_t token_choose(struct slice token, const struct token_rules *servers, size_t count,
+                    char *reason, size_t reason_size)
+{
+    struct parts parts;
+    json_t *payload = split(token, &parts) ? read_json(parts.payload) : NULL;
+    size_t named = count, any = count, named_count = 0, any_count = 0;
+    if (!payload) {
+        snprintf(reason, reason_size, "the password is no token");
+        return count;
+    }
+    for (size_t i = count; i-- > 0;) {
+        if (token_claims_are_for(payload, servers[i].resource_server_id))
+            named = i, named_count++;
+        if (!servers[i].verify_aud)
+            any = i, any_count++;
+    }
+    json_decref(payload);
+    if (named_count == 1 || (named_count == 0 && any_count == 1))
+        return named_count ? named : any;
+    if (named_count == 0 && any_count == 0 && count == 1)
+        snprintf(reason, reason_size, "the token is not for the audience '%.60s'",
+                 servers[0].resource_server_id);
+    else
+        snprintf(reason, reason_size, "the token's audience is %s",
+                 named_count || any_count ? "more than one of the resource servers"
+                                          : "no resource server here");
+    return count;
 }

@@ -16,9 +16,17 @@ enum token_algorithm {
     TOKEN_ALGORITHMS,
 };
 
-/* auth_oauth2.*; texts are the configuration's, lists are comma separated. */
+/* A scope that stands for others, which have blanks between. */
+struct token_alias {
+    const char *alias, *scopes;
+};
+
+/* A resource server of auth_oauth2.*; texts are the configuration's, lists are comma separated. */
 struct token_rules {
     const char *resource_server_id, *scope_prefix;
+    const char *server_type; /* of authorization_details that are read; "" or NULL = none */
+    const struct token_alias *aliases;
+    size_t alias_count;
     const char *default_key;               /* the key of tokens that name none; "" = refused */
     const char *username_claims;           /* looked at before sub and client_id */
     const char *additional_scopes;         /* claims with more scopes, "a.b c" */
@@ -38,6 +46,11 @@ enum token_result { TOKEN_GOOD, TOKEN_BAD, TOKEN_KEY_MISSING };
 enum token_result token_verify(struct slice token, const struct token_rules *rules,
                                const struct jwk_set *keys, uint64_t now_s, struct token_claims *claims,
                                char *reason, size_t reason_size);
+/* For which of the resource servers a token says that it is: the place of the one that is in its
+ * audience, else of the only one that takes any. `count` and half a sentence when none is, or more
+ * than one. Nothing is verified here: it only tells whose keys the token has to be signed with. */
+size_t token_choose(struct slice token, const struct token_rules *servers, size_t count,
+                    char *reason, size_t reason_size);
 /* "RS256" and so on; false for all else, HS256 and none among them. */
 bool token_algorithm_from_name(struct slice name, enum token_algorithm *algorithm);
 

@@ -58,19 +58,25 @@ static bool has_word(json_t *text, const char *wanted)
     return false;
 }
 
-static bool check_audience(const struct reading *r)
+bool token_claims_are_for(json_t *payload, const char *wanted)
 {
-    json_t *audience = json_object_get(r->payload, "aud"), *item;
-    const char *wanted = r->rules->resource_server_id;
+    json_t *audience = json_object_get(payload, "aud"), *item;
     size_t index;
-    if (!r->rules->verify_aud || (json_is_string(audience) && has_word(audience, wanted)))
+    if (*wanted && json_is_string(audience) && has_word(audience, wanted))
         return true;
     json_array_foreach(audience, index, item)
     {
-        if (json_is_string(item) && slice_is(slice_of_json(item), wanted))
+        if (*wanted && json_is_string(item) && slice_is(slice_of_json(item), wanted))
             return true;
     }
-    return refuse(r, "the token is not for the audience '%.60s'", wanted);
+    return false;
+}
+
+static bool check_audience(const struct reading *r)
+{
+    const char *wanted = r->rules->resource_server_id;
+    return !r->rules->verify_aud || token_claims_are_for(r->payload, wanted) ||
+           refuse(r, "the token is not for the audience '%.60s'", wanted);
 }
 
 static bool check_time(const struct reading *r, uint64_t now_s, uint64_t *expires_s)
@@ -138,6 +144,15 @@ static void expand(const struct reading *r, struct slice scope, struct buf *out)
     }
 }
 
+static void add_tag(struct reading *r, struct slice tag)
+{
+    struct slice rest = buf_slice(&r->tags), word;
+    while (next_word(&rest, ",", &word))
+        if (slice_equal(word, tag))
+            return;
+    buf_printf(&r->tags, "%s%.*s", r->tags.len ? "," : "", SLICE_ARG(tag));
+}
+
 static bool add_scope(struct reading *r, struct slice scope)
 {
     const char *prefix = r->rules->scope_prefix;
@@ -145,8 +160,7 @@ static bool add_scope(struct reading *r, struct slice scope)
         return true;
     scope = slice_of(scope.at + strlen(prefix), scope.len - strlen(prefix));
     if (slice_starts_with(scope, "tag:")) {
-        buf_printf(&r->tags, "%s%.*s", r->tags.len ? "," : "", (int)scope.len - 4,
-                   (const char *)scope.at + 4);
+        add_tag(r, slice_of(scope.at + 4, scope.len - 4));
         return true;
     }
     struct buf expanded = {0};
@@ -156,7 +170,34 @@ static bool add_scope(struct reading *r, struct slice scope)
     return fits || refuse(r, "the token has more than %d scopes", GRANT_SCOPES_MAX);
 }
 
-static bool add_scopes(struct reading *r, json_t *scopes)
+/* The scopes that this one stands for, and itself. What stands for others is not looked up again.
+ */
+static bool add_with_aliases(struct reading *r, struct slice scope)
+{
+    bool good = add_scope(r, scope);
+    for (size_t i = 0; good && i < r->rules->alias_count; i++) {
+        struct slice rest = slice_of_string(r->rules->aliases[i].scopes), word;
+        if (!slice_is(scope, r->rules->aliases[i].alias))
+            continue;
+        while (good && next_word(&rest, " ", &word))
+            good = add_scope(r, word);
+    }
+    return good;
+}
+
+/* `prefix` is put before each: the server's id and a dot, where scopes hang from the id. */
+static bool add_word(struct reading *r, const char *prefix, struct slice word)
+{
+    struct buf whole = {0};
+    if (!*prefix)
+        return add_with_aliases(r, word);
+    buf_printf(&whole, "%s.%.*s", prefix, SLICE_ARG(word));
+    bool good = add_with_aliases(r, buf_slice(&whole));
+    buf_free(&whole);
+    return good;
+}
+
+static bool add_words(struct reading *r, const char *prefix, json_t *scopes)
 {
     json_t *item;
     size_t index;
@@ -164,13 +205,27 @@ static bool add_scopes(struct reading *r, json_t *scopes)
     if (json_is_string(scopes)) {
         struct slice rest = slice_of_json(scopes), word;
         while (good && next_word(&rest, " ", &word))
-            good = add_scope(r, word);
+            good = add_word(r, prefix, word);
     }
     json_array_foreach(scopes, index, item)
     {
-        good = good && (!json_is_string(item) || add_scope(r, slice_of_json(item)));
+        good = good && (!json_is_string(item) || add_word(r, prefix, slice_of_json(item)));
     }
     return good;
+}
+
+/* A text, a list, or {"id of the server": a text or list, without the prefix}. */
+static bool add_scopes(struct reading *r, json_t *scopes)
+{
+    const char *id = r->rules->resource_server_id;
+    if (json_is_object(scopes))
+        return !*id || add_words(r, id, json_object_get(scopes, id));
+    return add_words(r, "", scopes);
+}
+
+static bool add_detail(void *arg, struct slice scope)
+{
+    return add_scope(arg, scope);
 }
 
 /* Follows a path such as "authorization.permissions.scopes"; arrays on the way are gone through, their
@@ -199,7 +254,8 @@ static bool add_scopes_at(struct reading *r, json_t *from, struct slice path)
 static bool read_scopes(struct reading *r)
 {
     struct slice rest = slice_of_string(r->rules->additional_scopes), path;
-    bool good = add_scopes(r, json_object_get(r->payload, "scope")) &&
+    bool good = add_words(r, "", json_object_get(r->payload, "scope")) &&
+                token_details_read(r->payload, r->rules, add_detail, r) &&
                 add_scopes_at(r, r->payload, SLICE("authorization.permissions.scopes"));
     while (good && next_word(&rest, " ", &path))
         good = add_scopes_at(r, r->payload, path);

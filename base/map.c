@@ -28,16 +28,33 @@ static size_t probe(const struct map *map, struct slice key, uint64_t hash)
     return i;
 }
 
-static void grow(struct map *map)
+/* A quarter of the slots stays free. */
+static size_t room(size_t capacity)
+{
+    return capacity - capacity / 4;
+}
+
+static void grow(struct map *map, size_t capacity)
 {
     struct map_entry *old = map->slots;
     size_t old_capacity = map->capacity;
-    map->capacity = old_capacity ? old_capacity * 2 : 8;
+    assert((capacity & (capacity - 1)) == 0 && map->size < capacity);
+    map->capacity = capacity;
     map->slots = mem_zalloc(map->capacity * sizeof(*map->slots));
     for (size_t i = 0; i < old_capacity; i++)
         if (old[i].value)
             map->slots[probe(map, old[i].key, old[i].hash)] = old[i];
     mem_free(old);
+}
+
+void map_reserve(struct map *map, size_t size)
+{
+    size_t capacity = map->capacity ? map->capacity : 8;
+    assert(size <= SIZE_MAX / 4 / sizeof(*map->slots));
+    while (room(capacity) < size)
+        capacity *= 2;
+    if (capacity > map->capacity)
+        grow(map, capacity);
 }
 
 void *map_get(const struct map *map, struct slice key)
@@ -50,8 +67,8 @@ void *map_get(const struct map *map, struct slice key)
 void map_put(struct map *map, struct slice key, void *value)
 {
     assert(value != NULL);
-    if (map->size + 1 > map->capacity - map->capacity / 4)
-        grow(map);
+    if (map->size + 1 > room(map->capacity))
+        grow(map, map->capacity ? map->capacity * 2 : 8);
     uint64_t hash = slice_hash(key, map->seed);
     size_t i = probe(map, key, hash);
     assert(map->slots[i].value == NULL);

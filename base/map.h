@@ -24,6 +24,9 @@ void map_init(struct map *map, uint64_t seed);
 /* Frees the slots, not the values. */
 void map_free(struct map *map);
 
+/* Room for that many keys, so that they come in without being moved again and again. */
+void map_reserve(struct map *map, size_t size);
+
 /* NULL when absent. */
 void *map_get(const struct map *map, struct slice key);
 /* `key` must be absent, `value` not NULL. */

@@ -47,6 +47,17 @@ void mem_free(void *block)
     free(block);
 }
 
+/* By itself glibc gives the top of its heap back as soon as 128 KB of it are free, so that each large message
+ * would shrink the heap, grow it again, and have its pages zeroed. */
+void mem_tune(void)
+{
+#ifdef __GLIBC__
+    enum { MAPPED_MIN = 4 * 1024 * 1024, TOP_KEPT = 8 * 1024 * 1024 };
+    int done = mallopt(M_MMAP_THRESHOLD, MAPPED_MIN) & mallopt(M_TRIM_THRESHOLD, TOP_KEPT);
+    assertf(done == 1, "mallopt refuses");
+#endif
+}
+
 void mem_trim(void)
 {
 #ifdef __GLIBC__

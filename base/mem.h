@@ -18,6 +18,8 @@ void *mem_realloc(void *block, size_t size) __attribute__((returns_nonnull));
 void *mem_copy(const void *bytes, size_t size) __attribute__((malloc, returns_nonnull));
 /* NULL is allowed. */
 void mem_free(void *block);
+/* For a server: blocks of a megabyte come and go without a system call each. Once, before all else. */
+void mem_tune(void);
 /* Gives freed memory that the allocator keeps back to the system. With millions of small blocks that takes a
  * tenth of a second. */
 void mem_trim(void);

@@ -4,12 +4,14 @@
  * header; blocks never touched yet are handed out in order, freed ones are chained. */
 #include "base/slab.h"
 
-#include <stdlib.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { SLAB_SIZE = 64 * 1024, SLAB_KEEP_EMPTY = 64 };
+enum { SLAB_SIZE = 64 * 1024, SLAB_KEEP_EMPTY = 64, REGION_SLABS = 16 };
 
 struct block {
     struct block *next;
@@ -46,10 +48,36 @@ void slab_pool_init(struct slab_pool *pool)
     list_init(&pool->empty);
 }
 
+static void put_place(struct slab_places *places, void *at)
+{
+    if (places->count == places->capacity) {
+        places->capacity = places->capacity ? places->capacity * 2 : REGION_SLABS;
+        places->at = mem_realloc(places->at, places->capacity * sizeof(*places->at));
+    }
+    places->at[places->count++] = at;
+}
+
+/* One slab's room more is asked for than is needed: somewhere in it is an aligned beginning. */
+static void map_region(struct slab_pool *pool)
+{
+    size_t size = (REGION_SLABS + 1) * (size_t)SLAB_SIZE;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *region = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (region == MAP_FAILED)
+        panic("out of memory for slabs: %s", strerror(errno));
+    put_place(&pool->regions, region);
+    char *first = (char *)region + (SLAB_SIZE - ((uintptr_t)region & (SLAB_SIZE - 1)));
+    for (size_t i = REGION_SLABS; i-- > 0;)
+        put_place(&pool->cold, first + i * SLAB_SIZE);
+}
+
 static void release_empty(struct slab_pool *pool, size_t keep)
 {
     while (pool->empty_count > keep) {
-        free(list_pop_front(&pool->empty));
+        void *slab = container_of(list_pop_front(&pool->empty), struct slab, link);
+        if (madvise(slab, SLAB_SIZE, MADV_DONTNEED) != 0)
+            panic("cannot give memory of a slab back: %s", strerror(errno));
+        put_place(&pool->cold, slab);
         pool->empty_count--;
         pool->slab_bytes -= SLAB_SIZE;
     }
@@ -60,6 +88,12 @@ void slab_pool_free(struct slab_pool *pool)
     release_empty(pool, 0);
     assertf(pool->slab_bytes == 0 && pool->large_bytes == 0, "%zu + %zu bytes still in use",
             pool->slab_bytes, pool->large_bytes);
+    assert(pool->cold.count == pool->regions.count * REGION_SLABS);
+    for (size_t i = 0; i < pool->regions.count; i++)
+        munmap(pool->regions.at[i], (REGION_SLABS + 1) * (size_t)SLAB_SIZE);
+    mem_free(pool->regions.at);
+    mem_free(pool->cold.at);
+    pool->regions = pool->cold = (struct slab_places){0};
 }
 
 static struct slab *slab_new(struct slab_pool *pool, unsigned class)
@@ -70,9 +104,9 @@ static struct slab *slab_new(struct slab_pool *pool, unsigned class)
         pool->empty_count--;
         slab = container_of(kept, struct slab, link);
     } else {
-        slab = aligned_alloc(SLAB_SIZE, SLAB_SIZE);
-        if (!slab)
-            panic("out of memory for a slab of %d bytes", SLAB_SIZE);
+        if (pool->cold.count == 0)
+            map_region(pool);
+        slab = pool->cold.at[--pool->cold.count];
         pool->slab_bytes += SLAB_SIZE;
     }
     *slab = (struct slab){.class = class};

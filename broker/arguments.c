@@ -2,7 +2,9 @@
 #include "broker/arguments.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "base/assert.h"
 #include "base/mem.h"
 #include "protocol/table.h"
 #include "queue/dedup.h"
@@ -11,18 +13,18 @@
 
 #define TIME_MAX_MS 315360000000 /* ten years */
 
-/* A check returns NULL, or what is wrong in a few words. `args` are all arguments, for those that
- * need another. */
+/* A check returns NULL, or what is wrong in RabbitMQ's words, which users search for; in them %V stands for
+ * the value and %T for its type. `args` are all arguments, for those that need another. */
 typedef const char *argument_check(const struct field *field, struct slice args);
 
 static const char *in_range(const struct field *field, int64_t min, int64_t max)
 {
     int64_t value;
     if (!field_integer(field, &value))
-        return "an integer is expected";
+        return "\"expected integer, got %T\"";
     if (value < min)
-        return min > 0 ? "value is zero or negative" : "value is negative";
-    return value > max ? "value is too big" : NULL;
+        return value == 0 ? "{value_zero,%V}" : "{value_negative,%V}";
+    return value > max ? "{value_too_large,%V}" : NULL;
 }
 
 static const char *is_ttl(const struct field *field, struct slice args)
@@ -52,8 +54,20 @@ static const char *is_memory(const struct field *field, struct slice args)
 
 static const char *is_priority(const struct field *field, struct slice args)
 {
+    int64_t value;
     (void)args;
+    if (field_integer(field, &value) && value > 255)
+        return "{max_value_exceeded,%V}";
     return in_range(field, 0, 255);
+}
+
+static const char *is_queue_version(const struct field *field, struct slice args)
+{
+    int64_t value;
+    (void)args;
+    if (field_integer(field, &value) && (value == 0 || value > 2))
+        return "\"unsupported queue version '%V'\"";
+    return in_range(field, 0, 2);
 }
 
 static const char *is_group_by(const struct field *field, struct slice args)
@@ -62,7 +76,7 @@ static const char *is_group_by(const struct field *field, struct slice args)
     struct field priority;
     struct group_by by;
     if (!field_string(field, &text))
-        return "a longstr is expected";
+        return "{unacceptable_type,%T}";
     if (table_find(args, "x-max-priority", &priority))
         return "a queue cannot order by group and by priority (x-max-priority)";
     return group_by_parse(text, &by)
@@ -93,9 +107,8 @@ static const char *is_delays(const struct field *field, struct slice args)
     if (field->type != 'A')
         return "an array is expected";
     for (struct slice rest = field->bytes; array_next(&rest, &item); count++) {
-        const char *wrong = in_range(&item, 0, TIME_MAX_MS);
-        if (wrong)
-            return wrong;
+        if (in_range(&item, 0, TIME_MAX_MS))
+            return "each delay has to be an integer from 0 to 315360000000";
     }
     return count > 0 && count <= RETRY_STEPS_MAX ? NULL : "1 to 32 delays are expected";
 }
@@ -122,7 +135,7 @@ static const char *is_text(const struct field *field, struct slice args)
 {
     struct slice text;
     (void)args;
-    return field_string(field, &text) ? NULL : "a longstr is expected";
+    return field_string(field, &text) ? NULL : "{unacceptable_type,%T}";
 }
 
 static const char *is_dead_letter_key(const struct field *field, struct slice args)
@@ -137,7 +150,7 @@ static const char *is_flag(const struct field *field, struct slice args)
 {
     bool value;
     (void)args;
-    return field_bool(field, &value) ? NULL : "a bool is expected";
+    return field_bool(field, &value) ? NULL : "{unacceptable_type,%T}";
 }
 
 /* NULL when the text is one of those in the NULL-terminated list. */
@@ -145,7 +158,7 @@ static const char *one_of(const struct field *field, const char *const *values, 
 {
     struct slice text;
     if (!field_string(field, &text))
-        return "a longstr is expected";
+        return "{unacceptable_type,%T}";
     for (; *values; values++)
         if (slice_is(text, *values))
             return NULL;
@@ -156,7 +169,7 @@ static const char *is_overflow(const struct field *field, struct slice args)
 {
     static const char *const values[] = {"drop-head", "reject-publish", "reject-publish-dlx", NULL};
     (void)args;
-    return one_of(field, values, "expected drop-head, reject-publish or reject-publish-dlx");
+    return one_of(field, values, "invalid_overflow");
 }
 
 static const char *is_queue_type(const struct field *field, struct slice args)
@@ -166,14 +179,14 @@ static const char *is_queue_type(const struct field *field, struct slice args)
     (void)args;
     if (!one_of(field, stream, "not a stream"))
         return "unsupported queue type 'stream': this version has queues of type 'classic' and 'quorum'";
-    return one_of(field, values, "unsupported queue type: expected classic or quorum");
+    return one_of(field, values, "\"unsupported queue type '%V'\"");
 }
 
 static const char *is_queue_mode(const struct field *field, struct slice args)
 {
     static const char *const values[] = {"default", "lazy", NULL};
     (void)args;
-    return one_of(field, values, "expected default or lazy");
+    return one_of(field, values, "\"unsupported queue mode '%V'\"");
 }
 
 static const struct argument {
@@ -188,9 +201,13 @@ static const struct argument {
 
 /* Arguments that mean nothing to a queue of one type, which RabbitMQ refuses there. */
 static const char *const not_of_quorum[] = {"x-max-priority", "x-queue-mode", "x-queue-version",
-                                            "x-queue-master-locator", NULL};
+                                            "x-queue-master-locator", "x-max-age",
+                                            "x-stream-max-segment-size-bytes",
+                                            "x-initial-cluster-size", NULL};
 static const char *const not_of_classic[] = {"x-quorum-initial-group-size", "x-max-in-memory-length",
-                                             "x-max-in-memory-bytes", NULL};
+                                             "x-max-in-memory-bytes", "x-max-age",
+                                             "x-stream-max-segment-size-bytes",
+                                             "x-initial-cluster-size", NULL};
 
 static bool check_type(struct slice args, const struct resource *what, struct fault *f)
 {
@@ -201,37 +218,6 @@ static bool check_type(struct slice args, const struct resource *what, struct fa
             return fault(f, PRECONDITION_FAILED,
                          "invalid arg '%s' for " RESOURCE_FORMAT " of queue type rabbit_%s_queue", *name,
                          RESOURCE_ARG(what), kind_type_name(type));
-    return true;
-}
-
-bool arguments_check_queue(struct slice args, const struct resource *what, struct fault *f)
-{
-    struct field field;
-    for (size_t i = 0; i < array_size(known); i++) {
-        if (!table_find(args, known[i].name, &field))
-            continue;
-        const char *wrong = known[i].check(&field, args);
-        if (wrong)
-            return fault(f, PRECONDITION_FAILED, "invalid arg '%s' for " RESOURCE_FORMAT ": %s",
-                         known[i].name, RESOURCE_ARG(what), wrong);
-    }
-    return check_type(args, what, f);
-}
-
-bool arguments_check_consumer(struct slice args, const struct resource *what, int64_t *priority,
-                              struct fault *f)
-{
-    struct field field;
-    *priority = 0;
-    if (table_find(args, "x-priority", &field) && !field_integer(&field, priority))
-        return fault(f, PRECONDITION_FAILED,
-                     "invalid arg 'x-priority' for " RESOURCE_FORMAT ": \"expected integer, got %s\"",
-                     RESOURCE_ARG(what), field_type_name(field.type));
-    const char *wrong =
-        table_find(args, "x-consumer-timeout", &field) ? is_ttl(&field, args) : NULL;
-    if (wrong)
-        return fault(f, PRECONDITION_FAILED, "invalid arg 'x-consumer-timeout' for " RESOURCE_FORMAT ": %s",
-                     RESOURCE_ARG(what), wrong);
     return true;
 }
 
@@ -251,12 +237,75 @@ static void describe(char *text, size_t size, const struct field *field)
         snprintf(text, size, "(%s)", field_type_name(field->type));
 }
 
+/* Says what is wrong with an argument; `reason` as a check returns it. Returns false. */
+static bool refuse(const char *name, const struct field *field, const char *reason,
+                   const struct resource *what, struct fault *f)
+{
+    char text[256], value[128];
+    size_t len = 0;
+    describe(value, sizeof(value), field);
+    for (const char *at = reason; *at && len < sizeof(text) - 1; at++) {
+        const char *word = strncmp(at, "%V", 2) == 0   ? value
+                           : strncmp(at, "%T", 2) == 0 ? field_type_name(field->type)
+                                                       : NULL;
+        at += word != NULL;
+        int n = snprintf(text + len, sizeof(text) - len, "%.*s", word ? (int)strlen(word) : 1,
+                         word ? word : at);
+        assertf(n > 0, "snprintf returned %d", n);
+        len += (size_t)n;
+    }
+    text[len < sizeof(text) ? len : sizeof(text) - 1] = 0;
+    return fault(f, PRECONDITION_FAILED, "invalid arg '%s' for " RESOURCE_FORMAT ": %s", name,
+                 RESOURCE_ARG(what), text);
+}
+
+bool arguments_check_queue(struct slice args, const struct resource *what, struct fault *f)
+{
+    struct field field;
+    struct slice text;
+    if (table_find(args, "x-dead-letter-exchange", &field) && !field_string(&field, &text))
+        return fault(f, PRECONDITION_FAILED,
+                     "invalid type '%s' for arg 'x-dead-letter-exchange' in " RESOURCE_FORMAT,
+                     field_type_name(field.type), RESOURCE_ARG(what));
+    for (size_t i = 0; i < array_size(known); i++) {
+        if (!table_find(args, known[i].name, &field))
+            continue;
+        const char *wrong = known[i].check(&field, args);
+        if (wrong)
+            return refuse(known[i].name, &field, wrong, what, f);
+    }
+    return check_type(args, what, f);
+}
+
+bool arguments_check_consumer(struct slice args, const struct resource *what, int64_t *priority,
+                              struct fault *f)
+{
+    struct field field;
+    *priority = 0;
+    if (table_find(args, "x-priority", &field) && !field_integer(&field, priority))
+        return fault(f, PRECONDITION_FAILED,
+                     "invalid arg 'x-priority' for " RESOURCE_FORMAT ": \"expected integer, got %s\"",
+                     RESOURCE_ARG(what), field_type_name(field.type));
+    const char *wrong =
+        table_find(args, "x-consumer-timeout", &field) ? is_ttl(&field, args) : NULL;
+    return !wrong || refuse("x-consumer-timeout", &field, wrong, what, f);
+}
+
+/* A queue without a type is a classic one: to say so is no difference. */
+static bool is_default(const char *name, const struct field *field)
+{
+    struct slice text;
+    return strcmp(name, "x-queue-type") == 0 && field_string(field, &text) && slice_is(text, "classic");
+}
+
 bool arguments_compare(const char *name, struct slice received, struct slice current,
                        const struct resource *what, struct fault *f)
 {
     struct field new_field, old_field;
     bool has_new = table_find(received, name, &new_field);
     bool has_old = table_find(current, name, &old_field);
+    if (has_new != has_old && is_default(name, has_new ? &new_field : &old_field))
+        return true;
     if (has_new == has_old && (!has_new || field_equal(&new_field, &old_field)))
         return true;
     char new_text[128], old_text[128];

@@ -7,6 +7,7 @@
 
 #include "broker/channel.h"
 #include "broker/publish.h"
+#include "broker/tokens.h"
 
 enum {
     SHARED_ANSWERS_MAX = 16384,
@@ -14,8 +15,6 @@ enum {
     REFUSAL_USES = 3,
     OWN_TTL_MS = 30000, /* how long a connection goes by what its backend said */
     HTTP_ANSWER_MAX = 64 * 1024,
-    KEY_SET_MAX = 1024 * 1024,
-    KEY_SET_TIMEOUT_MS = 5000,
 };
 
 /* --- answers that are known --- */
@@ -213,62 +212,6 @@ static void set_http(struct server *s)
                  .answer_max = HTTP_ANSWER_MAX}};
 }
 
-/* The values of "1=a,2=b", with commas between. */
-static const char *list_values(const char *items, char *out, size_t size)
-{
-    struct slice value;
-    size_t len = 0;
-    out[0] = 0;
-    while (config_next_item(&items, &value) && len < size)
-        len += (size_t)snprintf(out + len, size - len, "%s%.*s", len ? "," : "", SLICE_ARG(value));
-    return out;
-}
-
-static void set_key_files(struct logins *logins, const struct config_oauth2 *config)
-{
-    struct oauth2_settings *settings = &logins->oauth2;
-    snprintf(logins->oauth2_files, sizeof(logins->oauth2_files), "%s", config->signing_keys);
-    char *rest = NULL;
-    for (char *item = strtok_r(logins->oauth2_files, ",", &rest);
-         item && settings->key_file_count < OAUTH2_KEY_FILES_MAX; item = strtok_r(NULL, ",", &rest)) {
-        char *equals = strchr(item, '=');
-        *equals = 0;
-        settings->key_files[settings->key_file_count++] = (struct oauth2_key_file){item, equals + 1};
-    }
-}
-
-static void set_oauth2(struct server *s)
-{
-    struct logins *logins = &s->logins;
-    const struct config_oauth2 *config = &s->config->auth.oauth2;
-    struct slice value;
-    const char *prefix = config->scope_prefix;
-    if (!config->scope_prefix_given) {
-        snprintf(logins->oauth2_texts[0], CONFIG_TEXT_MAX, "%.254s.", config->resource_server_id);
-        prefix = logins->oauth2_texts[0];
-    }
-    logins->oauth2 = (struct oauth2_settings){
-        .rules = {.resource_server_id = config->resource_server_id,
-                  .scope_prefix = prefix,
-                  .default_key = config->default_key,
-                  .username_claims =
-                      list_values(config->username_claims, logins->oauth2_texts[1], CONFIG_TEXT_MAX),
-                  .additional_scopes = config->additional_scopes_key,
-                  .verify_aud = config->verify_aud,
-                  .require_exp = config->require_exp},
-        .jwks_url = config->jwks_url,
-        .http = {.tls = {config->cacertfile, "", "", config->verify_peer},
-                 .connect_timeout_ms = KEY_SET_TIMEOUT_MS,
-                 .timeout_ms = KEY_SET_TIMEOUT_MS,
-                 .answer_max = KEY_SET_MAX}};
-    for (const char *at = config->algorithms; config_next_item(&at, &value);) {
-        enum token_algorithm algorithm;
-        if (token_algorithm_from_name(value, &algorithm))
-            logins->oauth2.rules.algorithms |= 1u << algorithm;
-    }
-    set_key_files(logins, config);
-}
-
 static void wake(void *arg)
 {
     struct server *s = arg;
@@ -278,27 +221,17 @@ static void wake(void *arg)
 static bool start(struct server *s, enum config_backend_name name)
 {
     struct logins *logins = &s->logins;
-    char error[300];
     if (name == CONFIG_INTERNAL || logins->backends[name])
         return true;
     struct backend_options options = {.wake = wake, .wake_arg = s};
     if (name == CONFIG_HTTP) {
         options.type = &backend_http, options.settings = &logins->http, options.threads = HTTP_THREADS;
     } else {
-        const struct config_oauth2 *config = &s->config->auth.oauth2;
-        bool good = oauth2_check(&logins->oauth2, error, sizeof(error));
-        if (good && !*config->resource_server_id && config->verify_aud) {
-            snprintf(error, sizeof(error), "auth_oauth2.resource_server_id is not set");
-            good = false;
-        }
-        if (!good) {
-            log_line(&s->log, LOG_CRITICAL, 0, "auth_oauth2: %s", error);
+        logins->tokens = tokens_new(s->config);
+        if (!tokens_check(logins->tokens, &s->log))
             return false;
-        }
-        if (strncmp(config->jwks_url, "http://", 7) == 0)
-            log_line(&s->log, LOG_WARNING, 0, "auth_oauth2.jwks_url is not https: whoever can change the "
-                                              "answer can let anybody in");
-        options.type = &backend_oauth2, options.settings = &logins->oauth2, options.threads = 1;
+        options.type = &backend_oauth2, options.settings = tokens_settings(logins->tokens),
+        options.threads = 1;
     }
     logins->backends[name] = backend_new(&options);
     return true;
@@ -315,7 +248,6 @@ bool ask_open(struct server *s)
         return false;
     }
     set_http(s);
-    set_oauth2(s);
     for (size_t i = 0; s->loop && i < logins->chain.count; i++)
         if (!start(s, logins->chain.links[i].authn) || !start(s, logins->chain.links[i].authz))
             return false;
@@ -326,6 +258,7 @@ void ask_close(struct server *s)
 {
     for (size_t i = 0; i < array_size(s->logins.backends); i++)
         backend_free(&s->logins.backends[i]);
+    tokens_free(&s->logins.tokens);
     ask_free_answers(&s->logins.cache);
     if (s->logins.guard.by_age.next)
         guard_free(&s->logins.guard);

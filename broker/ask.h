@@ -4,8 +4,8 @@
 #define BROKER_ASK_H
 
 #include "auth/backend.h"
+#include "auth/grant.h"
 #include "auth/http_backend.h"
-#include "auth/oauth2.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "broker/config.h"
@@ -13,6 +13,7 @@
 
 struct connection;
 struct server;
+struct tokens;
 
 /* Answers by what was asked, for a while. */
 struct answer_cache {
@@ -34,9 +35,7 @@ struct answer {
 struct logins {
     struct config_chain chain;
     struct http_backend_settings http;
-    struct oauth2_settings oauth2;
-    char oauth2_texts[4][CONFIG_TEXT_MAX]; /* what oauth2's settings point to */
-    char oauth2_files[CONFIG_TEXT_MAX * 8];
+    struct tokens *tokens;                  /* OAuth 2's settings; NULL = not used */
     struct backend *backends[CONFIG_CACHE]; /* by enum config_backend_name; NULL = not used */
     struct answer_cache cache;              /* of the backend cache */
     struct guard guard;

@@ -85,7 +85,7 @@ void channel_free(struct channel **channel)
 void channel_fail(struct channel *ch, const struct fault *f)
 {
     struct connection *conn = ch->conn;
-    log_line(&conn->server->log, LOG_ERROR, conn->id,
+    chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
              "Channel error on connection (%s, vhost: '%.*s', user: '%.*s'), channel %u: %s (%s)",
              conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name), ch->number,
              f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
@@ -197,6 +197,6 @@ bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
     case METHOD_channel_open:
         return fault(f, CHANNEL_ERROR, "second 'channel.open' seen");
     default:
-        return fault(f, COMMAND_INVALID, "%s is not for the server", method_name(m->id));
+        return fault(f, COMMAND_INVALID, "unimplemented method");
     }
 }

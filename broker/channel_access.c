@@ -5,6 +5,8 @@
  * a change of permissions raises. Users of other backends have a token with their rights, or the backend
  * is asked: then a check returns false without a fault, and the method is handled again when the answer
  * is there (ask.c). */
+#include "auth/pattern.h"
+#include "base/mem.h"
 #include "broker/channel.h"
 
 static struct slice shown_name(struct slice resource)
@@ -42,8 +44,25 @@ static enum answer_kind may(struct connection *conn, enum access access, const c
                                               .permission = word(access)});
 }
 
+/* Else an administrator would look for the reason in a pattern that is right. */
+static void tell_given_up(const struct connection *conn, const char *kind, struct pattern *const *patterns,
+                          size_t count, struct slice name)
+{
+    bool gave_up = false;
+    for (size_t i = 0; i < count; i++)
+        gave_up = (patterns[i] && pattern_gave_up(patterns[i])) || gave_up;
+    if (gave_up)
+        chatter_line(conn->server, conn->peer->peer_host, LOG_WARNING, conn->id,
+                     "%s of user '%.*s' in vhost '%.*s': the match with '%.*s' was given up after %d steps, which "
+                     "refuses access: simplify the pattern",
+                     kind, SLICE_ARG(conn->user->name), SLICE_ARG(conn->vhost->name), SLICE_ARG(name),
+                     PATTERN_STEPS_MAX);
+}
+
 static bool refuse(const struct connection *conn, const char *what, struct slice name, struct fault *f)
 {
+    if (conn->permission)
+        tell_given_up(conn, "permission", conn->permission->compiled, array_size(conn->permission->compiled), name);
     return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'", what,
                  SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
 }
@@ -103,6 +122,10 @@ bool channel_permits_key(struct channel *ch, enum access access, const struct ex
     enum answer_kind answer = may_use_key(conn, access, x, key);
     if (answer != ANSWER_NO)
         return answer == ANSWER_YES;
+    const struct topic_permission *permission =
+        conn->login.authz == CONFIG_INTERNAL ? user_topic_permission(conn->user, conn->vhost->name, x->name) : NULL;
+    if (permission)
+        tell_given_up(conn, "topic permission", permission->compiled, array_size(permission->compiled), key);
     return fault(f, ACCESS_REFUSED,
                  "access to topic '%.*s' in exchange '%.*s' in vhost '%.*s' refused for user '%.*s'",
                  SLICE_ARG(key), SLICE_ARG(x->name), SLICE_ARG(conn->vhost->name),

@@ -16,6 +16,20 @@ static void finish(struct request *r, bool done, const struct admin_error *e)
         request_fail(r, errors[e->code], "%s", e->text);
 }
 
+/* A function of admin.h about the user or vhost of that name. */
+static void by_name(struct request *r, bool (*change)(struct server *, struct slice, struct admin_error *))
+{
+    struct admin_error e;
+    finish(r, change(r->server, request_text(r, "name"), &e), &e);
+}
+
+static void by_password(struct request *r, bool (*change)(struct server *, struct slice name,
+                                                          struct slice password, struct admin_error *))
+{
+    struct admin_error e;
+    finish(r, change(r->server, request_text(r, "name"), request_text(r, "password"), &e), &e);
+}
+
 static struct slice vhost_of(const struct request *r)
 {
     return json_object_get(r->args, "vhost") ? request_text(r, "vhost") : SLICE("/");
@@ -37,28 +51,22 @@ void command_add_user(struct request *r)
 
 void command_delete_user(struct request *r)
 {
-    struct admin_error e;
-    finish(r, admin_delete_user(r->server, request_text(r, "name"), &e), &e);
+    by_name(r, admin_delete_user);
 }
 
 void command_change_password(struct request *r)
 {
-    struct admin_error e;
-    finish(r, admin_change_password(r->server, request_text(r, "name"), request_text(r, "password"), &e),
-           &e);
+    by_password(r, admin_change_password);
 }
 
 void command_clear_password(struct request *r)
 {
-    struct admin_error e;
-    finish(r, admin_clear_password(r->server, request_text(r, "name"), &e), &e);
+    by_name(r, admin_clear_password);
 }
 
 void command_authenticate_user(struct request *r)
 {
-    struct admin_error e;
-    finish(r, admin_authenticate_user(r->server, request_text(r, "name"), request_text(r, "password"), &e),
-           &e);
+    by_password(r, admin_authenticate_user);
 }
 
 void command_hash_password(struct request *r)
@@ -127,8 +135,7 @@ void command_add_vhost(struct request *r)
 
 void command_delete_vhost(struct request *r)
 {
-    struct admin_error e;
-    finish(r, admin_delete_vhost(r->server, request_text(r, "name"), &e), &e);
+    by_name(r, admin_delete_vhost);
 }
 
 /* --- permissions --- */

@@ -187,7 +187,8 @@ static void empty_family(struct config *config, const struct key *family)
 {
     if (family->kind == KEY_LISTENER || family->kind == KEY_NO_LISTENER)
         ((struct listen_list *)key_field(config, family))->count = 0;
-    else if (family->kind == KEY_SNI || family->kind == KEY_SNI_SECRET)
+    else if (family->kind == KEY_SNI || family->kind == KEY_SNI_SECRET ||
+             family->kind == KEY_NESTED || family->kind == KEY_ALIAS)
         return; /* without defaults, and filled by several families */
     else
         *(char *)key_field(config, family) = 0;
@@ -214,30 +215,58 @@ static bool set_field(const struct setting *s, bool (*set)(const struct setting 
     return good;
 }
 
-static bool set_value(const struct setting *s)
+bool config_apply(const struct setting *s)
 {
     static bool (*const setters[])(const struct setting *s) = {
-        [KEY_NUMBER] = set_number,       [KEY_SIZE] = set_number,
-        [KEY_AMOUNT] = set_amount,       [KEY_FRACTION] = set_fraction,
-        [KEY_FLAG] = set_flag,           [KEY_TEXT] = set_text,
-        [KEY_SECRET] = set_text,         [KEY_REGEX] = set_regex,
+        [KEY_NUMBER] = set_number,
+        [KEY_SIZE] = set_number,
+        [KEY_AMOUNT] = set_amount,
+        [KEY_FRACTION] = set_fraction,
+        [KEY_FLAG] = set_flag,
+        [KEY_TEXT] = set_text,
+        [KEY_SECRET] = set_text,
+        [KEY_REGEX] = set_regex,
         [KEY_QUEUE_TYPE] = set_queue_type,
-        [KEY_BACKEND] = set_backend,     [KEY_LEVEL] = set_level,         [KEY_LOG_FILE] = set_log_file,
-        [KEY_NO_LISTENER] = set_none,    [KEY_LIST_NONE] = set_none,
-        [KEY_LISTENER] = setting_listener,   [KEY_LIST_FLAG] = set_list_flag,
-        [KEY_MECHANISM] = setting_mechanism, [KEY_VERSION] = setting_version,
-        [KEY_CIPHER] = setting_cipher,   [KEY_SOURCE] = setting_source,
-        [KEY_SNI] = setting_sni,         [KEY_SNI_SECRET] = setting_sni,
-        [KEY_FIXED] = setting_fixed,     [KEY_LIMIT] = setting_limit,
-        [KEY_CERT_NAME] = set_choice,    [KEY_SAN] = set_choice,
-        [KEY_HTTP_METHOD] = set_choice,  [KEY_CACHED] = set_choice,
-        [KEY_CACHED_PART] = set_choice,  [KEY_URL] = setting_url,
-        [KEY_CHAIN] = setting_backend, [KEY_ALGORITHM] = setting_algorithm,
+        [KEY_BACKEND] = set_backend,
+        [KEY_LEVEL] = set_level,
+        [KEY_LOG_FILE] = set_log_file,
+        [KEY_NO_LISTENER] = set_none,
+        [KEY_LIST_NONE] = set_none,
+        [KEY_LISTENER] = setting_listener,
+        [KEY_LIST_FLAG] = set_list_flag,
+        [KEY_MECHANISM] = setting_mechanism,
+        [KEY_VERSION] = setting_version,
+        [KEY_CIPHER] = setting_cipher,
+        [KEY_SOURCE] = setting_source,
+        [KEY_SNI] = setting_sni,
+        [KEY_SNI_SECRET] = setting_sni,
+        [KEY_FIXED] = setting_fixed,
+        [KEY_LIMIT] = setting_limit,
+        [KEY_CERT_NAME] = set_choice,
+        [KEY_SAN] = set_choice,
+        [KEY_HTTP_METHOD] = set_choice,
+        [KEY_CACHED] = set_choice,
+        [KEY_CACHED_PART] = set_choice,
+        [KEY_URL] = setting_url,
+        [KEY_CHAIN] = setting_backend,
+        [KEY_ALGORITHM] = setting_algorithm,
         [KEY_ITEM] = setting_item,
-        [KEY_HASHING] = set_choice,      [KEY_VALIDATION] = set_choice,
-        [KEY_VERIFY] = set_choice,       [KEY_CRL_CHECK] = set_choice,
+        [KEY_HASHING] = set_choice,
+        [KEY_VALIDATION] = set_choice,
+        [KEY_VERIFY] = set_choice,
+        [KEY_CRL_CHECK] = set_choice,
+        [KEY_HOSTNAME] = set_choice,
+        [KEY_NESTED] = setting_nested,
+        [KEY_ALIAS] = setting_alias,
         [KEY_OVERWRITE] = set_overwrite,
     };
+    assert((size_t)s->key->kind < array_size(setters));
+    setting_note_given(s);
+    return set_field(s, setters[s->key->kind]);
+}
+
+static bool set_value(const struct setting *s)
+{
     if (key_is_family(s->key)) {
         const struct key *none = key_none(s->key);
         if (none && *key_given(s->config, none))
@@ -245,39 +274,50 @@ static bool set_value(const struct setting *s)
         if (!*key_given(s->config, s->key))
             empty_family(s->config, s->key);
     }
-    assert((size_t)s->key->kind < array_size(setters));
     *key_given(s->config, s->key) = true;
-    if (strcmp(s->key->name, "auth_oauth2.scope_prefix") == 0)
-        s->config->auth.oauth2.scope_prefix_given = true;
-    if (!set_field(s, setters[s->key->kind]))
+    if (!config_apply(s))
         return false;
     join_log_file(s->config);
     return true;
+}
+
+/* Whether the key at this distance is likely what was meant: a few letters, for the length. */
+static bool is_slip(const char *written, unsigned distance)
+{
+    size_t len = strlen(written);
+    return distance <= len / 3 || (distance <= 2 && distance <= len / 2);
+}
+
+/* What is far from every key is told the nearest of its own family, or only where the keys are listed. */
+static void refuse_far(const struct setting *s)
+{
+    char nearest[2 * CONFIG_TEXT_MAX], hint[sizeof(nearest) + 32] = "";
+    if (key_nearest(s->written, true, nearest, sizeof(nearest)) < UINT32_MAX)
+        snprintf(hint, sizeof(hint), "the nearest one is '%s', ", nearest);
+    snprintf(s->error, s->error_size, "%s: unknown key '%s' - %sleveret --help lists all", s->where,
+             s->written, hint);
 }
 
 /* A slip of two letters is taken for one, even where RabbitMQ has a whole family of keys. */
 static bool refuse_unknown(const struct setting *s)
 {
     char nearest[2 * CONFIG_TEXT_MAX] = "";
-    unsigned distance = key_nearest(s->written, nearest, sizeof(nearest));
+    unsigned distance = key_nearest(s->written, false, nearest, sizeof(nearest));
     const char *moot = key_moot(s->written);
     assert(nearest[0]);
-    if (moot) {
+    if (moot)
         snprintf(s->error, s->error_size, "%s: '%s' of RabbitMQ has no meaning in Leveret (%s): remove it",
                  s->where, s->written, moot);
-        return false;
-    }
-    if (distance > 2 && key_is_rabbitmqs(s->written)) {
+    else if (distance > 2 && key_is_rabbitmqs(s->written))
         snprintf(
             s->error, s->error_size,
             "%s: '%s' is known to RabbitMQ, not supported by this version of Leveret: remove it",
             s->where, s->written);
-        return false;
-    }
-    bool near = distance <= 2 || distance <= strlen(s->written) / 3;
-    snprintf(s->error, s->error_size, "%s: unknown key '%s' - %s '%s'%s", s->where, s->written,
-             near ? "did you mean" : "the nearest one is", nearest,
-             near ? "?" : ", leveret --help lists all");
+    else if (is_slip(s->written, distance))
+        snprintf(s->error, s->error_size, "%s: unknown key '%s' - did you mean '%s'?", s->where, s->written,
+                 nearest);
+    else
+        refuse_far(s);
     return false;
 }
 
@@ -330,6 +370,8 @@ void config_defaults(struct config *config)
         else if (key_at(i)->defaults[0])
             set_default(config, key_at(i)->name, key_at(i)->defaults);
     memset(config->raw.given, 0, sizeof(config->raw.given));
+    config->auth.oauth2.servers[0].scope_prefix_given =
+        config->auth.oauth2.servers[0].verify_aud_given = false;
     assert(config->listeners.count > 0);
 }
 
@@ -337,7 +379,8 @@ bool config_check(const struct config *config, char *error, size_t error_size)
 {
     struct config_chain chain;
     return config_read_chain(config, &chain, error, error_size) &&
-           setting_check(config, error, error_size);
+           setting_check(config, error, error_size) &&
+           setting_check_oauth2(config, error, error_size);
 }
 
 bool config_is_secret(struct slice key)

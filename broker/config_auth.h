@@ -39,16 +39,44 @@ struct config_http {
     char cacertfile[CONFIG_PATH_MAX], certfile[CONFIG_PATH_MAX], keyfile[CONFIG_PATH_MAX];
 };
 
-/* auth_oauth2.*; lists are "name=value,name=value". */
-struct config_oauth2 {
-    char resource_server_id[CONFIG_TEXT_MAX], scope_prefix[CONFIG_TEXT_MAX];
-    char additional_scopes_key[CONFIG_TEXT_MAX], default_key[CONFIG_TEXT_MAX];
-    char username_claims[CONFIG_TEXT_MAX], algorithms[CONFIG_TEXT_MAX];
+enum { CONFIG_OAUTH2_MAX = 16, CONFIG_OAUTH2_NAME_MAX = 64, CONFIG_ALIASES_MAX = 64 };
+
+/* A resource server: whom tokens are for, and how their claims are read. */
+struct config_oauth2_server {
+    char
+        name[CONFIG_OAUTH2_NAME_MAX]; /* in auth_oauth2.resource_servers.NAME; "" = the first one */
+    char id[CONFIG_TEXT_MAX], type[CONFIG_TEXT_MAX], scope_prefix[CONFIG_TEXT_MAX];
+    char additional_scopes_key[CONFIG_TEXT_MAX], username_claims[CONFIG_TEXT_MAX];
+    char provider[CONFIG_OAUTH2_NAME_MAX];
+    bool verify_aud;
+    bool verify_aud_given, scope_prefix_given; /* "" is a prefix, too */
+};
+
+/* An authorization server: where the keys of its tokens are. Lists are "name=value,name=value". */
+struct config_oauth2_provider {
+    char name[CONFIG_OAUTH2_NAME_MAX]; /* in auth_oauth2.oauth_providers.NAME; "" = the first one */
+    char default_key[CONFIG_TEXT_MAX], algorithms[CONFIG_TEXT_MAX];
     char signing_keys[CONFIG_TEXT_MAX * 8];
-    char jwks_url[CONFIG_PATH_MAX], cacertfile[CONFIG_PATH_MAX];
-    uint32_t verify_peer;
-    bool verify_aud, require_exp;
-    bool scope_prefix_given; /* "" is a prefix, too */
+    char issuer[CONFIG_PATH_MAX], jwks_url[CONFIG_PATH_MAX];
+    char discovery_path[CONFIG_TEXT_MAX], discovery_params[CONFIG_TEXT_MAX * 2];
+    char cacertfile[CONFIG_PATH_MAX];
+    uint32_t verify_peer, hostname_verification, depth;
+};
+
+/* scope_aliases.ALIAS = scopes, or scope_aliases.INDEX.alias and .scope. */
+struct config_alias {
+    size_t server; /* its place in servers */
+    char index[CONFIG_OAUTH2_NAME_MAX], alias[CONFIG_TEXT_MAX], scopes[CONFIG_TEXT_MAX * 2];
+};
+
+/* auth_oauth2.*: the keys without a name are the first of both lists. */
+struct config_oauth2 {
+    struct config_oauth2_server servers[CONFIG_OAUTH2_MAX];
+    struct config_oauth2_provider providers[CONFIG_OAUTH2_MAX];
+    struct config_alias aliases[CONFIG_ALIASES_MAX];
+    size_t server_count, provider_count; /* of those with a name */
+    size_t alias_count;
+    bool require_exp;
 };
 
 /* Who gets in, and how. */

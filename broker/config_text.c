@@ -215,6 +215,7 @@ static void print_scalar(const struct key *key, const void *field, FILE *out)
         fputs(key->defaults, out);
         break;
     case KEY_VERIFY:
+    case KEY_HOSTNAME:
     case KEY_CRL_CHECK:
     case KEY_HASHING:
     case KEY_VALIDATION:
@@ -249,26 +250,115 @@ static bool is_blank_text(const struct key *key, const void *field)
     return text && !*key->defaults && !*(const char *)field;
 }
 
+static void print_escaped(const char *name, FILE *out)
+{
+    for (; *name; name++)
+        fprintf(out, *name == '.' ? "\\%c" : "%c", *name);
+}
+
+static void print_aliases(const struct config_oauth2 *oauth2, size_t server, FILE *out)
+{
+    for (size_t i = 0; i < oauth2->alias_count; i++) {
+        const struct config_alias *alias = &oauth2->aliases[i];
+        if (alias->server != server || !*alias->alias || !*alias->scopes)
+            continue;
+        fputs("auth_oauth2.", out);
+        if (server > 0) {
+            fputs("resource_servers.", out);
+            print_escaped(oauth2->servers[server].name, out);
+            fputc('.', out);
+        }
+        fputs("scope_aliases.", out);
+        print_escaped(alias->alias, out);
+        fputs(" = ", out);
+        print_text(alias->scopes, out);
+        fputc('\n', out);
+    }
+}
+
+static void print_key(const struct config *config, const struct key *key, FILE *out);
+
+/* The fields of one server or provider with a name: those keys of the first one of which something
+ * was said. */
+static void print_nested(const struct config *config, const struct key *family, const char *name,
+                         size_t place, FILE *out)
+{
+    size_t size = family->size / CONFIG_OAUTH2_MAX;
+    const struct config_oauth2_server *server = &config->auth.oauth2.servers[place];
+    bool of_server = family->offset == offsetof(struct config, auth.oauth2.servers);
+    for (size_t i = 0; i < key_count(); i++) {
+        struct key key = *key_at(i);
+        char text[CONFIG_TEXT_MAX];
+        const char *rest = strchr(key.name, '.');
+        if (key.offset < family->offset || key.offset >= family->offset + size ||
+            key.kind == KEY_NESTED)
+            continue;
+        rest = strcmp(key.name, "auth_oauth2.resource_server_id") == 0       ? "id"
+               : strcmp(key.name, "auth_oauth2.default_oauth_provider") == 0 ? "oauth_provider_id"
+                                                                             : rest + 1;
+        snprintf(text, sizeof(text), "%.*s%s.%s", (int)key_prefix(family), family->name, name,
+                 rest);
+        key.name = text;
+        key.offset += place * size;
+        bool given = strcmp(rest, "scope_prefix") == 0 ? server->scope_prefix_given
+                     : key.kind == KEY_FLAG            ? server->verify_aud_given
+                                            : !is_blank_text(&key, key_field(config, &key));
+        if (!of_server || given)
+            print_key(config, &key, out);
+    }
+    if (of_server)
+        print_aliases(&config->auth.oauth2, place, out);
+}
+
+static void print_all_nested(const struct config *config, const struct key *family, FILE *out)
+{
+    const struct config_oauth2 *oauth2 = &config->auth.oauth2;
+    bool of_server = family->offset == offsetof(struct config, auth.oauth2.servers);
+    for (size_t i = 1; i <= (of_server ? oauth2->server_count : oauth2->provider_count); i++) {
+        const char *name = of_server ? oauth2->servers[i].name : oauth2->providers[i].name;
+        char escaped[2 * CONFIG_OAUTH2_NAME_MAX];
+        size_t len = 0;
+        for (; *name; name++) {
+            if (*name == '.')
+                escaped[len++] = '\\';
+            escaped[len++] = *name;
+        }
+        escaped[len] = 0;
+        print_nested(config, family, escaped, i, out);
+    }
+}
+
+static void print_key(const struct config *config, const struct key *key, FILE *out)
+{
+    const void *field = key_field(config, key);
+    if (key->kind == KEY_SECRET)
+        fprintf(out, "# %s is %s\n", key->name,
+                *(const char *)field ? "set and not shown" : "not set");
+    else if (key->kind == KEY_LISTENER)
+        print_listeners(key, field, out);
+    else if (key->kind == KEY_SNI || key->kind == KEY_SNI_SECRET)
+        print_sni(key, field, out);
+    else if (key->kind == KEY_NESTED)
+        print_all_nested(config, key, out);
+    else if (key->kind == KEY_ALIAS)
+        print_aliases(&config->auth.oauth2, 0, out);
+    else if (key_is_family(key))
+        print_list(key, field, out);
+    else if (key->kind == KEY_LIST_NONE && !*(const char *)field)
+        fprintf(out, "%s = none\n", key->name);
+    else if (key->kind != KEY_LIST_NONE && key->kind != KEY_NO_LISTENER)
+        print_scalar(key, field, out);
+}
+
 void config_print(const struct config *config, FILE *out)
 {
     for (size_t i = 0; i < key_count(); i++) {
         const struct key *key = key_at(i);
-        const void *field = key_field(config, key);
-        if (key->kind == KEY_SECRET)
-            fprintf(out, "# %s is %s\n", key->name,
-                    *(const char *)field ? "set and not shown" : "not set");
-        else if (is_blank_text(key, field) && !*key_given((struct config *)(uintptr_t)config, key))
+        if (is_blank_text(key, key_field(config, key)) &&
+            !*key_given((struct config *)(uintptr_t)config, key))
             fprintf(out, "# %s is not set\n", key->name);
-        else if (key->kind == KEY_LISTENER)
-            print_listeners(key, field, out);
-        else if (key->kind == KEY_SNI || key->kind == KEY_SNI_SECRET)
-            print_sni(key, field, out);
-        else if (key_is_family(key))
-            print_list(key, field, out);
-        else if (key->kind == KEY_LIST_NONE && !*(const char *)field)
-            fprintf(out, "%s = none\n", key->name);
-        else if (key->kind != KEY_LIST_NONE && key->kind != KEY_NO_LISTENER)
-            print_scalar(key, field, out);
+        else
+            print_key(config, key, out);
     }
 }
 

@@ -1,13 +1,13 @@
 /* connection.c - one AMQP connection: frames in, methods out, faults, and its end.
  *
- * Input is cut in place. A body frame that is not complete yet is taken in pieces (body_left), so
- * that a large body is copied once, into its message. Nothing is freed here while a frame may still
+ * Input is cut in place. A body frame that is not complete yet is taken in pieces (body.c). Nothing is freed here while a frame may still
  * name it: the connection and its channels go at the end of the turn or when the client cannot name
  * them any more. */
 #include "broker/connection.h"
 
 #include <stdio.h>
 
+#include "broker/body.h"
 #include "broker/channel.h"
 #include "broker/expire.h"
 #include "broker/publish.h"
@@ -22,15 +22,16 @@ static size_t on_bytes(struct stream *stream, struct slice in);
 static void on_drained(struct stream *stream);
 static void on_closed(struct stream *stream, int error);
 
-static const struct stream_events events = {on_bytes, on_drained, on_closed};
+static const struct stream_events events = {
+    .bytes = on_bytes, .place = body_place, .placed = body_placed, .drained = on_drained, .closed = on_closed};
 
 /* --- life --- */
 
 static void handshake_timeout(struct timer *timer)
 {
     struct connection *conn = container_of(timer, struct connection, timer);
-    log_line(&conn->server->log, LOG_ERROR, conn->id,
-             "closing AMQP connection (%s): handshake_timeout", conn->name);
+    chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
+                 "closing AMQP connection (%s): handshake_timeout", conn->name);
     connection_hang_up(conn);
 }
 
@@ -55,7 +56,7 @@ struct connection *connection_new(struct server *s, const struct transport *tran
     conn->timer.fire = handshake_timeout;
     timer_set(&s->timers, &conn->timer, server_now_ms(s) + s->config->handshake_timeout_ms);
     stream_init(&conn->stream, &s->net, transport, io, &events);
-    log_line(&s->log, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
+    chatter_line(s, peer->peer_host, LOG_INFO, conn->id, "accepting AMQP connection (%s)%s%s%s%s", conn->name,
              peer->tls ? ", " : "", peer->tls ? peer->tls_version : "", peer->tls ? " " : "",
              peer->tls ? peer->tls_cipher : "");
     gate_enter(conn);
@@ -125,7 +126,7 @@ static void on_closed(struct stream *stream, int error)
     struct connection *conn = connection_of_stream(stream);
     struct server *s = conn->server;
     if (conn->state == CONNECTION_OPEN)
-        log_line(&s->log, LOG_WARNING, conn->id,
+        chatter_line(s, conn->peer->peer_host, LOG_WARNING, conn->id,
                  "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s'): "
                  "client unexpectedly closed TCP connection%s%s",
                  conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
@@ -187,9 +188,11 @@ void connection_fail(struct connection *conn, const struct fault *f)
     struct server *s = conn->server;
     if (conn->state >= CONNECTION_CLOSING)
         return;
+    const char *by = f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : NULL;
     if (f->code != CONNECTION_FORCED)
-        log_line(&s->log, LOG_ERROR, conn->id, "Error on AMQP connection (%s): %s (%s)", conn->name,
-                 f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "Error on AMQP connection (%s): %s%s%s%s", conn->name, f->text,
+                     by ? " (" : "", by ? by : "", by ? ")" : "");
     connection_release(conn);
     send_close(conn, f);
     conn->state = CONNECTION_CLOSING;
@@ -335,7 +338,7 @@ static bool close_method(struct connection *conn, const struct method *m)
     struct server *s = conn->server;
     if (m->id == METHOD_connection_close) {
         if (conn->state == CONNECTION_OPEN)
-            log_line(&s->log, LOG_INFO, conn->id,
+            chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
                      "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s')", conn->name,
                      SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
         connection_release(conn);
@@ -361,7 +364,7 @@ static bool open_channel(struct connection *conn, uint16_t number, struct fault 
     if (limits_reached(&conn->user->limits, LIMIT_CHANNELS, conn->user->channel_count))
         return fault(f, NOT_ALLOWED,
                      "number of channels opened for user '%.*s' has reached the maximum allowed user "
-                     "limit of %llu",
+                     "limit of (%llu)",
                      SLICE_ARG(conn->user->name),
                      (unsigned long long)conn->user->limits.max[LIMIT_CHANNELS]);
     connection_add_channel(conn, channel_new(conn, number));
@@ -407,20 +410,19 @@ static bool dispatch(struct connection *conn, struct channel *ch, uint16_t numbe
         if (conn->state != CONNECTION_OPEN)
             return conn->state >= CONNECTION_CLOSING ||
                    fault(f, COMMAND_INVALID, "%s before the connection is open", method_name(m->id));
-        return fault(f, CHANNEL_ERROR, "%s on channel 0", method_name(m->id));
+        return fault(f, CHANNEL_ERROR, "unexpected method in connection state running");
     }
     if (conn->state != CONNECTION_OPEN)
         return conn->state >= CONNECTION_CLOSING ||
                fault(f, CHANNEL_ERROR, "channel %u before the connection is open", number);
     if (on_connection)
-        return fault(f, COMMAND_INVALID, "%s on channel %u", method_name(m->id), number);
+        return fault(f, COMMAND_INVALID, "unimplemented method");
     if (!ch)
         return method_without_channel(conn, number, m, f);
     if (ch->state == CHANNEL_CLOSING)
         return closing_channel_method(ch, m);
     if (ch->assembly.state != ASSEMBLY_IDLE)
-        return fault(f, UNEXPECTED_FRAME, "expected content %s for class 60, got method frame %s instead",
-                     ch->assembly.state == ASSEMBLY_HEADER ? "header" : "body", method_name(m->id));
+        return publish_out_of_place(ch, f);
     return channel_method(ch, m, f);
 }
 
@@ -434,14 +436,14 @@ static bool content_frame(struct connection *conn, struct channel *ch, const str
         return fault(f, CHANNEL_ERROR, "expected 'channel.open'");
     if (ch->state == CHANNEL_CLOSING)
         return true;
-    f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
+    if (ch->assembly.state != ASSEMBLY_IDLE)
+        f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
     if (frame->type == FRAME_HEADER)
         return publish_header(ch, frame->payload, f);
     return publish_body(ch, frame->payload, f) && publish_body_end(ch, f);
 }
 
-/* True when a false was no fault: a backend is asked whether the user may. */
-static bool is_asked(struct connection *conn, uint16_t channel, const struct fault *f)
+bool connection_is_asked(struct connection *conn, uint16_t channel, const struct fault *f)
 {
     if (f->code != 0)
         return false;
@@ -460,7 +462,7 @@ static bool handle_frame(struct connection *conn, const struct frame *frame)
     bool ok;
     if (frame->type == FRAME_HEARTBEAT) {
         ok = frame->channel == 0 || conn->state >= CONNECTION_CLOSING ||
-             fault(&f, UNEXPECTED_FRAME, "heartbeat frame on channel %u", frame->channel);
+             fault(&f, UNEXPECTED_FRAME, "type %u, all octets = <<>>", frame->type);
     } else if (frame->type == FRAME_METHOD) {
         struct method m;
         ok = method_decode(frame->payload, &m, &f) && dispatch(conn, ch, frame->channel, &m, &f);
@@ -471,60 +473,10 @@ static bool handle_frame(struct connection *conn, const struct frame *frame)
     }
     if (ok)
         return true;
-    if (is_asked(conn, frame->channel, &f))
+    if (connection_is_asked(conn, frame->channel, &f))
         return frame->type != FRAME_METHOD; /* of content, the whole message waits in its channel */
     connection_fault(conn, ch, &f);
     return true;
-}
-
-/* The channel whose body frame is being taken in pieces, NULL when it no longer wants it. */
-static struct channel *body_taker(struct connection *conn)
-{
-    struct channel *ch = connection_channel(conn, conn->body_channel);
-    return ch && ch->state == CHANNEL_OPEN && ch->assembly.state == ASSEMBLY_BODY ? ch : NULL;
-}
-
-/* Takes what is there of a body frame's payload, and its end octet when it comes. */
-static size_t take_body(struct connection *conn, struct slice in)
-{
-    struct fault f;
-    struct channel *ch = body_taker(conn);
-    fault_init(&f);
-    size_t payload = conn->body_left - 1; /* the end octet is counted too */
-    size_t piece = in.len < payload ? in.len : payload;
-    bool ok = !ch || publish_body(ch, slice_of(in.at, piece), &f);
-    conn->body_left -= (uint32_t)piece;
-    size_t used = piece;
-    if (ok && conn->body_left == 1 && used < in.len) {
-        conn->body_left = 0;
-        ok = in.at[used] == FRAME_END
-                 ? !ch || publish_body_end(ch, &f)
-                 : fault(&f, FRAME_ERROR, "invalid frame end octet %u", in.at[used]);
-        used++;
-    }
-    if (!ok && !is_asked(conn, conn->body_channel, &f))
-        connection_fault(conn, ch, &f);
-    return used;
-}
-
-/* Starts to take a body frame in pieces when it is not all there and its channel waits for it. */
-static size_t start_body(struct connection *conn, struct slice in)
-{
-    struct frame head;
-    struct fault f;
-    uint32_t size;
-    if (in.len < FRAME_HEAD_SIZE || in.at[0] != FRAME_BODY || conn->state != CONNECTION_OPEN)
-        return 0;
-    if (!frame_head(in, conn->frame_max, &head, &size, &f))
-        return 0;
-    struct channel *ch = connection_channel(conn, head.channel);
-    if (!ch || ch->state != CHANNEL_OPEN || ch->assembly.state != ASSEMBLY_BODY)
-        return 0;
-    if (size > ch->assembly.message->body_size - ch->assembly.filled)
-        return 0; /* refused as a whole when it is there */
-    conn->body_channel = head.channel;
-    conn->body_left = size + 1;
-    return FRAME_HEAD_SIZE;
 }
 
 /* Handles one frame, or a piece of one, from the front of `in`; 0 = more is needed. */
@@ -534,13 +486,13 @@ static size_t step(struct connection *conn, struct slice in)
     struct fault f;
     size_t used = 0;
     if (conn->body_left)
-        return take_body(conn, in);
+        return body_take(conn, in);
     fault_init(&f);
     switch (frame_cut(in, conn->frame_max, &frame, &used, &f)) {
     case FRAME_COMPLETE:
         return handle_frame(conn, &frame) ? used : 0;
     case FRAME_NEEDS_MORE:
-        return start_body(conn, in);
+        return body_start(conn, in);
     case FRAME_BAD:
         connection_fail(conn, &f);
         return in.len;

@@ -111,6 +111,8 @@ void connection_send(struct connection *conn, uint16_t channel, const struct met
 void connection_fail(struct connection *conn, const struct fault *f);
 /* Closes the channel for a soft fault on one that is open, the connection for all else. */
 void connection_fault(struct connection *conn, struct channel *ch, const struct fault *f);
+/* True when a false was no fault: a backend is asked whether the user may. */
+bool connection_is_asked(struct connection *conn, uint16_t channel, const struct fault *f);
 /* The server ends it (320 with this text). */
 void connection_force_close(struct connection *conn, const char *reason);
 void connection_hang_up(struct connection *conn); /* without a word (handshake failures) */

@@ -2,6 +2,7 @@
 #include "broker/connection_info.h"
 
 #include "broker/connection.h"
+#include "protocol/table.h"
 
 void connection_describe(struct connection *conn, struct slice mechanism, struct slice properties)
 {
@@ -18,4 +19,13 @@ void connection_describe(struct connection *conn, struct slice mechanism, struct
         memcpy(at + mechanism.len, properties.at, properties.len);
     mem_free(conn->login.info);
     conn->login.info = info;
+}
+
+struct slice connection_info_name(const struct connection_info *info)
+{
+    struct field field;
+    struct slice name = SLICE("");
+    if (info && table_find(info->properties, "connection_name", &field) && !field_string(&field, &name))
+        name = SLICE("");
+    return name;
 }

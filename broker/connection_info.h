@@ -17,5 +17,8 @@ struct connection_info {
 
 /* Keeps what start-ok brought; the table must have passed table_check. */
 void connection_describe(struct connection *conn, struct slice mechanism, struct slice properties);
+/* The name that the client gave the connection (client-properties.connection_name), empty when it gave none;
+ * `info` may be NULL. */
+struct slice connection_info_name(const struct connection_info *info);
 
 #endif

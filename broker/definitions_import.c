@@ -11,6 +11,7 @@
 
 #include "broker/admin.h"
 #include "broker/arguments.h"
+#include "broker/bounds.h"
 #include "broker/duplicate.h"
 #include "broker/json_in.h"
 #include "broker/parameters.h"
@@ -283,6 +284,14 @@ static bool read_arguments(struct definitions_import *import, const struct resou
            fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(what), reason);
 }
 
+/* An import is bounded like what clients declare: else one file could take all memory. */
+static bool need_room(struct definitions_import *import, const struct resource *what)
+{
+    struct fault f;
+    return bounds_permit(import->server, what->kind, &f) ||
+           fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(what), f.text);
+}
+
 static bool import_exchange(struct definitions_import *import, const json_t *object)
 {
     struct vhost *v = need_vhost(import, "exchange", object);
@@ -309,7 +318,7 @@ static bool import_exchange(struct definitions_import *import, const json_t *obj
     if (good && (!duplicate_check_args(properties.args, &f) || !delayed_check_args(properties.args, &f) ||
                  (properties.type->check_args && !properties.type->check_args(properties.args, &f))))
         good = fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(&what), f.text);
-    if (good)
+    if (good && (good = need_room(import, &what)))
         vhost_add_exchange(v, name, &properties, true);
     buf_free(&args);
     return good;
@@ -340,7 +349,7 @@ static bool import_queue(struct definitions_import *import, const json_t *object
         (!properties.durable || properties.auto_delete))
         good = fail(import, "invalid property '%s' for queue '%.*s' in vhost '%.*s'",
                     properties.durable ? "auto-delete" : "non-durable", SLICE_ARG(name), SLICE_ARG(v->name));
-    if (good)
+    if (good && (good = need_room(import, &what)))
         vhost_add_queue(v, name, &properties, true);
     buf_free(&args);
     return good;

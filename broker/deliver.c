@@ -7,6 +7,7 @@
 
 #include "broker/consume.h"
 #include "broker/trace.h"
+#include "queue/excess.h"
 
 enum {
     DELIVER_TURN_MAX = 32 * 1024, /* messages a turn */
@@ -249,7 +250,7 @@ static inline bool set_aside(struct subscription *sub)
 static size_t deliver_queue(struct queue *q, size_t max, size_t *bytes)
 {
     size_t done = 0;
-    if (!list_empty(&q->paced) && queue_has_caught_up(q))
+    if (!list_empty(&q->paced) && queue_has_caught_up(q) && !excess_is_large(q))
         pace_release(q);
     while (done < max && list_linked(&q->ready_link)) {
         struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);

@@ -29,10 +29,14 @@ static void identify_header(struct dedup_ids *ids, struct slice headers)
     struct slice name = field.bytes;
     if (field_integer(&field, &number))
         name = slice_of(&number, sizeof(number));
-    dedup_identify(ids, DEDUP_HEADER, name, ids->now_ms);
+    uint64_t value = ids->now_ms;
+    if (table_find(headers, "x-cache-ttl", &field) && field_integer_or_text(&field, &number) && number > 0 &&
+        number <= AGE_MAX_MS)
+        value = DEDUP_EXPIRES | (ids->now_ms + (uint64_t)number);
+    dedup_identify(ids, DEDUP_HEADER, name, value);
 }
 
-bool duplicate_ids(const struct server *s, const struct message *m, struct dedup_ids *ids)
+bool duplicate_ids(const struct server *s, const struct message *m, bool in_turn, struct dedup_ids *ids)
 {
     struct props props;
     struct fault f;
@@ -42,7 +46,8 @@ bool duplicate_ids(const struct server *s, const struct message *m, struct dedup
     if (props.flags & PROP_message_id && props.message_id.len)
         dedup_identify(ids, DEDUP_MESSAGE_ID, props.message_id, ids->now_ms);
     if (props.flags & PROP_headers) {
-        identify_producer(ids, props.headers);
+        if (in_turn)
+            identify_producer(ids, props.headers);
         identify_header(ids, props.headers);
     }
     bool any = false;
@@ -70,27 +75,69 @@ static uint64_t memory_id(const struct vhost *v, const struct exchange *x)
     return digest[0] | UINT64_C(1) << 63;
 }
 
-void duplicate_remember(struct vhost *v, struct exchange *x)
+static bool is_deduplication(struct slice type)
 {
-    if (x->args.len == 0)
-        return;
-    uint64_t id = memory_id(v, x);
-    assert(x->memory == NULL);
-    x->memory = dedup_of_args(&v->server->home.dedup, id, x->args);
-    if (!x->memory)
-        return;
-    struct memory *memory = mem_alloc(sizeof(*memory));
-    *memory = (struct memory){id, x->memory};
-    map_put(&v->server->memories, slice_of(&memory->id, sizeof(memory->id)), memory);
+    return slice_is(type, "x-message-deduplication");
 }
 
-void duplicate_forget(struct vhost *v, struct exchange *x)
+/* By its type, or by the type that a delayed exchange routes as. */
+static bool deduplicates(const struct exchange *x)
+{
+    struct field field;
+    struct slice type;
+    return is_deduplication(slice_of_string(x->type->name)) ||
+           (table_find(x->args, "x-delayed-type", &field) && field_string(&field, &type) &&
+            is_deduplication(type));
+}
+
+static void put_memory(struct server *s, struct exchange *x, uint64_t id)
+{
+    struct memory *memory = mem_alloc(sizeof(*memory));
+    *memory = (struct memory){id, x->memory};
+    dedup_set_owner(x->memory, id);
+    map_put(&s->memories, slice_of(&memory->id, sizeof(memory->id)), memory);
+    x->memory_id = id;
+}
+
+static struct memory *take_memory(struct server *s, const struct exchange *x)
+{
+    struct memory *memory = map_remove(&s->memories, slice_of(&x->memory_id, sizeof(x->memory_id)));
+    assert(memory && memory->dedup == x->memory);
+    return memory;
+}
+
+/* An exchange that is declared anew must not get the notes of the one before it: its id is a new one. */
+void duplicate_remember(struct vhost *v, struct exchange *x, bool declared)
+{
+    struct server *s = v->server;
+    if (x->args.len == 0)
+        return;
+    assert(x->memory == NULL);
+    x->memory = dedup_of_args(&s->home.dedup, 0, x->args, deduplicates(x));
+    if (!x->memory)
+        return;
+    bool stored = declared && x->durable;
+    put_memory(s, x, stored ? s->next_queue_id++ : memory_id(v, x));
+    if (stored)
+        vhost_define_keeper(v, x, DUPLICATE_NAME_PREFIX, DUPLICATE_ARGUMENT, x->memory_id, true);
+}
+
+bool duplicate_return(struct vhost *v, struct exchange *x, uint64_t id)
+{
+    if (!x->memory)
+        return false;
+    mem_free(take_memory(v->server, x));
+    put_memory(v->server, x, id);
+    return true;
+}
+
+void duplicate_forget(struct vhost *v, struct exchange *x, bool stored)
 {
     if (!x->memory)
         return;
-    uint64_t id = memory_id(v, x);
-    struct memory *memory = map_remove(&v->server->memories, slice_of(&id, sizeof(id)));
-    assert(memory && memory->dedup == x->memory);
+    struct memory *memory = take_memory(v->server, x);
+    if (stored && x->durable && memory->id <= STORE_QUEUE_ID_MAX)
+        vhost_define_keeper(v, x, DUPLICATE_NAME_PREFIX, DUPLICATE_ARGUMENT, memory->id, false);
     x->memory = NULL;
     dedup_free(&memory->dedup);
     mem_free(memory);
@@ -115,7 +162,7 @@ bool duplicate_check_args(struct slice args, struct fault *f)
     static const struct {
         const char *name;
         int64_t min, max;
-    } numbers[] = {{"x-cache-size", 1, DEDUP_MAX},         {"x-cache-ttl", 0, AGE_MAX_MS},
+    } numbers[] = {{"x-cache-size", 1, INT64_MAX},         {"x-cache-ttl", 0, AGE_MAX_MS},
                    {"x-dedup-producers", 1, DEDUP_MAX},    {"x-dedup-window", 1, DEDUP_MAX},
                    {"x-dedup-window-age", 0, AGE_MAX_MS}};
     struct field field;
@@ -125,10 +172,39 @@ bool duplicate_check_args(struct slice args, struct fault *f)
         return fault(f, PRECONDITION_FAILED, "invalid arg 'x-message-deduplication': a bool is expected");
     for (size_t i = 0; i < array_size(numbers); i++)
         if (table_find(args, numbers[i].name, &field) &&
-            (!field_integer(&field, &value) || value < numbers[i].min || value > numbers[i].max))
+            (!field_integer_or_text(&field, &value) || value < numbers[i].min || value > numbers[i].max))
             return fault(f, PRECONDITION_FAILED, "invalid arg '%s': expected %lld to %lld", numbers[i].name,
                          (long long)numbers[i].min, (long long)numbers[i].max);
     return true;
+}
+
+bool duplicate_known(struct server *s, const struct exchange *x, const struct message *m, bool in_turn,
+                     struct submission *done)
+{
+    struct dedup_ids ids;
+    uint64_t batch = 0;
+    if (!x->memory || !(m->has_headers || m->has_id) || !duplicate_ids(s, m, in_turn, &ids) ||
+        !dedup_knows(x->memory, &ids, &batch))
+        return false;
+    if (batch > s->durable_seen && batch > done->batch)
+        done->batch = batch;
+    return true;
+}
+
+/* What a queue refused is not remembered: the publisher is to try again. */
+void duplicate_taken(struct server *s, const struct exchange *x, const struct message *m, bool in_turn,
+                     struct submission *done)
+{
+    struct dedup_ids ids;
+    if (!x->memory || done->refused || !(m->has_headers || m->has_id) || !duplicate_ids(s, m, in_turn, &ids))
+        return;
+    uint64_t batch = store_open_batch(s->store);
+    enum dedup_keeping keeping = dedup_keeping(x->memory);
+    bool all = keeping == DEDUP_KEEP_ALL;
+    bool kept = x->durable && (all || (keeping == DEDUP_KEEP_WITH_MESSAGE && done->batch == batch));
+    dedup_take(x->memory, &ids, kept ? s->store : NULL);
+    if (kept)
+        done->batch = batch;
 }
 
 struct route_set duplicate_screen(struct server *s, const struct route_set *set, const struct dedup_ids *ids,

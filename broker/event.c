@@ -6,6 +6,8 @@
 #include "broker/event.h"
 
 #include "broker/channel.h"
+#include "broker/connection_info.h"
+#include "broker/term.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
 
@@ -25,10 +27,12 @@ bool event_wanted(const struct server *s)
 static void put_field(struct buf *headers, const struct event_field *field)
 {
     switch (field->type) {
+    case 0: break;
     case 'S': table_put_string(headers, field->name, field->text); break;
     case 'l': table_put_int(headers, field->name, field->number); break;
     case 't': table_put_bool(headers, field->name, field->number != 0); break;
     case 'F': table_put_table(headers, field->name, field->text); break;
+    case 'A': table_put_array(headers, field->name, field->text); break;
     default: panic("event field of type %c", field->type);
     }
 }
@@ -116,28 +120,51 @@ void event_binding(struct vhost *v, const struct binding *binding, const char *k
           EVENT_TEXT("vhost", v->name));
 }
 
-void event_connection(struct connection *conn, const char *key)
+/* What the client called itself, if it did. */
+static struct event_field provided_name(const struct connection_info *info)
 {
-    struct server *s = conn->server;
-    char pid[PID_SIZE], node[SERVER_NODE_SIZE];
-    if (!event_wanted(s))
-        return;
-    server_node(node);
-    if (!is_creation(key)) {
-        event(s, key, EVENT_TEXT("name", slice_of_string(conn->name)),
-              EVENT_TEXT("pid", write_pid(pid, conn, 0)), EVENT_TEXT("node", slice_of_string(node)));
-        return;
-    }
+    struct field field;
+    struct slice name;
+    if (!table_find(info->properties, "connection_name", &field) || !field_string(&field, &name))
+        return (struct event_field){0};
+    return EVENT_TEXT("user_provided_name", name);
+}
+
+static void tell_connected(struct connection *conn, struct slice pid, struct slice node, struct slice terms)
+{
+    const struct connection_info *info = conn->login.info;
     const struct peer *peer = conn->peer;
     assert(conn->user && conn->vhost);
-    event(s, key, EVENT_TEXT("name", slice_of_string(conn->name)), EVENT_TEXT("pid", write_pid(pid, conn, 0)),
-          EVENT_TEXT("node", slice_of_string(node)), EVENT_TEXT("type", SLICE("network")),
+    event(conn->server, "connection.created", EVENT_TEXT("name", slice_of_string(conn->name)),
+          EVENT_TEXT("pid", pid), EVENT_TEXT("node", node), EVENT_TEXT("type", SLICE("network")),
           EVENT_TEXT("protocol", SLICE("AMQP 0-9-1")), EVENT_TEXT("user", conn->user->name),
           EVENT_TEXT("vhost", conn->vhost->name), EVENT_TEXT("peer_host", slice_of_string(peer->peer_host)),
           EVENT_NUMBER("peer_port", peer->peer_port), EVENT_TEXT("host", slice_of_string(peer->host)),
           EVENT_NUMBER("port", peer->port), EVENT_NUMBER("channel_max", conn->channel_max),
           EVENT_NUMBER("frame_max", conn->frame_max), EVENT_NUMBER("timeout", conn->heartbeat.interval_s),
-          EVENT_NUMBER("connected_at", clock_wall_ms(&s->clock)));
+          EVENT_NUMBER("connected_at", info->connected_at_ms), EVENT_ARRAY("client_properties", terms),
+          EVENT_TEXT("auth_mechanism", info->mechanism), provided_name(info));
+}
+
+void event_connection(struct connection *conn, const char *key)
+{
+    struct server *s = conn->server;
+    char pid[PID_SIZE], node[SERVER_NODE_SIZE];
+    const struct connection_info *info = conn->login.info;
+    struct buf terms = {0};
+    if (!event_wanted(s))
+        return;
+    assert(info);
+    server_node(node);
+    term_put_fields(&terms, info->properties);
+    if (is_creation(key))
+        tell_connected(conn, write_pid(pid, conn, 0), slice_of_string(node), buf_slice(&terms));
+    else
+        event(s, key, EVENT_TEXT("name", slice_of_string(conn->name)),
+              EVENT_TEXT("pid", write_pid(pid, conn, 0)), EVENT_TEXT("node", slice_of_string(node)),
+              EVENT_ARRAY("client_properties", buf_slice(&terms)),
+              provided_name(info));
+    buf_free(&terms);
 }
 
 void event_channel(struct channel *ch, const char *key)

@@ -25,7 +25,7 @@ struct events {
     struct buf headers, props; /* scratch */
 };
 
-/* A header of an event: 'S' text, 'l' number, 't' flag, 'F' table. */
+/* A header of an event: 'S' text, 'l' number, 't' flag, 'F' table, 'A' array; 0 = it is left out. */
 struct event_field {
     const char *name;
     char type;
@@ -37,6 +37,7 @@ struct event_field {
 #define EVENT_NUMBER(name, value) ((struct event_field){name, 'l', {0}, (int64_t)(value)})
 #define EVENT_FLAG(name, value) ((struct event_field){name, 't', {0}, (value) ? 1 : 0})
 #define EVENT_TABLE(name, value) ((struct event_field){name, 'F', value, 0})
+#define EVENT_ARRAY(name, value) ((struct event_field){name, 'A', value, 0})
 
 /* True when somebody is bound to the exchange: else nothing needs to be put together. */
 bool event_wanted(const struct server *s);

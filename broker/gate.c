@@ -156,7 +156,7 @@ static void on_accept(void *arg, const struct transport *transport, void *io,
 static void on_refuse(void *arg, const struct peer *peer, const char *why, bool harmless)
 {
     struct server *s = arg;
-    log_line(&s->log, harmless ? LOG_DEBUG : LOG_ERROR, 0, "refusing connection (%s:%u -> %s:%u): %s",
+    chatter_line(s, peer->peer_host, harmless ? LOG_DEBUG : LOG_ERROR, 0, "refusing connection (%s:%u -> %s:%u): %s",
              peer->peer_host, peer->peer_port, peer->host, peer->port, why);
 }
 
@@ -206,7 +206,7 @@ static struct listener_options listener_options(struct server *s, bool tls)
 static bool refuse(struct server *s, const char *error, bool tls)
 {
     const char *family = tls ? "ssl" : "tcp";
-    log_line(&s->log, LOG_CRITICAL, 0, "%s (listeners.%s.default, listeners.%s.1)", error, family, family);
+    log_line(&s->log, LOG_CRITICAL, 0, "%s (the keys listeners.%s.* say where to listen)", error, family);
     return false;
 }
 
@@ -300,7 +300,7 @@ void gate_enter(struct connection *conn)
     if (gate->shaking_count <= s->config->tcp.handshakes_max)
         return;
     struct connection *oldest = list_first(&gate->shaking, struct connection, admission.shaking);
-    log_line(&s->log, LOG_ERROR, oldest->id,
+    chatter_line(s, oldest->peer->peer_host, LOG_ERROR, oldest->id,
              "closing AMQP connection (%s): handshakes_max = %u connections are in their handshake, this is "
              "the oldest",
              oldest->name, s->config->tcp.handshakes_max);

@@ -4,6 +4,8 @@
 
 #include "broker/connection_info.h"
 #include "broker/consume.h"
+#include "broker/json_in.h"
+#include "broker/parameters.h"
 #include "broker/vhost.h"
 #include "protocol/table.h"
 
@@ -13,20 +15,31 @@ enum { SILENT_CLOSE_DELAY_MS = 3000, REFUSAL_DELAY_MS = 500 };
 static const uint8_t header_0_9_1[8] = {'A', 'M', 'Q', 'P', 0, 0, 9, 1};
 static const uint8_t header_0_9[8] = {'A', 'M', 'Q', 'P', 1, 1, 0, 9};
 
+/* The global parameter cluster_name, as in RabbitMQ, or the node's name. */
+static void put_cluster_name(const struct server *s, struct buf *properties)
+{
+    char node[SERVER_NODE_SIZE], error[64];
+    const struct parameter *set =
+        parameters_find(s, SLICE(""), SLICE("global"), SLICE("cluster_name"));
+    json_t *value = set ? json_in_parse(set->value, error, sizeof(error)) : NULL;
+    server_node(node);
+    const char *name = json_is_string(value) ? json_string_value(value) : node;
+    table_put_string(properties, "cluster_name", slice_of_string(name));
+    json_decref(value);
+}
+
 static void send_start(struct connection *conn)
 {
     static const char *const capabilities[] = {
         "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
-        "connection.blocked", "authentication_failure_close", "per_consumer_qos",
+        "connection.blocked", "consumer_priorities", "authentication_failure_close", "per_consumer_qos",
         "direct_reply_to",
     };
     struct buf granted = {0}, properties = {0};
-    char cluster[SERVER_NODE_SIZE];
-    server_node(cluster);
     for (size_t i = 0; i < array_size(capabilities); i++)
         table_put_bool(&granted, capabilities[i], true);
     table_put_table(&properties, "capabilities", buf_slice(&granted));
-    table_put_string(&properties, "cluster_name", slice_of_string(cluster));
+    put_cluster_name(conn->server, &properties);
     table_put_string(&properties, "copyright", SLICE("The Leveret authors"));
     table_put_string(&properties, "information", SLICE("An AMQP 0-9-1 push broker"));
     table_put_string(&properties, "platform", SLICE("C17"));
@@ -54,6 +67,8 @@ static const char *guess_protocol(struct slice in)
         return "a TLS hello: this listener is not a TLS one";
     if (slice_starts_with(in, "AMQP"))
         return "another version of AMQP";
+    if (in.len >= 8 && in.at[0] == 0x10 && memcmp(in.at + 4, "MQTT", 4) == 0)
+        return "MQTT";
     return "no protocol that is known here";
 }
 
@@ -69,7 +84,7 @@ size_t connection_protocol_header(struct connection *conn, struct slice in)
         send_start(conn);
         return 8;
     }
-    log_line(&s->log, LOG_ERROR, conn->id,
+    chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
              "closing AMQP connection (%s): bad header, it looks like %s", conn->name,
              guess_protocol(in));
     stream_write(&conn->stream, slice_of(header_0_9_1, 8));
@@ -118,9 +133,10 @@ static void refuse_login(struct connection *conn, const char *why)
 {
     struct server *s = conn->server;
     bool tells = conn->capabilities.authentication_failure_close;
-    log_line(&s->log, LOG_ERROR, conn->id,
-             "Error on AMQP connection (%s, state: starting): %s login refused: %s", conn->name,
-             conn->login.mechanism, why);
+    struct slice name = login_name(conn);
+    chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id,
+                 "Error on AMQP connection (%s, state: starting): %s login refused: user '%.*s' - %s", conn->name,
+                 conn->login.mechanism, SLICE_ARG(name), why);
     s->logins.refused++;
     conn->state = CONNECTION_SILENT;
     conn->timer.fire = tells ? tell_refused : silent_close;
@@ -207,9 +223,10 @@ static bool open_vhost(struct connection *conn, struct slice name, struct fault 
     connection_start_heartbeat(conn);
     conn->announced = true;
     event_connection(conn, "connection.created");
-    log_line(&s->log, LOG_INFO, conn->id,
-             "connection (%s): user '%.*s' authenticated and granted access to vhost '%.*s'",
-             conn->name, SLICE_ARG(conn->user->name), SLICE_ARG(name));
+    struct slice own = connection_info_name(conn->login.info);
+    chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
+                 "connection (%s%s%.*s): user '%.*s' authenticated and granted access to vhost '%.*s'",
+                 conn->name, own.len ? " - " : "", SLICE_ARG(own), SLICE_ARG(conn->user->name), SLICE_ARG(name));
     return true;
 }
 
@@ -218,7 +235,7 @@ void connection_renewed(struct connection *conn, const char *why)
     struct server *s = conn->server;
     struct fault f = {0};
     if (why) {
-        log_line(&s->log, LOG_ERROR, conn->id, "secret update was refused for user '%.*s': %s",
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id, "secret update was refused for user '%.*s': %s",
                  SLICE_ARG(conn->user->name), why);
         fault(&f, NOT_ALLOWED, "New secret was refused by one of the backends");
         f.class_id = METHOD_connection_update_secret >> 16;
@@ -230,7 +247,7 @@ void connection_renewed(struct connection *conn, const char *why)
     for (size_t i = 0; conn->login.grant && i < conn->channels.capacity; i++)
         if (conn->channels.slots[i])
             consume_revoke(conn->channels.slots[i]);
-    log_line(&s->log, LOG_INFO, conn->id, "connection (%s): user '%.*s' updated secret", conn->name,
+    chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id, "connection (%s): user '%.*s' updated secret", conn->name,
              SLICE_ARG(conn->user->name));
     connection_send(conn, 0, &(struct method){.id = METHOD_connection_update_secret_ok});
 }
@@ -244,6 +261,19 @@ static bool update_secret(struct connection *conn, struct slice secret)
     return true;
 }
 
+/* RabbitMQ's word for a state, for texts. */
+static const char *state_word(enum connection_state state)
+{
+    switch (state) {
+    case CONNECTION_STARTED: return "starting";
+    case CONNECTION_AUTHENTICATING: return "securing";
+    case CONNECTION_TUNED: return "tuning";
+    case CONNECTION_OPENING: return "opening";
+    case CONNECTION_OPEN: return "running";
+    default: return "closing";
+    }
+}
+
 bool connection_handshake(struct connection *conn, const struct method *m, struct fault *f)
 {
     if (m->id == METHOD_connection_start_ok && conn->state == CONNECTION_STARTED)
@@ -254,8 +284,8 @@ bool connection_handshake(struct connection *conn, const struct method *m, struc
         return open_vhost(conn, m->connection_open.virtual_host, f);
     if (m->id == METHOD_connection_update_secret && conn->state == CONNECTION_OPEN)
         return update_secret(conn, m->connection_update_secret.new_secret);
-    if (m->id == METHOD_connection_blocked || m->id == METHOD_connection_unblocked)
-        return conn->state == CONNECTION_OPEN ||
-               fault(f, COMMAND_INVALID, "%s is not for the server", method_name(m->id));
-    return fault(f, COMMAND_INVALID, "%s was not expected now", method_name(m->id));
+    bool is_blocked = m->id == METHOD_connection_blocked || m->id == METHOD_connection_unblocked;
+    if (is_blocked && conn->state == CONNECTION_OPEN)
+        return true;
+    return fault(f, CHANNEL_ERROR, "unexpected method in connection state %s", state_word(conn->state));
 }

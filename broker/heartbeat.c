@@ -26,7 +26,7 @@ static void tick(struct timer *timer)
         h->received = conn->stream.received;
         h->silent_ticks = 0;
     } else if (++h->silent_ticks >= SILENT_TICKS_MAX) {
-        log_line(&conn->server->log, LOG_ERROR, conn->id,
+        chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
                  "closing AMQP connection (%s): missed heartbeats from client, timeout: %us",
                  conn->name, h->interval_s);
         connection_release(conn);

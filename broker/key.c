@@ -64,10 +64,16 @@ bool key_has_items(const struct key *key)
            key->kind == KEY_ITEM;
 }
 
+/* Kinds whose members' names may have dots in them. */
+static bool has_dots(const struct key *key)
+{
+    return key->kind == KEY_CHAIN || key->kind == KEY_NESTED || key->kind == KEY_ALIAS;
+}
+
 bool key_is_family(const struct key *key)
 {
     return key->kind == KEY_LISTENER || key->kind == KEY_LIST_FLAG || key->kind == KEY_SNI ||
-           key->kind == KEY_SNI_SECRET || key_has_items(key);
+           key->kind == KEY_SNI_SECRET || has_dots(key) || key_has_items(key);
 }
 
 const char *const *key_choices(enum key_kind kind)
@@ -84,6 +90,7 @@ const char *const *key_choices(enum key_kind kind)
     static const char *const sans[] = {"dns", "ip", "email", "uri", "other_name", NULL};
     static const char *const methods[] = {"get", "post", NULL};
     static const char *const cached[] = {"internal", "http", "oauth2", NULL};
+    static const char *const hostnames[] = {"wildcard", "none", NULL};
     static const char *const parts[] = {"same", "internal", "http", "oauth2", NULL};
     switch (kind) {
     case KEY_CERT_NAME: return names;
@@ -91,6 +98,8 @@ const char *const *key_choices(enum key_kind kind)
     case KEY_HTTP_METHOD: return methods;
     case KEY_CACHED: return cached;
     case KEY_CACHED_PART: return parts;
+    case KEY_HOSTNAME:
+        return hostnames;
     case KEY_VERIFY: return verifications;
     case KEY_CRL_CHECK: return crl_checks;
     case KEY_HASHING: return hashings;
@@ -120,8 +129,8 @@ const struct key *key_absolute(const struct key *relative)
     panic("no key %s", name);
 }
 
-/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf, but for the kind that
- * has them ("1.authn"). */
+/* The last word of a family's key: a dot in it is written "\." as in rabbitmq.conf, but for kinds
+ * that have them ("1.authn"). */
 static bool read_name(const char *text, char *name, bool dots)
 {
     size_t len = 0;
@@ -151,7 +160,7 @@ const struct key *key_find(const char *written, char *name)
     for (const struct key *key = keys; key < keys + array_size(keys); key++) {
         size_t prefix = key_prefix(key);
         if (prefix ? strncmp(written, key->name, prefix) == 0 &&
-                             read_name(written + prefix, name, key->kind == KEY_CHAIN)
+                         read_name(written + prefix, name, has_dots(key))
                    : strcmp(written, key->name) == 0)
             return key;
     }
@@ -182,12 +191,24 @@ const char *key_moot(const char *written)
     return NULL;
 }
 
-unsigned key_nearest(const char *written, char *nearest, size_t size)
+/* How many letters lead to the first dot, which counts; 0 without a dot. */
+static size_t first_word(const char *written)
+{
+    const char *dot = strchr(written, '.');
+    return dot ? (size_t)(dot - written) + 1 : 0;
+}
+
+unsigned key_nearest(const char *written, bool same_family, char *nearest, size_t size)
 {
     unsigned best = UINT32_MAX;
     const char *last = strrchr(written, '.');
+    size_t prefix = first_word(written);
+    if (same_family && prefix == 0)
+        return best;
     for (const struct key *key = keys; key < keys + array_size(keys); key++) {
         char candidate[2 * CONFIG_TEXT_MAX];
+        if (same_family && strncmp(written, key->name, prefix) != 0)
+            continue;
         if (key_is_family(key)) /* with the last word that was written */
             snprintf(candidate, sizeof(candidate), "%.*s%s", (int)key_prefix(key), key->name,
                      last && last[1] ? last + 1 : "1");

@@ -29,6 +29,7 @@ enum key_kind {
     KEY_HTTP_METHOD,
     KEY_CACHED,
     KEY_CACHED_PART,
+    KEY_HOSTNAME,
     KEY_URL,
     KEY_NO_LISTENER, /* "none" empties the family of the same field */
     KEY_LIST_NONE,
@@ -43,6 +44,8 @@ enum key_kind {
     KEY_SOURCE,
     KEY_SNI, /* of struct config_sni, all families of it in one field */
     KEY_SNI_SECRET,
+    KEY_NESTED, /* NAME.KEY: setting_oauth2.c */
+    KEY_ALIAS,
     KEY_OVERWRITE, /* none, false or true */
 };
 
@@ -69,8 +72,9 @@ const struct key *key_find(const char *written, char *name);
 bool key_is_rabbitmqs(const char *written);
 /* Why a key of RabbitMQ's would mean nothing here; NULL when it is none of those. */
 const char *key_moot(const char *written);
-/* Writes the known key nearest to the text and returns how many letters it is away. */
-unsigned key_nearest(const char *written, char *nearest, size_t size);
+/* Writes the known key nearest to the text, of all or of those with the same first word and a dot, and
+ * returns how many letters it is away; UINT32_MAX, and nothing is written, when there is none. */
+unsigned key_nearest(const char *written, bool same_family, char *nearest, size_t size);
 
 bool key_is_family(const struct key *key);
 /* A family kept as a text "name=value,…". */

@@ -61,11 +61,7 @@ static void put_optional(struct buf *out, const char *text)
 
 static void put_provided_name(struct buf *out, const struct connection *conn)
 {
-    struct field field;
-    struct slice name = SLICE("");
-    if (conn->login.info && table_find(conn->login.info->properties, "connection_name", &field))
-        field_string(&field, &name);
-    json_out_text(out, name);
+    json_out_text(out, connection_info_name(conn->login.info));
 }
 
 #define CONNECTION(name, put, value)                                                                       \

@@ -314,7 +314,7 @@ static void expire(struct timer *timer)
         watch_expiry(conn);
         return;
     }
-    log_line(&s->log, LOG_WARNING, conn->id,
+    chatter_line(s, conn->peer->peer_host, LOG_WARNING, conn->id,
              "closing AMQP connection (%s) of user '%.*s': credential has expired", conn->name,
              SLICE_ARG(conn->user->name));
     connection_force_close(conn, "credential expired");
@@ -386,8 +386,7 @@ void login_answered(struct connection *conn, struct question *question)
     }
     flow_resume(conn, FLOW_ASK);
     if (!allowed)
-        snprintf(attempt->why, sizeof(attempt->why), "user '%.60s' - %.180s",
-                 (const char *)attempt->user.at, question->reason);
+        snprintf(attempt->why, sizeof(attempt->why), "%.250s", question->reason);
     if (allowed && !attempt->authorizing) {
         replace(&attempt->user, question->user);
         attempt->grant = question->grant;

@@ -3,25 +3,26 @@
  * A connection that published to a queue with consumers and a long backlog is not read again until
  * the queue has caught up or its turn has come, a tenth of a second at most: fast consumers get the
  * turns they need and stay level with their publishers, slow ones cannot stop a publisher, whose
- * messages then wait in the queue as they should. */
+ * messages then wait in the queue as they should.
+ *
+ * A queue that is far beyond its limit, or behind with its dead letters, can only be overtaken by those who
+ * publish to it: they wait for as long as that takes. */
 #include "broker/channel.h"
+#include "queue/excess.h"
 
 enum { PACE_MS = 4, PACE_MAX_MS = 100 };
 
-/* Linked at once: the queue may go before this input is through. */
+/* Linked at once: the queue may go before this input is through. One that has far too much comes first. */
 void pace_note(struct connection *conn, struct queue *q)
 {
     struct pace *pace = &conn->pace;
-    if (pace->behind)
-        return;
+    if (pace->behind) {
+        if (pace->behind == q || excess_is_large(pace->behind) || !excess_is_large(q))
+            return;
+        list_remove(&pace->link);
+    }
     pace->behind = q;
     list_push_back(&q->paced, &pace->link);
-}
-
-static void resume(struct timer *timer)
-{
-    struct pace *pace = container_of(timer, struct pace, timer);
-    pace_stop(container_of(pace, struct connection, pace));
 }
 
 /* One after the other: all paced publishers together bring no more than one would. */
@@ -34,6 +35,16 @@ static uint64_t due_ms(struct server *s)
         due = now + PACE_MAX_MS;
     s->pace_due_ms = due;
     return due;
+}
+
+static void resume(struct timer *timer)
+{
+    struct pace *pace = container_of(timer, struct pace, timer);
+    struct connection *conn = container_of(pace, struct connection, pace);
+    if (excess_is_large(pace->behind))
+        timer_set(&conn->server->timers, timer, due_ms(conn->server));
+    else
+        pace_stop(conn);
 }
 
 void pace_start(struct connection *conn)

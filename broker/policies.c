@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "auth/pattern.h"
 #include "broker/event.h"
 #include "broker/govern.h"
 #include "broker/json_in.h"
 #include "broker/vhost.h"
+
+enum { GIVE_UPS_OF_A_NAME = 3 }; /* of policies, and as many of operator policies */
 
 static void settle(struct vhost *v)
 {
@@ -147,12 +150,39 @@ void policies_free(struct vhost *v)
 
 /* --- governing --- */
 
-static struct policy *choose(struct policies *policies, bool of_operator, enum policy_subject subject,
-                             struct slice name)
+static void tell_give_up(const struct vhost *v, const struct policy *policy, struct slice name)
 {
-    for (size_t i = 0; i < policies->counts[of_operator]; i++)
-        if (policy_matches(policies->lists[of_operator][i], subject, name))
-            return policies->lists[of_operator][i];
+    bool last = policy->give_ups == POLICIES_GIVE_UPS_MAX;
+    const char *kind = policy->of_operator ? "operator policy" : "policy";
+    if (policy->give_ups == 1)
+        log_line(&v->server->log, LOG_WARNING, 0,
+                 "%s '%.*s' in vhost '%.*s' does not govern '%.*s', since the match of its pattern was given up after "
+                 "%d steps: simplify the pattern",
+                 kind, SLICE_ARG(policy->name), SLICE_ARG(v->name), SLICE_ARG(name), PATTERN_STEPS_MAX);
+    else if (last)
+        log_line(&v->server->log, LOG_ERROR, 0,
+                 "%s '%.*s' in vhost '%.*s' governs nothing more: the match of its pattern was given up %d times",
+                 kind, SLICE_ARG(policy->name), SLICE_ARG(v->name), POLICIES_GIVE_UPS_MAX);
+}
+
+/* Patterns that backtrack without end have together a few milliseconds for a name; then nothing governs it. */
+static struct policy *choose(struct vhost *v, bool of_operator, enum policy_subject subject, struct slice name)
+{
+    struct policies *policies = &v->policies;
+    int give_ups = 0;
+    for (size_t i = 0; i < policies->counts[of_operator] && give_ups < GIVE_UPS_OF_A_NAME; i++) {
+        struct policy *policy = policies->lists[of_operator][i];
+        if (policy->give_ups >= POLICIES_GIVE_UPS_MAX)
+            continue;
+        if (policy_matches(policy, subject, name))
+            return policy;
+        if (!pattern_gave_up(policy->pattern))
+            continue;
+        give_ups++;
+        policies->give_ups++;
+        policy->give_ups++;
+        tell_give_up(v, policy, name);
+    }
     return NULL;
 }
 
@@ -163,7 +193,7 @@ void policies_govern(struct vhost *v, struct dest *dest)
     for (int kind = 0; kind < 2; kind++) {
         struct policy *found = kind == 1 && subject == POLICY_EXCHANGE
                                    ? NULL /* operators limit queues */
-                                   : choose(&v->policies, kind, subject, dest->name);
+                                   : choose(v, kind, subject, dest->name);
         dest->policies[kind] = found ? policy_hold(found) : NULL;
     }
     if (old[0] != dest->policies[0] || old[1] != dest->policies[1])
@@ -203,7 +233,8 @@ void policies_act(struct server *s)
     struct policies *policies = list_first(&s->parameters.settling, struct policies, settling);
     struct vhost *v = container_of(policies, struct vhost, policies);
     assert(policies->walk.owner == v);
-    for (int i = 0; i < POLICIES_SETTLE_TURN; i++) {
+    uint64_t give_ups = policies->give_ups;
+    for (int i = 0; i < POLICIES_SETTLE_TURN && policies->give_ups - give_ups < GIVE_UPS_OF_A_NAME; i++) {
         struct dest *dest = next_dest(v);
         if (!dest) {
             walk_end(&policies->walk);

@@ -17,12 +17,13 @@ struct vhost;
 /* The components that they are kept as in the store. */
 #define POLICIES_COMPONENT(of_operator) ((of_operator) ? SLICE("operator_policy") : SLICE("policy"))
 
-enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512 };
+enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512, POLICIES_GIVE_UPS_MAX = 1000 };
 
 struct policies {
     struct policy **lists[2]; /* [of_operator], the one that counts first */
     size_t counts[2];
     struct list settling; /* in parameters.settling while its queues are gone through */
+    uint64_t give_ups; /* matches that took too long, of all policies */
     struct walk walk;
     bool at_exchanges; /* of the walk: the queues are done */
 };

@@ -33,6 +33,11 @@ static const struct key {
 #include "broker/policy.def"
 };
 
+static const char *const fixed[] = {
+#define FIXED(name) name,
+#include "broker/policy.def"
+};
+
 static const char *const target_names[] = {[POLICY_QUEUES] = "queues",
                                            [POLICY_CLASSIC_QUEUES] = "classic_queues",
                                            [POLICY_QUORUM_QUEUES] = "quorum_queues",
@@ -57,6 +62,16 @@ __attribute__((format(printf, 3, 4))) static bool refuse(char *reason, size_t si
     vsnprintf(reason, size, format, args);
     va_end(args);
     return false;
+}
+
+/* Why the key is not known, as far as that can be said. */
+static const char *hint(const char *name)
+{
+    const char *bare = strncmp(name, "x-", 2) == 0 ? name + 2 : name;
+    for (size_t i = 0; i < array_size(fixed); i++)
+        if (strcmp(bare, fixed[i]) == 0)
+            return ": it is an argument, which cannot change after the declaration";
+    return "";
 }
 
 static bool is_one_of(const json_t *value, const char *const *words)
@@ -115,8 +130,8 @@ static bool check_definition(const json_t *definition, bool of_operator, char *r
         struct slice text = json_in_dump(value);
         bool known = key && !(of_operator && key->rule == OPERATOR_NONE);
         if (!known)
-            refuse(reason, size, "[{<<\"%.100s\">>,%.*s}] are not recognised policy settings", name,
-                   (int)(text.len < 100 ? text.len : 100), (const char *)text.at);
+            refuse(reason, size, "[{<<\"%.100s\">>,%.*s}] are not recognised policy settings%s", name,
+                   (int)(text.len < 100 ? text.len : 100), (const char *)text.at, hint(name));
         else if (!value_fits(key, value))
             refuse(reason, size, "%.*s is not a valid %s (%s)", (int)(text.len < 100 ? text.len : 100),
                    (const char *)text.at, key->what, name);

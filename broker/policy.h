@@ -30,6 +30,7 @@ struct policy {
     bool of_operator;
     struct slice name, source; /* the pattern as written; own memory */
     struct pattern *pattern;
+    unsigned give_ups; /* names whose match took too long: then it does not govern them */
     enum policy_target apply_to;
     int64_t priority;
     json_t *definition;

@@ -91,8 +91,8 @@ bool privilege_drop(struct server *s)
     if (!wanted->user[0] && !wanted->group[0]) {
         if (geteuid() == 0)
             log_line(&s->log, LOG_WARNING, 0,
-                     "running as root, with all its rights: name a user with the key 'user' (root, if it has "
-                     "to be)");
+                     "running as root, with all its rights: the key 'user' names whom to become instead "
+                     "(user = root, if it has to be root)");
         return true;
     }
     if (!wanted->user[0]) {

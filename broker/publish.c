@@ -31,6 +31,7 @@ void publish_abandon(struct channel *ch)
 {
     struct assembly *a = &ch->assembly;
     if (a->message) {
+        stream_recall(&ch->conn->stream); /* it may be read to just now */
         uncount_block(ch, a->message);
         message_unref(&channel_server(ch)->messages, &a->message);
     }
@@ -54,6 +55,17 @@ bool publish_method(struct channel *ch, const struct method *m, struct fault *f)
     return true;
 }
 
+bool publish_out_of_place(struct channel *ch, struct fault *f)
+{
+    if (ch->assembly.state == ASSEMBLY_IDLE)
+        return fault(f, UNEXPECTED_FRAME, "expected method frame, got non method frame instead");
+    f->class_id = METHOD_basic_publish >> 16, f->method_id = (uint16_t)METHOD_basic_publish;
+    if (ch->assembly.state == ASSEMBLY_HEADER)
+        return fault(f, UNEXPECTED_FRAME,
+                     "expected content header for class 60, got non content header frame instead");
+    return fault(f, UNEXPECTED_FRAME, "expected content body, got non content body frame instead");
+}
+
 static bool check_header(struct channel *ch, const struct content_header *header, struct fault *f)
 {
     const struct config *config = channel_server(ch)->config;
@@ -62,7 +74,7 @@ static bool check_header(struct channel *ch, const struct content_header *header
                      "expected content header for class 60, got one for class %u instead",
                      header->class_id);
     if (header->weight != 0)
-        return fault(f, UNEXPECTED_FRAME, "content header with weight %u", header->weight);
+        return publish_out_of_place(ch, f);
     if (header->body_size > BODY_MAX)
         return fault(f, FRAME_ERROR, "content header announces %llu bytes, the maximum is %llu",
                      (unsigned long long)header->body_size, (unsigned long long)BODY_MAX);
@@ -99,7 +111,7 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
     struct content_header header;
     bool persistent;
     if (a->state != ASSEMBLY_HEADER)
-        return fault(f, UNEXPECTED_FRAME, "unexpected content header");
+        return publish_out_of_place(ch, f);
     if (!content_header_decode(payload, &header))
         return fault(f, SYNTAX_ERROR, "content header of %zu octets", payload.len);
     if (!check_header(ch, &header, f) ||
@@ -146,7 +158,7 @@ bool publish_body(struct channel *ch, struct slice piece, struct fault *f)
 {
     struct assembly *a = &ch->assembly;
     if (a->state != ASSEMBLY_BODY)
-        return fault(f, UNEXPECTED_FRAME, "unexpected content body");
+        return publish_out_of_place(ch, f);
     if (piece.len > a->total - a->filled)
         return fault(f, FRAME_ERROR, "content body frame exceeds remaining content size");
     if (!make_room(ch, a->filled + piece.len, f))

@@ -9,6 +9,8 @@ bool publish_method(struct channel *ch, const struct method *m, struct fault *f)
 bool publish_header(struct channel *ch, struct slice payload, struct fault *f);
 /* A piece of a body frame's payload, copied. */
 bool publish_body(struct channel *ch, struct slice piece, struct fault *f);
+/* 505: a frame that does not belong where the channel's content stands; returns false. */
+bool publish_out_of_place(struct channel *ch, struct fault *f);
 /* The last piece of a frame was taken, and the frame was well-formed. */
 bool publish_body_end(struct channel *ch, struct fault *f);
 /* Forgets what was assembled so far. */

@@ -13,14 +13,16 @@
 
 /* A queue on its way back, by id. */
 struct returning {
-    uint64_t id; /* the map's key */
+    uint64_t id;
     struct queue *queue;   /* NULL: */
     struct delay *delay;   /* the calendar of an exchange */
 };
 
 struct recovery {
     struct server *server;
-    struct map queues; /* id -> returning */
+    struct returning *queues; /* by id, as the definitions give them; see find_returning */
+    size_t queue_count, queue_capacity;
+    bool unsorted;
     size_t messages;
 };
 
@@ -99,6 +101,30 @@ static void recover_exchange(struct recovery *r, struct vhost *v, const struct d
         complain(r, d, "exchange");
 }
 
+static void add_returning(struct recovery *r, uint64_t id, struct queue *queue, struct delay *delay)
+{
+    if (r->queue_count == r->queue_capacity) {
+        r->queue_capacity = r->queue_capacity ? 2 * r->queue_capacity : 64;
+        r->queues = mem_realloc(r->queues, r->queue_capacity * sizeof(*r->queues));
+    }
+    r->unsorted |= r->queue_count > 0 && r->queues[r->queue_count - 1].id > id;
+    r->queues[r->queue_count++] = (struct returning){id, queue, delay};
+}
+
+/* So many queues follow: what holds all of them gets its size once. */
+static void on_queues(void *arg, size_t count)
+{
+    struct recovery *r = arg;
+    struct map *vhosts = &r->server->vhosts;
+    assert(!r->queues);
+    r->queue_capacity = count;
+    r->queues = mem_alloc(count * sizeof(*r->queues));
+    map_each(vhosts, i) {
+        if (vhosts->size == 1) /* else nobody knows whose they are */
+            vhost_expect_queues(vhosts->slots[i].value, count);
+    }
+}
+
 /* A row that is no queue's but that of the calendar of an exchange. */
 static bool recover_calendar(struct recovery *r, struct vhost *v, const struct definition *d)
 {
@@ -112,16 +138,27 @@ static bool recover_calendar(struct recovery *r, struct vhost *v, const struct d
         complain(r, d, "calendar");
         return true;
     }
-    struct returning *returning = mem_zalloc(sizeof(*returning));
-    returning->id = d->id;
-    returning->delay = delayed_calendar(v, x, d->id);
-    map_put(&r->queues, slice_of(&returning->id, sizeof(returning->id)), returning);
+    add_returning(r, d->id, NULL, delayed_calendar(v, x, d->id));
+    return true;
+}
+
+/* A row that is no queue's but that of the memory of an exchange. */
+static bool recover_memory(struct recovery *r, struct vhost *v, const struct definition *d)
+{
+    struct field field;
+    struct slice name;
+    if (!slice_starts_with(d->name, DUPLICATE_NAME_PREFIX) ||
+        !table_find(d->args, DUPLICATE_ARGUMENT, &field) || !field_string(&field, &name))
+        return false;
+    struct exchange *x = vhost_find_exchange(v, name);
+    if (!x || !duplicate_return(v, x, d->id))
+        complain(r, d, "memory");
     return true;
 }
 
 static void recover_queue(struct recovery *r, struct vhost *v, const struct definition *d)
 {
-    if (recover_calendar(r, v, d))
+    if (recover_calendar(r, v, d) || recover_memory(r, v, d))
         return;
     struct queue_properties properties = {
         .args = d->args, .durable = true, .auto_delete = d->auto_delete, .id = d->id};
@@ -129,10 +166,7 @@ static void recover_queue(struct recovery *r, struct vhost *v, const struct defi
         complain(r, d, "queue");
         return;
     }
-    struct returning *returning = mem_zalloc(sizeof(*returning));
-    returning->id = d->id;
-    returning->queue = vhost_add_queue(v, d->name, &properties, false);
-    map_put(&r->queues, slice_of(&returning->id, sizeof(returning->id)), returning);
+    add_returning(r, d->id, vhost_add_queue(v, d->name, &properties, false), NULL);
 }
 
 static void recover_binding(struct recovery *r, struct vhost *v, const struct definition *d)
@@ -171,11 +205,20 @@ static void on_definition(void *arg, const struct definition *d)
         recover_binding(r, v, d);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    uint64_t one = ((const struct returning *)a)->id, other = ((const struct returning *)b)->id;
+    return (one > other) - (one < other);
+}
+
 /* The queue with that id, whatever the lane. */
 static struct returning *find_returning(struct recovery *r, uint64_t id)
 {
-    id &= STORE_QUEUE_ID_MAX;
-    return map_get(&r->queues, slice_of(&id, sizeof(id)));
+    struct returning wanted = {.id = id & STORE_QUEUE_ID_MAX};
+    if (r->unsorted)
+        qsort(r->queues, r->queue_count, sizeof(wanted), by_id);
+    r->unsorted = false;
+    return r->queue_count ? bsearch(&wanted, r->queues, r->queue_count, sizeof(wanted), by_id) : NULL;
 }
 
 /* Where a lane of it is a calendar's: that. */
@@ -304,20 +347,16 @@ static void apply_loopback_users(struct server *s)
 bool recovery_run(struct server *s)
 {
     struct recovery r = {.server = s};
-    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page, on_note};
+    struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page, on_note, on_queues};
     char error[512];
-    map_init(&r.queues, rand_u64(&s->rand));
     int status = store_recover(s->store, &sink, error, sizeof(error));
     if (status < 0)
         log_line(&s->log, LOG_CRITICAL, 0, "cannot recover the data directory: %s", error);
-    map_each(&r.queues, i) {
-        struct returning *returning = r.queues.slots[i].value;
-        finish_queue(&r, returning);
-        mem_free(returning);
-    }
+    for (size_t i = 0; i < r.queue_count; i++)
+        finish_queue(&r, &r.queues[i]);
     duplicate_restored(s);
-    size_t queues = r.queues.size;
-    map_free(&r.queues);
+    size_t queues = r.queue_count;
+    mem_free(r.queues);
     if (status < 0)
         return false;
     s->next_queue_id = store_queue_id_next(s->store);

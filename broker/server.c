@@ -19,14 +19,14 @@
 #include "broker/recovery.h"
 #include "broker/status.h"
 #include "broker/tx.h"
+#include "net/carrier.h"
 #include "net/notify.h"
-#include "net/writer.h"
 #include "queue/paging.h"
 
 /* Entries of deleted and purged queues that are dropped in a turn. */
 enum { BURY_TURN_MAX = 8192 };
 
-/* Dead letters that are published in a turn. */
+/* Dead letters that are published in a turn; those of a transaction are not counted. */
 enum { DEAD_LETTERS_MAX = 4096 };
 
 /* How long clients get to answer the close of a server that stops. */
@@ -106,7 +106,7 @@ static void open_loop(struct server *s)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     s->loop = loop_new(&s->net, on_signal, s);
     if (processors > 1)
-        s->net.writer = writer_new(processors >= 4 ? 2 : 1, wake_loop, s);
+        s->net.carrier = carrier_new(processors >= 4 ? 2 : 1, wake_loop, s);
 }
 
 bool server_open(struct server *s, const struct server_options *options)
@@ -122,6 +122,7 @@ bool server_open(struct server *s, const struct server_options *options)
     control_init(&s->control);
     parameters_init(&s->parameters, rand_u64(&s->rand));
     gate_init(&s->gate);
+    chatter_init(s, rand_u64(&s->rand));
     intercept_open(s);
     net_init(&s->net);
     slab_pool_init(&s->messages);
@@ -130,6 +131,7 @@ bool server_open(struct server *s, const struct server_options *options)
     users_init(&s->users, rand_u64(&s->rand));
     s->users.hashing = options->config->auth.password_hashing;
     queue_home_init(&s->home, &s->messages, NULL);
+    s->home.outcomes.turn_max = options->dead_letters_max ? options->dead_letters_max : DEAD_LETTERS_MAX;
     /* Whoever fails from here on leaves something that server_close can free. */
     open_console(s, options->console);
     if (!options->simulated) {
@@ -172,6 +174,7 @@ static void free_state(struct server *s)
     queue_home_free(&s->home);
     ask_close(s);
     users_free(&s->users);
+    chatter_free(s);
     timers_free(&s->timers);
     slab_pool_free(&s->messages);
     mem_free(s->targets);
@@ -180,7 +183,7 @@ static void free_state(struct server *s)
     gate_free(s);
     intercept_free(&s->intercept);
     event_free(&s->events);
-    writer_free(&s->net.writer);
+    carrier_free(&s->net.carrier);
     if (s->loop)
         loop_free(&s->loop);
     net_free(&s->net);
@@ -333,7 +336,7 @@ void server_act(struct server *s)
     outbox_flush(s);
     deliver_ready(s);
     expire_after_delivery(s);
-    deadletter_run(s, DEAD_LETTERS_MAX);
+    deadletter_run(s, s->home.outcomes.turn_max);
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
     paging_fetch(&s->home);
@@ -364,6 +367,7 @@ int server_patience_ms(struct server *s)
 
 int server_run(const struct config *config)
 {
+    mem_tune();
     struct server *s = mem_zalloc(sizeof(*s));
     struct server_options options = {
         .config = config, .clock = clock_system(), .rand = rand_secure(), .console = stdout};

@@ -13,6 +13,7 @@
 #include "broker/alarm.h"
 #include "broker/bounds.h"
 #include "broker/ask.h"
+#include "broker/chatter.h"
 #include "broker/config.h"
 #include "broker/control.h"
 #include "broker/parameters.h"
@@ -78,6 +79,7 @@ struct server {
     struct bounds bounds;         /* on what is declared */
     struct server_expire expire;
     struct logins logins;
+    struct chatter chatter;       /* bounds what the log says of strangers */
     struct parameters parameters;
     struct control control;
     struct intercept intercept;
@@ -96,6 +98,7 @@ struct server_options {
     FILE *console;            /* NULL = no log there */
     bool simulated;           /* no loop, no listeners, no disk thread */
     size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
+    size_t dead_letters_max;  /* that are published in a turn; 0 = DEAD_LETTERS_MAX */
 };
 
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it

@@ -32,6 +32,15 @@ bool setting_mechanism(const struct setting *s);
 bool setting_backend(const struct setting *s);
 bool setting_algorithm(const struct setting *s);
 bool setting_url(const struct setting *s);
+/* Sets the key's field by the setter of its kind (config.c). */
+bool config_apply(const struct setting *s);
+/* setting_oauth2.c */
+bool setting_nested(const struct setting *s);
+bool setting_alias(const struct setting *s);
+/* Notes that a key was given for which nothing is a value, too. */
+void setting_note_given(const struct setting *s);
+/* What only all keys of OAuth 2 together can tell; false and one sentence. */
+bool setting_check_oauth2(const struct config *config, char *error, size_t error_size);
 /* Reads the line in the file that a value "file:PATH" names. */
 bool setting_read_secret(const struct setting *s, char *text, size_t size);
 

@@ -10,6 +10,7 @@
 #include "broker/tx.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
+#include "queue/excess.h"
 #include "queue/lane.h"
 
 /* Ten years, the longest expiration (semantics 1.2). */
@@ -52,6 +53,24 @@ static struct exchange *find_exchange(struct channel *ch, struct slice name, str
     return x;
 }
 
+/* Says what is wrong with an expiration in RabbitMQ's words (rabbit_basic, parse_expiration). */
+static bool refuse_expiration(struct slice text, struct fault *f)
+{
+    size_t sign = text.len && (text.at[0] == '+' || text.at[0] == '-'), end = sign;
+    while (end < text.len && text.at[end] >= '0' && text.at[end] <= '9')
+        end++;
+    size_t from = sign && text.at[0] == '+' ? 1 : 0;
+    struct slice number = slice_of(text.at + from, end - from);
+    struct slice rest = slice_of(text.at + end, text.len - end);
+    if (end == sign)
+        return fault(f, PRECONDITION_FAILED, "invalid expiration '%.*s': no_integer", SLICE_ARG(text));
+    if (rest.len)
+        return fault(f, PRECONDITION_FAILED, "invalid expiration '%.*s': {leftover_string,\"%.*s\"}",
+                     SLICE_ARG(text), SLICE_ARG(rest));
+    return fault(f, PRECONDITION_FAILED, "invalid expiration '%.*s': {%s,%.*s}", SLICE_ARG(text),
+                 text.at[0] == '-' ? "value_negative" : "value_too_large", SLICE_ARG(number));
+}
+
 /* Decimal milliseconds with an optional plus sign (K64). */
 static bool check_expiration(struct slice text, struct fault *f)
 {
@@ -63,9 +82,7 @@ static bool check_expiration(struct slice text, struct fault *f)
         ms = ms * 10 + (uint64_t)(text.at[i] - '0');
         good = good && ms <= EXPIRATION_MAX_MS;
     }
-    return good || fault(f, PRECONDITION_FAILED,
-                         "invalid expiration '%.*s': expected 0 to %llu milliseconds",
-                         SLICE_ARG(text), (unsigned long long)EXPIRATION_MAX_MS);
+    return good || refuse_expiration(text, f);
 }
 
 static bool check_user_id(struct channel *ch, struct slice user_id, struct fault *f)
@@ -91,7 +108,7 @@ static bool add_keys(struct slice headers, const char *name, struct keys *keys, 
         return true;
     if (field.type != 'A')
         return fault(f, PRECONDITION_FAILED,
-                     "invalid message: unacceptable_type_in_header '%s': %s where an array is expected",
+                     "invalid message: {unacceptable_type_in_header,\"%s\",%s}",
                      name, field_type_name(field.type));
     struct slice rest = field.bytes;
     while (array_next(&rest, &item)) {
@@ -100,7 +117,7 @@ static bool add_keys(struct slice headers, const char *name, struct keys *keys, 
                          KEYS_MAX - 1, name);
         if (!field_string(&item, &keys->at[keys->count++]))
             return fault(f, PRECONDITION_FAILED,
-                         "invalid message: unacceptable_type_in_header '%s': %s where a longstr is expected",
+                         "invalid message: {unacceptable_type_in_header,\"%s\",%s}",
                          name, field_type_name(item.type));
     }
     return true;
@@ -187,6 +204,8 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             done.refused = true;
             if (q->settings.limit.overflow == LIMIT_REJECT_DEAD_LETTER)
                 outcome_put_refused(q, m);
+            if (conn && excess_is_large(q))
+                pace_note(conn, q);
             continue;
         }
         bool journalled = queue_stores(q, m);
@@ -196,7 +215,7 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
             dedup_take(q->dedup, ids, journalled ? s->store : NULL);
         if (!conn)
             continue;
-        if (queue_is_behind(q))
+        if (queue_is_behind(q) || excess_is_large(q))
             pace_note(conn, q);
         if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
@@ -224,7 +243,7 @@ enqueue_once(struct server *s, struct connection *conn, const struct route_set *
 {
     struct dedup_ids ids;
     uint64_t before = 0;
-    if (!duplicate_ids(s, m, &ids))
+    if (!duplicate_ids(s, m, conn != NULL, &ids))
         return enqueue(s, conn, set, m, NULL);
     struct route_set screened = duplicate_screen(s, set, &ids, &before);
     struct submission done = enqueue(s, conn, &screened, m, &ids);
@@ -285,27 +304,6 @@ static __attribute__((noinline)) void reach_beyond_queues(struct channel *ch, co
         send_return(ch, m);
 }
 
-/* True when an exchange that remembers messages has seen this one: it is routed nowhere, and done. */
-static bool exchange_knows(struct server *s, const struct exchange *x, const struct message *m,
-                           struct submission *done)
-{
-    struct dedup_ids ids;
-    uint64_t batch = 0;
-    if (!duplicate_ids(s, m, &ids) || !dedup_knows(x->memory, &ids, &batch))
-        return false;
-    *done = wait_for(s, *done, batch);
-    return true;
-}
-
-/* What a queue refused is not remembered: the publisher is to try again. */
-static void exchange_takes(struct server *s, const struct exchange *x, const struct message *m,
-                           struct submission done)
-{
-    struct dedup_ids ids;
-    if (!done.refused && duplicate_ids(s, m, &ids))
-        dedup_take(x->memory, &ids, x->durable && done.batch == store_open_batch(s->store) ? s->store : NULL);
-}
-
 /* A message with headers may have more than one key; an exchange may remember what it has seen. */
 static __attribute__((noinline)) struct submission
 route_special(struct channel *ch, struct exchange *x, struct message *m, bool mandatory)
@@ -320,12 +318,10 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
         message_unref(&s->messages, &m);
         return later;
     }
-    if (x->memory && (m->has_headers || m->has_id)) {
-        struct submission known = {0};
-        if (exchange_knows(s, x, m, &known)) {
-            message_unref(&s->messages, &m);
-            return known;
-        }
+    struct submission known = {0};
+    if (x->memory && duplicate_known(s, x, m, true, &known)) {
+        message_unref(&s->messages, &m);
+        return known;
     }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     if (blind)
@@ -335,8 +331,8 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     if (ch->conn->vhost->traced)
         trace_publish(ch, m, set);
     struct submission done = screen_and_enqueue(s, ch->conn, set, m);
-    if (x->memory && (m->has_headers || m->has_id))
-        exchange_takes(s, x, m, done);
+    if (x->memory)
+        duplicate_taken(s, x, m, true, &done);
     message_unref(&s->messages, &m);
     return done;
 }
@@ -406,13 +402,21 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
     struct route_input input = {.pool = &s->messages};
     struct route_set alone = {.queues = &dest, .size = 1};
     const struct route_set *set = &alone;
+    struct exchange *x = dest->kind == DEST_EXCHANGE ? container_of(dest, struct exchange, dest) : NULL;
+    struct submission done = {0};
     *message = NULL;
+    if (x && x->memory && duplicate_known(s, x, m, false, &done)) {
+        message_unref(&s->messages, &m);
+        return done;
+    }
     bool blind = prepare(m, &props, &keys, &input);
-    if (dest->kind == DEST_EXCHANGE)
-        set = route(&v->router, container_of(dest, struct exchange, dest), &input);
+    if (x)
+        set = route(&v->router, x, &input);
     if (blind)
         m = strip_bcc(s, m, &props);
-    struct submission done = screen_and_enqueue(s, NULL, set, m);
+    done = screen_and_enqueue(s, NULL, set, m);
+    if (x && x->memory)
+        duplicate_taken(s, x, m, false, &done);
     message_unref(&s->messages, &m);
     return done;
 }

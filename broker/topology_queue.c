@@ -211,6 +211,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
         if (!channel_queue_name(ch, name, &name, f) ||
             !channel_permits_any(ch, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
             return false;
+        expire_used(channel_server(ch), q); /* who asks for it uses it, in RabbitMQ too */
     } else {
         if (name.len == 0) {
             generate_name(ch, generated);
@@ -322,12 +323,14 @@ bool topology_queue_bind(struct channel *ch, const struct method *m, struct faul
     struct slice name, key = bind->routing_key;
     struct queue *q;
     if (!binding_names(ch, bind->queue, &name, &key, f) ||
-        !check_binding(ch, name, bind->exchange, key, f) || !channel_find_queue(ch, name, &q, f))
+        !check_binding(ch, name, bind->exchange, key, f))
         return false;
     struct exchange *x = vhost_find_exchange(v, bind->exchange);
     if (!x)
         return fault(f, NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_ARG(bind->exchange),
                      SLICE_ARG(v->name));
+    if (!channel_find_queue(ch, name, &q, f))
+        return false;
     if (!vhost_bind(v, x, &q->dest, key, bind->arguments, true, f))
         return false;
     if (!bind->no_wait)

@@ -5,6 +5,7 @@
  *
  * Settled items are moved out of unacked, so that a second ack is an unknown tag; a rollback moves them
  * back. */
+#include "broker/deadletter.h"
 #include "broker/submit.h"
 #include "broker/tx.h"
 
@@ -85,13 +86,20 @@ static void commit_settlements(struct channel *ch)
     }
 }
 
-/* The answer waits for the last batch that holds anything: what the transaction recorded is in it,
- * or before. */
+/* The answer waits for the last batch that holds anything: what the transaction recorded is in it. What it
+ * rejected or pushed out of a queue becomes dead letters here and now, as the batch is all or nothing, and
+ * a message that is still its queue's would come back after a crash, though it was answered. Outcomes
+ * of others wait for their turn. */
 static bool commit(struct channel *ch, struct fault *f)
 {
-    struct store *store = channel_server(ch)->store;
+    struct server *s = channel_server(ch);
+    struct store *store = s->store;
+    struct outcome_ring waiting;
+    outcomes_set_aside(&s->home, &waiting);
     bool refused = commit_publishes(ch);
     commit_settlements(ch);
+    deadletter_finish(s);
+    outcomes_put_back(&s->home, &waiting);
     if (store_last_batch(store) > store_durable(store))
         connection_bar(ch->conn, store_last_batch(store));
     return !refused || fault(f, PRECONDITION_FAILED, "partial tx completion");

@@ -113,7 +113,7 @@ void vhost_free(struct vhost **vhost)
         struct exchange *x = v->exchanges.slots[i].value;
         policies_release(&x->dest);
         delayed_forget(v, x, false);
-        duplicate_forget(v, x);
+        duplicate_forget(v, x, false);
         bounds_remove(v->server, bounds_of_exchange(x));
         exchange_free(&x);
     }
@@ -154,7 +154,7 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     delayed_govern(x, false);
     if (name.len)
         policies_govern(v, &x->dest);
-    duplicate_remember(v, x);
+    duplicate_remember(v, x, stored);
     router_changed(&v->router);
     if (stored && x->durable)
         define(v->server, exchange_definition(v, x));
@@ -215,7 +215,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     router_changed(&v->router);
     policies_release(&x->dest);
     delayed_forget(v, x, true);
-    duplicate_forget(v, x);
+    duplicate_forget(v, x, true);
     bounds_remove(v->server, bounds_of_exchange(x));
     exchange_free(&x);
 }
@@ -251,13 +251,13 @@ static struct definition queue_definition(struct vhost *v, const struct queue *q
                                .auto_delete = q->auto_delete};
 }
 
-/* A row like that of a queue, so that the store knows the id; the argument says whose it is. */
-void vhost_define_calendar(struct vhost *v, const struct exchange *x, uint64_t id, bool there)
+void vhost_define_keeper(struct vhost *v, const struct exchange *x, const char *prefix, const char *argument,
+                         uint64_t id, bool there)
 {
     struct buf name = {0}, args = {0};
-    buf_append_slice(&name, SLICE(DELAYED_NAME_PREFIX));
+    buf_append_slice(&name, slice_of_string(prefix));
     buf_append_slice(&name, x->name);
-    table_put_string(&args, DELAYED_ARGUMENT, x->name);
+    table_put_string(&args, argument, x->name);
     struct definition definition = {.kind = DEFINITION_QUEUE,
                                     .id = id,
                                     .vhost = v->name,
@@ -269,6 +269,11 @@ void vhost_define_calendar(struct vhost *v, const struct exchange *x, uint64_t i
         undefine(v->server, definition);
     buf_free(&name);
     buf_free(&args);
+}
+
+void vhost_define_calendar(struct vhost *v, const struct exchange *x, uint64_t id, bool there)
+{
+    vhost_define_keeper(v, x, DELAYED_NAME_PREFIX, DELAYED_ARGUMENT, id, there);
 }
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,
@@ -295,6 +300,12 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     if (stored)
         event_queue(v, q, "queue.created");
     return q;
+}
+
+void vhost_expect_queues(struct vhost *v, size_t count)
+{
+    map_reserve(&v->queues, v->queues.size + count);
+    exchange_expect(v->default_exchange, count);
 }
 
 void vhost_set_metadata(struct vhost *v, struct slice metadata)

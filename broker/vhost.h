@@ -73,7 +73,13 @@ struct queue_properties {
 
 struct queue *vhost_add_queue(struct vhost *v, struct slice name,
                               const struct queue_properties *properties, bool stored);
-/* Puts the calendar of an exchange that delays into the store, or takes it out. */
+/* So many queues are about to be added. */
+void vhost_expect_queues(struct vhost *v, size_t count);
+/* Puts a row like that of a queue into the store, or takes it out, so that the store knows the id; the
+ * argument says whose it is. */
+void vhost_define_keeper(struct vhost *v, const struct exchange *x, const char *prefix, const char *argument,
+                         uint64_t id, bool there);
+/* The same for the calendar of an exchange that delays. */
 void vhost_define_calendar(struct vhost *v, const struct exchange *x, uint64_t id, bool there);
 /* Takes a JSON object in; the type of queues that say none is in it. */
 void vhost_set_metadata(struct vhost *v, struct slice metadata);

@@ -41,6 +41,12 @@ static void direct_add(void *index, struct binding *binding)
     }
 }
 
+static void direct_expect(void *index, size_t count)
+{
+    struct direct *direct = index;
+    map_reserve(&direct->keys, direct->keys.size + count);
+}
+
 static void direct_remove(void *index, struct binding *binding)
 {
     struct direct *direct = index;
@@ -74,6 +80,7 @@ const struct exchange_type direct_type = {
     .index_new = direct_new,
     .index_free = direct_free,
     .add = direct_add,
+    .expect = direct_expect,
     .remove = direct_remove,
     .match = direct_match,
 };

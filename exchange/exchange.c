@@ -20,6 +20,7 @@ static const struct exchange_type *const exchange_types[] = {
     &local_random_type,
     &recent_history_type,
     &delayed_message_type,
+    &message_deduplication_type,
 };
 
 const struct exchange_type *exchange_type_find(struct slice name)
@@ -102,10 +103,11 @@ static struct binding *link_binding(struct exchange *x, struct dest *dest, struc
     assertf(key.len <= NAME_MAX_BYTES, "binding key of %zu bytes", key.len);
     struct binding *binding = mem_alloc(sizeof(*binding) + key.len + args.len);
     uint8_t *tail = (uint8_t *)(binding + 1);
-    *binding = (struct binding){.source = x, .dest = dest};
+    *binding = (struct binding){.source = x, .dest = dest, .implicit = x->is_default};
     binding->key = copy_to(tail, key);
     binding->args = copy_to(tail + key.len, args);
-    identity_add(&x->bindings, binding);
+    if (!binding->implicit) /* nobody asks for those by identity */
+        identity_add(&x->bindings, binding);
     x->type->add(x->index, binding);
     list_push_back(&x->binding_list, &binding->by_source);
     list_push_back(&dest->bindings, &binding->by_dest);
@@ -117,6 +119,7 @@ struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slic
 {
     if (x->type->check && !x->type->check(x->index, key, args, f))
         return NULL;
+    assert(!x->is_default);
     x->binding_count++;
     x->had_bindings = true;
     return link_binding(x, dest, key, args);
@@ -125,9 +128,13 @@ struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slic
 struct binding *exchange_bind_implicit(struct exchange *x, struct dest *dest, struct slice key)
 {
     assert(x->is_default && dest->kind == DEST_QUEUE);
-    struct binding *binding = link_binding(x, dest, key, (struct slice){0});
-    binding->implicit = true;
-    return binding;
+    return link_binding(x, dest, key, (struct slice){0});
+}
+
+void exchange_expect(struct exchange *x, size_t count)
+{
+    if (x->type->expect)
+        x->type->expect(x->index, count);
 }
 
 void exchange_unbind(struct binding **unbound)
@@ -136,10 +143,10 @@ void exchange_unbind(struct binding **unbound)
     *unbound = NULL;
     struct exchange *x = binding->source;
     x->type->remove(x->index, binding);
-    identity_remove(&x->bindings, binding);
     list_remove(&binding->by_source);
     list_remove(&binding->by_dest);
     if (!binding->implicit) {
+        identity_remove(&x->bindings, binding);
         assert(x->binding_count > 0);
         x->binding_count--;
     }

@@ -25,6 +25,7 @@ struct exchange_type {
     /* Checks the binding's key and arguments before it is made (406 …). NULL = everything goes. */
     bool (*check)(const void *index, struct slice key, struct slice args, struct fault *f);
     void (*add)(void *index, struct binding *binding);
+    void (*expect)(void *index, size_t count); /* so many more are about to come; NULL = no matter */
     void (*remove)(void *index, struct binding *binding);
     /* Calls route_add for the destination of each matching binding. */
     void (*match)(void *index, const struct route_input *input, struct slice key,
@@ -49,6 +50,7 @@ struct exchange {
     bool delays;                   /* headers of messages may say that they are routed later */
     void *delay;                   /* the broker's: those that wait; NULL = none ever did */
     void *memory;                  /* of what was published to it: the broker's; NULL = none */
+    uint64_t memory_id;            /* its name in the store */
 };
 
 /* The type of that name, NULL when unknown. */
@@ -74,6 +76,8 @@ struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slic
                               struct slice args, struct fault *f);
 /* The default exchange's binding of a queue by its name: neither counted nor shown, never refused. */
 struct binding *exchange_bind_implicit(struct exchange *x, struct dest *dest, struct slice key);
+/* So many bindings are about to come. */
+void exchange_expect(struct exchange *x, size_t count);
 /* Unlinks the binding from index, source and destination, frees it, NULLs the pointer. */
 void exchange_unbind(struct binding **binding);
 

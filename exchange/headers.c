@@ -121,9 +121,13 @@ static bool parse_mode(struct slice args, bool *any, bool *with_x, struct fault 
     *any = *with_x = false;
     if (!table_find(args, "x-match", &field))
         return true;
+    int64_t number;
+    if (field_integer(&field, &number))
+        return fault(f, PRECONDITION_FAILED, "Invalid x-match field type %s (value %lld); expected longstr",
+                     field_type_name(field.type), (long long)number);
     if (!field_string(&field, &mode))
-        return fault(f, PRECONDITION_FAILED, "Invalid x-match field type %s; expected longstr",
-                     field_type_name(field.type));
+        return fault(f, PRECONDITION_FAILED, "Invalid x-match field type %s%s; expected longstr",
+                     field_type_name(field.type), field.type == 'V' ? " (value undefined)" : "");
     *any = slice_is(mode, "any") || slice_is(mode, "any-with-x");
     *with_x = slice_is(mode, "all-with-x") || slice_is(mode, "any-with-x");
     if (*any || *with_x || slice_is(mode, "all"))

@@ -14,5 +14,6 @@ extern const struct exchange_type random_type;
 extern const struct exchange_type local_random_type;
 extern const struct exchange_type recent_history_type;
 extern const struct exchange_type delayed_message_type;
+extern const struct exchange_type message_deduplication_type;
 
 #endif

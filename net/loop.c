@@ -6,12 +6,13 @@
 #include "net/loop.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "net/carrier.h"
 #include "net/worker.h"
-#include "net/writer.h"
 
 static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
@@ -19,6 +20,9 @@ struct loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_timer_t limit; /* ends a wait */
+    /* Who wakes sets `woken`, then looks if the loop `waits`; who is about to wait does it the other way
+     * round: one of both sees the other, and a loop that is awake costs nobody a system call. */
+    atomic_bool woken, waits;
     uv_signal_t signals[array_size(watched_signals)];
     struct net *net;
     void (*on_signal)(void *arg, int signal);
@@ -92,7 +96,12 @@ void loop_free(struct loop **loop)
 void loop_poll(struct loop *loop, int timeout_ms)
 {
     bool wait = timeout_ms != 0 && net_is_idle(loop->net);
+    loop->net->has_placed = false;
     net_run_deferred(loop->net);
+    if (wait) {
+        atomic_store(&loop->waits, true);
+        wait = !atomic_load(&loop->woken);
+    }
     if (wait && timeout_ms > 0) {
         /* Repeating: one that fires between here and epoll_wait must not leave that without a
          * limit. */
@@ -101,8 +110,10 @@ void loop_poll(struct loop *loop, int timeout_ms)
              "start a timer");
     }
     uv_run(&loop->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
-    if (loop->net->writer)
-        writer_collect(loop->net->writer);
+    atomic_store(&loop->waits, false);
+    atomic_store(&loop->woken, false); /* what it was about is looked for from here on */
+    if (loop->net->carrier)
+        carrier_collect(loop->net->carrier);
     if (loop->net->worker)
         worker_collect(loop->net->worker);
     if (wait && timeout_ms > 0)
@@ -111,7 +122,9 @@ void loop_poll(struct loop *loop, int timeout_ms)
 
 void loop_wake(struct loop *loop)
 {
-    must(uv_async_send(&loop->wake), "wake the loop");
+    atomic_store(&loop->woken, true);
+    if (atomic_load(&loop->waits))
+        must(uv_async_send(&loop->wake), "wake the loop");
 }
 
 struct uv_loop_s *loop_uv(struct loop *loop)

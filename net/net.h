@@ -24,8 +24,8 @@ struct net_chunk {
     _Alignas(16) uint8_t bytes[];
 };
 
+struct carrier;
 struct worker;
-struct writer;
 
 struct net {
     uint8_t *read_buffer;
@@ -35,7 +35,8 @@ struct net {
     struct list deferred;     /* stream.deferred: resumed, the tail is to be offered again */
     struct list free_chunks;  /* last used first: it is still in the cache */
     size_t free_chunk_count;
-    struct writer *writer;    /* threads for large writes, NULL = the loop writes all; borrowed */
+    struct carrier *carrier;  /* threads for large reads and writes, NULL = the loop does all; borrowed */
+    bool has_placed;          /* this turn the loop has read to a place: other such reads are for threads */
     struct worker *worker;    /* threads for TLS handshakes, NULL = none; borrowed */
     uint8_t *scratch;         /* where what is written to a closed stream goes */
     size_t scratch_size;

@@ -13,10 +13,14 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "net/carrier.h"
 #include "net/net.h"
-#include "net/writer.h"
 
-enum { READ_USEFUL = 64 * 1024 }; /* a read of less is not worth its system call */
+enum {
+    READ_USEFUL = 64 * 1024, /* a read of less is not worth its system call */
+    HEAD_SIZE = 4096,        /* read behind a place: the next such body should find its place as well */
+    ROUNDS_MAX = 4,          /* reads in a turn, of a stream with places */
+};
 
 void stream_init(struct stream *stream, struct net *net, const struct transport *transport,
                  void *io, const struct stream_events *events)
@@ -30,7 +34,8 @@ void stream_init(struct stream *stream, struct net *net, const struct transport 
 
 static void update_want(struct stream *stream)
 {
-    bool readable = !stream->paused && !stream->peer_done && !(stream->job && stream->transport->one_way);
+    bool busy = stream->reading || (stream->writing && stream->transport->one_way);
+    bool readable = !stream->paused && !stream->peer_done && !busy;
     stream->transport->want(stream->io, readable, stream->want_write);
 }
 
@@ -78,11 +83,19 @@ static void forget_tail(struct stream *stream)
     stream->tail_start = stream->tail_size = 0;
 }
 
+static void cancel(struct stream *stream, struct carrier_job **job)
+{
+    if (*job) {
+        carrier_wait(stream->net->carrier, *job);
+        carrier_drop(stream->net->carrier, job);
+    }
+}
+
 /* Lets go of everything but `stream` itself. */
 static void let_go(struct stream *stream)
 {
-    if (stream->job)
-        writer_cancel(stream->net->writer, &stream->job);
+    cancel(stream, &stream->writing);
+    cancel(stream, &stream->reading);
     stream->state = STREAM_CLOSED;
     stream->want_write = false;
     list_unlink(&stream->dirty);
@@ -113,6 +126,7 @@ void stream_close(struct stream *stream)
 {
     if (stream->state != STREAM_OPEN)
         return;
+    stream_recall(stream);
     output_seal(&stream->output);
     stream->state = STREAM_CLOSING;
     stream->paused = false;
@@ -164,8 +178,8 @@ static void go_on(struct stream *stream, bool full)
 
 void stream_written(struct stream *stream, ssize_t result, size_t size)
 {
-    assert(stream->job != NULL && stream->state != STREAM_CLOSED);
-    stream->job = NULL;
+    assert(stream->writing != NULL && stream->state != STREAM_CLOSED);
+    stream->writing = NULL;
     if (result < 0 && result != -EAGAIN) {
         become_closed(stream, (int)result);
         return;
@@ -179,21 +193,21 @@ void stream_written(struct stream *stream, ssize_t result, size_t size)
         output_drop(&stream->output, stream->net);
     go_on(stream, written < size);
     /* The next flush may hand the connection to a thread again, before the loop looks at the socket. */
-    if (stream->transport->one_way && stream->state != STREAM_CLOSED && !stream->job) {
+    if (stream->transport->one_way && stream->state != STREAM_CLOSED && !stream->writing) {
         stream_readable(stream);
         if (stream->state != STREAM_CLOSED)
             update_want(stream);
     }
 }
 
-/* Large writes go to a thread of the writer, if there is one. */
+/* Large writes go to a thread of the carrier, if there is one. */
 static bool write_elsewhere(struct stream *stream, size_t share)
 {
     size_t size = share < stream->output.pending ? share : stream->output.pending;
-    if (!stream->net->writer || size < STREAM_ELSEWHERE_MIN)
+    if (!stream->net->carrier || size < STREAM_ELSEWHERE_MIN)
         return false;
     stream->want_write = false;
-    stream->job = writer_start(stream->net->writer, stream, share);
+    stream->writing = carrier_write(stream->net->carrier, stream, share);
     update_want(stream);
     return true;
 }
@@ -201,7 +215,7 @@ static bool write_elsewhere(struct stream *stream, size_t share)
 void stream_flush(struct stream *stream)
 {
     list_unlink(&stream->dirty);
-    if (stream->state == STREAM_CLOSED || stream->job)
+    if (stream->state == STREAM_CLOSED || stream->writing)
         return;
     if (stream_is_high(stream))
         stream->was_high = true;
@@ -279,37 +293,121 @@ static void fit_read_buffer(struct net *net, size_t tail_size)
     net->read_buffer = mem_alloc(net->read_buffer_size);
 }
 
+static bool may_read(const struct stream *stream)
+{
+    if (stream->state == STREAM_CLOSED || stream->paused || stream->peer_done || stream->reading)
+        return false;
+    if (stream->writing && stream->transport->one_way)
+        return false; /* told before the job began; told again after it */
+    /* What is kept comes first: an end that is read now would overtake it. */
+    return !list_linked(&stream->deferred);
+}
+
+static uint8_t *find_place(struct stream *stream, size_t *size)
+{
+    *size = 0;
+    if (!stream->events->place || stream->state != STREAM_OPEN || stream->tail_size > 0 ||
+        stream->transport->one_way)
+        return NULL;
+    uint8_t *place = stream->events->place(stream, size);
+    assertf(place ? *size >= STREAM_PLACE_MIN : *size == 0, "a place of %zu bytes", *size);
+    return place;
+}
+
+/* `got` bytes have come: first those that are in their place, then the others, behind the tail at `at`. */
+static void take_in(struct stream *stream, size_t got, size_t place_size, const uint8_t *at)
+{
+    size_t placed = got < place_size ? got : place_size;
+    stream->received += got;
+    if (stream->state == STREAM_CLOSING)
+        return; /* read only to see the end */
+    if (placed > 0)
+        stream->events->placed(stream, placed);
+    struct slice in = slice_of(at, stream->tail_size + got - placed);
+    forget_tail(stream);
+    if (got == placed)
+        return;
+    size_t used = stream->paused ? 0 : offer(stream, in);
+    if (stream->state == STREAM_OPEN)
+        keep_tail(stream, slice_of(in.at + used, in.len - used));
+}
+
+/* Reads once. True when a place is full, and what was to be read behind it too. */
+static bool read_here(struct stream *stream, uint8_t *place, size_t place_size)
+{
+    struct net *net = stream->net;
+    size_t tail = stream->tail_size;
+    assert(!net->reading);
+    fit_read_buffer(net, tail);
+    size_t room = net->read_buffer_size - tail, most = place ? HEAD_SIZE : NET_READ_SIZE;
+    struct iovec parts[] = {{place, place_size}, {net->read_buffer + tail, room < most ? room : most}};
+    ssize_t got = place ? stream->transport->readv(stream->io, parts, 2)
+                        : stream->transport->readv(stream->io, parts + 1, 1);
+    if (got == -EAGAIN)
+        return false;
+    if (got <= 0) {
+        end_of_input(stream, (int)got);
+        return false;
+    }
+    if (tail > 0)
+        memcpy(net->read_buffer, stream->tail + stream->tail_start, tail);
+    take_in(stream, (size_t)got, place_size, net->read_buffer);
+    return place && (size_t)got == place_size + parts[1].iov_len;
+}
+
 void stream_readable(struct stream *stream)
 {
     struct net *net = stream->net;
-    if (stream->state == STREAM_CLOSED || stream->paused || stream->peer_done)
-        return;
-    if (stream->job && stream->transport->one_way)
-        return; /* told before the job began; told again after it */
-    if (list_linked(&stream->deferred))
-        return; /* what is kept comes first: an end that is read now would overtake it */
-    assert(!net->reading);
-    fit_read_buffer(net, stream->tail_size);
-    size_t tail = stream->tail_size;
-    size_t room = net->read_buffer_size - tail;
-    ssize_t got = stream->transport->read(stream->io, net->read_buffer + tail,
-                                          room < NET_READ_SIZE ? room : NET_READ_SIZE);
-    if (got == -EAGAIN)
-        return;
-    if (got <= 0) {
-        end_of_input(stream, (int)got);
-        return;
+    for (int round = 0; round < ROUNDS_MAX && may_read(stream); round++) {
+        size_t size;
+        uint8_t *place = find_place(stream, &size);
+        if (place && net->carrier && net->has_placed && round == 0) {
+            stream->reading = carrier_read(net->carrier, stream, place, size);
+            update_want(stream);
+            return;
+        }
+        net->has_placed |= place != NULL;
+        if (!read_here(stream, place, size))
+            return;
     }
-    stream->received += (uint64_t)got;
-    if (stream->state == STREAM_CLOSING)
-        return; /* read only to see the end */
-    if (tail > 0)
-        memcpy(net->read_buffer, stream->tail + stream->tail_start, tail);
-    forget_tail(stream);
-    struct slice in = slice_of(net->read_buffer, tail + (size_t)got);
-    size_t used = offer(stream, in);
-    if (stream->state == STREAM_OPEN)
-        keep_tail(stream, slice_of(in.at + used, in.len - used));
+}
+
+/* Takes what the job brought; returns what its readv did. */
+static ssize_t take_load(struct stream *stream)
+{
+    struct carrier_job *job = stream->reading;
+    struct carrier_load load = carrier_load(job);
+    stream->reading = NULL;
+    if (load.result > 0)
+        take_in(stream, (size_t)load.result, load.place_size, load.head);
+    carrier_drop(stream->net->carrier, &job);
+    return load.result;
+}
+
+void stream_was_read(struct stream *stream)
+{
+    assert(stream->reading != NULL && stream->state == STREAM_OPEN && stream->tail_size == 0);
+    ssize_t got = take_load(stream);
+    if (got == 0 || (got < 0 && got != -EAGAIN))
+        end_of_input(stream, (int)got);
+    else if (got > 0)
+        stream_readable(stream); /* there may be more */
+    if (stream->state != STREAM_CLOSED && !stream->reading)
+        update_want(stream);
+}
+
+void stream_recall(struct stream *stream)
+{
+    if (!stream->reading)
+        return;
+    carrier_wait(stream->net->carrier, stream->reading);
+    bool paused = stream->paused;
+    stream->paused = true; /* what is not placed is kept for the next turn; an end is read again */
+    (void)take_load(stream);
+    stream->paused = paused;
+    if (!paused && stream->tail_size > 0 && !list_linked(&stream->deferred))
+        list_push_back(&stream->net->deferred, &stream->deferred);
+    update_want(stream);
 }
 
 void stream_pause(struct stream *stream)

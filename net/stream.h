@@ -1,8 +1,9 @@
 /* stream.h - a byte stream to one peer over a transport (TCP now; TLS and the simulator's fake
  * network fill in the same table).
  *
- * Input: at most one read a turn, into the buffer all streams share; what the handler does not
- * consume is kept here until more arrives, so an idle stream owns no buffer.
+ * Input: usually one read a turn, into the buffer all streams share; what the handler does not
+ * consume is kept here until more arrives, so an idle stream owns no buffer. Many bytes that go to one
+ * place anyway are read straight to there, perhaps by a thread.
  * Output: gathered in pooled chunks and references to large bodies, written with one writev at the
  * end of the turn. An idle stream owns no chunk.
  *
@@ -27,17 +28,21 @@ struct stream;
 
 /* The way to the peer. All return -errno on failure, -EAGAIN when it would block. */
 struct transport {
-    ssize_t (*read)(void *io, void *bytes, size_t size); /* 0 = peer closed */
-    ssize_t (*writev)(void *io, const struct iovec *parts, int count); /* from any thread */
+    ssize_t (*readv)(void *io, const struct iovec *parts, int count);  /* 0 = peer closed */
+    ssize_t (*writev)(void *io, const struct iovec *parts, int count); /* both from any thread */
     void (*want)(void *io, bool readable, bool writable); /* which events to report */
     void (*finish)(void *io); /* no more will be written (FIN) */
     void (*close)(void *io);  /* frees io */
-    bool one_way; /* read and writev may not run at once (TLS) */
+    bool one_way; /* readv, of one part only, and writev may not run at once (TLS) */
 };
 
 struct stream_events {
     /* Bytes arrived; returns how many were consumed. The rest is offered again, with more. */
     size_t (*bytes)(struct stream *stream, struct slice in);
+    /* Optional. Where the next *size bytes go anyway, at least STREAM_PLACE_MIN; NULL = nowhere just now.
+     * They may be written there until `placed` says how many were, or stream_recall was called. */
+    uint8_t *(*place)(struct stream *stream, size_t *size);
+    void (*placed)(struct stream *stream, size_t size);
     /* The output fell below STREAM_LOW_WATER after it had been above STREAM_HIGH_WATER. */
     void (*drained)(struct stream *stream);
     /* Last event: closing is done or the peer is gone (error = 0 if orderly, else -errno). */
@@ -47,7 +52,8 @@ struct stream_events {
 enum {
     STREAM_HIGH_WATER = 1024 * 1024,
     STREAM_LOW_WATER = 256 * 1024,
-    STREAM_ELSEWHERE_MIN = 128 * 1024, /* a write of this much is left to the writer's threads */
+    STREAM_PLACE_MIN = 32 * 1024, /* fewer bytes are not worth reads of their own */
+    STREAM_ELSEWHERE_MIN = 128 * 1024, /* a write of this much is left to the carrier's threads */
     STREAM_FLUSH_MAX = 4 * 1024 * 1024, /* written at once: a fast reader does not hold the turn */
 };
 
@@ -68,7 +74,8 @@ struct stream {
     bool was_high, want_write, finished;
     bool peer_done;         /* the peer's end came while CLOSING, before all was flushed */
     int error;              /* as given to `closed` */
-    struct write_job *job;  /* a thread is writing the front of the output; else NULL */
+    struct carrier_job *writing; /* a thread writes the front of the output; else NULL */
+    struct carrier_job *reading; /* a thread reads to a place; else NULL. There is no tail then. */
     uint64_t received, sent; /* bytes */
     uint64_t limit;          /* `sent` may not pass this: see stream_limit */
 };
@@ -80,8 +87,9 @@ void stream_init(struct stream *stream, struct net *net, const struct transport 
  * without an event. */
 void stream_free(struct stream *stream);
 
-/* For the writer: `result` of a writev of `size` bytes. */
+/* For the carrier: `result` of a writev of `size` bytes; the job that reads is done. */
 void stream_written(struct stream *stream, ssize_t result, size_t size);
+void stream_was_read(struct stream *stream);
 
 /* Transport side: the peer can be read from / written to. May call the handlers above. */
 void stream_readable(struct stream *stream);
@@ -92,6 +100,10 @@ void stream_writable(struct stream *stream);
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
 void stream_offer_again(struct stream *stream); /* for net_run_deferred */
+
+/* The place that the handler gave is to go: afterwards nothing is written there any more, and `placed` has
+ * said what was. Not from `placed`. */
+void stream_recall(struct stream *stream);
 
 uint8_t *stream_reserve_more(struct stream *stream, size_t size); /* for stream_reserve */
 

@@ -32,7 +32,7 @@ static void watch(struct tcp *tcp);
 /* The TLS of a stream, unless a thread has it just now. */
 static struct tls *own_tls(const struct tcp *tcp)
 {
-    return tcp->stream && !tcp->stream->job ? tcp->tls : NULL;
+    return tcp->stream && !tcp->stream->writing ? tcp->tls : NULL;
 }
 
 /* The stream wants to read and TLS knows something that the socket will not tell again. */
@@ -88,10 +88,11 @@ static void watch(struct tcp *tcp)
     tcp->watched = events;
 }
 
-static ssize_t tcp_read(void *io, void *bytes, size_t size)
+static ssize_t tcp_readv(void *io, const struct iovec *parts, int count)
 {
     struct tcp *tcp = io;
-    ssize_t got = recv(tcp->fd, bytes, size, 0);
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
+    ssize_t got = recvmsg(tcp->fd, &message, 0);
     if (got >= 0)
         return got;
     return errno == EINTR || errno == EWOULDBLOCK ? -EAGAIN : -errno;
@@ -138,7 +139,7 @@ static void tcp_close(void *io)
 }
 
 const struct transport tcp_transport = {
-    .read = tcp_read,
+    .readv = tcp_readv,
     .writev = tcp_writev,
     .want = tcp_want,
     .finish = tcp_finish,
@@ -147,10 +148,11 @@ const struct transport tcp_transport = {
 
 /* ---- with TLS ---- */
 
-static ssize_t tls_transport_read(void *io, void *bytes, size_t size)
+static ssize_t tls_transport_readv(void *io, const struct iovec *parts, int count)
 {
     struct tcp *tcp = io;
-    return tls_read(tcp->tls, bytes, size);
+    assert(count == 1);
+    return tls_read(tcp->tls, parts->iov_base, parts->iov_len);
 }
 
 static ssize_t tls_transport_writev(void *io, const struct iovec *parts, int count)
@@ -167,7 +169,7 @@ static void tls_transport_finish(void *io)
 }
 
 const struct transport tcp_tls_transport = {
-    .read = tls_transport_read,
+    .readv = tls_transport_readv,
     .writev = tls_transport_writev,
     .want = tcp_want,
     .finish = tls_transport_finish,

@@ -1,6 +1,6 @@
 /* tls.h - the server's end of one TLS connection over a non-blocking socket.
  *
- * One thread at a time: a worker during the handshake, then the loop, and one of the writer's threads
+ * One thread at a time: a worker during the handshake, then the loop, and one of the carrier's threads
  * while it holds a job of the stream (the stream does not read meanwhile). */
 #ifndef NET_TLS_H
 #define NET_TLS_H

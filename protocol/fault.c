@@ -7,22 +7,25 @@
 
 #include "base/assert.h"
 
-enum { UTF8_TAIL_MAX = 3 }; /* octets of a character after its first */
+enum {
+    UTF8_TAIL_MAX = 3, /* octets of a character after its first */
+    CUT_MAX = FAULT_TEXT_MAX - 3, /* what stays of a longer text: three dots say that it went on */
+};
 
-/* Where to cut `text` so that at most FAULT_TEXT_MAX bytes stay and no character is split. Gives up on
+/* Where to cut `text` so that at most CUT_MAX bytes stay and no character is split. Gives up on
  * bytes that are not UTF-8: those have no characters to keep whole. */
 static size_t cut_at(const char *text)
 {
-    size_t len = FAULT_TEXT_MAX;
-    while (len > FAULT_TEXT_MAX - UTF8_TAIL_MAX && ((uint8_t)text[len] & 0xC0) == 0x80)
+    size_t len = CUT_MAX;
+    while (len > CUT_MAX - UTF8_TAIL_MAX && ((uint8_t)text[len] & 0xC0) == 0x80)
         len--;
-    return ((uint8_t)text[len] & 0xC0) == 0x80 ? (size_t)FAULT_TEXT_MAX : len;
+    return ((uint8_t)text[len] & 0xC0) == 0x80 ? (size_t)CUT_MAX : len;
 }
 
 bool fault(struct fault *f, enum reply_code code, const char *format, ...)
 {
     assert(f && format);
-    char text[FAULT_TEXT_MAX + 2]; /* one byte more than is kept shows where its character begins */
+    char text[FAULT_TEXT_MAX + 1];
     int prefix = snprintf(text, sizeof(text), "%s - ", reply_code_name(code));
     assert(prefix > 0 && prefix < FAULT_TEXT_MAX);
     va_list args;
@@ -31,8 +34,11 @@ bool fault(struct fault *f, enum reply_code code, const char *format, ...)
     va_end(args);
     assert(detail >= 0);
     size_t len = (size_t)prefix + (size_t)detail;
-    if (len > FAULT_TEXT_MAX)
+    if (len > FAULT_TEXT_MAX) {
         len = cut_at(text);
+        memcpy(text + len, "...", 3);
+        len += 3;
+    }
     f->code = code;
     memcpy(f->text, text, len);
     f->text[len] = 0;

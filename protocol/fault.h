@@ -19,7 +19,7 @@ enum { FAULT_TEXT_MAX = 255 };
 struct fault {
     enum reply_code code;
     uint16_t class_id, method_id; /* of the failing method, 0/0 if none; set by the dispatcher */
-    char text[FAULT_TEXT_MAX + 1]; /* "CODE_NAME - detail", cut at 255 bytes between characters */
+    char text[FAULT_TEXT_MAX + 1]; /* "CODE_NAME - detail", cut between characters to 255 bytes with "..." */
 };
 
 /* A fault that is none yet. Cheaper than zeroing the text, which matters once a frame. */

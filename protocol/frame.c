@@ -9,14 +9,26 @@
 
 enum { SNIPPET_OCTETS = 16 };
 
-/* Writes "all octets = <<1,2>>", of a long payload "first 16 octets = <<...>>". */
+/* Whether all are printable, so that they are shown as text. */
+static bool is_text(const uint8_t *at, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (at[i] < ' ' || at[i] > '~' || at[i] == '"' || at[i] == '\\')
+            return false;
+    return count > 0;
+}
+
+/* Writes "all octets = <<1,2>>" or <<"text">>, of a long payload "first 16 octets = <<...>>". */
 static void show(struct slice payload, char *text, size_t size)
 {
     bool whole = payload.len <= SNIPPET_OCTETS;
     size_t shown = whole ? payload.len : SNIPPET_OCTETS;
     int len = snprintf(text, size, "%s octets = <<", whole ? "all" : "first 16");
-    for (size_t i = 0; i < shown; i++)
-        len += snprintf(text + len, size - (size_t)len, i ? ",%u" : "%u", payload.at[i]);
+    if (is_text(payload.at, shown))
+        len += snprintf(text + len, size - (size_t)len, "\"%.*s\"", (int)shown, (const char *)payload.at);
+    else
+        for (size_t i = 0; i < shown; i++)
+            len += snprintf(text + len, size - (size_t)len, i ? ",%u" : "%u", payload.at[i]);
     len += snprintf(text + len, size - (size_t)len, ">>");
     assertf((size_t)len < size, "%d bytes do not fit", len);
 }

@@ -150,6 +150,23 @@ bool field_integer(const struct field *field, int64_t *value)
     }
 }
 
+bool field_integer_or_text(const struct field *field, int64_t *value)
+{
+    enum { DIGITS_MAX = 18 }; /* what an int64_t holds for certain */
+    struct slice text;
+    if (field_integer(field, value))
+        return true;
+    if (!field_string(field, &text) || text.len == 0 || text.len > DIGITS_MAX)
+        return false;
+    *value = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9')
+            return false;
+        *value = *value * 10 + (text.at[i] - '0');
+    }
+    return true;
+}
+
 bool field_bool(const struct field *field, bool *value)
 {
     if (field->type != 't')

@@ -31,6 +31,8 @@ bool table_find(struct slice table, const char *name, struct field *field);
 
 /* Any integer type as int64; 'L' is read as signed, as RabbitMQ does. False for others ('T' too). */
 bool field_integer(const struct field *field, int64_t *value);
+/* The same, or text of up to 18 decimal digits. */
+bool field_integer_or_text(const struct field *field, int64_t *value);
 /* 't' only. */
 bool field_bool(const struct field *field, bool *value);
 /* 'S' only ('x' is not a string). */

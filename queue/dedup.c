@@ -37,6 +37,7 @@ struct table {
 struct dedup {
     struct dedup_home *home;
     uint64_t owner_id;
+    enum dedup_keeping keeping;
     struct table tables[DEDUP_KINDS];
 };
 
@@ -68,7 +69,7 @@ static uint64_t read_number(struct slice args, const char *name, uint64_t none)
 {
     struct field field;
     int64_t value;
-    if (!table_find(args, name, &field) || !field_integer(&field, &value))
+    if (!table_find(args, name, &field) || !field_integer_or_text(&field, &value))
         return none;
     assertf(value >= 0, "%s of %lld passed the check of the declaration", name, (long long)value);
     return (uint64_t)value;
@@ -80,22 +81,47 @@ static uint32_t read_max(struct slice args, const char *name, uint64_t none)
     return max < DEDUP_MAX ? (uint32_t)max : DEDUP_MAX;
 }
 
-struct dedup *dedup_of_args(struct dedup_home *home, uint64_t owner_id, struct slice args)
+static enum dedup_keeping read_keeping(struct slice args)
+{
+    struct field field;
+    struct slice keeping;
+    if (!table_find(args, "x-cache-persistence", &field) || !field_string(&field, &keeping))
+        return DEDUP_KEEP_WITH_MESSAGE;
+    return slice_is(keeping, "disk") ? DEDUP_KEEP_ALL : DEDUP_KEEP_NONE;
+}
+
+struct dedup *dedup_of_args(struct dedup_home *home, uint64_t owner_id, struct slice args, bool by_header)
 {
     struct dedup_limits limits = {0};
+    struct dedup *dedup = NULL;
     struct field field;
-    bool by_header;
+    bool flag;
     limits.max[DEDUP_PRODUCER] = read_max(args, "x-dedup-producers", 0);
     limits.max[DEDUP_MESSAGE_ID] = read_max(args, "x-dedup-window", 0);
     limits.age_ms[DEDUP_MESSAGE_ID] = read_number(args, "x-dedup-window-age", 0);
-    if (table_find(args, "x-message-deduplication", &field) && field_bool(&field, &by_header) && by_header) {
+    if (by_header ||
+        (table_find(args, "x-message-deduplication", &field) && field_bool(&field, &flag) && flag)) {
         limits.max[DEDUP_HEADER] = read_max(args, "x-cache-size", HEADER_CACHE_DEFAULT);
         limits.age_ms[DEDUP_HEADER] = read_number(args, "x-cache-ttl", 0);
     }
-    for (int kind = 0; kind < DEDUP_KINDS; kind++)
+    for (int kind = 0; kind < DEDUP_KINDS && !dedup; kind++)
         if (limits.max[kind])
-            return dedup_new(home, owner_id, &limits);
-    return NULL;
+            dedup = dedup_new(home, owner_id, &limits);
+    if (dedup)
+        dedup->keeping = read_keeping(args);
+    return dedup;
+}
+
+void dedup_set_owner(struct dedup *dedup, uint64_t owner_id)
+{
+    for (int kind = 0; kind < DEDUP_KINDS; kind++)
+        assert(dedup->tables[kind].notes.size == 0);
+    dedup->owner_id = owner_id;
+}
+
+enum dedup_keeping dedup_keeping(const struct dedup *dedup)
+{
+    return dedup->keeping;
 }
 
 static enum dedup_kind kind_of(const uint64_t key[2])
@@ -152,6 +178,8 @@ void dedup_identify(struct dedup_ids *ids, enum dedup_kind kind, struct slice na
 
 static bool is_expired(const struct table *table, const struct dedup_note *note, uint64_t now_ms)
 {
+    if (note->value & DEDUP_EXPIRES)
+        return now_ms >= (note->value & ~DEDUP_EXPIRES);
     return table->age_ms && now_ms >= table->age_ms && note->value <= now_ms - table->age_ms;
 }
 
@@ -230,8 +258,8 @@ void dedup_restore(struct dedup *dedup, const struct stored_note *stored, uint64
         dedup->tables[kind_of(stored->key)].max == 0)
         return;
     struct dedup_note *note = touch(dedup, stored->key);
-    if (note->value < stored->value)
-        note->value = stored->value;
+    if (kind_of(stored->key) != DEDUP_PRODUCER || note->value < stored->value)
+        note->value = stored->value; /* they come in the order in which they were written */
     note->batch = batch;
     list_unlink(&note->journalled);
     list_push_back(&dedup->home->journalled, &note->journalled);

@@ -20,6 +20,12 @@ enum dedup_kind { DEDUP_PRODUCER, DEDUP_MESSAGE_ID, DEDUP_HEADER, DEDUP_KINDS };
 /* No table remembers more; more than that in a whole server makes the table that grows forget its oldest. */
 enum { DEDUP_MAX = 1000000 };
 
+/* In a value that is a time: when the note expires, whatever the age that its table allows. */
+#define DEDUP_EXPIRES (UINT64_C(1) << 63)
+
+/* Which notes an exchange has in the journal: those of messages that are there too, none, or all. */
+enum dedup_keeping { DEDUP_KEEP_WITH_MESSAGE, DEDUP_KEEP_NONE, DEDUP_KEEP_ALL };
+
 /* What all of a server's share. */
 struct dedup_home {
     struct list journalled; /* dedup_note.journalled, by batch */
@@ -38,7 +44,8 @@ struct dedup_ids {
     struct {
         bool present;
         uint64_t key[2];
-        uint64_t value; /* a producer's sequence, else when it came (wall clock, ms) */
+        uint64_t value; /* a producer's sequence, else when it came (wall clock, ms), or DEDUP_EXPIRES | when
+                           it goes */
     } of[DEDUP_KINDS];
     uint64_t now_ms; /* wall clock */
 };
@@ -49,8 +56,13 @@ void dedup_home_init(struct dedup_home *home);
 
 /* `owner_id` is the owner's for ever, as the store will name it. */
 struct dedup *dedup_new(struct dedup_home *home, uint64_t owner_id, const struct dedup_limits *limits);
-/* As the arguments of a declaration say; NULL when they say nothing of it. */
-struct dedup *dedup_of_args(struct dedup_home *home, uint64_t owner_id, struct slice args);
+/* As the arguments of a declaration say; NULL when they say nothing of it. `by_header`: messages are known by
+ * x-deduplication-header, whatever they say of that. */
+struct dedup *dedup_of_args(struct dedup_home *home, uint64_t owner_id, struct slice args, bool by_header);
+/* Another id for the store, before anything is remembered. */
+void dedup_set_owner(struct dedup *dedup, uint64_t owner_id);
+/* What the argument x-cache-persistence said. */
+enum dedup_keeping dedup_keeping(const struct dedup *dedup);
 void dedup_free(struct dedup **dedup);
 
 /* Sets the key of an identity from the bytes that name it. */

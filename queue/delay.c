@@ -444,6 +444,12 @@ bool delay_is_open(const struct order *order)
     return container_of(order, struct bucket, order)->open;
 }
 
+bool delay_opens_within(const struct order *order, uint64_t ms)
+{
+    const struct bucket *bucket = container_of(order, struct bucket, order);
+    return heap_linked(&bucket->node) && bucket->node.key <= order->queue->home->now_ms + ms;
+}
+
 uint64_t delay_next_ms(const struct delays *delays)
 {
     const struct heap_node *node = heap_min(&delays->opening);

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/sift.h"
 #include "protocol/props.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
@@ -55,26 +56,7 @@ bool expiry_is_due(const struct queue *q, const struct message *m)
 
 /* --- the heap of a queue's notes --- */
 
-static void sift_up(struct due *heap, size_t i, struct due due)
-{
-    for (; i > 0 && heap[(i - 1) / 2].deadline_ms > due.deadline_ms; i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = due;
-}
-
-static void sift_down(struct due *heap, size_t size, struct due due)
-{
-    size_t i = 0;
-    for (size_t child = 1; child < size; child = 2 * i + 1) {
-        if (child + 1 < size && heap[child + 1].deadline_ms < heap[child].deadline_ms)
-            child++;
-        if (heap[child].deadline_ms >= due.deadline_ms)
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = due;
-}
+SIFT(due, deadline_ms);
 
 static int by_sequence(const void *a, const void *b)
 {
@@ -132,7 +114,7 @@ static void dues_push(struct dues *dues, struct due due)
         dues->capacity = dues->capacity ? dues->capacity * 2 : 16;
         dues->at = mem_realloc(dues->at, dues->capacity * sizeof(*dues->at));
     }
-    sift_up(dues->at, dues->count++, due);
+    due_sift_up(dues->at, dues->count++, due);
 }
 
 static void push_due(struct order *order, uint64_t deadline_ms, uint64_t sequence)
@@ -148,7 +130,7 @@ static struct due pop_due(struct dues *dues)
     assert(dues->count > 0);
     struct due due = dues->at[0];
     if (--dues->count > 0) {
-        sift_down(dues->at, dues->count, dues->at[dues->count]);
+        due_sift_down(dues->at, dues->count, dues->at[dues->count]);
     } else if (dues->capacity > DUES_SPARE) {
         mem_free(dues->at);
         *dues = (struct dues){0};

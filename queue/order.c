@@ -1,28 +1,21 @@
 /* order.c - the waiting entries of a queue in order of their sequence. */
 #include "queue/order.h"
 
-static void sift_up(struct entry *heap, size_t i, struct entry entry)
+#include "base/sift.h"
+#include "queue/queue.h"
+
+enum { SLOTS_MIN = 32, SLOTS_ALL = 256 * 1024 };
+
+/* What was emptied keeps room for entries, but all queues together only so much. One that left its queue goes
+ * soon. */
+static bool keeps(const struct order *order, size_t capacity)
 {
-    while (i > 0 && heap[(i - 1) / 2].sequence > entry.sequence) {
-        heap[i] = heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    heap[i] = entry;
+    if (capacity <= SLOTS_MIN || capacity > RING_KEEP_ITEMS || !order->queue)
+        return capacity <= RING_KEEP_ITEMS;
+    return capacity * order->queue->home->queue_count <= SLOTS_ALL;
 }
 
-static void sift_down(struct entry *heap, size_t size, struct entry entry)
-{
-    size_t i = 0;
-    for (size_t child = 1; child < size; child = 2 * i + 1) {
-        if (child + 1 < size && heap[child + 1].sequence < heap[child].sequence)
-            child++;
-        if (heap[child].sequence >= entry.sequence)
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = entry;
-}
+SIFT(entry, sequence);
 
 void order_return(struct order *order, struct entry entry)
 {
@@ -31,7 +24,7 @@ void order_return(struct order *order, struct entry entry)
         order->returned = mem_realloc(order->returned, capacity * sizeof(*order->returned));
         order->returned_capacity = capacity;
     }
-    sift_up(order->returned, order->returned_size++, entry);
+    entry_sift_up(order->returned, order->returned_size++, entry);
 }
 
 /* The sequence of what comes next from the ring or, when that is empty, from the first page. */
@@ -60,8 +53,8 @@ static struct entry take_returned(struct order *order)
     struct entry first = order->returned[0];
     order->returned_size--;
     if (order->returned_size > 0) {
-        sift_down(order->returned, order->returned_size, order->returned[order->returned_size]);
-    } else if (order->returned_capacity > RING_KEEP_ITEMS) {
+        entry_sift_down(order->returned, order->returned_size, order->returned[order->returned_size]);
+    } else if (!keeps(order, order->returned_capacity)) {
         mem_free(order->returned);
         order->returned = NULL;
         order->returned_capacity = 0;
@@ -74,6 +67,8 @@ struct entry order_take(struct order *order)
     if (returned_first(order))
         return take_returned(order);
     struct entry entry = entry_ring_pop_front(&order->fresh);
+    if (order->fresh.size == 0 && !keeps(order, order->fresh.capacity))
+        entry_ring_free(&order->fresh);
     if (order->backlog)
         order_join(order);
     return entry;
@@ -247,7 +242,7 @@ void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const s
         if (is_due(arg, &entry))
             take(arg, entry);
         else
-            sift_up(order->returned, order->returned_size++, entry);
+            entry_sift_up(order->returned, order->returned_size++, entry);
     }
 }
 

@@ -58,6 +58,22 @@ void outcome_settle(struct outcome *outcome)
     queue_release(q);
 }
 
+void outcomes_set_aside(struct queue_home *home, struct outcome_ring *waiting)
+{
+    *waiting = home->outcomes.fresh;
+    home->outcomes.fresh = (struct outcome_ring){0};
+}
+
+void outcomes_put_back(struct queue_home *home, struct outcome_ring *waiting)
+{
+    struct outcome_ring fresh = home->outcomes.fresh;
+    home->outcomes.fresh = *waiting;
+    *waiting = (struct outcome_ring){0};
+    while (fresh.size)
+        outcome_ring_push_back(&home->outcomes.fresh, outcome_ring_pop_front(&fresh));
+    outcome_ring_free(&fresh);
+}
+
 void outcome_keep(struct outcome *outcome)
 {
     add(outcome->queue, &outcome->queue->home->outcomes.kept, outcome);

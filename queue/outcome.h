@@ -28,6 +28,7 @@ struct outcomes {
     struct outcome_ring fresh;
     struct outcome_ring kept; /* at-least-once: could not be published, and are tried again */
     uint64_t retry_ms;        /* when; UINT64_MAX = none is kept */
+    size_t turn_max;          /* how many are published in a turn */
 };
 
 /* The word of the x-death header: "rejected", "expired", "maxlen", "delivery_limit". */
@@ -43,6 +44,10 @@ void outcome_put_refused(struct queue *q, struct message *m);
 bool outcome_take(struct queue_home *home, struct outcome *outcome);
 /* It was published, or has nowhere to go: the queue is done with it. May free a deleted queue. */
 void outcome_settle(struct outcome *outcome);
+/* Puts the fresh ones into *waiting, so that what comes now comes first; and appends them again. Nothing else
+ * may look at the list in between. */
+void outcomes_set_aside(struct queue_home *home, struct outcome_ring *waiting);
+void outcomes_put_back(struct queue_home *home, struct outcome_ring *waiting);
 /* It could not be published and may not be lost: comes again after outcome_retry. */
 void outcome_keep(struct outcome *outcome);
 /* The oldest that were kept, as many as that, are to be tried again. */

@@ -24,7 +24,7 @@ enum {
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     BATCH_MAX = 4 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
-    SQUEEZE_CALENDARS = 64, SMALL_SHARE = 8,
+    SQUEEZE_CALENDARS = 64, SMALL_SHARE = 8, SOON_MS = 2000,
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, ARRIVE_PARTS = 4096, /* a turn */
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
@@ -238,7 +238,8 @@ static uint64_t memory_used(const struct queue_home *home)
 {
     const struct slab_pool *pool = home->pool;
     uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
-    return used + home->queue_count * QUEUE_BYTES;
+    uint64_t loading = home->store ? store_pages(home->store)->loader.bytes : 0;
+    return used + loading + home->queue_count * QUEUE_BYTES;
 }
 
 /* Drops a page that was read but nobody can take from now: it is still on disk. */
@@ -292,8 +293,9 @@ static bool is_spared(const struct order *order)
     const struct paging *paging = &order->queue->home->paging;
     uint64_t bytes = order->backlog ? order->backlog->tail_bytes : order->bytes;
     return order->queue->keeper &&
-           (delay_is_open(order) || (bytes < paging->page_bytes / SMALL_SHARE &&
-                                     memory_used(order->queue->home) <= paging->memory_max));
+           (delay_is_open(order) ||
+            ((bytes < paging->page_bytes / SMALL_SHARE || delay_opens_within(order, SOON_MS)) &&
+             memory_used(order->queue->home) <= paging->memory_max));
 }
 
 /* Squeezes orders of the list until so little memory is used. */
@@ -598,6 +600,17 @@ bool paging_thin_out(struct order *order, uint32_t slot)
     return true;
 }
 
+/* All that is in the page is done with; it was not read. */
+static void forget_page(struct order *order, struct page *page)
+{
+    struct store *store = order->queue->home->store;
+    remove_page(order, page);
+    if (page->stored)
+        store_ack_range(store, order->id, page->first, page->count);
+    pages_drop(store_pages(store), page->slot);
+    order_join(order);
+}
+
 bool paging_expire_first(struct order *order)
 {
     struct queue *q = order->queue;
@@ -610,11 +623,24 @@ bool paging_expire_first(struct order *order)
         return false;
     assert(!backlog->loading);
     q->counters.expired += page->live;
-    remove_page(order, page);
-    if (page->stored)
-        store_ack_range(q->home->store, order->id, page->first, page->count);
-    pages_drop(pages, slot);
-    order_join(order);
+    forget_page(order, page);
+    return true;
+}
+
+bool paging_shed_first(struct order *order)
+{
+    struct queue *q = order->queue;
+    const struct limit *limit = &q->settings.limit;
+    const struct backlog *backlog = order->backlog;
+    if (q->settings.dead_letters || backlog->pages.size == 0)
+        return false;
+    struct page *page = pages_at(store_pages(q->home->store), *page_slot_ring_at(&backlog->pages, 0));
+    if (page->taken > 0 || page->load || queue_ready(q) < page->live || q->ready_bytes < page->body_bytes ||
+        !(queue_ready(q) - page->live >= limit->messages_max ||
+          q->ready_bytes - page->body_bytes > limit->bytes_max))
+        return false;
+    assert(!backlog->loading);
+    forget_page(order, page);
     return true;
 }
 
@@ -646,80 +672,6 @@ void paging_arrive(struct queue_home *home)
             thin_out(order, pages, load);
         page_load_free(&load);
     }
-}
-
-/* --- within the journal --- */
-
-/* A deleted queue's message needs no journal. */
-static void release(struct queue *q, struct entry *entry)
-{
-    entry->journalled = false;
-    if (--entry->message->journal_refs == 0)
-        store_release(q->home->store, entry->message->batch);
-}
-
-void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen)
-{
-    paging_move_entry(q, lane_of(q, entry), entry, limit, seen);
-}
-
-void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen)
-{
-    struct message *m = entry->message;
-    struct store *store = q->home->store;
-    if (!entry->journalled || entry->page)
-        return;
-    uint64_t open = store_open_batch(store), batch = m->batch;
-    if (batch > limit && !(m->moved && batch == open))
-        return;
-    assert(batch > 0 && limit < open);
-    if (q->deleted) {
-        release(q, entry);
-        return;
-    }
-    struct stored_target target = {order->id, entry->sequence};
-    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
-                                    message_props(m), message_body(m)};
-    record.born_ms = lane_records_birth(q, m) ? m->born_ms : 0;
-    record.dead_letter = m->dead_letter;
-    record.retried = m->retried;
-    m->batch = store_move(store, &record);
-    m->moved = true;
-    store_release(store, batch); /* the old record, or one more of the same message in this batch */
-    if (entry->returns)
-        store_returned(store, order->id, entry->sequence, entry->returns);
-    /* What a mark calls delivered that ran ahead is flagged by a restart. It stays so when the mark goes. */
-    if (seen || entry->sequence <= order->marks.recent[0].sequence)
-        store_delivered(store, &order->run, order->id, entry->sequence);
-}
-
-/* Entries of a ring are in the order in which they were published, but for those that were moved. */
-static void move_ring(struct queue *q, struct order *order, struct entry_ring *ring, uint64_t limit)
-{
-    for (size_t i = 0; i < ring->size; i++) {
-        struct entry *entry = entry_ring_at(ring, i);
-        if (entry->journalled && !entry->page && entry->message->batch > limit && !entry->message->moved)
-            return;
-        paging_move_entry(q, order, entry, limit, entry->redelivered);
-    }
-}
-
-void paging_move_order(struct queue *q, struct order *order, uint64_t limit)
-{
-    move_ring(q, order, &order->fresh, limit);
-    if (order->backlog)
-        move_ring(q, order, &order->backlog->tail, limit);
-    for (size_t i = 0; i < order->returned_size; i++)
-        paging_move_entry(q, order, &order->returned[i], limit, order->returned[i].redelivered);
-}
-
-void paging_move_ready(struct queue *q, uint64_t limit)
-{
-    for (unsigned lane = 0; lane < lane_count(q); lane++)
-        if (lane_at(q, lane))
-            paging_move_order(q, lane_at(q, lane), limit);
-    if (q->delay)
-        delay_move(q->delay, limit);
 }
 
 /* --- away --- */

@@ -34,6 +34,8 @@ void paging_take_out(struct order *order, uint32_t slot, uint64_t sequence, uint
 void paging_expire_part(struct order *order, const struct page *page, const struct page_load *load);
 /* Drops the backlog's first page without reading it, when all in it is due and none is dead-lettered. */
 bool paging_expire_first(struct order *order);
+/* The same with the first page when its queue is beyond its limit by all of it. */
+bool paging_shed_first(struct order *order);
 /* Takes what was read. */
 void paging_arrive(struct queue_home *home);
 /* Asks for the pages that queues want, as far as that can be now. */

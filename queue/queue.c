@@ -57,19 +57,25 @@ static inline struct entry take_first(struct queue *q, struct order *order)
     return entry;
 }
 
-/* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it. */
+/* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it.
+ * What lies on disk must be read before it goes, unless all of its page does, and nowhere. */
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     const struct limit *limit = &q->settings.limit;
-    struct order *order;
-    while (order_loaded(order = lane_to_shed(q)) &&
-           limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
-        struct entry entry = take_first(q, order);
-        lane_lost(q, order);
-        outcome_put(q, &entry, OUTCOME_MAXLEN);
+    while (limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
+        struct order *order = lane_to_shed(q);
+        if (order_loaded(order)) {
+            struct entry entry = take_first(q, order);
+            lane_lost(q, order);
+            outcome_put(q, &entry, OUTCOME_MAXLEN);
+        } else if (order->backlog && paging_shed_first(order)) {
+            changed(q, order);
+        } else {
+            if (order->backlog)
+                paging_await(order);
+            return;
+        }
     }
-    if (order->backlog && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes))
-        paging_await(order); /* what goes must be read before: it may have somewhere to go to */
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
@@ -100,7 +106,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     settings.retry = retry_is_set(&retry) ? &retry : NULL;
     q->settings = settings_copy(&settings);
     q->id = q->order.id = id;
-    q->dedup = dedup_of_args(&home->dedup, id, q->args);
+    q->dedup = dedup_of_args(&home->dedup, id, q->args, false);
     q->order.next_sequence = 1;
     q->order.queue = q;
     q->front = &q->order;

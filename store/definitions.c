@@ -153,12 +153,27 @@ static int load_kind(struct definitions *d, enum definition_kind kind,
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+/* How many queues there are, for who wants to know. */
+static int count_queues(struct definitions *d, const struct recovery_sink *sink)
+{
+    int64_t count = 0;
+    int code = sink->queues ? schema_number(d, "SELECT count(*) FROM queue", &count) : SQLITE_OK;
+    assert(count >= 0);
+    if (code == SQLITE_OK && count > 0)
+        sink->queues(sink->arg, (size_t)count);
+    return code;
+}
+
 int definitions_load(struct definitions *d, const struct recovery_sink *sink, char *error,
                      size_t error_size)
 {
     int code = SQLITE_OK;
-    for (unsigned kind = 0; code == SQLITE_OK && kind < DEFINITION_KINDS; kind++)
-        code = load_kind(d, (enum definition_kind)kind, sink);
+    for (unsigned kind = 0; code == SQLITE_OK && kind < DEFINITION_KINDS; kind++) {
+        if (kind == DEFINITION_QUEUE)
+            code = count_queues(d, sink);
+        if (code == SQLITE_OK)
+            code = load_kind(d, (enum definition_kind)kind, sink);
+    }
     return code == SQLITE_OK ? 0 : schema_tell(d, code, error, error_size);
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "store/file_name.h"
 #include "store/format.h"
 
 enum {
@@ -33,21 +34,16 @@ void journal_close(struct journal *journal)
     journal->fd = -1;
 }
 
+static const struct file_kind segments = {"journal-", ".seg"};
+
 bool journal_path(const char *dir, unsigned slot, char *path, size_t size)
 {
-    assert(slot > 0);
-    int len = snprintf(path, size, "%s/journal-%06u.seg", dir, slot);
-    return len > 0 && (size_t)len < size;
+    return file_name_path(&segments, dir, slot, path, size);
 }
 
 unsigned journal_slot(const char *name)
 {
-    unsigned slot = 0;
-    char again[32];
-    if (sscanf(name, "journal-%9u.seg", &slot) != 1)
-        return 0;
-    snprintf(again, sizeof again, "journal-%06u.seg", slot);
-    return strcmp(name, again) == 0 ? slot : 0;
+    return file_name_number(&segments, name);
 }
 
 static int write_at(struct journal *journal, const void *bytes, size_t size, uint64_t offset)

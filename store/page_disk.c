@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "store/file_name.h"
 
 void page_disk_init(struct page_disk *disk, const struct io *io, const char *dir)
 {
@@ -34,21 +35,16 @@ void page_disk_close(struct page_disk *disk)
     disk->copy_size = 0;
 }
 
+static const struct file_kind pages = {"pages-", ".dat"};
+
 bool page_disk_path(const char *dir, uint32_t file, char *path, size_t size)
 {
-    assert(file > 0);
-    int len = snprintf(path, size, "%s/pages-%06u.dat", dir, file);
-    return len > 0 && (size_t)len < size;
+    return file_name_path(&pages, dir, file, path, size);
 }
 
 uint32_t page_disk_number(const char *name)
 {
-    unsigned file = 0;
-    char again[32];
-    if (sscanf(name, "pages-%9u.dat", &file) != 1)
-        return 0;
-    snprintf(again, sizeof again, "pages-%06u.dat", file);
-    return strcmp(name, again) == 0 ? file : 0;
+    return file_name_number(&pages, name);
 }
 
 static int sync_file(struct page_disk *disk)

@@ -24,8 +24,9 @@ void page_loader_init(struct page_loader *loader, const struct store_options *op
 void page_loader_read(const struct page_loader *loader, struct page_load *load)
 {
     char path[JOURNAL_PATH_MAX];
-    assert(load->size > 0 && !load->bytes);
-    load->bytes = mem_alloc(load->size);
+    assert(load->size > 0);
+    if (!load->bytes)
+        load->bytes = mem_alloc(load->size);
     if (!page_disk_path(loader->options->dir, load->file, path, sizeof path))
         load->failed = -ENAMETOOLONG;
     else
@@ -82,6 +83,7 @@ void page_loader_ask(struct page_loader *loader, struct page_load *load)
 {
     loader->bytes += load->size;
     loader->under_way++;
+    load->bytes = mem_alloc(load->size); /* by who frees it: a thread's own heap would not give it back */
     if (loader->options->without_thread)
         read_page(loader, load);
     else

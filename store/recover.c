@@ -217,14 +217,7 @@ static int judge(struct work *w, const struct segment *segment, uint64_t promise
         return call_failed(w, failed, "read it");
     if (!*goes_on || w->r->options->quarantine)
         return 0;
-    const char *what = verdict == READER_DAMAGED ? "record" : "batch";
-    if (batch->behind)
-        snprintf(why, sizeof why, "the %s is not valid, but a later batch at offset %llu is", what,
-                 (unsigned long long)batch->behind);
-    else if (verdict == READER_DAMAGED)
-        snprintf(why, sizeof why, "the record is not valid, but there are later segments");
-    else
-        snprintf(why, sizeof why, "batches are missing, for later segments build on them");
+    salvage_reason(batch, verdict, why, sizeof why);
     return damaged(w, batch->damage, why);
 }
 
@@ -519,6 +512,13 @@ static void learn_definition(void *arg, const struct definition *definition)
     w->r->sink->definition(w->r->sink->arg, definition);
 }
 
+static void learn_queues(void *arg, size_t count)
+{
+    const struct recovery_sink *sink = ((const struct work *)arg)->r->sink;
+    if (sink->queues)
+        sink->queues(sink->arg, count);
+}
+
 /* A process that was killed may have left changes that only the kernel knows. From now on clients are told of
  * them, so they must be on disk. */
 static int settle_definitions(struct work *w)
@@ -635,7 +635,7 @@ static void free_work(struct work *w)
 int recover_run(struct recover *r)
 {
     struct work *w = mem_zalloc(sizeof *w);
-    struct recovery_sink learner = {.definition = learn_definition, .arg = w};
+    struct recovery_sink learner = {.definition = learn_definition, .arg = w, .queues = learn_queues};
     w->r = r;
     w->io = r->options->io;
     reader_init(&w->reader, w->io);

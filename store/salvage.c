@@ -7,6 +7,7 @@
 #include "store/salvage.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -125,4 +126,17 @@ int salvage_batch(struct reader *reader, const struct segment *segment, uint64_t
     if (batch->number <= last) /* nothing is missing, says what follows: then its place is wrong */
         return failed ? failed : -EILSEQ;
     return failed ? failed : salvage_again(reader, segment, batch);
+}
+
+void salvage_reason(const struct read_batch *batch, enum reader_verdict verdict, char *why, size_t size)
+{
+    assert(verdict != READER_VALID);
+    const char *what = verdict == READER_DAMAGED ? "record" : "batch";
+    if (batch->behind)
+        snprintf(why, size, "the %s is not valid, but a later batch at offset %llu is", what,
+                 (unsigned long long)batch->behind);
+    else if (verdict == READER_DAMAGED)
+        snprintf(why, size, "the record is not valid, but there are later segments");
+    else
+        snprintf(why, size, "batches are missing, for later segments build on them");
 }

@@ -12,6 +12,8 @@
 int salvage_batch(struct reader *reader, const struct segment *segment, uint64_t promised,
                   enum reader_verdict verdict, struct read_batch *batch, bool *damaged)
     __attribute__((warn_unused_result));
+/* Writes why that is damage. */
+void salvage_reason(const struct read_batch *batch, enum reader_verdict verdict, char *why, size_t size);
 /* Again, of a place where that was done: offset, size and number of the batch are set. */
 int salvage_again(struct reader *reader, const struct segment *segment, struct read_batch *batch)
     __attribute__((warn_unused_result));

@@ -60,6 +60,8 @@ struct recovery_sink {
     void (*page)(void *arg, uint64_t queue_id, uint32_t slot);
     /* A note, each time that it was written, the oldest first; of owners that are gone too. */
     void (*note)(void *arg, const struct stored_note *note, uint64_t batch);
+    /* So many queues are defined; before the first of them. NULL = nobody asks. */
+    void (*queues)(void *arg, size_t count);
 };
 
 /* Reads everything back; once, before the first write. A torn last batch is cut off and noted. A damaged

@@ -158,14 +158,7 @@ static void find_oldest(struct survey *s)
 static void tell_damage(struct survey *s, const struct read_batch *batch, enum reader_verdict verdict)
 {
     char why[160];
-    const char *what = verdict == READER_DAMAGED ? "record" : "batch";
-    if (batch->behind)
-        snprintf(why, sizeof why, "the %s is not valid, but a later batch at offset %llu is", what,
-                 (unsigned long long)batch->behind);
-    else if (verdict == READER_DAMAGED)
-        snprintf(why, sizeof why, "the record is not valid, but there are later segments");
-    else
-        snprintf(why, sizeof why, "batches are missing, for later segments build on them");
+    salvage_reason(batch, verdict, why, sizeof why);
     damage(s, batch->damage, why);
     for (uint32_t i = 0; i < batch->hole_count; i++)
         if (batch->offset + batch->holes[i].from > batch->damage)

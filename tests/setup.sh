@@ -15,7 +15,7 @@ say()
 
 fail()
 {
-    say "$*" >&2
+    [ $# -eq 0 ] || say "$*" >&2
     exit 1
 }
 
@@ -33,6 +33,19 @@ missing_packages()
     done
 }
 
+# tell_line PACKAGES: what somebody who may has to run; on a line of its own, to be copied. Ends the script.
+tell_line()
+{
+    install="apt-get install -y --no-install-recommends $1"
+    say "Packages are missing. Install them with this line, then try again:" >&2
+    if command -v sudo >/dev/null 2>&1; then
+        say "sudo apt-get update && sudo $install" >&2
+    else
+        say "su -c 'apt-get update && $install'" >&2
+    fi
+    fail
+}
+
 # need_packages PACKAGES COMMANDS: installs what is missing when it may, else prints the line that does.
 need_packages()
 {
@@ -41,13 +54,12 @@ need_packages()
         return 0
     fi
     missing=$(missing_packages "$1" "$2")
+    missing=${missing% }
     [ -n "$missing" ] || return 0
     as_root=
     if [ "$(id -u)" != 0 ]; then
         as_root='sudo -n'
-        sudo -n true 2>/dev/null ||
-            fail "Packages are missing. Install them with this line, then try again:" \
-                "sudo apt-get install -y --no-install-recommends $missing"
+        sudo -n true 2>/dev/null || tell_line "$missing"
     fi
     say "Installing $missing"
     log=$(mktemp)
@@ -78,6 +90,8 @@ configure()
 {
     dir=$1 stamp=$2
     shift 2
+    [ ! -d "$dir" ] || [ -w "$dir" ] ||
+        fail "$dir is not yours to write: run this as its owner, or clone anew"
     if [ -f "$dir/build.ninja" ] && [ "$(cat "$dir/leveret-stamp" 2>/dev/null)" = "$stamp" ]; then
         return 0
     fi

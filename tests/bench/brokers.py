@@ -61,6 +61,30 @@ def rss_bytes(pid):
     raise OSError(f"no VmRSS of {pid}")
 
 
+def family(pid):
+    """The process, all that descend from it, and what is in its process group: the broker and its helpers."""
+    parents, groups = {}, {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:  # gone meanwhile
+            continue
+        parents[int(name)], groups[int(name)] = int(fields[1]), int(fields[2])
+    found = {pid} | {other for other, group in groups.items() if group == pid}
+    more = True
+    while more:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        found |= more
+    return found
+
+
+class NotReady(SystemExit):
+    """A broker that did not come up in time; its text has its last words."""
+
+
 class Broker:
     """A broker process. Subclasses say how to launch it."""
     name = "?"
@@ -74,6 +98,32 @@ class Broker:
         self.process = None
         self.pid = None
         self.ready_ms = None
+        self.frozen = set()
+
+    def freeze(self):
+        """Stops the process and its children where they are, so that they do not disturb who is measured. No
+        client may be connected."""
+        if self.process and not self.frozen:
+            self.frozen = self.signal_all(family(self.process.pid), signal.SIGSTOP)
+
+    def thaw(self):
+        """Lets it go on, and gives its timers a moment to catch up."""
+        if self.frozen:
+            self.signal_all(self.frozen, signal.SIGCONT)
+            self.frozen = set()
+            time.sleep(0.2)
+
+    @staticmethod
+    def signal_all(pids, number):
+        """The processes that were still there."""
+        reached = set()
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+                reached.add(pid)
+            except ProcessLookupError:
+                pass
+        return reached
 
     def start(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -93,7 +143,7 @@ class Broker:
                 break
             except OSError:
                 if self.process.poll() is not None or time.monotonic() - began > self.ready_within:
-                    raise SystemExit(f"{self.name} did not start:\n{self.last_words()}") from None
+                    raise NotReady(f"{self.name} did not start:\n{self.last_words()}") from None
                 time.sleep(0.0005)
         self.ready_ms = (time.monotonic() - began) * 1000
         self.pid = self.find_pid()
@@ -141,8 +191,9 @@ class Broker:
     def resume(self, number):
         """Ends the broker with a signal and starts it again on its data; returns the milliseconds until it
         serves a client again."""
+        self.thaw()
         os.kill(self.pid, number)
-        self.process.wait(120)
+        self.process.wait(self.ready_within)
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -168,6 +219,7 @@ class Broker:
         """Asks the process to end, then makes it and its children; safe when it never started."""
         if not self.process:
             return
+        self.thaw()
         try:
             os.kill(self.pid or self.find_pid(), signal.SIGTERM)
         except (OSError, ValueError):  # gone, or not yet that far
@@ -182,6 +234,14 @@ class Broker:
             pass
         self.process.wait()
         self.process = self.pid = None
+
+
+def alone(broker, all_brokers):
+    """Freezes all others, so that this one has the machine."""
+    for other in all_brokers:
+        if other is not broker:
+            other.freeze()
+    broker.thaw()
 
 
 class Leveret(Broker):

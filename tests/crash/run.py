@@ -14,6 +14,11 @@ What must hold, checked at each delivery and at the end:
 --queues kinds has other queues in their place: one with priorities, a quorum queue (these two have the order
 of 3 for each priority), and one whose messages expire or are rejected now and then, and then are dead letters
 of a further queue. A message of that one must be seen there or as a dead letter.
+
+--queues features: retries with back-off, groups (order, and one consumer at a time), a ladder (rejected, it
+waits in a queue with a ttl, and comes back), and a quorum queue with a delivery limit.
+--queues delay: an x-delayed-message exchange in front, half of the messages delayed; none may come early.
+--queues dedup: an exchange x-message-deduplication in front, which is all that keeps repeated ones out.
 """
 import argparse
 import collections
@@ -30,8 +35,10 @@ import broker as brokers  # noqa: E402
 import link as links  # noqa: E402
 
 DEAD, LETTERS = b"crash.dead", b"crash.letters"
+GROUPED, LIMITED, LADDER, STEP = b"crash.grouped", b"crash.limited", b"crash.ladder", b"crash.step"
 PRIORITIES = 3
 PRODUCERS = (b"x-dedup-producers", "l", 10)
+WINDOW = (b"x-dedup-window", "l", 1000000)
 QUEUES = {  # and their arguments
     "plain": {b"crash.a": [PRODUCERS], b"crash.b": [PRODUCERS]},
     "kinds": {b"crash.priority": [PRODUCERS, (b"x-max-priority", "l", PRIORITIES)],
@@ -39,7 +46,29 @@ QUEUES = {  # and their arguments
                                 (b"x-delivery-limit", "l", 1000000)],
               DEAD: [PRODUCERS, (b"x-message-ttl", "l", 150), (b"x-dead-letter-exchange", "S", b""),
                      (b"x-dead-letter-routing-key", "S", LETTERS)],
-              LETTERS: []}}
+              LETTERS: []},
+    "features": {b"crash.retry": [PRODUCERS, (b"x-retry-base", "l", 20), (b"x-retry-max", "l", 200)],
+                 GROUPED: [PRODUCERS, (b"x-group-by", "S", b"header:g")],
+                 LADDER: [PRODUCERS, (b"x-dead-letter-exchange", "S", b""),
+                          (b"x-dead-letter-routing-key", "S", STEP)],
+                 STEP: [(b"x-message-ttl", "l", 60), (b"x-dead-letter-exchange", "S", b""),
+                        (b"x-dead-letter-routing-key", "S", LADDER)],
+                 LIMITED: [PRODUCERS, (b"x-queue-type", "S", b"quorum"), (b"x-delivery-limit", "l", 1),
+                           (b"x-dead-letter-exchange", "S", b""),
+                           (b"x-dead-letter-routing-key", "S", LETTERS)],
+                 LETTERS: []},
+    "delay": {b"crash.a": [WINDOW], b"crash.b": [WINDOW, (b"x-max-priority", "l", PRIORITIES)]},
+    "dedup": {b"crash.a": [], b"crash.quorum": [(b"x-queue-type", "S", b"quorum"),
+                                                (b"x-delivery-limit", "l", 1000000)]}}
+EXCHANGES = {  # other than a fanout
+    "delay": (b"x-delayed-message", [(b"x-delayed-type", "S", b"fanout")]),
+    "dedup": (b"x-message-deduplication", [(b"x-cache-size", "l", 1000000)])}
+ORDERED = {b"crash.priority", b"crash.quorum", LIMITED, DEAD}  # by priority
+MORTAL = {DEAD, LIMITED}  # their messages may be in LETTERS instead
+REJECTING = {DEAD, LADDER}
+FED = {LETTERS, STEP}  # by dead letters alone
+GROUPS = 7
+DELAY_MS = 300
 EXCHANGE = b"crash.x"
 REPEATER = 0  # the publisher that publishes again
 WAIT_SECONDS = 30
@@ -50,34 +79,59 @@ class Ledger:
 
     def __init__(self, kind):
         self.lock = threading.Lock()
-        self.queues = QUEUES[kind]
+        self.kind, self.queues = kind, QUEUES[kind]
+        self.holders = {}  # of groups: (publisher, group) -> consumer and how many messages
         self.confirmed = {}  # (publisher, number) -> the life it was confirmed in
         self.seen = {queue: {} for queue in self.queues}  # id -> the life it was last seen in
         self.life, self.wrong = 0, []
-        self.deliveries = self.repeats = self.kept = 0
+        self.deliveries = self.repeats = self.kept = self.died = self.late = 0
 
     def confirm(self, publisher, numbers):
         with self.lock:
             for number in numbers:
                 self.confirmed.setdefault((publisher, number), self.life)
 
-    def deliver(self, queue, ident, redelivered, last_first):
+    def deliver(self, queue, ident, event, last_first):
         """last_first: the last first delivery of each publisher to this consumer."""
+        headers = dict((name, value) for name, _, value in event.look_up("headers") or [])
+        died = queue not in FED and b"x-death" in headers
+        redelivered = event.fields["redelivered"]
+        due = headers.get(b"due", 0)
         with self.lock:
             self.deliveries += 1
+            self.died, self.late = self.died + died, self.late + (due > 0)
+            if time.time() * 1000 < due:
+                self.wrong.append(f"{ident} came {due - time.time() * 1000} ms early on {queue.decode()}")
             known = self.seen[queue].get(ident)
             self.seen[queue][ident] = self.life
             if known is not None:
                 self.repeats += 1
-                if not redelivered and not self.may_be_new(queue, ident, known):
+                if not redelivered and not died and not self.may_be_new(queue, ident, known) and \
+                        not (due and known < self.life):  # as with a dead letter
                     self.wrong.append(f"{ident} came again on {queue.decode()} without the redelivered flag "
                                       f"(seen in life {known}, now {self.life})")
-            elif not redelivered and queue != LETTERS:
+            elif not redelivered and not died and queue not in FED and self.kind != "delay":
                 publisher, number = ident
-                line = publisher, priority_of(number) if queue in QUEUES["kinds"] else 0
+                line = publisher, line_of(queue, number)
                 if number <= last_first[line]:
                     self.wrong.append(f"{ident} came after {last_first[line]} on {queue.decode()}")
                 last_first[line] = number
+
+    def hold(self, consumer, ident):
+        """A message of a group has come to the consumer: nobody else may have one."""
+        group = ident[1] % GROUPS
+        with self.lock:
+            holder, count = self.holders.get(group, (consumer, 0))
+            if count and holder is not consumer and not holder.link.ended and holder.life == self.life:
+                self.wrong.append(f"{ident} of group {group} came while another consumer had {count}")
+            self.holders[group] = consumer, 1 + (count if holder is consumer else 0)
+
+    def let_go(self, consumer, ident):
+        group = ident[1] % GROUPS
+        with self.lock:
+            holder, count = self.holders[group]
+            if holder is consumer:
+                self.holders[group] = holder, count - 1
 
     def may_be_new(self, queue, ident, known):
         """A dead letter that was seen and lost with the crash is made again of what it was made of."""
@@ -87,13 +141,18 @@ class Ledger:
 
     def missing(self):
         letters = self.seen.get(LETTERS, {})
-        return [(queue.decode(), ident) for queue in self.queues if queue != LETTERS
+        return [(queue.decode(), ident) for queue in self.queues if queue not in FED
                 for ident in self.confirmed
-                if ident not in self.seen[queue] and not (queue == DEAD and ident in letters)]
+                if ident not in self.seen[queue] and not (queue in MORTAL and ident in letters)]
 
 
 def priority_of(number):
     return number // 3 % PRIORITIES
+
+
+def line_of(queue, number):
+    """In what the messages of a queue have an order."""
+    return number % GROUPS if queue == GROUPED else priority_of(number) if queue in ORDERED else 0
 
 
 def connect(address):
@@ -159,9 +218,14 @@ class Publisher(Worker):
         self.link.send(frames)
 
     def properties(self):
-        headers = [(b"x-producer", "S", b"%d" % self.name_of_publisher), (b"x-sequence", "l", self.next)]
+        name = b"%d:%d" % (self.name_of_publisher, self.next)
+        headers = [(b"x-producer", "S", b"%d" % self.name_of_publisher), (b"x-sequence", "l", self.next),
+                   (b"x-deduplication-header", "S", name), (b"g", "l", self.next % GROUPS)]
+        if self.ledger.kind == "delay" and self.random.random() < 0.5:
+            delay = self.random.randint(1, DELAY_MS)
+            headers += [(b"x-delay", "l", delay), (b"due", "l", int(time.time() * 1000) + delay)]
         return amqp.write_properties({"delivery_mode": 2, "priority": priority_of(self.next),
-                                      "headers": headers})
+                                      "message_id": name, "headers": headers})
 
     def first_doubtful(self):
         """The first message that may not have been taken."""
@@ -185,7 +249,8 @@ class Consumer(Worker):
         super().__init__(address, ledger, seed)
         self.queue, self.keeps, self.idle_since = queue, keeps, time.monotonic()
         self.last_first = collections.defaultdict(int)
-        self.link.call(1, "basic.qos", prefetch_count=100)
+        self.life = ledger.life
+        self.link.call(1, "basic.qos", prefetch_count=10 if queue == GROUPED else 100)
         self.link.call(1, "basic.consume", queue=queue)
 
     def work(self):
@@ -200,19 +265,24 @@ class Consumer(Worker):
         while events and events[0].complete():
             event = events.popleft()
             publisher, number, _ = event.body.split(b":", 2)
-            self.ledger.deliver(self.queue, (int(publisher), int(number)), event.fields["redelivered"],
-                                self.last_first)
-            self.settle(event.fields["delivery_tag"])
+            ident = int(publisher), int(number)
+            self.ledger.deliver(self.queue, ident, event, self.last_first)
+            if self.queue == GROUPED:
+                self.ledger.hold(self, ident)
+            self.settle(event.fields["delivery_tag"], ident)
             self.idle_since = time.monotonic()
 
-    def settle(self, tag):
+    def settle(self, tag, ident):
         dice = self.random.random() if self.keeps else 0
+        if self.queue == GROUPED and (dice < 0.92 or self.ledger.kept % 50):
+            self.ledger.let_go(self, ident)
         if dice < 0.85:
             self.link.send_method(1, "basic.ack", delivery_tag=tag)
         elif dice < 0.92:
             self.link.send_method(1, "basic.nack", delivery_tag=tag, requeue=1)
         elif self.ledger.kept % 50:  # now and then one stays unacked until the end of this life
-            self.link.send_method(1, "basic.reject", delivery_tag=tag, requeue=int(self.queue != DEAD))
+            self.link.send_method(1, "basic.reject", delivery_tag=tag,
+                                  requeue=int(self.queue not in REJECTING))
             self.ledger.kept += 1
         else:
             self.ledger.kept += 1
@@ -220,10 +290,11 @@ class Consumer(Worker):
 
 def declare(address, ledger):
     link = connect(address)
-    link.call(1, "exchange.declare", exchange=EXCHANGE, type=b"fanout", durable=1)
+    kind, arguments = EXCHANGES.get(ledger.kind, (b"fanout", []))
+    link.call(1, "exchange.declare", exchange=EXCHANGE, type=kind, durable=1, arguments=arguments)
     for queue, arguments in ledger.queues.items():
         link.call(1, "queue.declare", queue=queue, durable=1, arguments=arguments)
-        if queue != LETTERS:
+        if queue not in FED:
             link.call(1, "queue.bind", queue=queue, exchange=EXCHANGE)
     link.close()
 
@@ -241,7 +312,7 @@ def one_life(broker, ledger, dice, first, crash=kill):
     makers = [lambda p=p: Publisher(broker.address, ledger, dice.random(), p, first[p])
               for p in range(len(first))]
     makers += [lambda q=q: Consumer(broker.address, ledger, dice.random(), q, True)
-               for q in ledger.queues for _ in range(2)]
+               for q in ledger.queues if q != STEP for _ in range(2)]
     workers, following = [], list(first)
     try:
         for make in makers:
@@ -264,7 +335,8 @@ def one_life(broker, ledger, dice, first, crash=kill):
 
 def drain(broker, ledger):
     ledger.life += 1
-    consumers = [Consumer(broker.address, ledger, 1, queue, False) for queue in ledger.queues]
+    consumers = [Consumer(broker.address, ledger, 1, queue, False) for queue in ledger.queues
+                 if queue != STEP]
     for consumer in consumers:
         consumer.start()
     probe = connect(broker.address)
@@ -273,7 +345,7 @@ def drain(broker, ledger):
         ready = sum(probe.call(1, "queue.declare", queue=queue, passive=1).fields["message_count"]
                     for queue in ledger.queues)
         idle = min(time.monotonic() - consumer.idle_since for consumer in consumers)
-        if ready == 0 and idle > 0.5:
+        if ready == 0 and idle > (1.5 if ledger.kind in ("delay", "features") else 0.5):
             break
         time.sleep(0.05)
     for consumer in consumers:
@@ -311,7 +383,8 @@ def main():
     for line in ledger.wrong[:10] + [f"lost: {ident} on {queue}" for queue, ident in lost[:10]]:
         print("FAIL", line)
     print(f"{ledger.life - 1} crashes, {len(ledger.confirmed)} confirmed, {ledger.deliveries} deliveries, "
-          f"{ledger.repeats} of them again; {len(lost)} lost, {len(ledger.wrong)} wrong")
+          f"{ledger.repeats} of them again, {ledger.died} back as dead letters, {ledger.late} delayed; "
+          f"{len(lost)} lost, {len(ledger.wrong)} wrong")
     failed = bool(lost or ledger.wrong)
     print(f"crash: {0 if failed else 1} passed, {1 if failed else 0} failed")
     return failed

@@ -2,16 +2,19 @@
  * that jumps.
  *
  * It stands between the program and the C library for the files below FAULTS_DIR. Settings of the
- * environment: FAULTS_DIR      the data directory; FAULTS_SIDE a directory beside it, for files
- * that may come back FAULTS_SEED     what is lost, and which writes are short FAULTS_PLUG     a
- * named pipe: the power goes when something is written to it FAULTS_LOSE_AT  the power goes at the
- * change of that number (writes, syncs, names) FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write,
- * sync or name fails with that number, and all later ones FAULTS_FULL     while there is a file of
- * that name, nothing can grow and nothing can be made: ENOSPC FAULTS_SHORT    if set, writes may be
- * short or interrupted FAULTS_CLOCK    a file with the seconds that the wall clock is off A sync
- * that failed is final: a further sync of the same file, or a write to it, ends the process with
- * status 99. When the process ends by itself after a failed sync, what was not synced is lost as
- * well. */
+ * environment:
+ *   FAULTS_DIR      the data directory
+ *   FAULTS_SIDE     a directory beside it, for what may be lost and what may come back; it outlives the
+ *                   process, for what that has not synced is as unsafe when it was killed
+ *   FAULTS_SEED     what is lost, and which writes are short
+ *   FAULTS_PLUG     a named pipe: the power goes when something is written to it
+ *   FAULTS_LOSE_AT  the power goes at the change of that number (writes, syncs, names)
+ *   FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write, sync or name fails so, and all later ones
+ *   FAULTS_FULL     while there is a file of that name, nothing can grow and nothing can be made: ENOSPC
+ *   FAULTS_SHORT    if set, writes may be short or interrupted
+ *   FAULTS_CLOCK    a file with the seconds that the wall clock is off
+ * A sync that failed is final: a further sync of the same file, or a write to it, ends the process with
+ * status 99. When the process ends by itself after a failed sync, what was not synced is lost as well. */
 #include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -79,9 +82,9 @@ static struct {
 static _Noreturn void lose_power(const char *why)
 {
     inside = true;
-    size_t lost = undo_lose();
-    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost\n", why,
-            (unsigned long long)changes, lost);
+    struct undo_loss lost = undo_lose();
+    dprintf(2, "powerloss: %s after %llu changes, %zu sectors and names lost, %zu of them left before\n",
+            why, (unsigned long long)changes, lost.all, lost.inherited);
     kill(getpid(), SIGKILL);
     for (;;)
         pause();
@@ -153,7 +156,9 @@ __attribute__((constructor)) static void begin(void)
     settings.short_writes = getenv("FAULTS_SHORT") != NULL;
     settings.lose_at = lose_at ? strtoull(lose_at, NULL, 10) : 0;
     read_failure(getenv("FAULTS_FAIL"));
+    inside = true;
     undo_init(side, seed ? strtoull(seed, NULL, 10) : 1);
+    inside = false;
     settings.on = true;
     if (settings.plug) {
         pthread_t thread;
@@ -232,7 +237,7 @@ static int open_ours(const char *path, int flags, mode_t mode)
         fds[fd].dir = strdup(path);
         return fd;
     }
-    fds[fd].file = undo_file(fd);
+    fds[fd].file = undo_file(fd, path);
     if (made)
         undo_created(path);
     return fd;

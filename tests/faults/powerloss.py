@@ -7,7 +7,8 @@ The load and the ledger are those of tests/crash/run.py. What ends each life of 
   count   the same at the Nth change of a file, which may be during recovery, or in the middle of a write
   write   the Nth write fails with EIO: the broker has to end with status 1 and one clear last line
   sync    the Nth fdatasync or fsync fails with EIO, and what was not synced is lost
-  kill    kill -9: nothing is lost but what the process had in memory
+  kill    kill -9: nothing is lost but what the process had in memory; yet what it left to the kernel unsynced
+          goes with a later power cut, which often follows at once, while the next process recovers
   full    the disk is full for a while: the broker says so, confirms nothing and goes on when there is space;
           then kill -9
   dark    the power goes while the disk is full
@@ -18,6 +19,7 @@ import argparse
 import collections
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -41,10 +43,15 @@ class Round:
 
     def __init__(self, broker, dice, kinds, counts):
         self.broker, self.counts = broker, counts
-        self.kind = dice.choice(kinds)
+        cuts = [kind for kind in kinds if kind in ("plug", "count")]
+        after_kill = bool(broker.round and broker.round.killed and cuts and dice.random() < 0.5)
+        self.kind = dice.choice(cuts if after_kill else kinds)
+        self.killed = False  # the process was, and not the power
         self.faults = {"SEED": dice.randrange(1, 1 << 62), **({"SHORT": 1} if dice.random() < 0.5 else {})}
         # Early ones hit the recovery, late ones the load.
         number = dice.choice([dice.randint(1, 12), dice.randint(1, 200), dice.randint(50, 1500)])
+        if after_kill:
+            number = dice.randint(1, 40)
         if self.kind in ("plug", "dark"):
             self.plug = broker.directory / "plug"
             if not self.plug.exists():
@@ -78,9 +85,10 @@ class Round:
             process.kill()
             process.wait()
             self.counts["not reached"] += 1
-            status = -signal.SIGKILL
+            self.killed = True
         else:
             self.judge(status)
+            self.killed = self.kind in ("kill", "full", "term")
         self.full.unlink(missing_ok=True)
         self.look()
 
@@ -217,6 +225,12 @@ def report(options, broker, ledger, broken):
     for line in ledger.wrong[:10] + [f"lost: {ident} on {queue}" for queue, ident in lost[:10]]:
         print("FAIL", line)
     print(", ".join(f"{count} x {kind}" for kind, count in sorted(broker.counts.items())))
+    log = (broker.directory / "log").read_text(errors="replace")
+    lost_power = re.findall(r"powerloss: .*?, (\d+) sectors and names lost, (\d+) of them", log)
+    left = [int(count) for _, count in lost_power if int(count)]
+    lost_all = sum(int(count) for count, _ in lost_power)
+    print(f"{len(lost_power)} times the power went, with {lost_all} sectors and names; {len(left)} times "
+          f"with what a killed process had left, {sum(left)} of them in all")
     print(f"{len(ledger.confirmed)} confirmed, {ledger.deliveries} deliveries, {ledger.repeats} again; "
           f"{len(lost)} lost, {len(ledger.wrong)} wrong")
     failed = bool(broken or lost or ledger.wrong or not ledger.confirmed)

@@ -10,12 +10,14 @@
 
 struct undo_file;
 
-/* `side`: a directory on the same file system for what was unlinked but may come back. */
+/* `side`: a directory on the same file system for all of this, so that it outlives the process. What is
+ * there already was left by a killed one, and may still be lost. */
 void undo_init(const char *side, uint64_t seed);
 uint64_t undo_dice(uint64_t sides);
 
-/* The file behind an open descriptor; what is in it when it is first seen is durable. */
-struct undo_file *undo_file(int fd);
+/* The file behind a descriptor that was just opened by that path; what is in it when it is first seen is
+ * durable. */
+struct undo_file *undo_file(int fd, const char *path);
 /* Before the write or truncation. */
 void undo_before_write(struct undo_file *file, int fd, uint64_t offset, size_t size);
 void undo_before_truncate(struct undo_file *file, int fd, uint64_t size);
@@ -30,8 +32,12 @@ int undo_rename(const char *from, const char *to);
 /* All names in the directory are durable. */
 void undo_synced_dir(const char *path);
 
-/* The plug is pulled: leaves what was synced and a random part of the rest. Returns how many
- * sectors and names were taken back. */
-size_t undo_lose(void);
+/* How many sectors and names were taken back, and how many of these an earlier process had changed. */
+struct undo_loss {
+    size_t all, inherited;
+};
+
+/* The plug is pulled: leaves what was synced and a random part of the rest. */
+struct undo_loss undo_lose(void);
 
 #endif

@@ -1,9 +1,10 @@
 /* fuzz_token.c - JSON Web Tokens. An input that begins with 1 is the payload of a token whose signature was
- * right; all others are a whole token, which must never be good: nothing was signed with the test's key. */
+ * right, one with 2 an OpenID configuration; all others are a whole token, which must never be good: nothing was signed with the test's key. */
 #include <jansson.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 
+#include "auth/oauth2.h"
 #include "auth/token_claims.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -18,6 +19,10 @@ const struct slice fuzz_seeds[] = {
               "{vhost}/x\"],\"extra\":{\"b\":\"rabbitmq.read:a/b\"}}"),
     FUZZ_SEED("\1{\"aud\":\"rabbitmq\",\"exp\":1e400,\"scope\":{\"rabbitmq\":[\"read:*/*\",\"tag:x\"]}}"),
     FUZZ_SEED("\1[[[[]]]]"),
+    FUZZ_SEED("\1{\"aud\":\"rabbitmq\",\"scope\":\"dev x\",\"authorization_details\":[{\"type\":\"rabbitmq\","
+              "\"locations\":[\"cluster:rabbit*/vhost:v/queue:q/routing-key:a:b\",\"//:/cluster:\"],\"actions\":"
+              "[\"read\",\"monitoring\",\"x\"]}]}"),
+    FUZZ_SEED("\2{\"jwks_uri\":\"https://example.com/keys\"}"),
     /* {"alg":"ES256","kid":"k"} {"sub":"me"}, the algorithms none and HS256, a critical header */
     FUZZ_SEED("eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.eyJzdWIiOiJtZSJ9."
               "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
@@ -32,6 +37,9 @@ static const struct token_rules rules = {.resource_server_id = "rabbitmq",
                                          .default_key = "k",
                                          .username_claims = "user_name",
                                          .additional_scopes = "extra.b",
+                                         .server_type = "rabbitmq",
+                                         .aliases = (const struct token_alias[]){{"dev", "rabbitmq.read:d/*"}},
+                                         .alias_count = 1,
                                          .verify_aud = true};
 
 static void use(struct token_claims *claims)
@@ -62,6 +70,15 @@ static void try_payload(struct slice text)
     json_decref(payload);
 }
 
+static void try_discovery(struct slice text)
+{
+    char url[64] = "", reason[200] = "";
+    if (oauth2_read_discovery(text, true, url, sizeof(url), reason, sizeof(reason)))
+        assert(strncmp(url, "https://", 8) == 0);
+    else
+        assert(reason[0] && !url[0]);
+}
+
 static void load_key(struct jwk_set *keys)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -82,8 +99,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         try_payload(slice_of(data + 1, size - 1));
         return 0;
     }
+    if (size > 0 && data[0] == 2) {
+        try_discovery(slice_of(data + 1, size - 1));
+        return 0;
+    }
     struct token_claims claims;
     char reason[200] = "";
+    (void)token_choose(slice_of(data, size), &rules, 1, reason, sizeof(reason));
     enum token_result result =
         token_verify(slice_of(data, size), &rules, &keys, NOW_S, &claims, reason, sizeof(reason));
     assertf(result != TOKEN_GOOD && reason[0], "a token that nobody signed is good");

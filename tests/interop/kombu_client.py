@@ -7,9 +7,11 @@ from checks import equal, name, run
 
 connection = Connection(f"amqp://guest:guest@{sys.argv[1]}:{sys.argv[2]}//", heartbeat=30,
                         transport_options={"confirm_publish": True})
-EXCHANGES = {kind: Exchange(name(kind), kind, durable=True) for kind in ("direct", "fanout", "topic")}
-BINDINGS = [("direct", "key"), ("fanout", ""), ("topic", "task.#")]
-QUEUES = [Queue(name("q." + kind), EXCHANGES[kind], key) for kind, key in BINDINGS]
+BINDINGS = [("direct", "key"), ("fanout", ""), ("topic", "task.#"), ("headers", "")]
+EXCHANGES = {kind: Exchange(name(kind), kind, durable=True) for kind, _ in BINDINGS}
+WANTED = {"x-match": "all", "colour": "red", "size": 7}
+QUEUES = [Queue(name("q." + kind), EXCHANGES[kind], key,
+                binding_arguments=WANTED if kind == "headers" else None) for kind, key in BINDINGS]
 
 
 def read(queues, count, accept=("json",)):
@@ -34,7 +36,11 @@ def publish_with_confirms():
         for kind, key in BINDINGS:
             for number in range(20):
                 producer.publish({"task": kind, "number": number}, exchange=EXCHANGES[kind],
-                                 routing_key=key.replace("#", "a.b"), compression="zlib", retry=True)
+                                 routing_key=key.replace("#", "a.b"), compression="zlib", retry=True,
+                                 headers={"colour": "red", "size": 7})
+            if kind != "fanout":
+                producer.publish({"task": "astray"}, exchange=EXCHANGES[kind], routing_key="other",
+                                 headers={"colour": "blue"})
 
 
 def consume_in_order():
@@ -53,6 +59,33 @@ def requeue_is_redelivered():
     message.reject()
     equal(queue.qsize(), 0)
     queue.close()
+
+
+def mandatory_is_returned():
+    with connection.channel() as channel:
+        returned = []
+        producer = Producer(channel, serializer="json", auto_declare=False,
+                            on_return=lambda error, exchange, key, message: returned.append((error, key)))
+        producer.publish({"x": 2}, routing_key=name("nobody"), mandatory=True)
+        equal([(error.reply_code, key) for error, key in returned], [(312, name("nobody"))])
+
+
+def transactions():
+    # Celery leaves them alone, but a channel of kombu has them; one without confirms, that is.
+    with Connection(f"amqp://guest:guest@{sys.argv[1]}:{sys.argv[2]}//") as other:
+        channel = other.channel()
+        channel.tx_select()
+        producer = Producer(channel, serializer="json", auto_declare=False)
+        producer.publish({"lost": 1}, exchange=EXCHANGES["direct"], routing_key="key")
+        channel.tx_rollback()
+        producer.publish({"kept": 1}, exchange=EXCHANGES["direct"], routing_key="key")
+        with connection.channel() as reader:
+            equal(QUEUES[0](reader).get(), None)
+            channel.tx_commit()
+            message = QUEUES[0](reader).get()
+            equal(message.payload, {"kept": 1})
+            message.ack()
+            equal(QUEUES[0](reader).get(), None)
 
 
 def get_of_nothing():
@@ -88,5 +121,5 @@ def clean_up():
     connection.release()
 
 
-run([declare, publish_with_confirms, consume_in_order, requeue_is_redelivered, get_of_nothing,
-     errors_leave_the_connection, wrong_password_is_told, clean_up])
+run([declare, publish_with_confirms, consume_in_order, requeue_is_redelivered, mandatory_is_returned,
+     transactions, get_of_nothing, errors_leave_the_connection, wrong_password_is_told, clean_up])

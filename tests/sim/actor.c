@@ -125,7 +125,7 @@ static void after_commit(struct actor_channel *ch, bool committed)
             continue;
         }
         if (held->state == HELD_TX_SETTLE)
-            model_settled(model, held->queue, held->id, false, 0);
+            model_settled(model, held->queue, held->id, held->rejected, 0);
         drop_held(ch, i);
     }
 }

@@ -466,6 +466,7 @@ static bool settle_one(struct actor_channel *ch, size_t i, bool requeue, bool re
 {
     struct held *held = &ch->held[i];
     if (ch->mode == MODE_TX) {
+        held->rejected = reject;
         held->state = requeue ? HELD_TX_REQUEUE : HELD_TX_SETTLE;
     } else if (requeue) {
         *held = ch->held[--ch->held_count];

@@ -175,7 +175,9 @@ static size_t read_page(const struct model *model, const struct queue *q, uint32
         bool persistent = r.flags & PAGE_PERSISTENT;
         if (r.flags & PAGE_GONE)
             continue;
-        if (page->recovered && (!persistent || page_is_acked(page, sequence)))
+        if (page_is_taken(page, sequence) || page_is_acked(page, sequence))
+            continue;
+        if (page->recovered && !persistent)
             continue;
         struct message *m = message_new(q->home->pool, r.exchange, r.key, r.props, r.body.len);
         memcpy(message_body_at(m), r.body.at, r.body.len);
@@ -207,9 +209,11 @@ static size_t each_of_order(struct model *model, const struct order *order,
         at += read_page(model, q, *page_slot_ring_at(&backlog->pages, i), &all[at]);
     paged = at;
     for (size_t i = 0; backlog && i < backlog->tail.size; i++)
-        all[at++] = *entry_ring_at(&backlog->tail, i);
+        if (entry_ring_at(&backlog->tail, i)->message) /* else it was taken out of the middle */
+            all[at++] = *entry_ring_at(&backlog->tail, i);
     for (size_t i = 0; i < order->fresh.size; i++)
-        all[at++] = *entry_ring_at(&order->fresh, i);
+        if (entry_ring_at(&order->fresh, i)->message)
+            all[at++] = *entry_ring_at(&order->fresh, i);
     for (size_t i = 0; i < order->returned_size; i++)
         all[at++] = order->returned[i];
     assertf(at == count, "%zu messages, the order counts %zu", at, count);
@@ -224,8 +228,8 @@ static size_t each_of_order(struct model *model, const struct order *order,
     return count;
 }
 
-static void each_entry(struct model *model, struct queue *q,
-                       void (*each)(void *arg, const struct entry *entry), void *arg)
+void model_each_entry(struct model *model, struct queue *q,
+                      void (*each)(void *arg, const struct entry *entry), void *arg)
 {
     size_t count = 0;
     for (unsigned lane = lane_count(q); lane-- > 0;)
@@ -244,7 +248,7 @@ static void judge_queue(struct judgement *j, struct vhost *v)
     for (uint32_t id = 1; id < model->message_count; id++)
         model->messages[id].cells[j->queue].there = false;
     if (q)
-        each_entry(model, q, judge_entry, j);
+        model_each_entry(model, q, judge_entry, j);
     for (uint32_t id = 1; id < model->message_count; id++) {
         struct cell *cell = &model->messages[id].cells[j->queue];
         bool buried = j->queue == MODEL_HAUNTED && cell->in_tomb;
@@ -308,7 +312,7 @@ static void open_tomb(struct judgement *j, struct vhost *v)
     assert(tomb && tomb->durable);
     for (uint32_t id = 1; id < j->model->message_count; id++)
         j->model->messages[id].cells[MODEL_HAUNTED].in_tomb = false;
-    each_entry(j->model, tomb, judge_tomb_entry, j);
+    model_each_entry(j->model, tomb, judge_tomb_entry, j);
 }
 
 /* What was rejected, or came back too often, is in the tomb: once, and nowhere else. */

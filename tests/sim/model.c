@@ -430,7 +430,8 @@ void model_settled(struct model *model, int queue, uint32_t id, bool rejected, u
     if (cell->state == CELL_GONE || cell->state == CELL_DROPPED)
         return;
     cell->state = CELL_SETTLED;
-    cell->batch = batch;
+    /* Where few letters are published in a turn, nobody knows when it is this one's; a transaction knows. */
+    cell->batch = rejected && batch && model->world->late_letters ? UINT64_MAX : batch;
     cell->buried = rejected && queue == MODEL_HAUNTED;
     model->counts.settled++;
 }

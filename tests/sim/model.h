@@ -195,4 +195,10 @@ void model_crash(struct model *model, uint64_t durable);
  * client may have anything under way. `recovered`: this is the first look after a restart. */
 void model_check_memory(struct model *model, bool recovered);
 
+/* All that waits in the queue, none of which may be unacked, also what is on disk. Of the model it needs the
+ * world alone. */
+struct entry;
+void model_each_entry(struct model *model, struct queue *q,
+                      void (*each)(void *arg, const struct entry *entry), void *arg);
+
 #endif

@@ -68,7 +68,8 @@ static bool is_settled(const struct actor *actor)
 
 static bool is_quiet_server(const struct server *s)
 {
-    return list_empty(&s->home.graveyard) && list_empty(&s->doomed) && net_is_idle(&s->net);
+    return s->home.outcomes.fresh.size == 0 && list_empty(&s->home.graveyard) &&
+           list_empty(&s->doomed) && net_is_idle(&s->net);
 }
 
 /* Everything that was asked is answered; then all leave, and the memory is compared. */

@@ -59,6 +59,7 @@ void world_init(struct world *world, uint64_t seed, bool verbose)
     config_defaults(&world->config);
     memcpy(world->config.data_dir, "data", 5);
     world->config.log_console = verbose;
+    world->late_letters = world->seed % 3 == 0;
     use_pages(world);
 }
 
@@ -89,6 +90,7 @@ bool world_open(struct world *world)
         .console = world->log ? stderr : NULL,
         .simulated = true,
         .segment_bytes = WORLD_SEGMENT_BYTES,
+        .dead_letters_max = world->late_letters,
     };
     world->lives++;
     world->up = server_open(&world->server, &options);

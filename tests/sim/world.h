@@ -19,6 +19,7 @@ struct world {
     struct config config;
     struct server server;
     bool up;  /* the server runs */
+    bool late_letters; /* one dead letter is published in a turn: most follow in a later batch */
     bool log; /* the server's log to standard error */
     uint64_t now_ns, turns;
     unsigned lag;   /* one turn in so many is followed by a sync; 0 = none is */

@@ -67,6 +67,18 @@ static inline void set(const char *key, const char *value)
     ck_assert_msg(config_set(&config, key, value, "test", error, sizeof(error)), "%s", error);
 }
 
+static inline void open_server(void)
+{
+    static const struct probe probe = {memory_used, memory_total, disk_free, NULL};
+    struct server_options options = {.config = &config,
+                                     .clock = {monotonic_ns, wall_us, NULL},
+                                     .rand = rand_seeded(7),
+                                     .io = fakedisk_io(disk),
+                                     .probe = &probe,
+                                     .simulated = true};
+    ck_assert(server_open(&server, &options));
+}
+
 static inline void start(void)
 {
     used = 100 * MB, free_bytes = 1000 * MB, looks = 0;
@@ -77,14 +89,7 @@ static inline void start(void)
     set("connection_unacked_max", "65536");
     net = fakenet_new(NULL, PIPE_BYTES);
     disk = fakedisk_new(7);
-    static const struct probe probe = {memory_used, memory_total, disk_free, NULL};
-    struct server_options options = {.config = &config,
-                                     .clock = {monotonic_ns, wall_us, NULL},
-                                     .rand = rand_seeded(7),
-                                     .io = fakedisk_io(disk),
-                                     .probe = &probe,
-                                     .simulated = true};
-    ck_assert(server_open(&server, &options));
+    open_server();
 }
 
 static inline void stop(void)

@@ -364,7 +364,7 @@ START_TEST(limits_of_users)
     send(&second, 2, &(struct method){.id = METHOD_channel_open});
     ck_assert_str_eq(hear(&second), "connection.close(530)");
     ck_assert_str_eq(second.text, "NOT_ALLOWED - number of channels opened for user 'alice' has reached the "
-                                  "maximum allowed user limit of 2");
+                                  "maximum allowed user limit of (2)");
     send(&second, 0, &(struct method){.id = METHOD_connection_close_ok});
     hang_up(&second);
     send(&first, 2, &(struct method){.id = METHOD_channel_open});

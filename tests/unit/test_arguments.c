@@ -83,13 +83,14 @@ START_TEST(test_numbers)
         const char *name = ranges[i].name;
         check_int(name, ranges[i].min, NULL);
         check_int(name, ranges[i].max, NULL);
-        check_int(name, ranges[i].min - 1,
-                  ranges[i].min ? "value is zero or negative" : "value is negative");
-        if (ranges[i].max < INT64_MAX)
-            check_int(name, ranges[i].max + 1, "value is too big");
-        check_text(name, "5", "an integer is expected");
+        check_int(name, ranges[i].min - 1, ranges[i].min ? "{value_zero,0}" : "{value_negative,-1}");
+        if (ranges[i].max == 255)
+            check_int(name, 256, "{max_value_exceeded,256}");
+        else if (ranges[i].max < INT64_MAX)
+            check_int(name, ranges[i].max + 1, "{value_too_large,315360000001}");
+        check_text(name, "5", "\"expected integer, got longstr\"");
         put_raw(&args, name, 'T', "\0\0\0\0\0\0\0\5", 8); /* a time is no number */
-        expect_bad(name, "an integer is expected");
+        expect_bad(name, "\"expected integer, got timestamp\"");
         put_raw(&args, name, 'b', "\5", 1); /* any width is */
         expect_good();
     }
@@ -98,27 +99,30 @@ END_TEST
 
 START_TEST(test_texts)
 {
-    static const char overflows[] = "expected drop-head, reject-publish or reject-publish-dlx";
+    static const char overflows[] = "invalid_overflow";
     check_text("x-overflow", "drop-head", NULL);
     check_text("x-overflow", "reject-publish", NULL);
     check_text("x-overflow", "reject-publish-dlx", NULL);
     check_text("x-overflow", "reject-publish-", overflows);
     check_text("x-overflow", "", overflows);
-    check_int("x-overflow", 1, "a longstr is expected");
+    check_int("x-overflow", 1, "{unacceptable_type,long}");
     check_text("x-queue-type", "classic", NULL);
     check_text("x-queue-type", "quorum", NULL);
     check_text("x-queue-type", "stream",
                "unsupported queue type 'stream': this version has queues of type 'classic' and 'quorum'");
-    check_text("x-queue-type", "zork", "unsupported queue type: expected classic or quorum");
+    check_text("x-queue-type", "zork", "\"unsupported queue type 'zork'\"");
     check_text("x-queue-mode", "lazy", NULL);
-    check_text("x-queue-mode", "eager", "expected default or lazy");
+    check_text("x-queue-mode", "eager", "\"unsupported queue mode 'eager'\"");
     check_text("x-dead-letter-exchange", "", NULL);
     check_text("x-dead-letter-routing-key", "k", "routing_key_but_no_dlx_defined");
     table_put_string(&args, "x-dead-letter-exchange", SLICE("x"));
     check_text("x-dead-letter-routing-key", "k", NULL);
     table_put_bool(&args, "x-single-active-consumer", true);
     expect_good();
-    check_int("x-single-active-consumer", 1, "a bool is expected");
+    check_int("x-single-active-consumer", 1, "{unacceptable_type,long}");
+    check_int("x-queue-version", 2, NULL);
+    check_int("x-queue-version", 0, "\"unsupported queue version '0'\"");
+    check_int("x-queue-version", 3, "\"unsupported queue version '3'\"");
     check_text("x-unknown", "anything", NULL);
 }
 END_TEST

@@ -261,8 +261,16 @@ START_TEST(unknown_keys)
             "unknown key 'log.console.levle' - did you mean 'log.console.level'?");
     refuses("default_permission.read", "1",
             "unknown key 'default_permission.read' - did you mean 'default_permissions.read'?");
-    refuses("zzz", "1",
-            "unknown key 'zzz' - the nearest one is 'user', leveret --help lists all");
+    refuses("usr", "1", "unknown key 'usr' - did you mean 'user'?");
+    refuses("usre", "1", "unknown key 'usre' - did you mean 'user'?");
+    refuses("zzz", "1", "unknown key 'zzz' - leveret --help lists all");
+    refuses("x.y", "1", "unknown key 'x.y' - leveret --help lists all");
+    refuses("enable_anything_at_all", "1", "unknown key 'enable_anything_at_all' - leveret --help lists all");
+    refuses("log.colour", "1",
+            "unknown key 'log.colour' - the nearest one is 'log.console', leveret --help lists all");
+    refuses("store.compression_algorithm", "1",
+            "unknown key 'store.compression_algorithm' - the nearest one is 'store.quarantine', leveret "
+            "--help lists all");
     refuses("listeners.tcp.a.b", "1",
             "unknown key 'listeners.tcp.a.b' - did you mean 'listeners.tcp.b'?");
     ck_assert(!set("listeners.tcp.", "1") && !set("", "1") && !set(".", "1") && !set("a\tb", "1"));

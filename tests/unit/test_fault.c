@@ -36,6 +36,7 @@ START_TEST(a_longer_text_is_cut)
     detail[sizeof(detail) - 1] = 0;
     fault(&f, ACCESS_REFUSED, "%s", detail);
     ck_assert_uint_eq(strlen(f.text), FAULT_TEXT_MAX);
+    ck_assert_str_eq(f.text + FAULT_TEXT_MAX - 5, "xx...");
 }
 END_TEST
 
@@ -51,10 +52,11 @@ START_TEST(a_character_is_not_split)
                 memcpy(detail + len, characters[c], size + 1), len += size;
             struct fault f;
             fault(&f, NOT_FOUND, "%s", detail);
-            size_t text = strlen(f.text), start = strlen("NOT_FOUND - ") + lead;
+            size_t text = strlen(f.text) - strlen("..."), start = strlen("NOT_FOUND - ") + lead;
             ck_assert_uint_eq((text - start) % size, 0);
-            ck_assert_uint_le(text, FAULT_TEXT_MAX);
-            ck_assert_uint_gt(text + size, FAULT_TEXT_MAX);
+            ck_assert_str_eq(f.text + text, "...");
+            ck_assert_uint_le(text, FAULT_TEXT_MAX - 3);
+            ck_assert_uint_gt(text + size, FAULT_TEXT_MAX - 3);
         }
 }
 END_TEST

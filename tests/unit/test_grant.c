@@ -8,6 +8,7 @@
 
 #include "auth/backend.h"
 #include "auth/grant.h"
+#include "auth/oauth2.h"
 #include "auth/token.h"
 #include "base/mem.h"
 #include "broker/guard.h"
@@ -226,6 +227,152 @@ START_TEST(key_sets)
 }
 END_TEST
 
+/* --- several resource servers, aliases, authorization_details --- */
+
+static void drop(struct token_claims *claims)
+{
+    slice_free(&claims->user);
+    slice_free(&claims->tags);
+    grant_drop(&claims->grant);
+}
+
+/* The rights of a payload under these rules, as a token that was signed says them. */
+static struct token_claims claims_of(const struct token_rules *with, const char *payload)
+{
+    struct token_claims claims;
+    struct buf token = make_token(HEAD, payload);
+    ck_assert_msg(token_verify(buf_slice(&token), with, &keys, 1000, &claims, reason,
+                               sizeof(reason)) == TOKEN_GOOD,
+                  "%s", reason);
+    buf_free(&token);
+    return claims;
+}
+
+START_TEST(scope_aliases)
+{
+    static const struct token_alias aliases[] = {{"admin", "r.tag:administrator r.read:v/q"},
+                                                 {"api://x.dev", "admin r.write:v/q s.read:*/*"},
+                                                 {"admin", "r.configure:v/q"}};
+    struct token_rules with = rules;
+    with.aliases = aliases;
+    with.alias_count = array_size(aliases);
+    struct token_claims claims = claims_of(
+        &with, "{\"aud\":\"r\",\"exp\":2000,\"scope\":\"admin x\",\"roles\":\"api://x.dev\"}");
+    ck_assert(slice_is(claims.tags, "administrator"));
+    ck_assert_uint_eq(claims.grant->scope_count,
+                      3); /* an alias in an alias is none: no tag twice */
+    ck_assert(grant_allows(claims.grant, ACCESS_CONFIGURE, SLICE("v"), SLICE("q")));
+    ck_assert(!grant_allows(claims.grant, ACCESS_READ, SLICE("v"), SLICE("x")));
+    drop(&claims);
+    claims = claims_of(&with, "{\"aud\":\"r\",\"exp\":2000,\"scope\":\"administrator r.admin\"}");
+    ck_assert_uint_eq(claims.grant->scope_count, 0);
+    drop(&claims);
+}
+END_TEST
+
+/* {"id": scopes without the prefix}, where scopes hang from the resource server. */
+START_TEST(scopes_by_server)
+{
+    struct token_claims claims = claims_of(
+        &rules,
+        "{\"aud\":\"r\",\"exp\":2000,\"roles\":{\"r\":[\"read:a/b\",\"tag:t\"],\"s\":\"read:*/*\"},"
+        "\"extra\":{\"deep\":{\"r\":\"write:a/b configure:a/b\"}}}");
+    ck_assert_uint_eq(claims.grant->scope_count, 3);
+    ck_assert(slice_is(claims.tags, "t") &&
+              !grant_allows(claims.grant, ACCESS_READ, SLICE("x"), SLICE("y")));
+    drop(&claims);
+}
+END_TEST
+
+START_TEST(authorization_details)
+{
+    struct token_rules with = rules;
+    static const char details[] =
+        "{\"aud\":\"r\",\"exp\":2000,\"authorization_details\":["
+        "{\"type\":\"rabbitmq\",\"locations\":[\"cluster:r/vhost:v/queue:q*\",\"cluster:*/vhost:w/"
+        "exchange:x/"
+        "routing-key:k.*\",\"vhost:z\",\"cluster:other/vhost:z\",\"cluster:r/vhost:z/queue:a/"
+        "exchange:b\",7],"
+        "\"actions\":[\"read\",\"administrator\",\"dance\"]},"
+        "{\"type\":\"rabbitmq\",\"locations\":\"cluster:r\",\"actions\":\"write\"},"
+        "{\"type\":\"else\",\"locations\":\"cluster:r\",\"actions\":\"configure\"},"
+        "{\"type\":\"rabbitmq\"},\"x\",{}]}";
+    struct token_claims claims = claims_of(&with, details);
+    ck_assert_uint_eq(claims.grant->scope_count, 0); /* no resource_server_type, no details */
+    drop(&claims);
+    with.server_type = "rabbitmq";
+    claims = claims_of(&with, details);
+    const struct grant *grant = claims.grant;
+    ck_assert(slice_is(claims.tags, "administrator"));
+    ck_assert(grant_allows(grant, ACCESS_READ, SLICE("v"), SLICE("q1")));
+    ck_assert(!grant_allows(grant, ACCESS_READ, SLICE("v"), SLICE("x")));
+    ck_assert(!grant_allows(grant, ACCESS_READ, SLICE("z"), SLICE("a")));
+    ck_assert(!grant_allows(grant, ACCESS_CONFIGURE, SLICE("v"), SLICE("q1")));
+    ck_assert(grant_allows_key(grant, ACCESS_READ, SLICE("w"), SLICE("x"), SLICE("k.1")));
+    ck_assert(!grant_allows_key(grant, ACCESS_READ, SLICE("w"), SLICE("x"), SLICE("l")));
+    ck_assert(grant_allows(grant, ACCESS_WRITE, SLICE("any"), SLICE("thing")));
+    drop(&claims);
+}
+END_TEST
+
+static size_t choose(const struct token_rules *servers, size_t count, const char *payload)
+{
+    struct buf token = make_token(HEAD, payload);
+    size_t place = token_choose(buf_slice(&token), servers, count, reason, sizeof(reason));
+    buf_free(&token);
+    return place;
+}
+
+START_TEST(which_server)
+{
+    struct token_rules servers[] = {{.resource_server_id = "a", .verify_aud = true},
+                                    {.resource_server_id = "b", .verify_aud = true},
+                                    {.resource_server_id = "c", .verify_aud = false},
+                                    {.resource_server_id = "d", .verify_aud = false}};
+    ck_assert_uint_eq(choose(servers, 4, "{\"aud\":\"x b\"}"), 1);
+    ck_assert_uint_eq(choose(servers, 4, "{\"aud\":[\"a\",\"x\"]}"), 0);
+    ck_assert_uint_eq(choose(servers, 4, "{\"aud\":\"d\"}"), 3);
+    ck_assert_uint_eq(choose(servers, 4, "{\"aud\":[\"a\",\"b\"]}"), 4);
+    ck_assert_str_eq(reason, "the token's audience is more than one of the resource servers");
+    ck_assert_uint_eq(choose(servers, 3, "{\"aud\":\"x\"}"), 2); /* the only one that takes any */
+    ck_assert_uint_eq(choose(servers, 3, "{}"), 2);
+    ck_assert_uint_eq(choose(servers, 4, "{}"), 4);
+    ck_assert_uint_eq(choose(servers, 2, "{\"aud\":\"x\"}"), 2);
+    ck_assert_str_eq(reason, "the token's audience is no resource server here");
+    ck_assert_uint_eq(choose(servers, 1, "{}"), 1);
+    ck_assert_uint_eq(choose(servers, 1, "[]"), 1);
+    ck_assert_uint_eq(choose(&(struct token_rules){.resource_server_id = ""}, 1, "{\"aud\":\"\"}"),
+                      0);
+    ck_assert_uint_eq(token_choose(SLICE("no.token"), servers, 1, reason, sizeof(reason)), 1);
+}
+END_TEST
+
+START_TEST(discovery)
+{
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{}",
+                                      "{\"jwks_uri\":7}",
+                                      "{\"jwks_uri\":\"file:///etc/passwd\"}",
+                                      "{\"jwks_uri\":\"https://a b\"}",
+                                      "{\"jwks_uri\":\"https://a\\u0000b\"}",
+                                      "{\"jwks_uri\":\"https://a\""};
+    char url[32] = "";
+    for (size_t i = 0; i < array_size(bad); i++)
+        ck_assert_msg(!oauth2_read_discovery(slice_of_string(bad[i]), false, url, sizeof(url),
+                                             reason, sizeof(reason)),
+                      "%s", bad[i]);
+    struct slice plain = SLICE("{\"issuer\":\"x\",\"jwks_uri\":\"http://a/keys\"}");
+    ck_assert(!oauth2_read_discovery(plain, true, url, sizeof(url), reason, sizeof(reason)));
+    ck_assert_str_eq(reason, "the OpenID configuration has no jwks_uri of https that can be used");
+    ck_assert(oauth2_read_discovery(plain, false, url, sizeof(url), reason, sizeof(reason)));
+    ck_assert_str_eq(url, "http://a/keys");
+    ck_assert(
+        !oauth2_read_discovery(SLICE("{\"jwks_uri\":\"https://0123456789012345678901234567890\"}"),
+                               false, url, sizeof(url), reason, sizeof(reason)));
+}
+END_TEST
+
 /* --- inquiries and guesses --- */
 
 START_TEST(keys_of_inquiries)
@@ -288,6 +435,11 @@ int main(void)
     tcase_add_test(signed_case, good_tokens);
     tcase_add_test(signed_case, refused_tokens);
     tcase_add_test(signed_case, damaged_tokens);
+    tcase_add_test(signed_case, scope_aliases);
+    tcase_add_test(signed_case, scopes_by_server);
+    tcase_add_test(signed_case, authorization_details);
+    tcase_add_test(signed_case, which_server);
+    tcase_add_test(signed_case, discovery);
     tcase_add_test(signed_case, key_sets);
     suite_add_tcase(suite, plain);
     suite_add_tcase(suite, signed_case);

@@ -229,7 +229,8 @@ START_TEST(other_values_of_x_match_are_refused)
     ck_assert(slice_is_utf8(slice_of_string(refusal())));
     put_raw(&want, "x-match", 'I', 1, 4);
     ck_assert_str_eq(refusal(),
-                     "PRECONDITION_FAILED - Invalid x-match field type signedint; expected longstr");
+                     "PRECONDITION_FAILED - Invalid x-match field type signedint (value 1); "
+                     "expected longstr");
     put_void(&want, "x-match");
     refusal();
 }

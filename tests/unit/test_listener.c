@@ -46,7 +46,7 @@ static void on_closed(struct stream *stream, int error)
     connection->error = error;
 }
 
-static const struct stream_events events = {echo, NULL, on_closed};
+static const struct stream_events events = {.bytes = echo, .closed = on_closed};
 
 static void on_accept(void *arg, const struct transport *transport, void *io,
                       const struct peer *peer)

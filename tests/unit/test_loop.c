@@ -95,7 +95,7 @@ static void on_closed(struct stream *stream, int error)
 
 START_TEST(test_does_not_sleep_on_work)
 {
-    static const struct stream_events events = {on_bytes, NULL, on_closed};
+    static const struct stream_events events = {.bytes = on_bytes, .closed = on_closed};
     struct fakenet *fake = fakenet_new(NULL, 100);
     struct fakenet_link *client = fakenet_connect(fake);
     struct stream stream;

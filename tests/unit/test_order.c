@@ -5,8 +5,20 @@
 
 #include "base/rand.h"
 #include "queue/order.h"
+#include "queue/queue.h"
 
 enum { STEPS = 200000, WAITING_MAX = 3000 };
+
+/* A queue that is alone, and one of very many. */
+static struct queue_home lonely = {.queue_count = 1}, crowded = {.queue_count = 100000};
+
+static struct order order_of(struct queue_home *home)
+{
+    static struct queue queues[2];
+    struct queue *q = &queues[home == &crowded];
+    q->home = home;
+    return (struct order){.queue = q};
+}
 
 static struct rand seeded(void)
 {
@@ -62,7 +74,7 @@ START_TEST(test_against_sorted_array)
     size_t taken_size = 0;
     uint64_t next = 1;
     struct rand rand = seeded();
-    struct order order = {0};
+    struct order order = order_of(&lonely);
     uint64_t weights[3] = {1, 1, 1};
     for (unsigned step = 0; step < STEPS; step++) {
         if (step % 5000 == 0)
@@ -96,7 +108,7 @@ END_TEST
 /* Entries are moved whole: the flags come back with them. */
 START_TEST(test_keeps_the_entry)
 {
-    struct order order = {0};
+    struct order order = order_of(&lonely);
     order_push(&order, (struct entry){.sequence = 1, .journalled = true});
     order_push(&order, (struct entry){.sequence = 2});
     struct entry first = order_take(&order);
@@ -116,7 +128,7 @@ END_TEST
 START_TEST(test_returns_many_backwards)
 {
     enum { MANY = 500000 };
-    struct order order = {0};
+    struct order order = order_of(&lonely);
     for (uint64_t i = 1; i <= MANY; i++)
         order_push(&order, numbered(i));
     for (uint64_t i = 1; i <= MANY; i++)
@@ -133,16 +145,39 @@ START_TEST(test_returns_many_backwards)
 }
 END_TEST
 
+/* Room for a few hundred entries is kept, but not by a hundred thousand queues. */
+START_TEST(test_room_of_many_queues)
+{
+    for (int many = 0; many < 2; many++) {
+        struct order order = order_of(many ? &crowded : &lonely);
+        for (uint64_t i = 1; i <= 600; i++)
+            order_push(&order, numbered(i));
+        for (uint64_t i = 1; i <= 600; i++)
+            ck_assert_uint_eq(order_take(&order).sequence, i);
+        ck_assert_int_eq(order.fresh.capacity == 0, many);
+        for (uint64_t i = 600; i > 0; i--)
+            order_return(&order, numbered(i));
+        for (uint64_t i = 1; i <= 600; i++)
+            ck_assert_uint_eq(order_take(&order).sequence, i);
+        ck_assert_int_eq(order.returned_capacity == 0, many);
+        order_push(&order, numbered(601));
+        ck_assert_uint_eq(order_take(&order).sequence, 601);
+        ck_assert_uint_gt(order.fresh.capacity, 0); /* so little always stays */
+        order_free(&order);
+    }
+}
+END_TEST
+
 START_TEST(test_take_from_empty)
 {
-    struct order order = {0};
+    struct order order = order_of(&lonely);
     order_take(&order);
 }
 END_TEST
 
 START_TEST(test_free_with_entries)
 {
-    struct order order = {0};
+    struct order order = order_of(&lonely);
     order_return(&order, numbered(1));
     order_free(&order);
 }
@@ -155,6 +190,7 @@ int main(void)
     tcase_add_test(tcase, test_against_sorted_array);
     tcase_add_test(tcase, test_keeps_the_entry);
     tcase_add_test(tcase, test_returns_many_backwards);
+    tcase_add_test(tcase, test_room_of_many_queues);
     tcase_add_test_raise_signal(tcase, test_take_from_empty, 6);
     tcase_add_test_raise_signal(tcase, test_free_with_entries, 6);
     suite_add_tcase(suite, tcase);

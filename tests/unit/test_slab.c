@@ -3,6 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/mem.h"
 #include "base/slab.h"
@@ -65,12 +66,54 @@ START_TEST(test_reuse_and_return)
 }
 END_TEST
 
+/* Pages of the slab that lie in memory. */
+static size_t resident(void *slab)
+{
+    unsigned char pages[16];
+    size_t count = 0;
+    ck_assert_int_eq(mincore(slab, 65536, pages), 0);
+    for (size_t i = 0; i < array_size(pages); i++)
+        count += pages[i] & 1;
+    return count;
+}
+
+/* What empties loses its memory, not its place, whatever malloc has done meanwhile. */
+START_TEST(test_places)
+{
+    enum { BLOCKS = 16 * 300, SIZE = 4096 };
+    struct slab_pool pool;
+    slab_pool_init(&pool);
+    static char *blocks[BLOCKS], *others[BLOCKS];
+    size_t regions = 0;
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < BLOCKS; i++) {
+            blocks[i] = slab_alloc(&pool, SIZE);
+            memset(blocks[i], 1, SIZE);
+            others[i] = mem_alloc(100);
+        }
+        ck_assert(round == 0 || pool.regions.count == regions);
+        regions = pool.regions.count;
+        for (size_t i = 0; i < BLOCKS; i++)
+            slab_free(&pool, blocks[i], SIZE);
+        size_t cold = 0;
+        for (size_t i = 0; i < pool.cold.count; i++)
+            cold += resident(pool.cold.at[i]);
+        ck_assert_uint_eq(cold, 0);
+        ck_assert(regions == 0 || pool.empty_count < 300);
+        for (size_t i = 0; i < BLOCKS; i++)
+            mem_free(others[i]);
+    }
+    slab_pool_free(&pool);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("slab");
     TCase *tcase = tcase_create("slab");
     tcase_add_test(tcase, test_every_size);
     tcase_add_test(tcase, test_reuse_and_return);
+    tcase_add_test(tcase, test_places);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -66,7 +66,7 @@ static void on_closed(struct stream *stream, int error)
     ck_assert_int_eq(stream->state, STREAM_CLOSED);
 }
 
-static const struct stream_events events = {on_bytes, on_drained, on_closed};
+static const struct stream_events events = {.bytes = on_bytes, .drained = on_drained, .closed = on_closed};
 
 static void open_with(struct rand *rand, size_t pipe_size)
 {

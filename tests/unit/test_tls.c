@@ -14,11 +14,11 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "net/carrier.h"
 #include "net/certificate.h"
 #include "net/net.h"
 #include "net/stream.h"
 #include "net/tls.h"
-#include "net/writer.h"
 
 enum { SMALL_BUFFER = 20000, RECORD_OVERHEAD_1_3 = 5 + 1 + 16 };
 
@@ -371,11 +371,12 @@ static void on_closed(struct stream *stream, int error)
     closed++;
 }
 
-static const struct stream_events events = {echo, NULL, on_closed};
+static const struct stream_events events = {.bytes = echo, .closed = on_closed};
 
-static ssize_t io_read(void *io, void *bytes, size_t size)
+static ssize_t io_readv(void *io, const struct iovec *parts, int count)
 {
-    return tls_read(io, bytes, size);
+    ck_assert_int_eq(count, 1);
+    return tls_read(io, parts->iov_base, parts->iov_len);
 }
 
 static ssize_t io_writev(void *io, const struct iovec *parts, int count)
@@ -401,7 +402,7 @@ static void io_close(void *io)
     (void)io;
 }
 
-static const struct transport transport = {io_read, io_writev, io_want, io_finish, io_close, true};
+static const struct transport transport = {io_readv, io_writev, io_want, io_finish, io_close, true};
 
 START_TEST(barriers_hold)
 {
@@ -469,14 +470,14 @@ START_TEST(threads_take_turns)
     fill(said, TOTAL, 0);
     ck_assert_int_eq(pipe2(pipe_ends, O_NONBLOCK), 0);
     net_init(&net);
-    net.writer = writer_new(2, wake, &pipe_ends[1]);
+    net.carrier = carrier_new(2, wake, &pipe_ends[1]);
     stream_init(&stream, &net, &transport, tls, &events);
     stream_write(&stream, slice_of(said, TOTAL));
     size_t jobs = 0;
     while (heard.len < TOTAL) {
         SSL_write_ex(client, "", 0, &put);
         net_flush_all(&net);
-        if (stream.job) {
+        if (stream.writing) {
             jobs++;
             ck_assert(!wants_read);
             stream_readable(&stream); /* is left for later */
@@ -484,7 +485,7 @@ START_TEST(threads_take_turns)
             char byte;
             ck_assert_int_eq(poll(&p, 1, 60000), 1);
             ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 1);
-            writer_collect(net.writer);
+            carrier_collect(net.carrier);
         } else {
             ck_assert(wants_read);
             stream_writable(&stream);
@@ -493,10 +494,8 @@ START_TEST(threads_take_turns)
     }
     check_bytes(&heard, TOTAL);
     ck_assert_uint_gt(jobs, 0);
-    if (stream.job)
-        writer_cancel(net.writer, &stream.job);
     stream_free(&stream);
-    writer_free(&net.writer);
+    carrier_free(&net.carrier);
     net_free(&net);
     close(pipe_ends[0]);
     close(pipe_ends[1]);
@@ -519,14 +518,14 @@ START_TEST(endless_output_does_not_starve_input)
     shake();
     ck_assert_int_eq(pipe2(pipe_ends, O_NONBLOCK), 0);
     net_init(&net);
-    net.writer = writer_new(1, wake, &pipe_ends[1]);
+    net.carrier = carrier_new(1, wake, &pipe_ends[1]);
     stream_init(&stream, &net, &transport, tls, &events);
     ck_assert_int_eq(SSL_write_ex(client, "hello", 5, &put), 1);
     for (int jobs = 0; stream.received < 5; jobs++) {
         ck_assert_int_lt(jobs, 4);
         stream_write(&stream, slice_of(zeros, sizeof(zeros)));
         net_flush_all(&net);
-        for (int i = 0; !stream.job; i++) { /* only a part of the job before fitted the socket */
+        for (int i = 0; !stream.writing; i++) { /* only a part of the job before fitted the socket */
             ck_assert_int_lt(i, 100);
             hear(&heard);
             stream_writable(&stream);
@@ -535,12 +534,10 @@ START_TEST(endless_output_does_not_starve_input)
         char byte;
         ck_assert_int_eq(poll(&p, 1, 60000), 1);
         ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 1);
-        writer_collect(net.writer);
+        carrier_collect(net.carrier);
     }
-    if (stream.job)
-        writer_cancel(net.writer, &stream.job);
     stream_free(&stream);
-    writer_free(&net.writer);
+    carrier_free(&net.carrier);
     net_free(&net);
     close(pipe_ends[0]);
     close(pipe_ends[1]);

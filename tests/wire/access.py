@@ -247,7 +247,8 @@ def wrong_passwords(broker, *_):
     check(time.monotonic() - started >= 0.5, "a refusal came at once")
     connect(broker).close()
     log = log_of(broker)
-    check("wr0ng" not in log and "invalid credentials" in log, "the log tells too much or too little")
+    told = "user 'guest' - invalid credentials" in log
+    check("wr0ng" not in log and told, "the log tells too much or too little")
 
 
 def anonymous(broker, *_):
@@ -388,6 +389,61 @@ def key_set_missing(broker, service, _):
     refused(broker, b"", EC.token(claims()).encode())
 
 
+def made_of(refused_or_connected, broker, key, **more):
+    token = key.token(claims(**more)).encode()
+    return connect(broker, b"", token) if refused_or_connected == "in" else refused(broker, b"", token)
+
+
+def many_servers(broker, service, _):
+    """Each audience has keys of its own, and a key of one is none for the other."""
+    one = made_of("in", broker, RSA, aud="rabbit-prod", scope="read:*/q* configure:*/q* write:*/*")
+    one.call(1, "queue.declare", queue=b"q")
+    one.close()
+    two = made_of("in", broker, EC, aud=["x", "rabbit-dev"], scope=None, roles="developer", who="dora")
+    two.send_method(1, "queue.declare", queue=b"q")
+    channel_refused(two, 1, b"access to queue 'q' in vhost '/' refused for user 'dora'")
+    two.call(1, "queue.declare", queue=b"dev-q")
+    two.close()
+    for key, aud in [(EC, "rabbit-prod"), (RSA, "rabbit-dev"), (STRANGER, "rabbit-dev"),
+                     (RSA, "rabbit"), (RSA, None), (RSA, ["rabbit-prod", "rabbit-dev"])]:
+        made_of("out", broker, key, aud=aud)
+    asked = [question for question in service.asked if question[0].startswith("/realm")]
+    check(asked == [("/realm/.well-known/openid-configuration", {"for": "leveret"})], f"{service.asked}")
+    log = log_of(broker)
+    check("audience is more than one of the resource servers" in log, "the log says too little")
+
+
+def many_servers_settings(service):
+    service.answer = lambda path, query: (200, json.dumps(
+        {"keys": [EC.jwk()]} if path == "/certs" else {"issuer": "x", "jwks_uri": service.url("/certs")}))
+    server, provider = "auth_oauth2.resource_servers", "auth_oauth2.oauth_providers"
+    return ["auth_backends.1=oauth2", "auth_oauth2.preferred_username_claims.1=nick",
+            f"{server}.1.id=rabbit-prod", f"{server}.1.scope_prefix=", f"{server}.1.oauth_provider_id=files",
+            f"{server}.rabbit-dev.additional_scopes_key=roles",
+            f"{server}.rabbit-dev.oauth_provider_id=realm",
+            f"{server}.rabbit-dev.preferred_username_claims.1=who",
+            f"{server}.rabbit-dev.scope_aliases.developer=rabbit-dev.configure:*/dev-* rabbit-dev.tag:x",
+            f"{provider}.files.signing_keys.first={RSA.public}", f"{provider}.files.algorithms.1=RS256",
+            f"{provider}.realm.issuer={service.url('/realm/')}", f"{provider}.realm.algorithms.1=ES256",
+            f"{provider}.realm.discovery_endpoint_params.for=leveret"]
+
+
+def issuer_down(broker, service, _):
+    """What an issuer says is asked for again when it was of no use; meanwhile nobody gets in."""
+    for status, text in [(500, ""), (200, "{}"), (200, "x" * 2000000)]:
+        service.answer = lambda path, query, reply=(status, text): reply
+        made_of("out", broker, EC)
+    check(len(service.asked) == 1, f"{service.asked}")  # the pause between two
+    said = "the OpenID configuration cannot be fetched: status 500"
+    check(said in log_of(broker), "the log says too little")
+
+
+def verify_none_of_audience(broker, *_):
+    made_of("in", broker, RSA, aud=None).close()
+    made_of("in", broker, RSA, aud="whoever").close()
+    made_of("out", broker, STRANGER, aud=None)
+
+
 KEY_SET = ["auth_backends.1=oauth2", "auth_oauth2.resource_server_id=rabbit",
            "auth_oauth2.preferred_username_claims.1=nick"]
 
@@ -424,6 +480,10 @@ SCENARIOS = {
     "key_set": (key_set, fetched),
     "key_set_of_ec": (key_set_of_ec, fetched),
     "key_set_missing": (key_set_missing, fetched),
+    "many_servers": (many_servers, many_servers_settings),
+    "issuer_down": (issuer_down, lambda service: [*KEY_SET, f"auth_oauth2.issuer={service.url('')}"]),
+    "verify_none_of_audience": (verify_none_of_audience,
+                                lambda service: [*OAUTH2, "auth_oauth2.verify_aud=false"]),
 }
 
 

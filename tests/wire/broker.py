@@ -11,6 +11,7 @@ import link
 
 START_SECONDS = 20
 STOP_SECONDS = 20
+CTL_SECONDS = 60
 
 
 class BrokerFailed(Exception):
@@ -111,9 +112,19 @@ class Leveret:
         except BrokerFailed as failed:
             print(failed)
 
+    def ctl(self, words):
+        """A verb of leveretctl, the program beside the server's."""
+        path = pathlib.Path(self.path).with_name("leveretctl")
+        done = subprocess.run([str(path), "--socket", str(self.directory / "data" / "leveret.sock"), *words],
+                              capture_output=True, text=True, timeout=CTL_SECONDS, check=False)
+        if done.returncode:
+            raise BrokerFailed(f"leveretctl {' '.join(words)}: {done.stdout}{done.stderr}")
+
+    def log_text(self):
+        return (self.directory / "log").read_text(errors="replace")
+
     def log_tail(self):
-        text = (self.directory / "log").read_text(errors="replace")
-        return "".join("    | " + line + "\n" for line in text.splitlines()[-40:])
+        return "".join("    | " + line + "\n" for line in self.log_text().splitlines()[-40:])
 
 
 class Running:

@@ -222,13 +222,14 @@ class Link:
             raise Failure(f"{name} was answered by {reply}")
         return reply
 
-    def start(self, user, password, capabilities=CAPABILITIES, mechanism=b"PLAIN", response=None, name=b""):
+    def start(self, user, password, capabilities=CAPABILITIES, mechanism=b"PLAIN", response=None, name=b"",
+              properties=()):
         """Protocol header to start-ok; returns the start event."""
         self.send(PROTOCOL_HEADER)
         event = self.next_event(0)
         if event.name != "connection.start":
             raise Failure(f"expected connection.start, got {event}")
-        properties = [(b"capabilities", "F", [(c.encode(), "t", True) for c in capabilities])]
+        properties = [(b"capabilities", "F", [(c.encode(), "t", True) for c in capabilities]), *properties]
         if name:
             properties.append((b"connection_name", "S", name))
         if response is None:

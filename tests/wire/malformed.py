@@ -107,7 +107,7 @@ for name in SERVER:
 for name in [name for name in amqp.METHODS if name.startswith("connection.")]:
     case(f"{name}: on channel 1", "channel", method(name, 1), "503")
     if name not in ("connection.close", "connection.close-ok", "connection.update-secret"):
-        case(f"{name}: once more", "channel", method(name, 0), "fine" if "blocked" in name else "503")
+        case(f"{name}: once more", "channel", method(name, 0), "fine" if "blocked" in name else "504")
     payload = amqp.write_method(name, {})
     if len(payload) > 4 and name in ("connection.close", "connection.update-secret"):
         case(f"{name}: cut short", "channel", frame(1, 0, payload[:-1]), "502")
@@ -117,7 +117,7 @@ for name, stage in [("connection.tune-ok", "start"), ("connection.open", "start"
                                                                                    "open"),
                     ("connection.tune-ok", "open"), ("connection.update-secret", "start"),
                     ("connection.start", "start"), ("connection.blocked", "open")]:
-    case(f"{name}: at stage {stage}", stage, method(name, 0), "503")
+    case(f"{name}: at stage {stage}", stage, method(name, 0), "504")
 
 # Strings and tables.
 

@@ -20,9 +20,11 @@ PROPERTY_KINDS = dict(amqp.PROPERTIES)
 
 
 def contains(table, wanted):
-    """Whether every wanted entry is in the table; name=any asks for the name alone."""
+    """Whether every wanted entry is in the table; name=any asks for the name alone, name=absent for none."""
     entries = {name: field for name, *field in table}
     for name, kind, value in wanted:
+        if value == b"absent" and name not in entries:
+            continue
         if name not in entries:
             return False
         if kind == "F" == entries[name][0]:
@@ -64,6 +66,7 @@ class Play:
 
     def __init__(self, script, broker, timeout):
         self.script, self.broker, self.timeout = script, broker, timeout
+        self.ctl_words = []
         unique = uuid.uuid4().hex[:10]
         self.variables = {"ID": unique, "q": "q." + unique, "x": "x." + unique}
         self.links, self.helper = {}, None
@@ -98,6 +101,7 @@ class Play:
         line = VARIABLE.sub(lambda match: self.variables[match[1]], line)
         line, _, reply = line.partition(" -> ")
         command, *rest = words.split(line)
+        self.ctl_words = rest  # as they stand: they may look like options
         action = getattr(self, "do_" + command, None)
         if not action:
             raise Bad(f"no command {command}")
@@ -143,8 +147,11 @@ class Play:
         self.links[self.link_name] = Link(self.broker.address, self.timeout)
 
     def do_start(self, plain, options):
-        """user= pass= mechanism= response= name= capabilities=a,b or none"""
-        given = {option.name: words.string(option.text) for option in options if option.text}
+        """user= pass= mechanism= response= name= capabilities=a,b or none, properties={…}"""
+        given = {option.name: words.string(option.text) for option in options
+                 if option.text and option.name != "properties"}
+        given.update({option.name: words.table(option.text) for option in options
+                      if option.name == "properties"})
         user, password = given.pop("user", b"guest"), given.pop("pass", b"guest")
         if "capabilities" in given:
             names = given["capabilities"].decode().split(",")
@@ -369,6 +376,18 @@ class Play:
                 return
             if time.monotonic() > deadline:
                 raise Failure(f"it is {state}")
+            time.sleep(0.02)
+
+    def do_ctl(self, plain, options):
+        """ctl VERB…: what an administrator says with leveretctl or rabbitmqctl; it has to succeed."""
+        self.broker.ctl([words.string(word).decode() for word in self.ctl_words])
+
+    def do_log(self, plain, options):
+        """log TEXT: waits until the broker's log has it."""
+        text, deadline = words.string(plain[0]).decode(), time.monotonic() + self.timeout
+        while text not in self.broker.log_text():
+            if time.monotonic() > deadline:
+                raise Failure(f"the log has no '{text}'")
             time.sleep(0.02)
 
     # Comparing.

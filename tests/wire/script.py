@@ -32,5 +32,9 @@ class Script:
         own_lines = any(VARIANT.match(line) for _, line in self.lines)
         return kind == "rabbitmq" and self.difference() is not None and not own_lines
 
+    def needs_insight(self):
+        """Whether it talks to the administrator's side of the broker, or reads its log."""
+        return any(re.search(r"(^|\s)(ctl|log) ", line) for _, line in self.lines)
+
     def needs_own_broker(self):
-        return "config" in self.header or "restart" in self.header
+        return "config" in self.header or "restart" in self.header or self.needs_insight()

@@ -1,0 +1,200 @@
+/* lab.c - queues with settings by chance. */
+#include "tests/sim/lab.h"
+
+#include <stdio.h>
+
+#include "broker/vhost.h"
+#include "protocol/table.h"
+
+static bool chance(struct lab *lab, uint64_t bound)
+{
+    return world_chance(lab->world, bound);
+}
+
+uint64_t lab_now_ms(const struct lab *lab)
+{
+    return 1700000000000u + lab->world->now_ns / 1000000; /* as the world's wall clock */
+}
+
+int lab_find(const struct lab *lab, struct slice name)
+{
+    for (int i = 0; i < LAB_QUEUES; i++)
+        if (slice_is(name, lab->queues[i].name))
+            return i;
+    return -1;
+}
+
+static void choose(struct lab *lab, int i)
+{
+    struct lab_queue *q = &lab->queues[i];
+    q->quorum = chance(lab, 4);
+    q->single = chance(lab, 5);
+    q->groups = chance(lab, 3);
+    if (!q->groups && !q->quorum && chance(lab, 3))
+        q->priority_max = 1 + (uint32_t)world_pick(lab->world, 9);
+    q->window = chance(lab, 4);
+    q->by_header = chance(lab, 4);
+    if (chance(lab, 3))
+        q->ttl_ms = 1 + (uint32_t)world_pick(lab->world, chance(lab, 2) ? 40 : 3000);
+    if (chance(lab, 3)) {
+        q->length_max = 1 + (uint32_t)world_pick(lab->world, 30);
+        q->reject = chance(lab, 2);
+        q->reject_dead = q->reject && !q->quorum && chance(lab, 2);
+    }
+    q->producers =
+        !q->reject && chance(lab, 4); /* what was refused is not above what came after it */
+    if (chance(lab, 4))
+        q->delivery_limit = 1 + (uint32_t)world_pick(lab->world, 6);
+    if (chance(lab, 3)) {
+        q->retry_ms = 1 + (uint32_t)world_pick(lab->world, 400);
+        if (chance(lab, 2))
+            q->retry_limit = 1 + (uint32_t)world_pick(lab->world, 4);
+    }
+    if (!chance(lab, 3))
+        q->dead = chance(lab, 2) ? LAB_TOMB : (int)world_pick(lab->world, LAB_QUEUES);
+    if (q->dead == i)
+        q->dead = -1;
+}
+
+/* Leaves it by itself, though nobody rejects it. */
+static bool dies(const struct lab_queue *q)
+{
+    return q->ttl_ms || (q->length_max && (!q->reject || q->reject_dead)) || q->delivery_limit ||
+           q->retry_limit;
+}
+
+/* A queue that refuses also refuses dead letters; and a circle without a queue that only rejects is
+ * cut by the broker. */
+static bool keeps(const struct lab *lab, int start)
+{
+    bool rejects = false;
+    int i = start;
+    for (int steps = 0; steps <= LAB_QUEUES; steps++) {
+        const struct lab_queue *q = &lab->queues[i];
+        if (steps > 0 && q->reject)
+            return false;
+        if (q->dead < 0)
+            return !dies(q);
+        rejects |= !dies(q);
+        i = q->dead;
+    }
+    for (int steps = 0, at = i; steps < LAB_QUEUES; steps++, at = lab->queues[at].dead)
+        rejects = (steps ? rejects : false) || !dies(&lab->queues[at]);
+    return rejects;
+}
+
+void lab_init(struct lab *lab, struct world *world)
+{
+    *lab = (struct lab){.world = world, .message_count = 1};
+    lab->walker.world = world;
+    for (int i = 0; i < LAB_QUEUES; i++) {
+        snprintf(lab->queues[i].name, sizeof(lab->queues[i].name),
+                 i == LAB_TOMB ? "letters" : "q%d", i);
+        lab->queues[i].dead = -1;
+        if (i != LAB_TOMB)
+            choose(lab, i);
+    }
+    for (int i = 0; i < LAB_QUEUES; i++)
+        lab->queues[i].keeps = keeps(lab, i);
+    lab->user_count = 2 + (unsigned)world_pick(world, LAB_USERS - 1);
+    for (unsigned i = 0; i < lab->user_count; i++)
+        lab_user_init(&lab->users[i], lab, i);
+}
+
+void lab_free(struct lab *lab)
+{
+    for (unsigned i = 0; i < lab->user_count; i++) {
+        client_free(&lab->users[i].client);
+        publish_ring_free(&lab->users[i].sent);
+        mem_free(lab->users[i].held);
+    }
+    mem_free(lab->messages);
+}
+
+static void put_arguments(const struct lab *lab, const struct lab_queue *q, struct buf *args)
+{
+    if (q->quorum)
+        table_put_string(args, "x-queue-type", SLICE("quorum"));
+    if (q->quorum || q->delivery_limit)
+        table_put_int(args, "x-delivery-limit", q->delivery_limit ? q->delivery_limit : 1000000);
+    if (q->single)
+        table_put_bool(args, "x-single-active-consumer", true);
+    if (q->groups)
+        table_put_string(args, "x-group-by", SLICE("header:g"));
+    if (q->priority_max)
+        table_put_int(args, "x-max-priority", q->priority_max);
+    if (q->window)
+        table_put_int(args, "x-dedup-window", 500000);
+    if (q->producers)
+        table_put_int(args, "x-dedup-producers", 500000);
+    if (q->by_header)
+        table_put_bool(args, "x-message-deduplication", true),
+            table_put_int(args, "x-cache-size", 500000);
+    if (q->ttl_ms)
+        table_put_int(args, "x-message-ttl", q->ttl_ms);
+    if (q->length_max)
+        table_put_int(args, "x-max-length", q->length_max);
+    if (q->length_max && q->reject)
+        table_put_string(args, "x-overflow",
+                         q->reject_dead ? SLICE("reject-publish-dlx") : SLICE("reject-publish"));
+    if (q->retry_ms)
+        table_put_int(args, "x-retry-base", q->retry_ms);
+    if (q->retry_limit)
+        table_put_int(args, "x-retry-limit", q->retry_limit);
+    if (q->dead >= 0) {
+        table_put_string(args, "x-dead-letter-exchange", SLICE(""));
+        table_put_string(args, "x-dead-letter-routing-key",
+                         slice_of_string(lab->queues[q->dead].name));
+    }
+}
+
+static struct exchange *add_exchange(struct vhost *v, struct slice name, const char *type,
+                                     struct slice args)
+{
+    struct exchange_properties properties = {
+        .type = exchange_type_find(slice_of_string(type)), .args = args, .durable = true};
+    return vhost_add_exchange(v, name, &properties, true);
+}
+
+void lab_build(struct lab *lab)
+{
+    struct vhost *v = server_find_vhost(&lab->world->server, SLICE("/"));
+    struct buf args = {0};
+    struct fault f;
+    table_put_string(&args, "x-delayed-type", SLICE("direct"));
+    struct exchange *later = add_exchange(v, SLICE("later"), "x-delayed-message", buf_slice(&args));
+    struct exchange *both = add_exchange(v, SLICE("both"), "fanout", SLICE(""));
+    for (int i = 0; i < LAB_QUEUES; i++) {
+        args.len = 0;
+        put_arguments(lab, &lab->queues[i], &args);
+        struct queue_properties properties = {.args = buf_slice(&args), .durable = true};
+        struct queue *q =
+            vhost_add_queue(v, slice_of_string(lab->queues[i].name), &properties, true);
+        bool good =
+            vhost_bind(v, later, &q->dest, q->name, SLICE(""), true, &f) &&
+            ((i != 1 && i != 2) || vhost_bind(v, both, &q->dest, SLICE(""), SLICE(""), true, &f));
+        assertf(good, "%s", f.text);
+    }
+    buf_free(&args);
+    world_sync(lab->world);
+    lab->built = true;
+}
+
+void lab_describe(const struct lab *lab)
+{
+    for (int i = 0; i < LAB_QUEUES; i++) {
+        const struct lab_queue *q = &lab->queues[i];
+        trace_line(&lab->world->trace,
+                   "%s:%s%s%s%s%s%s%s%s priority %u, ttl %u, length %u, delivery limit %u, retry "
+                   "%u/%u, dead letters %d",
+                   q->name, q->keeps ? " keeps" : "", q->quorum ? " quorum" : "",
+                   q->single ? " single" : "", q->groups ? " groups" : "",
+                   q->window ? " window" : "", q->producers ? " producers" : "",
+                   q->by_header ? " header" : "",
+                   q->reject_dead ? " reject-dlx"
+                   : q->reject    ? " reject"
+                                  : "",
+                   q->priority_max, q->ttl_ms, q->length_max, q->delivery_limit, q->retry_ms,
+                   q->retry_limit, q->dead);
+    }
+}

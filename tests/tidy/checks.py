@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""checks.py - tests/checks.md against the tests: every check is named once, what shows it exists, and a wire
+script claims the checks that the table gives it, no more and no fewer: checks.py ROOT"""
+import pathlib
+import re
+import sys
+
+FIRST, LAST = 1, 120
+ROW = re.compile(r"\| (K\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
+LATER = {"K116", "K117", "K118"}  # of an interface that is not there yet
+
+
+def rows_of(text):
+    """(check, tests, what RabbitMQ does) of each row."""
+    return [(row[1], [word.strip(" `") for word in row[3].split(",")], row[4].strip())
+            for row in map(ROW.fullmatch, text.splitlines()) if row]
+
+
+def has_case(path, case):
+    text = path.read_text(encoding="utf-8")
+    return any(re.search(pattern % re.escape(case), text, re.MULTILINE)
+               for pattern in (r"^START_TEST\(%s\)", r"^def %s\("))
+
+
+def fault_of(test, tests):
+    """Why a test of the table is none, or None."""
+    if test.startswith("wire/"):
+        return None if (tests / (test + ".wire")).is_file() else "there is no such script"
+    path, _, case = test.partition(":")
+    if not (tests / path).is_file():
+        return "there is no such file"
+    return None if has_case(tests / path, case) else "there is no such case"
+
+
+def claims(script):
+    """The checks of a script's header."""
+    found = re.findall(r"^# *checks *: *(.*)$", script.read_text(encoding="utf-8"), re.MULTILINE)
+    return {check for line in found for check in line.split()}
+
+
+def differs(test, tests):
+    return "# rabbitmq: differs" in (tests / (test + ".wire")).read_text(encoding="utf-8")
+
+
+def faults(root):
+    tests = pathlib.Path(root) / "tests"
+    rows = rows_of((tests / "checks.md").read_text(encoding="utf-8"))
+    names = [name for name, _, _ in rows]
+    wanted = [f"K{number:02d}" for number in range(FIRST, LAST + 1)]
+    if names != wanted:
+        yield f"the table has not {FIRST} to {LAST}, once each and in order: {set(wanted) ^ set(names)}"
+    given = {}
+    for name, shown_by, rabbitmq in rows:
+        if shown_by == ["later"]:
+            if name not in LATER:
+                yield f"{name}: is not for later"
+            continue
+        for test in shown_by:
+            if fault := fault_of(test, tests):
+                yield f"{name}: {test}: {fault}"
+            elif test.startswith("wire/"):
+                given.setdefault(test[5:], set()).add(name)
+        scripts = [test for test in shown_by if test.startswith("wire/") and not fault_of(test, tests)]
+        if scripts and all(differs(test, tests) for test in scripts) and rabbitmq == "same":
+            yield f"{name}: its scripts differ on RabbitMQ, the table says they do not"
+    for script in sorted((tests / "wire").glob("*.wire")):
+        if (mine := claims(script)) != given.get(script.stem, set()):
+            yield f"{script.name} claims {sorted(mine)}, the table {sorted(given.get(script.stem, []))}"
+
+
+def main():
+    found = list(faults(sys.argv[1]))
+    print("\n".join(found))
+    print(f"checks: {LAST - len(found)} passed, {len(found)} failed")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
