@@ -1,5 +1,5 @@
-/* paging_move.c - messages in memory whose records are in an old part of the journal are written anew, so that
- * it can go. What is in a page is in no journal. */
+/* paging_move.c - messages in memory whose records are in an old part of the journal are written anew, so
+ * that it can go. What is in a page is in no journal. */
 #include "queue/delay.h"
 #include "queue/lane.h"
 #include "queue/paging.h"

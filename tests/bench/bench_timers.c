@@ -8,8 +8,8 @@
  * between FROM_MS and TO_MS, milliseconds since 1970. With `expiration` the time is what is left when the
  * message is sent, so lateness counts the way to the broker too. RATE 0: as fast as confirms come. The
  * consumer counts what came twice and what came early, leaves lateness out of what was due before FROM_MS,
- * and ends after COUNT messages or IDLE_S seconds without one. Meanwhile a thread sleeps a millisecond again and again: how
- * late that wakes is what the machine alone costs. */
+ * and ends after COUNT messages or IDLE_S seconds without one. Meanwhile a thread sleeps a millisecond again
+ * and again: how late that wakes is what the machine alone costs. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
