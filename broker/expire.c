@@ -11,7 +11,7 @@
 enum { EXPIRE_TURN_MAX = 8192 };
 
 /* Outcomes beyond which nothing more expires for now: memory. */
-enum { OUTCOMES_MAX = 64 * 1024 };
+enum { OUTCOMES_MAX = 16 * 1024 };
 
 static size_t budget(const struct server *s)
 {

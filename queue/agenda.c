@@ -24,7 +24,8 @@ enum {
     NOTES_TURN = 16384,     /* notes dealt in a turn */
     WAIT_MS = 5,            /* until a note is looked at again that waits for the disk */
     READ_BYTES_MAX = 4 * 1024 * 1024,
-    PENDING_MAX = 16 * 1024 * 1024
+    OUTCOMES_MAX = 16384,   /* dead letters that wait beyond which nothing is read */
+    PENDING_MAX = 8 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
 };
 
 /* No queue has that id; what is of it is in no journal. */
@@ -108,9 +109,7 @@ static void bring_slots(struct queue_home *home)
 {
     struct agenda *agenda = &home->agenda;
     uint64_t end = (home->now_ms + SOON_MS) >> SLOT_BITS;
-    if (agenda->slot_count == 0 && agenda->near_slot < end)
-        agenda->near_slot = end;
-    for (; agenda->near_slot < end; agenda->near_slot++) {
+    for (; agenda->near_slot < end && agenda->slot_count > 0; agenda->near_slot++) {
         struct agenda_slot *slot = agenda->slots[agenda->near_slot % AGENDA_SLOTS];
         if (!slot || slot->count == 0)
             continue;
@@ -120,6 +119,8 @@ static void bring_slots(struct queue_home *home)
         slot->count = 0;
         agenda->slot_count--;
     }
+    if (agenda->near_slot < end)
+        agenda->near_slot = end;
 }
 
 /* A note of the next half minute: to its slot, or to the heap. */
@@ -277,7 +278,7 @@ static bool may_read(const struct queue_home *home, const struct note *note)
 {
     const struct page_loader *loader = &store_pages(home->store)->loader;
     return (loader->bytes == 0 || loader->bytes + note->size <= READ_BYTES_MAX) &&
-           home->outcomes.fresh.size < SOON_MAX;
+           home->outcomes.fresh.size < OUTCOMES_MAX;
 }
 
 /* The message is on disk: takes it out of its page, or sees to it that it is. */

@@ -218,8 +218,10 @@ static void put(struct bucket *bucket, struct message *m)
 
 static void place(struct delay *delay, struct message *m)
 {
-    unsigned level = choose_level(delay->home->now_ms, m->born_ms);
-    uint64_t number = m->born_ms >> level_shift[level], key = key_of(level, number);
+    /* What is overdue, after a long stop, goes to the bucket of now: the past has too many. */
+    uint64_t now_ms = delay->home->now_ms, when_ms = m->born_ms > now_ms ? m->born_ms : now_ms;
+    unsigned level = choose_level(now_ms, when_ms);
+    uint64_t number = when_ms >> level_shift[level], key = key_of(level, number);
     struct bucket *bucket = delay_find_bucket(delay, key);
     if (!bucket)
         bucket = bucket_new(delay, key, free_lane(delay, level, number));
@@ -440,6 +442,12 @@ void delay_run(struct delays *delays, uint64_t now_ms)
 bool delay_is_open(const struct order *order)
 {
     return container_of(order, struct bucket, order)->open;
+}
+
+bool delay_opens_within(const struct order *order, uint64_t ms)
+{
+    const struct bucket *bucket = container_of(order, struct bucket, order);
+    return heap_linked(&bucket->node) && bucket->node.key <= order->queue->home->now_ms + ms;
 }
 
 uint64_t delay_next_ms(const struct delays *delays)

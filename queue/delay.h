@@ -83,6 +83,8 @@ void delay_push(struct delay *delay, struct message *m, uint64_t due_ms);
 void delay_run(struct delays *delays, uint64_t now_ms);
 /* The order is of a bucket whose time is near: what was read of it stays in memory. */
 bool delay_is_open(const struct order *order);
+/* It will be so soon: what is written now may not be on disk by then, to be read. */
+bool delay_opens_within(const struct order *order, uint64_t ms);
 /* Takes one that is due; false when none is. It is to be settled. */
 bool delay_take(struct delays *delays, uint64_t now_ms, struct delayed *delayed);
 /* What the journal knows it by. */

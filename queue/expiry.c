@@ -16,7 +16,7 @@
 
 enum {
     PAGE_WAIT_MS = 10,  /* until the queue is looked at again that waits for a page */
-    THIN_MS = 50,       /* between two readings of one page: what is due in between goes together */
+    THIN_MS = 50,       /* what is due in between in a page goes together */
     SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
     GET_MESSAGES = 8192, /* that go before one is fetched */
@@ -80,7 +80,6 @@ static struct pages *pages_of(const struct queue *q)
 static bool is_needed(const struct order *order, const struct due *due, const uint64_t *returned)
 {
     return order_find(order, due->sequence) ||
-           order_find_page(order, pages_of(order->queue), due->sequence) != SIZE_MAX ||
            bsearch(&due->sequence, returned, order->returned_size, sizeof(*returned), by_sequence);
 }
 
@@ -93,44 +92,48 @@ static void tidy_up(struct order *order)
     for (size_t i = 0; i < size; i++)
         returned[i] = order->returned[i].sequence;
     qsort(returned, size, sizeof(*returned), by_sequence);
-    qsort(expiry->dues, expiry->due_count, sizeof(*expiry->dues), by_deadline);
-    for (size_t i = 0; i < expiry->due_count; i++) {
-        const struct due *due = &expiry->dues[i];
-        if ((kept == 0 || by_deadline(due, &expiry->dues[kept - 1]) != 0) && is_needed(order, due, returned))
-            expiry->dues[kept++] = *due; /* sorted, so it is a heap */
+    qsort(expiry->dues.at, expiry->dues.count, sizeof(*expiry->dues.at), by_deadline);
+    for (size_t i = 0; i < expiry->dues.count; i++) {
+        const struct due *due = &expiry->dues.at[i];
+        bool again = kept > 0 && by_deadline(due, &expiry->dues.at[kept - 1]) == 0;
+        if (!again && is_needed(order, due, returned))
+            expiry->dues.at[kept++] = *due; /* sorted, so it is a heap */
     }
-    expiry->due_count = kept;
+    expiry->dues.count = kept;
     mem_free(returned);
 }
 
 static size_t dues_max(const struct order *order)
 {
-    size_t pages = order->backlog ? order->backlog->pages.size : 0;
-    return 2 * (order_resident(order) + order->returned_size + pages) + DUES_SPARE;
+    return 2 * (order_resident(order) + order->returned_size) + DUES_SPARE;
+}
+
+static void dues_push(struct dues *dues, struct due due)
+{
+    if (dues->count == dues->capacity) {
+        dues->capacity = dues->capacity ? dues->capacity * 2 : 16;
+        dues->at = mem_realloc(dues->at, dues->capacity * sizeof(*dues->at));
+    }
+    due_sift_up(dues->at, dues->count++, due);
 }
 
 static void push_due(struct order *order, uint64_t deadline_ms, uint64_t sequence)
 {
     struct expiry *expiry = &order->expiry;
-    if (expiry->due_count >= dues_max(order))
+    if (expiry->dues.count >= dues_max(order))
         tidy_up(order);
-    if (expiry->due_count == expiry->due_capacity) {
-        expiry->due_capacity = expiry->due_capacity ? expiry->due_capacity * 2 : 16;
-        expiry->dues = mem_realloc(expiry->dues, expiry->due_capacity * sizeof(*expiry->dues));
-    }
-    due_sift_up(expiry->dues, expiry->due_count++, (struct due){deadline_ms, sequence});
+    dues_push(&expiry->dues, (struct due){deadline_ms, sequence});
 }
 
-static struct due pop_due(struct expiry *expiry)
+static struct due pop_due(struct dues *dues)
 {
-    struct due due = expiry->dues[0];
-    assert(expiry->due_count > 0);
-    if (--expiry->due_count > 0)
-        due_sift_down(expiry->dues, expiry->due_count, expiry->dues[expiry->due_count]);
-    else if (expiry->due_capacity > DUES_SPARE) {
-        mem_free(expiry->dues);
-        expiry->dues = NULL;
-        expiry->due_capacity = 0;
+    assert(dues->count > 0);
+    struct due due = dues->at[0];
+    if (--dues->count > 0) {
+        due_sift_down(dues->at, dues->count, dues->at[dues->count]);
+    } else if (dues->capacity > DUES_SPARE) {
+        mem_free(dues->at);
+        *dues = (struct dues){0};
     }
     return due;
 }
@@ -162,10 +165,7 @@ void expiry_note(struct order *order, const struct entry *entry)
 
 void expiry_note_page(struct order *order, uint64_t first, uint64_t deadline_ms)
 {
-    uint64_t soon = order->queue->home->now_ms + THIN_MS;
-    if (deadline_ms < soon)
-        deadline_ms = soon;
-    push_due(order, deadline_ms, first);
+    dues_push(&order->expiry.unread, (struct due){deadline_ms, first});
     look_at(order, deadline_ms);
 }
 
@@ -182,7 +182,8 @@ void expiry_leave(struct order *order)
     agenda_leave(order);
     if (heap_linked(&expiry->node))
         heap_remove(&order->queue->home->expiring, &expiry->node);
-    mem_free(expiry->dues);
+    mem_free(expiry->dues.at);
+    mem_free(expiry->unread.at);
     *expiry = (struct expiry){0};
 }
 
@@ -273,28 +274,41 @@ static bool expire_first(struct look *look)
     return true;
 }
 
-/* A note has come due: about a message, a page, something requeued, or what has left. */
+/* A note has come due: about a message, something requeued, or what has left. */
 static void expire_noted(struct look *look, struct due due)
 {
-    struct queue *q = look->q;
     struct order *order = look->order;
     struct entry entry;
     const struct entry *found = order_find(order, due.sequence);
-    if (found) {
-        if (expiry_own_deadline(found->message) < look->before_ms &&
-            order_pluck(order, due.sequence, &entry))
-            expire(look, entry);
-        return;
-    }
-    size_t at = order_find_page(order, pages_of(q), due.sequence);
-    if (at == SIZE_MAX) {
+    if (!found)
         look->requeued = true;
-        return;
+    else if (expiry_own_deadline(found->message) < look->before_ms &&
+             order_pluck(order, due.sequence, &entry))
+        expire(look, entry);
+}
+
+/* Something in a page that nobody has read since the start is due: it is read, and its messages are noted in
+ * the agenda. One at a time: the next when it has come. */
+static void read_pages(struct look *look)
+{
+    struct order *order = look->order;
+    struct dues *unread = &order->expiry.unread;
+    while (unread->count > 0 && unread->at[0].deadline_ms < look->before_ms && order->expiry.page == 0) {
+        size_t at = order_find_page(order, pages_of(look->q), unread->at[0].sequence);
+        if (at != SIZE_MAX && !paging_thin_out(order, *page_slot_ring_at(&order->backlog->pages, at)))
+            break;
+        pop_due(unread); /* asked for, or in memory by now, or gone */
     }
-    uint32_t slot = *page_slot_ring_at(&order->backlog->pages, at);
-    if (order->expiry.page == 0 && paging_thin_out(order, slot))
-        return;
-    push_due(order, q->home->now_ms + PAGE_WAIT_MS, due.sequence);
+    if (unread->count > 0 && unread->at[0].deadline_ms >= look->before_ms)
+        again(look, unread->at[0].deadline_ms);
+    else if (unread->count > 0)
+        again(look, look->q->home->now_ms + PAGE_WAIT_MS);
+}
+
+void expiry_page_came(struct order *order)
+{
+    if (order->expiry.unread.count > 0)
+        look_at(order, order->queue->home->now_ms);
 }
 
 static bool is_due(void *arg, const struct entry *entry)
@@ -330,12 +344,13 @@ static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
     struct look look = {q, order, before_ms, UINT64_MAX, budget, false};
     while (q->settings.ttl_ms != SETTINGS_NEVER && expire_first(&look))
         ;
-    while (look.budget > 0 && expiry->due_count > 0 && expiry->dues[0].deadline_ms < before_ms)
-        expire_noted(&look, pop_due(expiry));
+    while (look.budget > 0 && expiry->dues.count > 0 && expiry->dues.at[0].deadline_ms < before_ms)
+        expire_noted(&look, pop_due(&expiry->dues));
     if (look.requeued)
         expire_requeued(&look);
-    if (expiry->due_count > 0)
-        again(&look, expiry->dues[0].deadline_ms);
+    read_pages(&look);
+    if (expiry->dues.count > 0)
+        again(&look, expiry->dues.at[0].deadline_ms);
     expiry->late = look.again_ms < before_ms;
     look_at(order, look.again_ms);
     queue_order_changed(q, order);

@@ -27,10 +27,16 @@ struct due {
     uint64_t deadline_ms, sequence;
 };
 
+/* A binary heap by deadline. */
+struct dues {
+    struct due *at;
+    size_t count, capacity;
+};
+
 struct expiry {
     struct heap_node node; /* in home.expiring; key: no deadline is before this */
-    struct due *dues;      /* binary heap by deadline; some may be about messages that have left */
-    size_t due_count, due_capacity;
+    struct dues dues;      /* of messages in memory; some may be about what has left */
+    struct dues unread;    /* of pages whose messages are not in the agenda, by their first sequence */
     uint64_t swept_ms;     /* when it walked over the requeued last */
     uint32_t page;         /* slot of the page that is being read because something in it is due */
     uint32_t serial;       /* of its notes: agenda.h; 0 = it has none */
@@ -46,6 +52,8 @@ bool expiry_is_due(const struct queue *q, const struct message *m);
 
 /* Something in the page that begins with that sequence has a deadline of its own. */
 void expiry_note_page(struct order *order, uint64_t first, uint64_t deadline_ms);
+/* A page that was asked for has come. */
+void expiry_page_came(struct order *order);
 /* The entry was put into the order: its queue has a ttl, or the message an expiration. */
 void expiry_note(struct order *order, const struct entry *entry);
 /* The ttl has changed. */

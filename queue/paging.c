@@ -24,6 +24,7 @@ enum {
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
     PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     BATCH_MAX = 2 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
+    SQUEEZE_CALENDARS = 64, SMALL_SHARE = 8, SOON_MS = 2000,
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, ARRIVE_PARTS = 4096, /* a turn */
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
@@ -286,17 +287,28 @@ static void squeeze(struct order *order)
     order_join(order);
 }
 
-/* Squeezes orders of the list until so little memory is used. */
-static void squeeze_list(struct queue_home *home, struct list *resident, uint64_t memory_max)
+/* A bucket of a calendar is open, or has so little that its page would be a small one. */
+static bool is_spared(const struct order *order)
 {
-    for (int i = 0; i < SQUEEZE_QUEUES && !list_empty(resident); i++) {
+    const struct paging *paging = &order->queue->home->paging;
+    uint64_t bytes = order->backlog ? order->backlog->tail_bytes : order->bytes;
+    return order->queue->keeper &&
+           (delay_is_open(order) ||
+            ((bytes < paging->page_bytes / SMALL_SHARE || delay_opens_within(order, SOON_MS)) &&
+             memory_used(order->queue->home) <= paging->memory_max));
+}
+
+/* Squeezes orders of the list until so little memory is used. */
+static void squeeze_list(struct queue_home *home, struct list *resident, uint64_t memory_max, int count)
+{
+    for (int i = 0; i < count && !list_empty(resident); i++) {
         if (memory_used(home) <= memory_max || pages_open_bytes(store_pages(home->store)) >= BATCH_MAX ||
             store_pending_bytes(home->store) >= PENDING_MAX)
             return;
         struct order *order = container_of(list_pop_front(resident), struct order, resident);
         if (order_resident(order) <= home->paging.resident_min)
             continue;
-        if (!order->queue->keeper || !delay_is_open(order))
+        if (!is_spared(order))
             squeeze(order);
         if (order_resident(order) > home->paging.resident_min)
             list_push_back(resident, &order->resident);
@@ -307,8 +319,8 @@ static void squeeze_list(struct queue_home *home, struct list *resident, uint64_
 void paging_squeeze(struct queue_home *home)
 {
     struct paging *paging = &home->paging;
-    squeeze_list(home, &paging->calendars, paging->memory_max / 8 * CALENDAR_EIGHTHS);
-    squeeze_list(home, &paging->resident, paging->memory_max);
+    squeeze_list(home, &paging->calendars, paging->memory_max / 8 * CALENDAR_EIGHTHS, SQUEEZE_CALENDARS);
+    squeeze_list(home, &paging->resident, paging->memory_max, SQUEEZE_QUEUES);
 }
 
 /* --- back --- */
@@ -650,88 +662,16 @@ void paging_arrive(struct queue_home *home)
         assert(backlog);
         if (merge_takes(order, load))
             continue;
-        if (order->expiry.page == load->slot)
+        if (order->expiry.page == load->slot) {
             order->expiry.page = 0;
+            expiry_page_came(order);
+        }
         if (backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot)
             arrive(order, pages, load);
         else
             thin_out(order, pages, load);
         page_load_free(&load);
     }
-}
-
-/* --- within the journal --- */
-
-/* A deleted queue's message needs no journal. */
-static void release(struct queue *q, struct entry *entry)
-{
-    entry->journalled = false;
-    if (--entry->message->journal_refs == 0)
-        store_release(q->home->store, entry->message->batch);
-}
-
-void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen)
-{
-    paging_move_entry(q, lane_of(q, entry), entry, limit, seen);
-}
-
-void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen)
-{
-    struct message *m = entry->message;
-    struct store *store = q->home->store;
-    if (!entry->journalled || entry->page)
-        return;
-    uint64_t open = store_open_batch(store), batch = m->batch;
-    if (batch > limit && !(m->moved && batch == open))
-        return;
-    assert(batch > 0 && limit < open);
-    if (q->deleted) {
-        release(q, entry);
-        return;
-    }
-    struct stored_target target = {order->id, entry->sequence};
-    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
-                                    message_props(m), message_body(m)};
-    record.born_ms = lane_records_birth(q, m) ? m->born_ms : 0;
-    record.dead_letter = m->dead_letter;
-    record.retried = m->retried;
-    m->batch = store_move(store, &record);
-    m->moved = true;
-    store_release(store, batch); /* the old record, or one more of the same message in this batch */
-    if (entry->returns)
-        store_returned(store, order->id, entry->sequence, entry->returns);
-    /* What a mark calls delivered that ran ahead is flagged by a restart. It stays so when the mark goes. */
-    if (seen || entry->sequence <= order->marks.recent[0].sequence)
-        store_delivered(store, &order->run, order->id, entry->sequence);
-}
-
-/* Entries of a ring are in the order in which they were published, but for those that were moved. */
-static void move_ring(struct queue *q, struct order *order, struct entry_ring *ring, uint64_t limit)
-{
-    for (size_t i = 0; i < ring->size; i++) {
-        struct entry *entry = entry_ring_at(ring, i);
-        if (entry->journalled && !entry->page && entry->message->batch > limit && !entry->message->moved)
-            return;
-        paging_move_entry(q, order, entry, limit, entry->redelivered);
-    }
-}
-
-void paging_move_order(struct queue *q, struct order *order, uint64_t limit)
-{
-    move_ring(q, order, &order->fresh, limit);
-    if (order->backlog)
-        move_ring(q, order, &order->backlog->tail, limit);
-    for (size_t i = 0; i < order->returned_size; i++)
-        paging_move_entry(q, order, &order->returned[i], limit, order->returned[i].redelivered);
-}
-
-void paging_move_ready(struct queue *q, uint64_t limit)
-{
-    for (unsigned lane = 0; lane < lane_count(q); lane++)
-        if (lane_at(q, lane))
-            paging_move_order(q, lane_at(q, lane), limit);
-    if (q->delay)
-        delay_move(q->delay, limit);
 }
 
 /* --- away --- */

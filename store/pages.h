@@ -42,23 +42,20 @@ struct page {
     uint64_t id, queue_id, first;
     uint64_t batch;                 /* on disk when this batch is */
     uint32_t body_bytes, slot, offset, bytes, count, persistent;
-    uint32_t live;                  /* not acked */
-    uint32_t taken;                 /* of these, taken out of it (pages_take) */
+    uint32_t live, taken;           /* not acked; of these, taken out of it (pages_take) */
     struct page_times times;
     uint32_t kept;                  /* of what is in the file */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
-    bool moving;
-    bool alone;     /* could not be read: not to be merged with others */
-    bool noted;     /* its owner knows when each of its messages is due ... */
-    bool plain;     /* ... and where each record is: all are journalled or none, and none was written anew */
+    bool moving, alone; /* to another file; could not be read: not to be merged with others */
+    bool noted, plain; /* its owner noted each deadline in it; and where: all or none are journalled */
 };
 
 RING(page_slot_ring, uint32_t);
 
 struct pages {
     struct page **slots; /* 0 is none */
-    uint32_t slot_count, slot_capacity;
+    uint32_t slot_count, slot_capacity, count;
     struct page_slot_ring free_slots;
     struct list files, sparse, dirty, thin;
     struct page_file *current;
@@ -70,7 +67,6 @@ struct pages {
     uint64_t thinned_bytes;     /* that pages were made smaller by */
     uint64_t settled;           /* the last batch that was seen to be on disk */
     uint32_t file_next;
-    uint32_t count;
 };
 
 void pages_init(struct pages *pages, const struct store_options *options);
@@ -128,13 +124,12 @@ static inline uint64_t page_last(const struct page *page)
     return page->first + (page->count - 1);
 }
 
-/* It cannot be read now: nobody asks for it any more, but it stays on disk for the next start. */
+/* It cannot be read now, and stays on disk for the next start. */
 void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
-/* Asks for one record of a page, of which the message was taken out; the template says who, where (owner,
- * serial, sequence, part, size) and what (check). */
+/* Asks for the record of a message that was taken out; `part` says whose, where and what it is. */
 void pages_load_part(struct pages *pages, uint32_t slot, const struct page_load *part);
 /* The page that was asked for is not wanted any more. */
 void pages_forget_load(struct pages *pages, uint32_t slot);

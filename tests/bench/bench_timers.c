@@ -4,12 +4,12 @@
  *     bench_timers publish PORT EXCHANGE KEY delay|expiration COUNT BYTES RATE FIRST FROM_MS TO_MS
  *     bench_timers consume PORT QUEUE COUNT IDLE_S FROM_MS
  *
- * A body begins with the message's number (FIRST and up) and its time, microseconds since 1970: random between
- * FROM_MS and TO_MS, milliseconds since 1970. With `expiration` the time is what is left when the message is
- * sent, so lateness counts the way to the broker too. RATE 0: as fast as confirms come. The consumer counts
- * what came twice and what came early, leaves lateness out of what was due before FROM_MS, and ends after
- * COUNT messages or IDLE_S seconds without one. Meanwhile a thread sleeps a millisecond again and again: how
- * late that wakes is what the machine alone costs. */
+ * A body begins with the message's number (FIRST and up) and its time, microseconds since 1970: random
+ * between FROM_MS and TO_MS, milliseconds since 1970. With `expiration` the time is what is left when the
+ * message is sent, so lateness counts the way to the broker too. RATE 0: as fast as confirms come. The
+ * consumer counts what came twice and what came early, leaves lateness out of what was due before FROM_MS,
+ * and ends after COUNT messages or IDLE_S seconds without one. Meanwhile a thread sleeps a millisecond again
+ * and again: how late that wakes is what the machine alone costs. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -71,9 +71,10 @@ static void print(const char *name, const struct lateness *lateness)
     uint64_t over = 0;
     for (int i = 100 * 1000 / STEP_US; i < STEPS; i++)
         over += lateness->steps[i];
-    printf(", \"%s\": {\"count\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, \"max\": %.1f, "
-           "\"over_100_ms\": %" PRIu64 "}", name, lateness->count, share(lateness, 0.5), share(lateness, 0.99),
-           share(lateness, 0.999), (double)lateness->max_us / 1000, over);
+    printf(", \"%s\": {\"count\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, "
+           "\"max\": %.1f, \"over_100_ms\": %" PRIu64 "}",
+           name, lateness->count, share(lateness, 0.5), share(lateness, 0.99), share(lateness, 0.999),
+           (double)lateness->max_us / 1000, over);
 }
 
 /* --- bytes --- */
@@ -293,8 +294,8 @@ static int publish(char **argv)
         take_confirms(link, idle ? 1 : 0, &confirmed, &refused);
     }
     double seconds = (double)(wall_us() - began_us) / 1e6;
-    printf("{\"published\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"seconds\": %.2f, \"rate\": %.0f}\n", sent,
-           refused, seconds, (double)sent / seconds);
+    printf("{\"published\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"seconds\": %.2f, \"rate\": %.0f}\n",
+           sent, refused, seconds, (double)sent / seconds);
     return 0;
 }
 
@@ -400,8 +401,8 @@ static int consume(char **argv)
     baseline->stop = true;
     pthread_join(thread, NULL);
     distinct = taken->delivered - taken->twice;
-    printf("{\"delivered\": %" PRIu64 ", \"missing\": %" PRIu64 ", \"twice\": %" PRIu64 ", \"early\": %" PRIu64,
-           taken->delivered, taken->count - distinct, taken->twice, taken->early);
+    printf("{\"delivered\": %" PRIu64 ", \"missing\": %" PRIu64 ", \"twice\": %" PRIu64 ", \"early\": %"
+           PRIu64, taken->delivered, taken->count - distinct, taken->twice, taken->early);
     print("late_ms", &taken->lateness);
     print("timer_ms", &baseline->lateness);
     printf("}\n");

@@ -18,17 +18,21 @@ MIB = 1024 * 1024
 
 
 def parser(description, messages, spread):
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("leveret", nargs="?", default=os.path.join(ROOT, "build", "leveret"),
                         help="the server to measure (default: build/leveret)")
     parser.add_argument("--client", help="bench_timers (default: tests/bench beside the server)")
     parser.add_argument("--messages", type=float, default=messages, help=f"default {messages}")
     parser.add_argument("--bytes", type=int, default=100, help="of a body (default 100)")
-    parser.add_argument("--spread", type=float, default=spread, help=f"seconds over which they are due, default {spread}")
+    parser.add_argument("--spread", type=float, default=spread,
+                        help=f"seconds over which they are due, default {spread}")
     parser.add_argument("--full", action="store_true", help="ten million over 200 s")
-    parser.add_argument("--rate", type=int, default=0, help="messages a second that are published (default: all it takes)")
+    parser.add_argument("--rate", type=int, default=0,
+                        help="messages a second that are published (default: all it takes)")
     parser.add_argument("--lead", type=float, help="seconds from the first publish to the first due one")
-    parser.add_argument("--transient", action="store_true", help="they arrive in a queue that is not durable: no sync")
+    parser.add_argument("--transient", action="store_true",
+                        help="they arrive in a queue that is not durable: no sync")
     parser.add_argument("--folder", help="where the data goes while it runs (default: the system's)")
     return parser
 
@@ -94,8 +98,8 @@ class Bench:
         return json.loads(out)
 
     def publish(self, exchange, key, kind, count, rate, first, from_ms, to_ms):
-        return self.begin("publish", self.broker.port, exchange or "", key, kind, count, self.options.bytes, rate,
-                          first, int(from_ms), int(to_ms))
+        return self.begin("publish", self.broker.port, exchange or "", key, kind, count, self.options.bytes,
+                          rate, first, int(from_ms), int(to_ms))
 
     def consume(self, queue, count, idle_s, from_ms=0):
         return self.begin("consume", self.broker.port, queue, count, idle_s, int(from_ms))
@@ -123,8 +127,8 @@ def say(what, text):
 
 def say_lateness(what, result):
     def line(one):
-        return (f"p50 {one['p50']:.1f}, p99 {one['p99']:.1f}, p99.9 {one['p999']:.1f}, max {one['max']:.1f} ms, "
-                f"{one['over_100_ms']} over 100 ms (of {one['count']})")
+        return (f"p50 {one['p50']:.1f}, p99 {one['p99']:.1f}, p99.9 {one['p999']:.1f}, "
+                f"max {one['max']:.1f} ms, {one['over_100_ms']} over 100 ms (of {one['count']})")
     say(what, f"{result['delivered']} delivered, {result['missing']} missing, {result['twice']} twice, "
               f"{result['early']} early")
     say("  late", line(result["late_ms"]))

@@ -890,7 +890,7 @@ def delayed_by_policy():
     channel.connection.close()
 
 
-def retries_by_policy():
+def retries_of_a_living_queue():
     """A living queue retries while a policy says so; its own argument counts before that."""
     channel = connect().channel()
     channel.queue_declare("try.q", durable=True)
@@ -1185,7 +1185,8 @@ CHECKS = [
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,
     consumer_timeout_by_policy, default_queue_type_of_a_vhost,
-    delayed_by_policy, retries_by_policy, one_policy_for_many_queues, parameters, definitions_of_rabbitmq,
+    delayed_by_policy, retries_of_a_living_queue, one_policy_for_many_queues, parameters,
+    definitions_of_rabbitmq,
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
     existing_queues_stay_as_they_are,

@@ -601,7 +601,7 @@ static void wait_for_deadlines(struct model *m)
             undying += line->items[j].state != GONE && !is_due(m, &line->items[j]);
         assertf(queue_ready(line->queue) <= undying, "queue %" PRIu64 " holds %zu messages, not %zu",
                 line->id, queue_ready(line->queue), undying);
-        assert(line->queue->order.expiry.due_count <= 4096);
+        assert(line->queue->order.expiry.dues.count <= 4096);
     }
 }
 

@@ -1,0 +1,77 @@
+/* paging_move.c - messages in memory whose records are in an old part of the journal are written anew, so
+ * that it can go. What is in a page is in no journal. */
+#include "queue/delay.h"
+#include "queue/lane.h"
+#include "queue/paging.h"
+
+/* A deleted queue's message needs no journal. */
+static void release(struct queue *q, struct entry *entry)
+{
+    entry->journalled = false;
+    if (--entry->message->journal_refs == 0)
+        store_release(q->home->store, entry->message->batch);
+}
+
+void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen)
+{
+    paging_move_entry(q, lane_of(q, entry), entry, limit, seen);
+}
+
+void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen)
+{
+    struct message *m = entry->message;
+    struct store *store = q->home->store;
+    if (!entry->journalled || entry->page)
+        return;
+    uint64_t open = store_open_batch(store), batch = m->batch;
+    if (batch > limit && !(m->moved && batch == open))
+        return;
+    assert(batch > 0 && limit < open);
+    if (q->deleted) {
+        release(q, entry);
+        return;
+    }
+    struct stored_target target = {order->id, entry->sequence};
+    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
+                                    message_props(m), message_body(m)};
+    record.born_ms = lane_records_birth(q, m) ? m->born_ms : 0;
+    record.dead_letter = m->dead_letter;
+    record.retried = m->retried;
+    m->batch = store_move(store, &record);
+    m->moved = true;
+    store_release(store, batch); /* the old record, or one more of the same message in this batch */
+    if (entry->returns)
+        store_returned(store, order->id, entry->sequence, entry->returns);
+    /* What a mark calls delivered that ran ahead is flagged by a restart. It stays so when the mark goes. */
+    if (seen || entry->sequence <= order->marks.recent[0].sequence)
+        store_delivered(store, &order->run, order->id, entry->sequence);
+}
+
+/* Entries of a ring are in the order in which they were published, but for those that were moved. */
+static void move_ring(struct queue *q, struct order *order, struct entry_ring *ring, uint64_t limit)
+{
+    for (size_t i = 0; i < ring->size; i++) {
+        struct entry *entry = entry_ring_at(ring, i);
+        if (entry->journalled && !entry->page && entry->message->batch > limit && !entry->message->moved)
+            return;
+        paging_move_entry(q, order, entry, limit, entry->redelivered);
+    }
+}
+
+void paging_move_order(struct queue *q, struct order *order, uint64_t limit)
+{
+    move_ring(q, order, &order->fresh, limit);
+    if (order->backlog)
+        move_ring(q, order, &order->backlog->tail, limit);
+    for (size_t i = 0; i < order->returned_size; i++)
+        paging_move_entry(q, order, &order->returned[i], limit, order->returned[i].redelivered);
+}
+
+void paging_move_ready(struct queue *q, uint64_t limit)
+{
+    for (unsigned lane = 0; lane < lane_count(q); lane++)
+        if (lane_at(q, lane))
+            paging_move_order(q, lane_at(q, lane), limit);
+    if (q->delay)
+        delay_move(q->delay, limit);
+}
