@@ -134,6 +134,14 @@ void alarm_forget(struct connection *conn)
 
 /* --- going off and clearing --- */
 
+/* While memory is short queues keep less of it than they may, so that it does not depend on consumers alone
+ * when publishers may go on. */
+static void press(struct server *s, bool on)
+{
+    uint64_t own = s->config->resident_memory, most = s->alarms.memory_limit / 2;
+    s->home.paging.memory_max = on && most < own ? most : own;
+}
+
 static void log_change(struct server *s, unsigned kind, bool on)
 {
     const struct alarms *alarms = &s->alarms;
@@ -165,6 +173,7 @@ void alarm_look(struct server *s)
     for (unsigned kind = ALARM_MEMORY; kind <= ALARM_DISK; kind *= 2)
         if ((before ^ now) & kind)
             log_change(s, kind, now & kind);
+    press(s, now & ALARM_MEMORY);
     if (!before) {
         list_each(node, &alarms->publishers)
             block(container_of(node, struct connection, flow.publishing));

@@ -163,6 +163,22 @@ static bool close_channel(struct channel *ch)
     return true;
 }
 
+static bool topology(struct channel *ch, const struct method *m, struct fault *f)
+{
+    switch (m->id) {
+    case METHOD_exchange_declare: return topology_exchange_declare(ch, m, f);
+    case METHOD_exchange_delete: return topology_exchange_delete(ch, m, f);
+    case METHOD_exchange_bind: return topology_exchange_bind(ch, m, f);
+    case METHOD_exchange_unbind: return topology_exchange_unbind(ch, m, f);
+    case METHOD_queue_declare: return topology_queue_declare(ch, m, f);
+    case METHOD_queue_delete: return topology_queue_delete(ch, m, f);
+    case METHOD_queue_bind: return topology_queue_bind(ch, m, f);
+    default:
+        assertf(m->id == METHOD_queue_unbind, "method %x", m->id);
+        return topology_queue_unbind(ch, m, f);
+    }
+}
+
 bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
 {
     switch (m->id) {
@@ -177,15 +193,15 @@ bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
     case METHOD_basic_qos: return consume_qos(ch, m, f);
     case METHOD_basic_recover:
     case METHOD_basic_recover_async: return recover(ch, m, f);
-    case METHOD_exchange_declare: return topology_exchange_declare(ch, m, f);
-    case METHOD_exchange_delete: return topology_exchange_delete(ch, m, f);
-    case METHOD_exchange_bind: return topology_exchange_bind(ch, m, f);
-    case METHOD_exchange_unbind: return topology_exchange_unbind(ch, m, f);
-    case METHOD_queue_declare: return topology_queue_declare(ch, m, f);
-    case METHOD_queue_delete: return topology_queue_delete(ch, m, f);
+    case METHOD_exchange_declare:
+    case METHOD_exchange_delete:
+    case METHOD_exchange_bind:
+    case METHOD_exchange_unbind:
+    case METHOD_queue_declare:
+    case METHOD_queue_delete:
+    case METHOD_queue_bind:
+    case METHOD_queue_unbind: connection_defines(ch->conn); return topology(ch, m, f);
     case METHOD_queue_purge: return topology_queue_purge(ch, m, f);
-    case METHOD_queue_bind: return topology_queue_bind(ch, m, f);
-    case METHOD_queue_unbind: return topology_queue_unbind(ch, m, f);
     case METHOD_confirm_select: return confirm_select(ch, m, f);
     case METHOD_tx_select:
     case METHOD_tx_commit:

@@ -10,6 +10,7 @@
 #include "broker/body.h"
 #include "broker/channel.h"
 #include "broker/expire.h"
+#include "broker/pace.h"
 #include "broker/publish.h"
 
 /* How long a peer gets to answer our close, or to close after it. */
@@ -17,6 +18,9 @@ enum { CLOSE_PATIENCE_MS = 3000 };
 
 /* Publishers are not read while the journal has this many bytes to write: a batch then fits a segment. */
 enum { JOURNAL_HIGH_WATER = 12 * 1024 * 1024 };
+
+/* The same of definitions in a batch, some hundreds: all who wait for a confirm wait for them, too. */
+enum { DEFINITIONS_HIGH_WATER = 32 * 1024 };
 
 static size_t on_bytes(struct stream *stream, struct slice in);
 static void on_drained(struct stream *stream);
@@ -249,12 +253,25 @@ void connection_throttle(struct connection *conn)
     list_push_back(&conn->server->throttled, &conn->flow.throttled);
 }
 
+void connection_defines(struct connection *conn)
+{
+    if (store_definition_bytes(conn->server->store) < DEFINITIONS_HIGH_WATER)
+        return;
+    flow_pause(conn, FLOW_DEFINE);
+    if (!list_linked(&conn->flow.throttled))
+        list_push_back(&conn->server->throttled, &conn->flow.throttled);
+}
+
 void connection_unthrottle_all(struct server *s)
 {
-    if (store_pending_bytes(s->store) >= JOURNAL_HIGH_WATER / 2)
+    if (store_pending_bytes(s->store) >= JOURNAL_HIGH_WATER / 2 ||
+        store_definition_bytes(s->store) >= DEFINITIONS_HIGH_WATER)
         return;
-    for (struct list *node; (node = list_pop_front(&s->throttled));)
-        flow_resume(container_of(node, struct connection, flow.throttled), FLOW_JOURNAL);
+    for (struct list *node; (node = list_pop_front(&s->throttled));) {
+        struct connection *conn = container_of(node, struct connection, flow.throttled);
+        flow_resume(conn, FLOW_JOURNAL);
+        flow_resume(conn, FLOW_DEFINE);
+    }
 }
 
 static void on_drained(struct stream *stream)
@@ -267,9 +284,11 @@ static void on_drained(struct stream *stream)
 
 /* --- channels by number --- */
 
+/* Numbers that follow each other are spread by the golden ratio: a thousand full slots in a row would all be
+ * looked at when one of them is emptied. */
 static size_t channel_slot(const struct channel_table *table, uint16_t number)
 {
-    size_t i = number & (table->capacity - 1);
+    size_t i = (size_t)(uint16_t)(number * 40503u) * table->capacity >> 16;
     while (table->slots[i] && table->slots[i]->number != number)
         i = (i + 1) & (table->capacity - 1);
     return i;

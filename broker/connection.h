@@ -124,13 +124,7 @@ void connection_lift_barriers(struct server *s, uint64_t durable);
 /* Stops reading while the journal is too far behind; and reads again. */
 void connection_throttle(struct connection *conn);
 void connection_unthrottle_all(struct server *s);
-
-/* pace.c: the connection published to a queue that is behind; reading stops at the end of its input. */
-void pace_note(struct connection *conn, struct queue *q);
-void pace_start(struct connection *conn);
-void pace_stop(struct connection *conn);
-/* The queue has caught up, or goes: all who wait for it are read again. */
-void pace_release(struct queue *q);
+void connection_defines(struct connection *conn); /* stops it when the batch has many definitions */
 
 struct channel *connection_channel(const struct connection *conn, uint16_t number);
 void connection_add_channel(struct connection *conn, struct channel *ch);

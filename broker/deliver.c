@@ -6,6 +6,7 @@
 #include "broker/deliver.h"
 
 #include "broker/consume.h"
+#include "broker/pace.h"
 #include "broker/trace.h"
 #include "queue/excess.h"
 

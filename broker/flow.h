@@ -23,9 +23,10 @@ enum flow_reason {
     FLOW_ALARM = 4,   /* it publishes, and memory or disk is short (alarm.c) */
     FLOW_OUTPUT = 8,  /* it asks and does not read the answers */
     FLOW_GET = 16,    /* its basic.get waits for a page */
+    FLOW_DEFINE = 32, /* it declares and deletes faster than the disk writes that */
     FLOW_ASK = 128,   /* a backend is asked whether it may (ask.c) */
 };
-enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET | FLOW_ASK };
+enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET | FLOW_DEFINE | FLOW_ASK };
 
 /* Answers (what is not a delivery) that may wait for a client to read them. Deliveries stop earlier, by
  * themselves. */

@@ -5,11 +5,16 @@
 /* Half intervals of silence until the peer is taken for dead. */
 enum { SILENT_TICKS_MAX = 5 };
 
+/* Output that waits for the disk may do so for long when that is full: the heartbeat passes it. */
 static void send_heartbeat(struct connection *conn)
 {
-    uint8_t *at = stream_reserve(&conn->stream, FRAME_OVERHEAD);
-    *frame_write_head(at, FRAME_HEARTBEAT, 0, 0) = FRAME_END;
-    stream_commit(&conn->stream, FRAME_OVERHEAD);
+    uint8_t frame[FRAME_OVERHEAD];
+    *frame_write_head(frame, FRAME_HEARTBEAT, 0, 0) = FRAME_END;
+    struct slice bytes = slice_of(frame, sizeof(frame));
+    if (conn->stream.output.pending == 0)
+        stream_write(&conn->stream, bytes);
+    else
+        stream_pass(&conn->stream, bytes);
 }
 
 static void schedule(struct connection *conn)
@@ -34,8 +39,10 @@ static void tick(struct timer *timer)
         stream_abort(&conn->stream, 0);
         return;
     }
-    if (conn->stream.sent == h->sent && conn->stream.output.pending == 0)
+    if (conn->stream.sent == h->sent)
         send_heartbeat(conn);
+    if (conn->stream.state == STREAM_CLOSED)
+        return;
     h->sent = conn->stream.sent;
     schedule(conn);
 }

@@ -7,6 +7,8 @@
  *
  * A queue that is far beyond its limit, or behind with its dead letters, can only be overtaken by those who
  * publish to it: they wait for as long as that takes. */
+#include "broker/pace.h"
+
 #include "broker/channel.h"
 #include "queue/excess.h"
 

@@ -27,7 +27,7 @@
 enum { BURY_TURN_MAX = 8192 };
 
 /* Dead letters that are published in a turn; those of a transaction are not counted. */
-enum { DEAD_LETTERS_MAX = 4096 };
+enum { DEAD_LETTERS_MAX = 1024 };
 
 /* How long clients get to answer the close of a server that stops. */
 enum { STOP_PATIENCE_MS = 4000 };

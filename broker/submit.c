@@ -4,6 +4,7 @@
 #include "broker/delayed.h"
 #include "broker/deliver.h"
 #include "broker/duplicate.h"
+#include "broker/pace.h"
 #include "broker/reply.h"
 #include "broker/submit.h"
 #include "broker/trace.h"

@@ -8,6 +8,7 @@
 #include "broker/expire.h"
 #include "broker/history.h"
 #include "broker/json_in.h"
+#include "broker/pace.h"
 #include "protocol/table.h"
 
 enum { ENDINGS_TURN = 512 }; /* things of a vhost that is deleted, in a turn */

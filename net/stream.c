@@ -212,10 +212,45 @@ static bool write_elsewhere(struct stream *stream, size_t share)
     return true;
 }
 
+/* What is left of a frame that passed the limit; true when nothing is any more. TLS has to be given the same
+ * bytes again. */
+static bool send_rest(struct stream *stream)
+{
+    ssize_t written = stream->transport->writev(
+        stream->io, &(struct iovec){stream->rest, stream->rest_size}, 1);
+    if (written < 0 && written != -EAGAIN) {
+        become_closed(stream, (int)written);
+        return false;
+    }
+    if (written > 0) {
+        assert(written <= stream->rest_size);
+        stream->rest_size -= (uint8_t)written;
+        memmove(stream->rest, stream->rest + written, stream->rest_size);
+    }
+    if (stream->rest_size > 0) {
+        stream->want_write = true;
+        update_want(stream);
+    }
+    return stream->rest_size == 0;
+}
+
+bool stream_pass(struct stream *stream, struct slice frame)
+{
+    assert(frame.len <= sizeof(stream->rest));
+    if (stream->state != STREAM_OPEN || stream->writing || stream->rest_size > 0 ||
+        stream->output.pending == 0 || stream->sent != stream->limit)
+        return false;
+    memcpy(stream->rest, frame.at, frame.len);
+    stream->rest_size = (uint8_t)frame.len;
+    send_rest(stream);
+    return true;
+}
+
 void stream_flush(struct stream *stream)
 {
     list_unlink(&stream->dirty);
-    if (stream->state == STREAM_CLOSED || stream->writing)
+    if (stream->state == STREAM_CLOSED || stream->writing ||
+        (stream->rest_size > 0 && !send_rest(stream)))
         return;
     if (stream_is_high(stream))
         stream->was_high = true;

@@ -15,26 +15,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
-#include <sys/uio.h>
 
 #include "base/list.h"
 #include "base/slice.h"
 #include "net/output.h"
+#include "net/transport.h"
 
 struct net;
 struct stream;
-
-/* The way to the peer. All return -errno on failure, -EAGAIN when it would block; the first two are called
- * from any thread. */
-struct transport {
-    ssize_t (*readv)(void *io, const struct iovec *parts, int count); /* 0 = peer closed */
-    ssize_t (*writev)(void *io, const struct iovec *parts, int count);
-    void (*want)(void *io, bool readable, bool writable); /* which events to report */
-    void (*finish)(void *io); /* no more will be written (FIN) */
-    void (*close)(void *io);  /* frees io */
-    bool one_way; /* readv, of one part only, and writev may not run at once (TLS) */
-};
 
 struct stream_events {
     /* Bytes arrived; returns how many were consumed. The rest is offered again, with more. */
@@ -78,6 +66,7 @@ struct stream {
     struct carrier_job *reading; /* a thread reads to a place; else NULL. There is no tail then. */
     uint64_t received, sent; /* bytes */
     uint64_t limit;          /* `sent` may not pass this: see stream_limit */
+    uint8_t rest[8], rest_size; /* of what passed it: goes before all else */
 };
 
 /* Takes over `io`. Embedded in its owner (the connection). Reading starts at once. */
@@ -134,6 +123,9 @@ static inline uint64_t stream_queued(const struct stream *stream)
 /* Only the first `offset` bytes of the stream may leave for now (what is behind promises something
  * that is not on disk yet); UINT64_MAX = no limit. Never less than what was sent. */
 void stream_limit(struct stream *stream, uint64_t offset);
+/* A small frame that promises nothing goes out although all that is there is held back by the limit, which is
+ * between two frames; it is not counted. False when it is not so, or when it cannot go now. */
+bool stream_pass(struct stream *stream, struct slice frame);
 
 static inline bool stream_is_high(const struct stream *stream)
 {

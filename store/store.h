@@ -113,6 +113,8 @@ bool store_busy(struct store *store);
 bool store_full(const struct store *store);
 /* Bytes of records not yet durable: the publishers' flow control. */
 size_t store_pending_bytes(struct store *store);
+/* Of definitions that are not handed over yet: they take time, in which nothing else becomes durable. */
+size_t store_definition_bytes(const struct store *store);
 
 /* without_thread only: does what the disk thread would do with the batch that was handed over. */
 void store_sync_now(struct store *store);

@@ -25,7 +25,8 @@ NOT_COVERED = [b"pwritev", b"pwritev64", b"writev", b"fallocate", b"fallocate64"
 
 
 class Faulty(brokers.Leveret):
-    """`faults`: the settings for the next start, by the names of powerloss.c without FAULTS_."""
+    """`faults`: the settings for the next start, by the names of powerloss.c without FAULTS_. A library of
+    None is left out."""
 
     def __init__(self, leveret, library, settings=()):
         super().__init__(leveret, settings)
@@ -33,12 +34,15 @@ class Faulty(brokers.Leveret):
         for name in NOT_COVERED:
             if b"\0" + name + b"\0" in names:
                 raise SystemExit(f"leveret calls {name.decode()}, which powerloss.c has to learn first")
-        self.library, self.faults = str(pathlib.Path(library).resolve()), {}
+        self.library, self.faults = library and str(pathlib.Path(library).resolve()), {}
         self.side = self.directory / "side"
         self.side.mkdir()
         self.starts = 0
 
     def start(self):
+        if not self.library:
+            super().start()
+            return
         settings = {"LD_PRELOAD": self.library, "FAULTS_DIR": str(self.directory / "data"),
                     "FAULTS_SIDE": str(self.side), "FAULTS_SEED": "1"}
         settings.update({"FAULTS_" + name: str(value) for name, value in self.faults.items()})

@@ -12,6 +12,7 @@
  *   FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write, sync or name fails so, and all later ones
  *   FAULTS_FULL     while there is a file of that name, nothing can grow and nothing can be made: ENOSPC
  *   FAULTS_SHORT    if set, writes may be short or interrupted
+ *   FAULTS_FREE     a file with the bytes that the file system says are free
  *   FAULTS_CLOCK    a file with the seconds that the wall clock is off
  * A sync that failed is final: a further sync of the same file, or a write to it, ends the process with
  * status 99. When the process ends by itself after a failed sync, what was not synced is lost as well. */
@@ -26,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,7 +47,7 @@ struct failure {
 static struct {
     bool on;
     char dir[PATH_BYTES];
-    const char *full, *clock, *plug;
+    const char *full, *free, *clock, *plug;
     bool short_writes;
     uint64_t lose_at;
     struct failure failure;
@@ -72,6 +74,7 @@ static struct {
     int (*ftruncate)(int, off_t);
     int (*unlink)(const char *);
     int (*rename)(const char *, const char *);
+    int (*statvfs)(const char *, struct statvfs *);
     int (*clock_gettime)(clockid_t, struct timespec *);
     void (*exit)(int) __attribute__((noreturn));
 } real;
@@ -146,8 +149,10 @@ __attribute__((constructor)) static void begin(void)
     *(void **)&real.unlink = dlsym(RTLD_NEXT, "unlink");
     *(void **)&real.rename = dlsym(RTLD_NEXT, "rename");
     *(void **)&real.clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
+    *(void **)&real.statvfs = dlsym(RTLD_NEXT, "statvfs64");
     *(void **)&real.exit = dlsym(RTLD_NEXT, "_exit");
     settings.clock = getenv("FAULTS_CLOCK");
+    settings.free = getenv("FAULTS_FREE");
     if (!dir || !side)
         return;
     snprintf(settings.dir, sizeof settings.dir, "%s", dir);
@@ -403,20 +408,33 @@ _Noreturn void _exit(int status)
     real.exit(status);
 }
 
-/* The clock. */
+/* The clock, and free space. */
+
+/* The number in a file; 0 when there is none. */
+static int64_t number_in(const char *path)
+{
+    char text[32] = "";
+    int fd = real.open(path, O_RDONLY);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        real.close(fd);
+    return got > 0 ? (int64_t)strtoll(text, NULL, 10) : 0;
+}
+
+int statvfs(const char *path, struct statvfs *status)
+{
+    int failed = real.statvfs(path, status);
+    if (!failed && settings.free)
+        status->f_bavail = (fsblkcnt_t)number_in(settings.free) / status->f_frsize;
+    return failed;
+}
 
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
     int failed = real.clock_gettime(clock, time);
     if (failed || clock != CLOCK_REALTIME || !settings.clock)
         return failed;
-    char text[32] = "";
-    int fd = real.open(settings.clock, O_RDONLY);
-    if (fd >= 0) {
-        ssize_t got = read(fd, text, sizeof text - 1);
-        real.close(fd);
-        time->tv_sec += got > 0 ? (time_t)strtoll(text, NULL, 10) : 0;
-    }
+    time->tv_sec += (time_t)number_in(settings.clock);
     return 0;
 }
 
@@ -425,3 +443,7 @@ int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 ssize_t pwrite64(int fd, const void *bytes, size_t size, off_t offset)
     __attribute__((alias("pwrite")));
 int ftruncate64(int fd, off_t size) __attribute__((alias("ftruncate")));
+int statvfs64(const char *path, struct statvfs64 *status)
+{
+    return statvfs(path, (struct statvfs *)status); /* one layout */
+}

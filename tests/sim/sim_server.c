@@ -23,7 +23,7 @@ struct simulation {
     struct model model;
     struct actor actors[ACTORS_MAX];
     unsigned actor_count;
-    uint64_t crashes, stops, failures;
+    uint64_t crashes, stops, failures, jumps;
     struct rand damage_rand; /* of its own: a seed's other events do not depend on it */
     struct damage_counts damages;
 };
@@ -162,9 +162,20 @@ static void break_disk(struct simulation *sim)
     sim->failures++;
 }
 
+/* Somebody sets the wall clock, by up to three years: deadlines are three times as far. */
+static void set_clock(struct simulation *sim)
+{
+    if (rand_below(&sim->damage_rand, 300) > 0)
+        return;
+    int64_t years_us = 3ll * 365 * 24 * 3600 * 1000000;
+    sim->world.jump_us = (int64_t)rand_below(&sim->damage_rand, 2 * (uint64_t)years_us) - years_us;
+    sim->jumps++;
+}
+
 static void disturb(struct simulation *sim)
 {
     struct world *world = &sim->world;
+    set_clock(sim);
     static const unsigned lags[] = {1, 2, 4, 16, 64, 0};
     if (store_failed(world->server.store)) {
         crash(sim); /* the process would have ended itself */
@@ -204,7 +215,7 @@ static void disturb(struct simulation *sim)
 /* --- runs --- */
 
 struct run_result {
-    uint64_t hash, events, turns, crashes, stops, failures;
+    uint64_t hash, events, turns, crashes, stops, failures, jumps;
     struct model_counts counts;
     struct damage_counts damages;
 };
@@ -251,7 +262,7 @@ static struct run_result run(uint64_t seed, unsigned steps, bool verbose)
     crash(sim);
     struct run_result outcome = {
         sim->world.trace.hash, sim->world.trace.count, sim->world.turns, sim->crashes, sim->stops,
-        sim->failures,         sim->model.counts,     sim->damages};
+        sim->failures,         sim->jumps,            sim->model.counts, sim->damages};
     close_simulation(sim);
     current = NULL;
     mem_free(sim);
@@ -312,6 +323,7 @@ static bool parse(int argc, char **argv, struct arguments *args)
 static void add(struct run_result *sum, const struct run_result *one)
 {
     sum->turns += one->turns, sum->events += one->events;
+    sum->jumps += one->jumps;
     sum->crashes += one->crashes, sum->stops += one->stops, sum->failures += one->failures;
     sum->counts.published += one->counts.published, sum->counts.confirmed += one->counts.confirmed;
     sum->counts.delivered += one->counts.delivered,
@@ -331,9 +343,11 @@ static void add(struct run_result *sum, const struct run_result *one)
 static void report(const struct run_result *sum, unsigned runs)
 {
     const struct model_counts *c = &sum->counts;
-    printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu failures of the disk\n", runs,
+    printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu failures of the disk, "
+           "%llu jumps of the clock\n", runs,
            (unsigned long long)sum->turns, (unsigned long long)sum->crashes,
-           (unsigned long long)sum->stops, (unsigned long long)sum->failures);
+           (unsigned long long)sum->stops, (unsigned long long)sum->failures,
+           (unsigned long long)sum->jumps);
     printf("%llu published, %llu confirmed, %llu returned, %llu delivered (%llu again), %llu "
            "settled\n",
            (unsigned long long)c->published, (unsigned long long)c->confirmed,

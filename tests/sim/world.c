@@ -30,7 +30,8 @@ static uint64_t monotonic_ns(void *arg)
 
 static uint64_t wall_us(void *arg)
 {
-    return 1700000000000000u + ((struct world *)arg)->now_ns / 1000;
+    const struct world *world = arg;
+    return 1700000000000000u + (uint64_t)world->jump_us + world->now_ns / 1000;
 }
 
 /* In every second world queues go to disk after a few messages; in every fourth there is no memory for them

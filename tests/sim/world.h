@@ -22,6 +22,7 @@ struct world {
     bool late_letters; /* one dead letter is published in a turn: most follow in a later batch */
     bool log; /* the server's log to standard error */
     uint64_t now_ns, turns;
+    int64_t jump_us; /* of the wall clock, so far */
     unsigned lag;   /* one turn in so many is followed by a sync; 0 = none is */
     uint64_t lives; /* how often the server was opened */
 };
