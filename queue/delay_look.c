@@ -165,10 +165,15 @@ static bool look_at_pages(struct delay_look *look, struct bucket *bucket)
 
 /* --- from bucket to bucket --- */
 
+/* What is overdue may be in any finest bucket up to that of now: see place() in delay.c. */
 static bool may_have(const struct delay_look *look, const struct bucket *bucket)
 {
-    return !look->due_ms || bucket->key >> 63 ||
-           bucket->key == ((uint64_t)bucket->level << 56 | look->due_ms >> delay_bucket_shift(bucket->level));
+    unsigned shift = delay_bucket_shift(bucket->level);
+    uint64_t due = look->due_ms >> shift, now = look->home->now_ms >> shift;
+    if (!look->due_ms || bucket->key >> 63)
+        return true;
+    return bucket->key == ((uint64_t)bucket->level << 56 | due) ||
+           (bucket->level == 0 && due <= now && bucket->key <= now);
 }
 
 static bool comes_before(const struct bucket *one, unsigned level, uint64_t key)

@@ -388,6 +388,9 @@ static void run_round(uint64_t seed)
     mem_free(m);
 }
 
+/* A round that once failed: what was long due was not found to be cancelled while it took its turn. */
+static const uint64_t found_seeds[] = {2604025275};
+
 int main(void)
 {
     const char *seed = getenv("SEED"), *rounds = getenv("ROUNDS");
@@ -395,6 +398,8 @@ int main(void)
     uint64_t first = seed ? strtoull(seed, NULL, 10) : rand_u64(&rand) >> 32;
     int count = seed ? 1 : rounds ? atoi(rounds) : 40;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    for (size_t i = 0; i < array_size(found_seeds) && !seed; i++)
+        run_round(found_seeds[i]);
     for (int i = 0; i < count; i++) {
         printf("SEED=%" PRIu64 "\n", first + (uint64_t)i);
         run_round(first + (uint64_t)i);
