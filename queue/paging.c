@@ -520,6 +520,7 @@ static void take_out(struct order *order, struct page *page, uint64_t sequence, 
 {
     struct queue *q = order->queue;
     struct backlog *backlog = order->backlog;
+    assertf(body_bytes <= page->body_bytes, "%u of %u bytes", body_bytes, page->body_bytes);
     pages_take(store_pages(q->home->store), page->slot, sequence);
     lane_lost(q, order);
     backlog->paged--;

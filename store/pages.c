@@ -139,7 +139,7 @@ static struct page_row row_of(const struct page *page, enum page_row_kind kind)
                            .first = page->first,
                            .count = page->count,
                            .persistent = page->persistent,
-                           .body_bytes = page->body_bytes,
+                           .body_bytes = page->kept_bytes,
                            .file = page->file->number,
                            .offset = page->offset,
                            .bytes = page->bytes,
@@ -187,7 +187,7 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->queue_id = queue_id;
     page->first = first;
     page->batch = pages->open->number;
-    page->body_bytes = draft->body_bytes;
+    page->body_bytes = page->kept_bytes = draft->body_bytes;
     page->bytes = (uint32_t)draft->size;
     page->count = page->kept = draft->count;
     page->live = draft->count - draft->gone;
@@ -475,7 +475,7 @@ static void thin(struct pages *pages, struct page *page, struct slice bytes)
     take_live(pages, page->file, page->bytes);
     list_remove(&page->of_file);
     page->bytes = (uint32_t)draft.size;
-    page->body_bytes = draft.body_bytes;
+    page->body_bytes = page->kept_bytes = draft.body_bytes;
     page->batch = pages->open->number;
     page->kept = page->live;
     page->plain = false;
@@ -688,7 +688,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     struct page *page = mem_zalloc(sizeof *page);
     page->file = file;
     page->id = row->id, page->queue_id = row->queue_id, page->first = row->first;
-    page->body_bytes = (uint32_t)row->body_bytes;
+    page->body_bytes = page->kept_bytes = (uint32_t)row->body_bytes;
     page->offset = row->offset, page->bytes = row->bytes;
     page->count = page->kept = row->count, page->persistent = page->live = row->persistent;
     page->stored = page->recovered = true;

@@ -41,10 +41,10 @@ struct page {
     struct page_load *load;         /* under way */
     uint64_t id, queue_id, first;
     uint64_t batch;                 /* on disk when this batch is */
-    uint32_t body_bytes, slot, offset, bytes, count, persistent;
+    uint32_t slot, offset, bytes, count, persistent, body_bytes; /* the last: of what is not taken out */
     uint32_t live, taken;           /* not acked; of these, taken out of it (pages_take) */
     struct page_times times;
-    uint32_t kept;                  /* of what is in the file */
+    uint32_t kept, kept_bytes;      /* messages and bytes of bodies in the file */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving, alone; /* to another file; could not be read: not to be merged with others */

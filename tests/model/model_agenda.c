@@ -13,7 +13,8 @@
 #include "queue/paging.h"
 #include "tests/sim/fakedisk.h"
 
-enum { STEPS = 2000, ITEMS_MAX = 40000, SEGMENT_BYTES = 24 * 1024, QUEUE = 5, QUIET_TURNS = 6000 };
+enum { STEPS = 2000, ITEMS_MAX = 40000, SEGMENT_BYTES = 24 * 1024, QUEUE = 5, QUIET_TURNS = 6000,
+       WAIT_MS = 10 /* until what waits for the disk is looked at again, at most */ };
 
 enum state {
     WAITS,
@@ -268,22 +269,30 @@ static void check(struct model *m, uint64_t due_before_ms)
     queue_check(m->queue);
 }
 
-/* After a crash pages are read one by one. */
-static bool expects_pages(const struct model *m, uint64_t now_ms)
+/* After a crash pages are read one by one; after a long time groups of notes are dealt turn by turn. */
+static bool is_busy(const struct model *m, uint64_t now_ms)
 {
     const struct expiry *expiry = &m->queue->order.expiry;
     return expiry->page || m->home.agenda.soon_size > 0 ||
+           delay_next_ms(&m->home.agenda.delays) <= m->home.now_ms + WAIT_MS ||
            (expiry->unread.count > 0 && expiry->unread.at[0].deadline_ms < now_ms);
+}
+
+/* What may take turns: it gets less, but for crashes. */
+static size_t work_left(const struct model *m)
+{
+    return m->queue->order.expiry.unread.count + m->home.agenda.delays.count + queue_ready(m->queue);
 }
 
 static void settle_down(struct model *m)
 {
     uint64_t now_ms = m->home.now_ms;
     unsigned crashes = m->crashes;
-    for (int i = 0; i < QUIET_TURNS && (i < 300 || expects_pages(m, now_ms)); i++) {
+    size_t left = work_left(m);
+    for (int i = 0; i < QUIET_TURNS && (i < 300 || is_busy(m, now_ms)); i++) {
         turn(m, below(m, 4));
-        if (m->crashes != crashes) /* all over again */
-            i = 0, crashes = m->crashes;
+        if (m->crashes != crashes || work_left(m) < left) /* all over again, or it goes on */
+            i = 0, crashes = m->crashes, left = work_left(m);
     }
     take_outcomes(m, UINT64_MAX);
     for (uint32_t i = 0; i < m->count && m->dead_letters; i++)
@@ -338,6 +347,10 @@ static void run_round(uint64_t seed)
     mem_free(m);
 }
 
+/* Rounds that once failed: bytes of messages on their way out of a page were missing in its row after a
+ * crash; the model gave up while pages were read one by one, or groups of notes dealt. */
+static const uint64_t found_seeds[] = {4142316451, 1822634733, 2070474108};
+
 int main(void)
 {
     const char *seed = getenv("SEED"), *rounds = getenv("ROUNDS");
@@ -345,6 +358,8 @@ int main(void)
     uint64_t first = seed ? strtoull(seed, NULL, 10) : rand_u64(&rand) >> 32;
     int count = seed ? 1 : rounds ? atoi(rounds) : 12;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    for (size_t i = 0; i < array_size(found_seeds) && !seed; i++)
+        run_round(found_seeds[i]);
     for (int i = 0; i < count; i++) {
         printf("SEED=%" PRIu64 "\n", first + (uint64_t)i);
         run_round(first + (uint64_t)i);
