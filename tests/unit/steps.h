@@ -1,10 +1,12 @@
 /* steps.h - what something costs, in instructions: a figure that no other load on the machine changes.
  * The work is done by a forked child, which is stopped after each instruction (ptrace). Only for little: some
- * hundred thousand instructions take a second. */
+ * hundred thousand instructions take a second. Both keep to one processor, as only one of them ever runs: half
+ * of what a step takes is else to wake another one. */
 #ifndef TESTS_UNIT_STEPS_H
 #define TESTS_UNIT_STEPS_H
 
 #include <check.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,10 +14,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static inline void stay_on_this_processor(void)
+{
+    cpu_set_t set;
+    int processor = sched_getcpu();
+    if (processor < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET(processor, &set);
+    (void)!sched_setaffinity(0, sizeof(set), &set); /* slower without, and not wrong */
+}
+
 /* How many instructions work(arg) takes; nothing of what it does is seen by the caller. 0: this system lets
  * no process trace another. */
 static inline uint64_t steps_of(void (*work)(void *), void *arg)
 {
+    stay_on_this_processor();
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) {
