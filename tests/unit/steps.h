@@ -1,6 +1,6 @@
 /* steps.h - what something costs, in instructions: a figure that no other load on the machine changes.
  * The work is done by a forked child, which is stopped after each instruction (ptrace). Only for little: some
- * hundred thousand instructions take a second. Both keep to one processor, as only one of them ever runs: half
+ * hundred thousand instructions take a second. Both keep to one processor, as only one of them runs: half
  * of what a step takes is else to wake another one. */
 #ifndef TESTS_UNIT_STEPS_H
 #define TESTS_UNIT_STEPS_H
