@@ -48,8 +48,8 @@ void mem_free(void *block)
 }
 
 /* By itself glibc gives the top of its heap back as soon as 128 KB of it are free, so that each large message
- * would shrink the heap, grow it again, and have its pages zeroed. What is larger by far has pages of its own, and
- * leaves no hole in the heap when it goes. */
+ * would shrink the heap, grow it again, and have its pages zeroed. What is larger by far has pages of its
+ * own, and leaves no hole in the heap when it goes. */
 void mem_tune(void)
 {
 #ifdef __GLIBC__

@@ -6,8 +6,8 @@ confirmed; a consumer and a client that only asks are there, too.
 What must hold in each case: the alarm goes off and clears; who publishes and has the capability is told,
 once each time; who has not is told nothing, and held up all the same; nobody else is; heartbeats keep all of
 them, blocked for seconds or not; what was confirmed is there, in order.
-  memory   a transaction takes all there is, and goes; more is published than there is memory, and queues go to
-           disk: the alarm clears by that alone
+  memory   a transaction takes all there is, and goes; more is published than there is memory, and queues go
+           to disk: the alarm clears by that alone
   disk     free space falls below disk_free_limit while consumers go on, and comes back
   full     the same without a byte left: what is under way is confirmed when there is space
 """
