@@ -48,11 +48,12 @@ void mem_free(void *block)
 }
 
 /* By itself glibc gives the top of its heap back as soon as 128 KB of it are free, so that each large message
- * would shrink the heap, grow it again, and have its pages zeroed. */
+ * would shrink the heap, grow it again, and have its pages zeroed. What is larger by far has pages of its
+ * own, and leaves no hole in the heap when it goes. */
 void mem_tune(void)
 {
 #ifdef __GLIBC__
-    enum { MAPPED_MIN = 4 * 1024 * 1024, TOP_KEPT = 8 * 1024 * 1024 };
+    enum { MAPPED_MIN = 256 * 1024, TOP_KEPT = 8 * 1024 * 1024 };
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_MIN); /* refused by a sanitizer's malloc: nothing is lost */
     (void)mallopt(M_TRIM_THRESHOLD, TOP_KEPT);
 #endif

@@ -138,10 +138,17 @@ static void *slab_take(struct slab *slab)
 #define SLAB_USE_MALLOC 0
 #endif
 
+static void count_large(struct slab_pool *pool, size_t size)
+{
+    pool->large_bytes += size;
+    if (pool->large_bytes > pool->large_peak)
+        pool->large_peak = pool->large_bytes;
+}
+
 void *slab_alloc(struct slab_pool *pool, size_t size)
 {
     if (SLAB_USE_MALLOC || size > SLAB_BLOCK_MAX) {
-        pool->large_bytes += size;
+        count_large(pool, size);
         return mem_alloc(size);
     }
     unsigned class = class_of(size);
@@ -155,7 +162,7 @@ void *slab_alloc(struct slab_pool *pool, size_t size)
 void *slab_grow(struct slab_pool *pool, void *block, size_t size, size_t new_size)
 {
     assert(size > SLAB_BLOCK_MAX && new_size >= size && pool->large_bytes >= size);
-    pool->large_bytes += new_size - size;
+    count_large(pool, new_size - size);
     return mem_realloc(block, new_size);
 }
 

@@ -26,6 +26,7 @@ struct slab_pool {
     struct slab_places regions; /* all address space: it stays until the pool goes */
     size_t slab_bytes; /* in slabs, used or not */
     size_t large_bytes; /* in blocks beyond SLAB_BLOCK_MAX */
+    size_t large_peak;  /* the most it was since somebody set this down */
 };
 
 void slab_pool_init(struct slab_pool *pool);

@@ -17,6 +17,7 @@ enum {
     PERIOD_MS = 1000,
     ALARMED_PERIOD_MS = 250, /* publishers wait: they should not wait longer than they must */
     TRIM_PERIOD_MS = 5000,
+    HOLES_MAX = 32 * 1024 * 1024, /* bytes of large messages that have gone */
     EARLY_PART = 16, /* of the memory limit: growth that makes it time to look */
     EARLY_BYTES_MIN = 1024 * 1024,
     MIB = 1024 * 1024,
@@ -65,15 +66,23 @@ const char *alarm_reason(unsigned on)
 
 /* --- what is looked at --- */
 
+/* What large messages left in the allocator's heap when they went: holes, mostly. */
+static bool left_holes(const struct slab_pool *messages)
+{
+    return messages->large_peak - messages->large_bytes >= HOLES_MAX;
+}
+
 /* Freed memory that the allocator keeps is not in use, but the system counts it: before it is called too
- * much, and now and then while it is, it is given back. */
+ * much, and now and then while it is, it is given back. So is what a backlog of large messages leaves. */
 static uint64_t use_memory(struct server *s)
 {
     struct alarms *alarms = &s->alarms;
     uint64_t used = alarms->probe.memory_used(alarms->probe.arg), now = server_now_ms(s);
-    if (used == PROBE_UNKNOWN || used <= alarms->memory_limit || now < alarms->trim_due_ms)
+    bool holes = left_holes(&s->messages);
+    if (used == PROBE_UNKNOWN || (used <= alarms->memory_limit && !holes) || now < alarms->trim_due_ms)
         return used;
     alarms->trim_due_ms = now + TRIM_PERIOD_MS;
+    s->messages.large_peak = s->messages.large_bytes;
     mem_trim();
     return alarms->probe.memory_used(alarms->probe.arg);
 }

@@ -6,7 +6,8 @@ confirmed; a consumer and a client that only asks are there, too.
 What must hold in each case: the alarm goes off and clears; who publishes and has the capability is told,
 once each time; who has not is told nothing, and held up all the same; nobody else is; heartbeats keep all of
 them, blocked for seconds or not; what was confirmed is there, in order.
-  memory   more goes through than there is memory, and queues go to disk: the alarm clears by that alone
+  memory   a transaction takes all there is, and goes; more is published than there is memory, and queues go
+           to disk: the alarm clears by that alone
   disk     free space falls below disk_free_limit while consumers go on, and comes back
   full     the same without a byte left: what is under way is confirmed when there is space
 """
@@ -15,6 +16,8 @@ import collections
 import pathlib
 import select
 import signal
+import socket
+import struct
 import sys
 import time
 
@@ -104,6 +107,27 @@ class Publisher(Client):
         return self.confirmed == self.count
 
 
+class Hoarder(Client):
+    """A transaction that is never committed: nothing else than memory has room for it."""
+
+    def __init__(self, broker, count):
+        super().__init__(broker, capable=False)
+        self.left = count
+        self.link.call(1, "tx.select")
+        self.start()
+
+    def fill(self):
+        while len(self.unsent) < MB and self.left:
+            self.unsent += amqp.publish_frames(1, {"exchange": b"", "routing_key": QUEUE},
+                                               amqp.write_properties({"delivery_mode": 2}), b"x" * MB, 131072)
+            self.left -= 1
+
+    def vanish(self):
+        """Without a word: it is blocked, and who is blocked is not listened to."""
+        self.link.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.link.socket.close()
+
+
 class Consumer(Client):
     """Acks what comes; each publisher's messages come in order, and none twice."""
 
@@ -181,13 +205,18 @@ def begin(broker):
 def memory(broker, _):
     begin(broker)
     publishers = [Publisher(broker, b"p%d" % i, 12000, 4000, capable=i < 3) for i in range(4)]
-    asker = Asker(broker)
+    asker, hoarder = Asker(broker), Hoarder(broker, 48)
     clients = [*publishers, asker]
     alarm = "memory resource limit alarm"
+    work(broker, [*clients, hoarder], lambda: broker.count_in_log(alarm + " set"), "the alarm goes off")
+    work(broker, [*clients, hoarder], lambda: all(p.told for p in publishers[:3]), "publishers are told")
+    answers = asker.answers
+    work(broker, [*clients, hoarder], lambda: asker.answers > answers, "the one who asks is answered")
+    expect(any(not p.is_done() for p in publishers), "nobody was held up")
+    hoarder.vanish()
     work(broker, clients, lambda: all(p.is_done() for p in publishers), "all is confirmed")
     sets = broker.count_in_log(alarm + " set")
     work(broker, clients, lambda: broker.count_in_log(alarm + " cleared") >= sets, "the alarm clears")
-    expect(sets > 0, "the alarm never went off")
     answers = asker.answers
     consumer = Consumer(broker)
     drain(broker, publishers, [*clients, consumer], consumer)

@@ -102,7 +102,7 @@ int main(void)
 {
     Suite *suite = suite_create("topic_cost");
     TCase *t = tcase_create("cost");
-    tcase_set_timeout(t, 120);
+    tcase_set_timeout(t, 300);
     tcase_add_test(t, a_million_bindings);
     tcase_add_test(t, hashes_multiply_nothing);
     suite_add_tcase(suite, t);

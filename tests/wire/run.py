@@ -49,6 +49,8 @@ def reason_to_skip(script, broker, fast):
     only = script.header.get("only", [broker.kind])[0]
     if only.split()[0] != broker.kind:
         return "only: " + only
+    if Link.tls and "proxy_protocol=true" in script.settings():
+        return "says before TLS what the runner says in it"
     if isinstance(broker, Running):
         if "restart" in script.header:
             return "the broker is not ours to restart"
