@@ -170,7 +170,8 @@ static void cancel_one(struct model *m)
 {
     if (m->count == 0)
         return;
-    m->wanted = (uint32_t)below(m, m->count);
+    for (int i = 0; i < 20 && (i == 0 || m->items[m->wanted].state != WAITS); i++)
+        m->wanted = (uint32_t)below(m, m->count); /* mostly one that waits */
     const struct item *item = &m->items[m->wanted];
     struct delay_look one = {.picks = cancels, .arg = m, .id = CALENDAR, .due_ms = item->due_ms};
     unsigned crashes = m->crashes;
@@ -389,7 +390,7 @@ static void run_round(uint64_t seed)
 }
 
 /* A round that once failed: what was long due was not found to be cancelled while it took its turn. */
-static const uint64_t found_seeds[] = {2604025275};
+static const uint64_t found_seeds[] = {2, 35};
 
 int main(void)
 {
