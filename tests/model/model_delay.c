@@ -389,7 +389,7 @@ static void run_round(uint64_t seed)
     mem_free(m);
 }
 
-/* A round that once failed: what was long due was not found to be cancelled while it took its turn. */
+/* Rounds that once failed: what was long due was not found to be cancelled while it took its turn. */
 static const uint64_t found_seeds[] = {2, 35};
 
 int main(void)
