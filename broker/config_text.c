@@ -344,7 +344,8 @@ static void print_key(const struct config *config, const struct key *key, FILE *
         print_aliases(&config->auth.oauth2, 0, out);
     else if (key_is_family(key))
         print_list(key, field, out);
-    else if (key->kind == KEY_LIST_NONE && !*(const char *)field)
+    else if ((key->kind == KEY_LIST_NONE && !*(const char *)field) ||
+             (key->kind == KEY_NO_LISTENER && ((const struct listen_list *)field)->count == 0))
         fprintf(out, "%s = none\n", key->name);
     else if (key->kind != KEY_LIST_NONE && key->kind != KEY_NO_LISTENER)
         print_scalar(key, field, out);

@@ -11,6 +11,8 @@
 
 const struct slice fuzz_seeds[] = {
     FUZZ_SEED("listeners.tcp.1 = 127.0.0.1:5672\nheartbeat = 30 # seconds\n\ndefault_pass = 'a#b'\n"),
+    FUZZ_SEED("listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:5672\nssl_options.certfile = /c\n"
+              "ssl_options.keyfile = /k\n"), /* no listener is said, too: else there is the default one */
     FUZZ_SEED("listeners.tcp = none\nlisteners.ssl.1 = [::1]:5671\nssl_options.certfile = /c\n"
               "ssl_options.keyfile = /k\nssl_options.versions.1 = tlsv1.3\n"),
     FUZZ_SEED("loopback_users.a\\.b = true\nloopback_users.guest=false\nloopback_users = none\n"),

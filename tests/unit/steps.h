@@ -5,6 +5,7 @@
 #define TESTS_UNIT_STEPS_H
 
 #include <check.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -42,6 +43,7 @@ static inline uint64_t steps_of(void (*work)(void *), void *arg)
     if (child == 0) {
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
             _exit(2);
+        (void)mallopt(M_PERTURB, 0); /* else each byte of new memory is filled, and counted */
         raise(SIGSTOP);
         work(arg);
         _exit(0);
