@@ -79,10 +79,11 @@ uint64_t digest_field(const struct field *field, uint64_t seed)
     double value;
     if (number_value(field, &value))
         return digest_number(value, seed);
-    uint64_t hash = digest_pair(~seed, (uint8_t)field->type);
+    char type = field->type == 'x' ? 'S' : field->type; /* the same octets are equal */
+    uint64_t hash = digest_pair(~seed, (uint8_t)type);
     struct slice rest = field->bytes;
     struct field element;
-    switch (field->type) {
+    switch (type) {
     case 't':
         return digest_pair(hash, rest.at[0] != 0);
     case 'A':
@@ -92,7 +93,7 @@ uint64_t digest_field(const struct field *field, uint64_t seed)
     case 'F':
         return digest_pair(hash, digest_table(rest, seed));
     default:
-        assertf(field->type == 'S' || field->type == 'x' || field->type == 'V', "type %c", field->type);
+        assertf(type == 'S' || type == 'V', "type %c", type);
         return digest_pair(hash, slice_hash(rest, seed));
     }
 }

@@ -308,6 +308,11 @@ static bool array_equal(struct slice a, struct slice b)
     return b.len == 0;
 }
 
+static bool is_octets(const struct field *field)
+{
+    return field->type == 'S' || field->type == 'x';
+}
+
 bool field_equal(const struct field *a, const struct field *b)
 {
     struct number x, y;
@@ -315,6 +320,8 @@ bool field_equal(const struct field *a, const struct field *b)
         return true; /* also a NaN and itself: a binding that holds one can be found again */
     if (to_number(a, &x))
         return to_number(b, &y) && number_equal(&x, &y);
+    if (is_octets(a) && is_octets(b))
+        return slice_equal(a->bytes, b->bytes);
     if (a->type != b->type)
         return false;
     switch (a->type) {

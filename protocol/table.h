@@ -44,8 +44,8 @@ bool field_string(const struct field *field, struct slice *value);
 const char *field_type_name(char type);
 
 /* Equal by value across widths and number types: int32 1 = int64 1 = double 1.0 = decimal 1.0 = timestamp 1,
- * but not = "1", and never by rounding. Any true octet equals any other; 'x' is not 'S'. Arrays compare
- * element by element, tables as table_equal. */
+ * but not = "1", and never by rounding. Any true octet equals any other; 'x' and 'S' are compared by their
+ * octets, as in RabbitMQ. Arrays compare element by element, tables as table_equal. */
 bool field_equal(const struct field *a, const struct field *b);
 /* Same names with equal values, in any order (binding identity, semantics 1.3). */
 bool table_equal(struct slice a, struct slice b);
