@@ -12,6 +12,7 @@
 #include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 
 enum { STEPS = 3000, ITEMS_MAX = 40000, SEGMENT_BYTES = 24 * 1024, CALENDAR = 7, QUIET_TURNS = 4000 };
@@ -394,16 +395,6 @@ static const uint64_t found_seeds[] = {2, 35};
 
 int main(void)
 {
-    const char *seed = getenv("SEED"), *rounds = getenv("ROUNDS");
-    struct rand rand = rand_secure();
-    uint64_t first = seed ? strtoull(seed, NULL, 10) : rand_u64(&rand) >> 32;
-    int count = seed ? 1 : rounds ? atoi(rounds) : 40;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    for (size_t i = 0; i < array_size(found_seeds) && !seed; i++)
-        run_round(found_seeds[i]);
-    for (int i = 0; i < count; i++) {
-        printf("SEED=%" PRIu64 "\n", first + (uint64_t)i);
-        run_round(first + (uint64_t)i);
-    }
+    model_rounds(run_round, found_seeds, array_size(found_seeds), 40);
     return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "base/rand.h"
 #include "queue/paging.h"
+#include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 
 enum { STEPS = 4000, QUEUES = 4, TAKEN_MAX = 200, SEGMENT_BYTES = 24 * 1024 };
@@ -677,16 +678,6 @@ static const uint64_t regressions[] = {
 
 int main(void)
 {
-    const char *seed = getenv("SEED"), *rounds = getenv("ROUNDS");
-    struct rand rand = rand_secure();
-    uint64_t first = seed ? strtoull(seed, NULL, 10) : rand_u64(&rand) >> 32;
-    int count = seed ? 1 : rounds ? atoi(rounds) : 40;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    for (size_t i = 0; i < array_size(regressions) && !seed; i++)
-        run_round(regressions[i]);
-    for (int i = 0; i < count; i++) {
-        printf("SEED=%" PRIu64 "\n", first + (uint64_t)i);
-        run_round(first + (uint64_t)i);
-    }
+    model_rounds(run_round, regressions, array_size(regressions), 40);
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/rand.h"
 #include "queue/paging.h"
+#include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 
 enum {
@@ -285,14 +286,6 @@ static void run_round(uint64_t seed)
 
 int main(void)
 {
-    const char *seed = getenv("SEED"), *rounds = getenv("ROUNDS");
-    struct rand rand = rand_secure();
-    uint64_t first = seed ? strtoull(seed, NULL, 10) : rand_u64(&rand) >> 32;
-    int count = seed ? 1 : rounds ? atoi(rounds) : 20;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    for (int i = 0; i < count; i++) {
-        printf("SEED=%" PRIu64 "\n", first + (uint64_t)i);
-        run_round(first + (uint64_t)i);
-    }
+    model_rounds(run_round, NULL, 0, 20);
     return 0;
 }
