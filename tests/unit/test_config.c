@@ -456,10 +456,10 @@ START_TEST(keys_of_proxies_and_limits)
     const char *const bad[] = {"10.0.0.0/33", "10.0.0", "::/129", "::1/", "/8", "host", "1.2.3.4/8x"};
     for (size_t i = 0; i < array_size(bad); i++)
         ck_assert_msg(!set("proxy_protocol_sources.c", bad[i]), "%s", bad[i]);
-    ck_assert(config.tcp.connection_max == CONFIG_NONE);
+    ck_assert(config.tcp.connection_max == CONFIG_NONE && config.tcp.channel_max == CONFIG_NONE);
     ck_assert(set("connection_max", "10") && config.tcp.connection_max == 10);
     ck_assert(set("connection_max", "infinity") && config.tcp.connection_max == CONFIG_NONE);
-    ck_assert(!set("connection_max", "-1") && !set("connection_max", "many"));
+    ck_assert(!set("connection_max", "-1") && set("channel_max_per_node", "5"));
 }
 END_TEST
 
