@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""pipelined.py - methods sent without waiting are answered in their order, on every channel, and an error takes
-down nobody else: pipelined.py --leveret PATH [--seed N] [--rounds N]
+"""pipelined.py - methods sent without waiting are answered in their order, on every channel, and an error
+takes down nobody else: pipelined.py --leveret PATH [--seed N] [--rounds N]
 
-A round opens three connections with four channels each. On each channel a client says a hundred things by chance
-in one breath (declare, bind, publish, get, commit, close, open, and now and then something that closes the
-channel) and knows beforehand what has to come back, and in which order. The frames of a connection's channels
-are mixed. One connection ends its breath with what closes a connection: all before it has been answered then, and
-the others notice nothing. (RabbitMQ cannot be asked for that much: it refuses what comes while it commits, and an
-early close-ok.)
+A round opens three connections with four channels each. On each channel a client says a hundred things by
+chance in one breath (declare, bind, publish, get, commit, close, open, and now and then something that closes
+the channel) and knows beforehand what has to come back, and in which order. The frames of a connection's
+channels are mixed. One connection ends its breath with what closes a connection: all before it has been
+answered then, and the others notice nothing. (RabbitMQ cannot be asked for that much: it refuses what comes
+while it commits, and an early close-ok.)
 """
 import argparse
 import random
@@ -66,8 +66,8 @@ class Talk:
                                                131072))
 
     def say_something(self, step):
-        ways = [self.put, self.put, self.put, self.put_nowhere, self.fetch, self.fetch, self.declare, self.bind,
-                self.exchange, self.qos, self.purge, self.consume, self.commit, self.commit]
+        ways = [self.put, self.put, self.put, self.put_nowhere, self.fetch, self.fetch, self.declare,
+                self.bind, self.exchange, self.qos, self.purge, self.consume, self.commit, self.commit]
         if step % 25 == 24:
             ways = [self.reopen, self.soft_error]
         self.dice.choice(ways)()
