@@ -9,6 +9,7 @@
 
 #include "broker/body.h"
 #include "broker/channel.h"
+#include "broker/consume.h"
 #include "broker/expire.h"
 #include "broker/pace.h"
 #include "broker/publish.h"
@@ -73,13 +74,13 @@ void connection_free(struct connection **connection)
     struct connection *conn = *connection;
     *connection = NULL;
     assert(conn->state == CONNECTION_CLOSED && conn->channels.size == 0);
+    assert(!list_linked(&conn->get.link));
     assert(conn->flow.held == 0 && conn->flow.unacked == 0 && !list_linked(&conn->flow.publishing));
     stream_free(&conn->stream);
     timer_clear(&conn->server->timers, &conn->timer);
     walk_leave(&conn->server->control.walks, &conn->link);
     list_remove(&conn->link);
     list_unlink(&conn->barred);
-    list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
     if (conn->user)
         user_drop(&conn->user);
@@ -95,7 +96,7 @@ void connection_free(struct connection **connection)
 void connection_release(struct connection *conn)
 {
     pace_stop(conn);
-    list_unlink(&conn->get.link);
+    consume_forget_get(conn);
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         struct channel *ch = conn->channels.slots[i];
         if (ch)
