@@ -239,6 +239,7 @@ def main():
         broker.stop()
     except (BrokerFailed, Failure, OSError) as failure:
         print(f"not ok - seed {options.seed + passed}: {failure}")
+        broker.discard()
     print(f"pipelined: seed {options.seed}: {passed} passed, {options.rounds - passed} failed")
     return 0 if passed == options.rounds else 1
 
