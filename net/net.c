@@ -11,7 +11,7 @@
 
 void net_init(struct net *net)
 {
-    *net = (struct net){.read_buffer_size = NET_READ_SIZE};
+    *net = (struct net){.read_buffer_size = NET_READ_SIZE, .read_max = NET_READ_SIZE};
     net->read_buffer = mem_alloc(net->read_buffer_size);
     list_init(&net->dirty);
     list_init(&net->deferred);

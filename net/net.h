@@ -30,6 +30,7 @@ struct worker;
 struct net {
     uint8_t *read_buffer;
     size_t read_buffer_size;
+    size_t read_max;          /* of one stream in a turn, at most NET_READ_SIZE */
     bool reading;             /* a `bytes` handler is looking at the read buffer */
     struct list dirty;        /* stream.dirty: output to flush at the end of the turn */
     struct list deferred;     /* stream.deferred: resumed, the tail is to be offered again */

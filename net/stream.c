@@ -374,7 +374,7 @@ static bool read_here(struct stream *stream, uint8_t *place, size_t place_size)
     size_t tail = stream->tail_size;
     assert(!net->reading);
     fit_read_buffer(net, tail);
-    size_t room = net->read_buffer_size - tail, most = place ? HEAD_SIZE : NET_READ_SIZE;
+    size_t room = net->read_buffer_size - tail, most = place ? HEAD_SIZE : net->read_max;
     struct iovec parts[] = {{place, place_size}, {net->read_buffer + tail, room < most ? room : most}};
     ssize_t got = place ? stream->transport->readv(stream->io, parts, 2)
                         : stream->transport->readv(stream->io, parts + 1, 1);
@@ -462,6 +462,12 @@ void stream_resume(struct stream *stream)
     /* Whether or not there is a tail: when the handler itself resumes, its tail is not kept yet. */
     list_push_back(&stream->net->deferred, &stream->deferred);
     update_want(stream);
+}
+
+void stream_yield(struct stream *stream)
+{
+    if (stream->state == STREAM_OPEN && !stream->paused && !list_linked(&stream->deferred))
+        list_push_back(&stream->net->deferred, &stream->deferred);
 }
 
 void stream_offer_again(struct stream *stream)
