@@ -9,11 +9,31 @@
 
 enum { FADING = 8 }; /* a turn takes one in so many of what was */
 
+void company_init(struct company *company)
+{
+    *company = (struct company){.effort_max = EFFORT_MAX};
+}
+
+static size_t part(size_t all, size_t parts, size_t least)
+{
+    size_t one = parts > 0 ? all / parts : all;
+    return one > least ? one : least;
+}
+
 void company_look(struct server *s)
 {
     struct company *company = &s->company;
     company->present = s->home.now_ms < company->until_ms;
-    s->net.read_max = company->present ? COMPANY_READ : NET_READ_SIZE;
+    if (!company->present) {
+        net_set_read_max(&s->net, NET_READ_SIZE);
+        company->effort_max = EFFORT_MAX;
+        s->home.paging.batch_max = SIZE_MAX;
+        return;
+    }
+    unsigned full = s->net.full_reads;
+    net_set_read_max(&s->net, part(COMPANY_READ, full, COMPANY_READ_LEAST));
+    company->effort_max = (unsigned)part(COMPANY_EFFORT, full, COMPANY_EFFORT_LEAST);
+    s->home.paging.batch_max = COMPANY_PAGES;
 }
 
 void company_note(struct connection *conn, bool publishes)

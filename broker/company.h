@@ -25,11 +25,17 @@ enum {
 enum {
     COMPANY_MODEST = 4096,          /* bytes of input a turn */
     COMPANY_MS = 1000,              /* how long a modest publisher counts after it has published */
-    COMPANY_READ = 64 * 1024,       /* read of a connection in a turn meanwhile */
-    COMPANY_BATCH = 128 * 1024,     /* in a batch, from which on who is not modest is not read */
-    COMPANY_DEFINITIONS = 8 * 1024, /* the same of definitions, for everybody */
-    COMPANY_DELIVERIES = 4096,      /* a turn */
-    COMPANY_LETTERS = 128,          /* dead letters, a turn */
+    /* Meanwhile. In a turn: */
+    COMPANY_READ = 32 * 1024,       /* by all that bring much, about */
+    COMPANY_READ_LEAST = 4096,      /* by one */
+    COMPANY_EFFORT = 2048,          /* of one, at most */
+    COMPANY_EFFORT_LEAST = 64,
+    COMPANY_DELIVERIES = 4096,
+    COMPANY_LETTERS = 64,           /* dead letters */
+    /* In a batch: */
+    COMPANY_BATCH = 128 * 1024,     /* bytes from which on who is not modest is not read */
+    COMPANY_PAGES = 64 * 1024,      /* the same of pages, from which on no other page is written */
+    COMPANY_DEFINITIONS = 8 * 1024, /* of definitions, from which on who declares is not read */
 };
 
 /* Of a connection. */
@@ -43,8 +49,10 @@ struct share {
 struct company {
     uint64_t until_ms; /* a modest publisher is around until then */
     bool present;      /* so it is in this turn */
+    unsigned effort_max; /* of a connection, in this turn */
 };
 
+void company_init(struct company *company);
 /* At the beginning of a turn's work. */
 void company_look(struct server *s);
 /* The connection's input was handled; `publishes`: there was a message in it. */

@@ -538,6 +538,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
     uint64_t published = conn->server->counters.published;
+    unsigned effort_max = conn->server->company.effort_max;
     conn->share.effort = 0;
     expire_input(conn->server);
     conn->server->events.actor = conn;
@@ -546,7 +547,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     if (conn->stream.output.pending < STREAM_LOW_WATER)
         flow_drained(conn);
     while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT &&
-           !(conn->flow.paused & FLOW_AT_ONCE) && conn->share.effort < EFFORT_MAX) {
+           !(conn->flow.paused & FLOW_AT_ONCE) && conn->share.effort < effort_max) {
         size_t taken = step(conn, slice_of(in.at + used, in.len - used));
         if (taken == 0)
             break;
@@ -555,7 +556,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     conn->server->events.actor = NULL;
     if (conn->pace.behind)
         pace_start(conn);
-    if (used < in.len && conn->share.effort >= EFFORT_MAX)
+    if (used < in.len && conn->share.effort >= effort_max)
         stream_yield(stream);
     company_note(conn, conn->server->counters.published != published);
     return conn->state >= CONNECTION_SILENT ? in.len : used;

@@ -121,6 +121,7 @@ bool server_open(struct server *s, const struct server_options *options)
     control_init(&s->control);
     parameters_init(&s->parameters, rand_u64(&s->rand));
     gate_init(&s->gate);
+    company_init(&s->company);
     chatter_init(s, rand_u64(&s->rand));
     intercept_open(s);
     net_init(&s->net);

@@ -18,6 +18,13 @@ void net_init(struct net *net)
     list_init(&net->free_chunks);
 }
 
+void net_set_read_max(struct net *net, size_t size)
+{
+    assert(size > 0 && size <= NET_READ_SIZE);
+    net->read_max = size;
+    net->full_reads = 0;
+}
+
 static void free_spare_chunk(struct net *net)
 {
     struct net_chunk *chunk = list_first(&net->free_chunks, struct net_chunk, link);
