@@ -1,9 +1,9 @@
-/* company.h - small clients beside large ones: what one connection may have of a turn, and what all may have
- * of a turn and of a batch while somebody is there who wants little and waits for it.
+/* company.h - small clients beside large ones: what one connection may have of a turn, and what all may
+ * have of a turn and of a batch while somebody is there who wants little and waits for it.
  *
- * A turn and a batch are as large as what comes: that makes few of them do much. Whoever shares them waits for
- * them, though. So as long as a *modest* publisher is around, one that has brought little a turn for a while,
- * turns and batches are kept short; and no connection has more of a turn than its *effort*, ever. */
+ * A turn and a batch are as large as what comes: that makes few of them do much. Whoever shares them waits
+ * for them, though. So as long as a *modest* publisher is around, one that has brought little a turn for a
+ * while, turns and batches are kept short; and no connection has more of a turn than its *effort*, ever. */
 #ifndef BROKER_COMPANY_H
 #define BROKER_COMPANY_H
 

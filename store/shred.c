@@ -1,7 +1,8 @@
 /* shred.c - large files go piece by piece.
  *
- * Owner: the disk thread (the caller of store_sync_now when there is none). A file loses its name first and is
- * made shorter through the descriptor: so nobody, not even the next start after a crash, sees a part of one.
+ * Owner: the disk thread (the caller of store_sync_now when there is none). A file loses its name first and
+ * is made shorter through the descriptor: so nobody, not even the next start after a crash, sees a part of
+ * one.
  * Failure modes: what cannot be opened or made shorter goes at once, as without us. */
 #include "store/shred.h"
 

@@ -1,4 +1,5 @@
-/* test_company.c - what one client may have of a turn and of a batch: counted in methods, messages and octets. */
+/* test_company.c - what one client may have of a turn and of a batch: counted in methods, messages and
+ * octets. */
 #include <malloc.h>
 
 #include "queue/paging.h"
