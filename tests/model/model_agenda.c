@@ -172,6 +172,8 @@ static int try_open(struct model *m)
     slab_pool_init(&m->pool);
     queue_home_init(&m->home, &m->pool, NULL);
     m->home.now_ms = now_ms;
+    m->home.agenda.runs.gathered_max = 1 + (uint32_t)below(m, below(m, 2) ? 1000 : 30);
+    m->home.agenda.runs.part_max = 1 + (uint32_t)below(m, below(m, 2) ? RUNS_PART_NOTES : 10);
     m->queue = NULL;
     paging_configure(&m->home.paging, 1 + (uint32_t)below(m, 40), 256 + (uint32_t)below(m, 4000),
                      below(m, 3) ? 1 : 100000000);
@@ -257,7 +259,7 @@ static void turn(struct model *m, uint64_t later_ms)
     struct store_stats stats;
     store_stats(m->store, &stats);
     m->paged |= stats.pages > 0;
-    m->noted |= m->home.agenda.calendar != NULL;
+    m->noted |= m->home.agenda.runs.count > 0;
     if (below(m, 2) == 0)
         sync_now(m);
 }
@@ -281,7 +283,10 @@ static void check(struct model *m, uint64_t due_before_ms)
 static bool is_busy(const struct model *m, uint64_t now_ms)
 {
     const struct expiry *expiry = &m->queue->order.expiry;
-    return expiry->page || expiry->reading > 0 || agenda_next_ms(&m->home) <= m->home.now_ms + WAIT_MS ||
+    for (size_t i = 0; i < EXPIRY_PAGES; i++)
+        if (expiry->pages[i])
+            return true;
+    return expiry->reading > 0 || agenda_next_ms(&m->home) <= m->home.now_ms + WAIT_MS ||
            (expiry->unread.count > 0 && expiry->unread.at[0].deadline_ms < now_ms);
 }
 
