@@ -10,6 +10,7 @@
 #include "queue/lane.h"
 #include "queue/merge.h"
 #include "queue/paging.h"
+#include "queue/runs_merge.h"
 
 enum {
     LEAD_MS = 500,          /* before its time a note is brought to the heap, or earlier ... */
@@ -188,13 +189,34 @@ static void gather_anew(struct queue_home *home)
     }
 }
 
+/* Its message is in a page, or may be again: what was read and is not taken can leave memory. */
+static bool is_needed(const struct queue_home *home, const struct note *note)
+{
+    const struct pages *pages = store_pages(home->store);
+    const struct order *order = find_order(&home->agenda, note->serial);
+    uint32_t slot = order ? order_page_with(order, pages, note->sequence) : 0;
+    if (slot == 0)
+        return order && order_find(order, note->sequence);
+    const struct page *page = pages_at(pages, slot);
+    return !page_is_acked(page, note->sequence) && !page_is_taken(page, note->sequence);
+}
+
 static void notes_arrive(struct queue_home *home, const struct page_load *load)
 {
+    struct agenda *agenda = &home->agenda;
+    bool merging = ((const struct run *)load->owner)->merging;
     size_t count = runs_arrive(home, load);
-    for (size_t i = 0; i < count; i++)
-        notes_push(&home->agenda.soon, runs_note(load, i));
+    for (size_t i = 0; i < count; i++) {
+        struct note note = runs_note(load, i);
+        if (!merging)
+            notes_push(&agenda->soon, note);
+        else if (is_needed(home, &note))
+            runs_merge_add(&agenda->runs, &note);
+    }
     if (count == 0)
         gather_anew(home);
+    if (merging)
+        runs_merge_step(home, bring_before_ms(home));
 }
 
 void agenda_arrive(struct queue_home *home, struct page_load *load)
@@ -239,6 +261,7 @@ static void bring(struct queue_home *home)
     }
     if (agenda->soon.size < SOON_MAX)
         runs_read(home, before_ms);
+    runs_merge_step(home, before_ms);
 }
 
 size_t agenda_run(struct queue_home *home, uint64_t before_ms, size_t budget)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "queue/queue_home.h"
+#include "queue/runs_merge.h"
 #include "store/pages.h"
 
 /* No queue has that id; what is of it is in no journal. */
@@ -19,12 +20,13 @@ enum { READ_BYTES_MAX = 2 * 1024 * 1024 };
 
 void runs_init(struct runs *runs)
 {
-    *runs = (struct runs){.gathered_max = RUNS_GATHERED_MAX, .part_max = RUNS_PART_NOTES};
+    *runs = (struct runs){.gathered_max = RUNS_GATHERED_MAX, .part_max = RUNS_PART_NOTES, .run_max = RUNS_MAX,
+                           .stale_min = RUNS_STALE_MIN};
     list_init(&runs->all);
     list_init(&runs->waiting);
 }
 
-static struct run *new_run(struct runs *runs)
+struct run *run_new(struct runs *runs)
 {
     struct run *run = mem_zalloc(sizeof(*run));
     list_push_back(&runs->all, &run->link);
@@ -46,6 +48,7 @@ static void free_run(struct runs *runs, struct run *run)
 
 void runs_free(struct runs *runs)
 {
+    runs_merge_free(runs);
     while (!list_empty(&runs->all)) {
         struct run *run = list_first(&runs->all, struct run, link);
         run->loading = false; /* the store has gone before */
@@ -64,7 +67,9 @@ static bool is_idle(const struct run *run)
 /* Its next part is looked for when the first note in it may be due. A run that has nothing more ends. */
 static void look_at(struct runs *runs, struct run *run)
 {
-    assert(is_idle(run));
+    if (run->merging && run->pages.size > 0)
+        return; /* the merge asks for it */
+    assert(run->merging || is_idle(run));
     if (run->pages.size > 0) {
         run->node.key = run->first_ms;
         heap_push(&runs->due, &run->node);
@@ -94,7 +99,7 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static uint64_t write_page(struct queue_home *home, struct run *run, struct notes *notes)
+uint64_t run_write(struct queue_home *home, struct run *run, struct notes *notes)
 {
     struct runs *runs = &home->agenda.runs;
     struct pages *pages = store_pages(home->store);
@@ -118,11 +123,18 @@ static uint64_t write_page(struct queue_home *home, struct run *run, struct note
     return last_ms;
 }
 
-static void end_run(struct runs *runs, struct run *run)
+void run_end(struct runs *runs, struct run *run)
 {
     run->written = true;
     if (run->pages.size == 0 && is_idle(run))
         free_run(runs, run);
+}
+
+void runs_end_writing(struct runs *runs)
+{
+    if (runs->writing)
+        run_end(runs, runs->writing);
+    runs->writing = NULL;
 }
 
 /* What is gathered and fits goes to the end of the run; when nothing does the next one begins. */
@@ -133,13 +145,11 @@ static void spill(struct queue_home *home)
         struct notes none = runs->fits;
         runs->fits = runs->misses;
         runs->misses = none;
-        if (runs->writing)
-            end_run(runs, runs->writing);
-        runs->writing = NULL;
+        runs_end_writing(runs);
     }
     if (!runs->writing)
-        runs->writing = new_run(runs);
-    runs->written_ms = write_page(home, runs->writing, &runs->fits);
+        runs->writing = run_new(runs);
+    runs->written_ms = run_write(home, runs->writing, &runs->fits);
 }
 
 void runs_push(struct runs *runs, const struct note *note)
@@ -175,22 +185,24 @@ static uint32_t part_size(const struct runs *runs, const struct run *run, const 
     return PAGE_RECORD_HEADER_BYTES + notes * (uint32_t)sizeof(struct note);
 }
 
-/* Asks for the next part of the run; false when it is not on disk yet. */
-static bool ask(struct queue_home *home, struct run *run)
+bool run_is_on_disk(struct queue_home *home, const struct run *run)
 {
-    struct runs *runs = &home->agenda.runs;
-    struct pages *pages = store_pages(home->store);
     const struct run_page *page = run_page_ring_at(&run->pages, 0);
-    if (pages_at(pages, page->slot)->batch > store_durable(home->store))
-        return false;
+    return pages_at(store_pages(home->store), page->slot)->batch <= store_durable(home->store);
+}
+
+void run_ask(struct queue_home *home, struct run *run)
+{
+    const struct runs *runs = &home->agenda.runs;
+    const struct run_page *page = run_page_ring_at(&run->pages, 0);
     uint32_t whole = PAGE_RECORD_HEADER_BYTES + runs->part_max * (uint32_t)sizeof(struct note);
+    assert(!run->loading);
     run->loading = true;
-    pages_load_part(pages, page->slot,
+    pages_load_part(store_pages(home->store), page->slot,
                     &(struct page_load){.owner = run,
                                         .part = PAGE_HEADER_BYTES + run->part * whole,
                                         .size = part_size(runs, run, page),
                                         .check = page->checks[run->part]});
-    return true;
 }
 
 void runs_read(struct queue_home *home, uint64_t before_ms)
@@ -202,8 +214,10 @@ void runs_read(struct queue_home *home, uint64_t before_ms)
             look_at(runs, container_of(list_pop_front(&runs->waiting), struct run, waiting));
     while (heap_min(&runs->due) && heap_min(&runs->due)->key < before_ms && loader->bytes < READ_BYTES_MAX) {
         struct run *run = container_of(heap_pop(&runs->due), struct run, node);
-        if (ask(home, run))
+        if (run_is_on_disk(home, run)) {
+            run_ask(home, run);
             continue;
+        }
         list_push_back(&runs->waiting, &run->waiting);
         runs->waited_batch = store_durable(home->store);
     }
@@ -228,6 +242,8 @@ size_t runs_arrive(struct queue_home *home, const struct page_load *load)
     run->loading = false;
     run->count -= count;
     runs->count -= count;
+    if (run->merging)
+        runs->merge->reading--;
     if (!load->failed)
         run->first_ms = runs_note(load, count - 1).deadline_ms;
     if (++run->part * runs->part_max >= page->count) {

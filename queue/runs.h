@@ -19,7 +19,7 @@
 
 struct queue_home;
 
-enum { RUNS_GATHERED_MAX = 32768, RUNS_PART_NOTES = 200, RUNS_PAGE_PARTS = 16 };
+enum { RUNS_MAX = 192, RUNS_STALE_MIN = 1 << 20, RUNS_GATHERED_MAX = 32768, RUNS_PART_NOTES = 200, RUNS_PAGE_PARTS = 16 };
 
 /* A page of a run: its notes, and what tells that a part of it is what was written. */
 struct run_page {
@@ -31,7 +31,7 @@ RING(run_page_ring, struct run_page);
 
 struct run {
     struct list link;       /* in runs.all */
-    struct list waiting;    /* in runs.waiting: its next part is not on disk yet */
+    struct list waiting;    /* in runs.waiting: its next part is not on disk yet; or in runs_merge.sources */
     struct heap_node node;  /* in runs.due: no note in its next part is due before that */
     struct run_page_ring pages;
     uint64_t first_ms;      /* no note in its next part is due before that */
@@ -39,6 +39,7 @@ struct run {
     uint32_t part;          /* of its first page: the next one to be read */
     bool loading;           /* that is under way */
     bool written;           /* nothing is added any more */
+    bool merging;           /* it becomes part of another */
 };
 
 struct runs {
@@ -49,17 +50,31 @@ struct runs {
     struct list all, waiting;
     uint64_t waited_batch;     /* that was on disk when runs were put into `waiting` */
     uint64_t count;            /* notes on disk */
-    size_t run_count;
-    uint32_t gathered_max, part_max; /* notes; tests make them small */
+    uint64_t kept;             /* of these, that were needed when all were looked at last */
+    struct runs_merge *merge;  /* under way, or NULL */
+    size_t run_count, run_max; /* beyond which some are merged */
+    uint32_t gathered_max, part_max, stale_min; /* notes; tests make these small */
 };
 
 void runs_init(struct runs *runs);
 void runs_free(struct runs *runs);
 
+/* For runs_merge: a run that is in runs.all, without pages. */
+struct run *run_new(struct runs *runs);
+/* The earliest of the notes, a page of them, go to its end. Returns the last deadline. */
+uint64_t run_write(struct queue_home *home, struct run *run, struct notes *notes);
+/* Nothing will be added; without pages it goes. */
+void run_end(struct runs *runs, struct run *run);
+bool run_is_on_disk(struct queue_home *home, const struct run *run);
+/* Asks for its next part, which is on disk. */
+void run_ask(struct queue_home *home, struct run *run);
+
 /* A note waits for its time. */
 void runs_push(struct runs *runs, const struct note *note);
 /* Sends notes to disk while too many are gathered. Not while a page is being written. */
 void runs_spill(struct queue_home *home);
+/* The run that is being written has its end. */
+void runs_end_writing(struct runs *runs);
 /* Takes one that is in memory and due before that; false when there is none. */
 bool runs_take(struct runs *runs, uint64_t before_ms, struct note *note);
 /* Asks for the next parts of runs with notes that are due before that. */
