@@ -13,16 +13,16 @@
 #include "queue/runs_merge.h"
 
 enum {
-    LEAD_MS = 500,          /* before its time a note is brought to the heap, or earlier ... */
+    LEAD_MS = 300,          /* before its time a note is brought to the heap, or earlier ... */
     LEAD_FAR_MS = 4000,     /* ... by so much, while the heap has few */
     STEP_MS = 64,           /* what is brought within that time comes together */
     SOON_FEW = 16384,       /* notes in the heap beyond which no more are brought early ... */
-    SOON_MAX = 131072,      /* ... or at all */
+    SOON_MAX = 65536,       /* ... or at all */
     NOTES_TURN = 16384,     /* brought in a turn */
     WAIT_MS = 5,            /* until a note is looked at again that waits for the disk */
-    READ_BYTES_MAX = 4 * 1024 * 1024,
-    OUTCOMES_MAX = 16384,   /* dead letters that wait beyond which nothing is read */
-    PENDING_MAX = 8 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
+    READ_BYTES_MAX = 2 * 1024 * 1024, READS_MAX = 4096, /* under way */
+    OUTCOMES_MAX = 8192,    /* dead letters that wait beyond which nothing is read */
+    PENDING_MAX = 14 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
 };
 
 void agenda_init(struct agenda *agenda)
@@ -135,7 +135,7 @@ static bool may_read(const struct queue_home *home, const struct note *note)
 {
     const struct page_loader *loader = &store_pages(home->store)->loader;
     return (loader->bytes == 0 || loader->bytes + note->size <= READ_BYTES_MAX) &&
-           home->outcomes.fresh.size < OUTCOMES_MAX;
+           loader->under_way < READS_MAX && home->outcomes.fresh.size < OUTCOMES_MAX;
 }
 
 /* The message is on disk: takes it out of its page, or sees to it that it is. */

@@ -19,7 +19,7 @@ enum {
     WAIT_MS = 3,        /* until a bucket is looked at again that waits for the disk or for room */
     OPEN_MAX = 24,      /* finest buckets of which pages are read at once */
     DEAL_MAX = 512,     /* messages dealt in a turn: what is due comes between */
-    PENDING_MAX = 4 * 1024 * 1024, /* bytes on their way to the disk beyond which nothing is dealt */
+    PENDING_MAX = 8 * 1024 * 1024, /* bytes on their way to the disk beyond which nothing is dealt */
     PROBES_MAX = DELAY_LEVEL_LANES
 };
 

@@ -20,7 +20,7 @@
 struct queue_home;
 
 enum { RUNS_MAX = 192, RUNS_STALE_MIN = 1 << 20 };
-enum { RUNS_GATHERED_MAX = 32768, RUNS_PART_NOTES = 200, RUNS_PAGE_PARTS = 16 };
+enum { RUNS_GATHERED_MAX = 32768, RUNS_PART_NOTES = 100, RUNS_PAGE_PARTS = 32 };
 
 /* A page of a run: its notes, and what tells that a part of it is what was written. */
 struct run_page {
