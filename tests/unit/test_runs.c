@@ -1,5 +1,5 @@
-/* test_runs.c - notes of deadlines on disk: they come back in time and once each, whatever the order they came
- * in; how much memory and how many runs they take; what a merge leaves out. */
+/* test_runs.c - notes of deadlines on disk: they come back in time and once each, in whatever order they
+ * came; how much memory and how many runs they take; what a merge leaves out. */
 #include <check.h>
 #include <stdlib.h>
 
