@@ -122,13 +122,25 @@ static size_t bitmap_bytes(const struct page *page)
     return (page->count + 7) / 8;
 }
 
-static struct page_progress *progress_of(struct page *page)
+static size_t progress_size(const struct page *page)
+{
+    return sizeof *page->progress + 3 * bitmap_bytes(page);
+}
+
+static struct page_progress *progress_of(struct pages *pages, struct page *page)
 {
     if (!page->progress) {
-        page->progress = mem_zalloc(sizeof *page->progress + 3 * bitmap_bytes(page));
+        page->progress = mem_zalloc(progress_size(page));
         page->progress->page = page;
+        pages->progress_bytes += progress_size(page);
     }
     return page->progress;
+}
+
+size_t pages_memory(const struct pages *pages)
+{
+    return pages->slot_capacity * sizeof(struct page *) + pages->count * sizeof(struct page) +
+           pages->free_slots.capacity * sizeof(uint32_t) + pages->progress_bytes;
 }
 
 static struct page_row row_of(const struct page *page, enum page_row_kind kind)
@@ -195,7 +207,7 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->persistent = draft->persistent;
     page->stored = stored && draft->persistent > draft->gone;
     if (draft->gone > 0) /* as if they were there and acked, which the journal says they are */
-        memcpy(progress_of(page)->acked, draft->gone_bits, bitmap_bytes(page));
+        memcpy(progress_of(pages, page)->acked, draft->gone_bits, bitmap_bytes(page));
     uint32_t slot = give_slot(pages, page);
     put_page(pages, page, draft);
     if (page->stored)
@@ -220,6 +232,7 @@ static void free_page(struct pages *pages, uint32_t slot)
         list_unlink(&page->progress->dirty);
         mem_free(page->progress->counts);
         list_unlink(&page->progress->thin);
+        pages->progress_bytes -= progress_size(page);
         mem_free(page->progress);
     }
     if (page->load)
@@ -252,7 +265,7 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
     }
     if (!journalled || !page->stored)
         return;
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     uint64_t i = sequence - page->first;
     assert(!page_is_acked(page, sequence));
     progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
@@ -266,7 +279,7 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
 {
     struct page *page = pages_at(pages, slot);
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     uint64_t i = sequence - page->first;
     assert(i < page->count && !page_is_taken(page, sequence));
     progress->acked[bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
@@ -287,7 +300,7 @@ void pages_stays(struct pages *pages, uint32_t slot, uint64_t sequence)
     uint64_t i = sequence - page->first;
     assert(i < page->count && !page_is_taken(page, sequence));
     if (is_mixed(page) && page->stored)
-        progress_of(page)->acked[2 * bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
+        progress_of(pages, page)->acked[2 * bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
 }
 
 bool page_is_rest(const struct page *page, uint64_t sequence)
@@ -302,7 +315,7 @@ bool page_is_rest(const struct page *page, uint64_t sequence)
 void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled)
 {
     struct page *page = pages_at(pages, slot);
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     assert(page->taken > 0 && page->live >= page->taken);
     page->live = page->taken;
     if (!journalled || !page->stored)
@@ -322,7 +335,7 @@ bool page_is_taken(const struct page *page, uint64_t sequence)
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
 {
     struct page *page = pages_at(pages, slot);
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     assert(sequence >= page->first && sequence <= page_last(page));
     if (progress->delivered >= sequence)
         return;
@@ -336,7 +349,7 @@ static void count_return(struct pages *pages, struct page *page, uint64_t sequen
                          uint64_t batch)
 {
     assert(sequence >= page->first && sequence <= page_last(page));
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     if (!progress->counts)
         progress->counts = mem_zalloc(page->count);
     progress->counts[sequence - page->first] = count < UINT8_MAX ? (uint8_t)count : UINT8_MAX;
@@ -420,7 +433,7 @@ void pages_load_part(struct pages *pages, uint32_t slot, const struct page_load 
 {
     const struct page *page = pages_at(pages, slot);
     assert(part->part >= PAGE_HEADER_BYTES && part->part + part->size <= page->bytes);
-    assert(part->owner && page_is_taken(page, part->sequence));
+    assert(part->owner);
     struct page_load *load = new_load(page);
     load->owner = part->owner;
     load->serial = part->serial, load->sequence = part->sequence, load->check = part->check;
@@ -699,7 +712,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     if (pages->id_next <= page->id)
         pages->id_next = page->id + 1;
     if (row->acked_size || row->delivered) {
-        struct page_progress *progress = progress_of(page);
+        struct page_progress *progress = progress_of(pages, page);
         size_t size = bitmap_bytes(page);
         progress->delivered = row->delivered;
         if (row->acked_size)
@@ -716,7 +729,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
 
 void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last)
 {
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     first = first < page->first ? page->first : first;
     last = last > page_last(page) ? page_last(page) : last;
     for (uint64_t i = first - page->first; i <= last - page->first; i++) {
@@ -729,7 +742,7 @@ void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, 
 
 void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t sequence)
 {
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     sequence = sequence > page_last(page) ? page_last(page) : sequence;
     if (sequence < page->first || progress->delivered >= sequence)
         return;
