@@ -4,9 +4,10 @@
     tests/bench/groups.py --leveret build/leveret --perf build/leveret-perf [--seconds 5]
 
 First the broker's CPU time a message, with leveret-perf and four consumers: a plain queue, one with a hundred
-groups, and one with a single group, which one consumer at a time has; transient and persistent. Then fairness: a tenant floods a queue with --flood messages, then --tenants others come with ten
-messages each; one consumer with a prefetch of 1. How many messages of the flood were served until the last
-of the others was, and how long that took.
+groups, and one with a single group, which one consumer at a time has; transient and persistent. Then
+fairness: a tenant floods a queue with --flood messages, then --tenants others come with ten messages each;
+one consumer with a prefetch of 1. How many messages of the flood were served until the last of the others
+was, and how long that took.
 """
 import argparse
 import json
@@ -22,6 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import brokers  # noqa: E402
 
 EACH = 10
+GROUPED = "x-group-by=routing-key"
 
 
 def measure(options, broker, arguments, durable, keys=100):
@@ -73,7 +75,7 @@ def main():
         broker.start()
         try:
             for durable in False, True:
-                for arguments, keys in (None, 100), ("x-group-by=routing-key", 100), ("x-group-by=routing-key", 1):
+                for arguments, keys in (None, 100), (GROUPED, 100), (GROUPED, 1):
                     got = measure(options, broker, arguments, durable, keys)
                     print(f"{'persistent, confirmed' if durable else 'transient'}, {arguments or 'plain'}, "
                           f"{keys} keys: "
