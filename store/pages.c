@@ -468,8 +468,20 @@ static bool read_again(struct pages *pages, struct page_load *load)
 static bool matches(const struct page *page, const struct page_load *load)
 {
     uint64_t queue_id, first;
-    uint32_t count = page_identity(slice_of(load->bytes, load->size), &queue_id, &first);
-    return queue_id == page->queue_id && first == page->first && count == page->count;
+    struct slice bytes = slice_of(load->bytes, load->size), rest;
+    uint32_t count = page_identity(bytes, &queue_id, &first), persistent = 0;
+    if (queue_id != page->queue_id || first != page->first || count != page->count)
+        return false;
+    if (!page->recovered)
+        return true;
+    struct page_record record;
+    uint64_t body_bytes = 0;
+    for (uint32_t left = page_open(bytes, &rest); left; left -= record.run) {
+        page_next(&rest, &record);
+        persistent += record.flags & PAGE_PERSISTENT ? record.run : 0;
+        body_bytes += record.body.len;
+    }
+    return persistent == page->persistent && body_bytes == page->kept_bytes;
 }
 
 /* --- pages of which little is needed --- */
@@ -721,10 +733,25 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
             progress->counts = mem_alloc(page->count);
             memcpy(progress->counts, row->acked + size, page->count);
         }
-        for (size_t i = 0; i < size; i++)
-            page->live -= (uint32_t)__builtin_popcount(progress->acked[i]);
+        for (uint32_t i = 0; i < page->count; i++)
+            page->live -= page->live > 0 && progress->acked[i / 8] >> i % 8 & 1;
     }
     return page;
+}
+
+void pages_restore_row(struct pages *pages, const struct page *page, uint64_t id)
+{
+    struct page_row gone = {.kind = PAGE_ROW_DROP, .id = id};
+    assert(page->stored && page->recovered);
+    page_work_row(&pages->open->pages, &gone);
+    put_row(pages, page, PAGE_ROW_PUT);
+}
+
+void pages_restore_hold(struct pages *pages, uint32_t number, uint32_t bytes)
+{
+    struct page_file *file = find_file(pages, number);
+    if (file && bytes <= file->bytes)
+        add_live(pages, file, bytes);
 }
 
 void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last)
