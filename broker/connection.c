@@ -245,33 +245,46 @@ void connection_lift_barriers(struct server *s, uint64_t durable)
     }
 }
 
+static void throttle(struct connection *conn, enum flow_reason reason)
+{
+    flow_pause(conn, reason);
+    if (!list_linked(&conn->flow.throttled))
+        list_push_back(&conn->server->throttled, &conn->flow.throttled);
+}
+
 void connection_throttle(struct connection *conn)
 {
-    if (store_pending_bytes(conn->server->store) < JOURNAL_HIGH_WATER ||
-        list_linked(&conn->flow.throttled))
+    size_t pending = store_pending_bytes(conn->server->store);
+    if (pending < COMPANY_BATCH)
         return;
-    flow_pause(conn, FLOW_JOURNAL);
-    list_push_back(&conn->server->throttled, &conn->flow.throttled);
+    if (pending >= JOURNAL_HIGH_WATER)
+        throttle(conn, FLOW_JOURNAL);
+    else if (company_crowds(conn))
+        throttle(conn, FLOW_CROWD);
+}
+
+static size_t definitions_max(const struct server *s)
+{
+    return s->company.present ? COMPANY_DEFINITIONS : DEFINITIONS_HIGH_WATER;
 }
 
 void connection_defines(struct connection *conn)
 {
-    if (store_definition_bytes(conn->server->store) < DEFINITIONS_HIGH_WATER)
-        return;
-    flow_pause(conn, FLOW_DEFINE);
-    if (!list_linked(&conn->flow.throttled))
-        list_push_back(&conn->server->throttled, &conn->flow.throttled);
+    if (store_definition_bytes(conn->server->store) >= definitions_max(conn->server))
+        throttle(conn, FLOW_DEFINE);
 }
 
 void connection_unthrottle_all(struct server *s)
 {
     if (store_pending_bytes(s->store) >= JOURNAL_HIGH_WATER / 2 ||
-        store_definition_bytes(s->store) >= DEFINITIONS_HIGH_WATER)
+        store_definition_bytes(s->store) >= definitions_max(s) ||
+        (s->company.present && store_open_bytes(s->store) >= COMPANY_BATCH))
         return;
     for (struct list *node; (node = list_pop_front(&s->throttled));) {
         struct connection *conn = container_of(node, struct connection, flow.throttled);
         flow_resume(conn, FLOW_JOURNAL);
         flow_resume(conn, FLOW_DEFINE);
+        flow_resume(conn, FLOW_CROWD);
     }
 }
 
@@ -453,10 +466,10 @@ static bool dispatch(struct connection *conn, struct channel *ch, uint16_t numbe
                fault(f, CHANNEL_ERROR, "channel %u before the connection is open", number);
     if (on_connection)
         return fault(f, COMMAND_INVALID, "unimplemented method");
-    if (!ch)
-        return method_without_channel(conn, number, m, f);
-    if (ch->state == CHANNEL_CLOSING)
-        return closing_channel_method(ch, m);
+    if (!ch || ch->state == CHANNEL_CLOSING) {
+        conn->share.effort += EFFORT_METHOD;
+        return ch ? closing_channel_method(ch, m) : method_without_channel(conn, number, m, f);
+    }
     if (ch->assembly.state != ASSEMBLY_IDLE)
         return publish_out_of_place(ch, f);
     return channel_method(ch, m, f);
@@ -540,6 +553,9 @@ static size_t on_bytes(struct stream *stream, struct slice in)
 {
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
+    uint64_t published = conn->server->counters.published;
+    unsigned effort_max = conn->server->company.effort_max;
+    conn->share.effort = 0;
     expire_input(conn->server);
     conn->server->events.actor = conn;
     if (conn->state == CONNECTION_HEADER)
@@ -547,7 +563,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     if (conn->stream.output.pending < STREAM_LOW_WATER)
         flow_drained(conn);
     while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT &&
-           !(conn->flow.paused & FLOW_AT_ONCE)) {
+           !(conn->flow.paused & FLOW_AT_ONCE) && conn->share.effort < effort_max) {
         size_t taken = step(conn, slice_of(in.at + used, in.len - used));
         if (taken == 0)
             break;
@@ -556,5 +572,8 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     conn->server->events.actor = NULL;
     if (conn->pace.behind)
         pace_start(conn);
+    if (used < in.len && conn->share.effort >= effort_max)
+        stream_yield(stream);
+    company_note(conn, conn->server->counters.published != published);
     return conn->state >= CONNECTION_SILENT ? in.len : used;
 }
