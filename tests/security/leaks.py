@@ -37,7 +37,7 @@ def told(by, data):
 
 
 def looks(word):
-    """The word as it is, and as others may write it; of base64, which depends on what is before, the middle."""
+    """The word as it is, and as others may write it; of base64 the middle."""
     data = word.encode()
     found = {data, data.hex().encode(), data.hex().upper().encode(), data[::-1]}
     for before in range(3):
