@@ -15,6 +15,7 @@ struct config_control {
 /* Whom a server that was started as root becomes; "" = stays what it is. */
 struct config_identity {
     char user[64], group[64];
+    bool core_dumps; /* the kernel may write the memory to a file when the process dies */
 };
 
 #endif

@@ -43,6 +43,18 @@ static char *cut_value(char *text, const char **reason)
     return *value && !strstr(value, "$(") ? value : NULL;
 }
 
+/* What is no line may hold a password: of its text only a key's name is shown. */
+static bool refuse_line(char *line, const char *where, const char *reason, char *error, size_t error_size)
+{
+    char name[KEY_NAME_MAX + 1];
+    line[strcspn(line, " \t#:=")] = 0;
+    if (key_find(line, name) || key_is_rabbitmqs(line))
+        snprintf(error, error_size, "%s: '%.60s': %s", where, line, reason);
+    else
+        snprintf(error, error_size, "%s: %s", where, reason);
+    return false;
+}
+
 static bool read_line(struct config *config, char *line, const char *where, char *error,
                       size_t error_size)
 {
@@ -58,11 +70,8 @@ static bool read_line(struct config *config, char *line, const char *where, char
         if (!line[strcspn(line, " \t#")])
             value = cut_value(equals + 1, &reason);
     }
-    if (!value) {
-        snprintf(error, error_size, "%s: '%.60s': %s", where, value_printable(line) ? line : "?",
-                 reason);
-        return false;
-    }
+    if (!value)
+        return refuse_line(line, where, reason, error, error_size);
     return config_set(config, line, value, where, error, error_size);
 }
 
@@ -331,7 +340,7 @@ static void print_all_nested(const struct config *config, const struct key *fami
 static void print_key(const struct config *config, const struct key *key, FILE *out)
 {
     const void *field = key_field(config, key);
-    if (key->kind == KEY_SECRET)
+    if (key->kind == KEY_SECRET || (key->kind == KEY_URL && value_has_password(field)))
         fprintf(out, "# %s is %s\n", key->name,
                 *(const char *)field ? "set and not shown" : "not set");
     else if (key->kind == KEY_LISTENER)

@@ -10,7 +10,9 @@
 #include "base/assert.h"
 #include "broker/config.h"
 #include "broker/offline.h"
+#include "broker/privilege.h"
 #include "broker/server.h"
+#include "broker/value.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, ERROR_SIZE = 2048, FILES_MASK = 0027 };
 
@@ -84,7 +86,7 @@ static bool set_pair(struct config *config, const char *pair, char *error, size_
     while (len > 0 && pair[len - 1] == ' ')
         len--;
     if (len == 0 || len >= sizeof(key)) {
-        snprintf(error, error_size, "--set: expected KEY=VALUE, not '%.80s'", pair);
+        snprintf(error, error_size, "--set: expected KEY=VALUE");
         return false;
     }
     memcpy(key, pair, len);
@@ -143,7 +145,7 @@ static void hide_secret(char *pair)
     size_t len = equals ? (size_t)(equals - pair) : 0;
     while (len > 0 && pair[len - 1] == ' ')
         len--;
-    if (len > 0 && config_is_secret(slice_of(pair, len)))
+    if (len > 0 && (config_is_secret(slice_of(pair, len)) || value_has_password(equals)))
         memset(equals + 1, '*', strlen(equals + 1));
 }
 
@@ -200,6 +202,7 @@ int main(int argc, char **argv)
         config_print(&config, stdout);
         return STATUS_OK;
     }
+    privilege_set_dumps(config.identity.core_dumps);
     tighten_umask();
     raise_descriptor_limit();
     return server_run(&config);

@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -114,7 +115,14 @@ bool privilege_drop(struct server *s)
     if (!become(&identity))
         return refuse(s, "cannot become the user", wanted->user, errno);
     check_gone(&identity);
+    privilege_set_dumps(s->config->identity.core_dumps);
     log_line(&s->log, LOG_INFO, 0, "running as %s (%u:%u)", wanted->user, (unsigned)identity.uid,
              (unsigned)identity.gid);
     return true;
+}
+
+void privilege_set_dumps(bool allowed)
+{
+    int set = prctl(PR_SET_DUMPABLE, allowed ? 1 : 0, 0, 0, 0);
+    assert(set == 0);
 }

@@ -11,4 +11,8 @@ struct server;
  * before any other file is made. False: the reason is in the log. */
 bool privilege_drop(struct server *s);
 
+/* Whether the kernel may write a core file of the process, and others of its user may look into it. Who
+ * changes the user has to say it again: the kernel then forbids it, whatever was said before. */
+void privilege_set_dumps(bool allowed);
+
 #endif

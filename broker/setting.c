@@ -14,7 +14,8 @@
 
 bool setting_refuse(const struct setting *s, const char *format, ...)
 {
-    bool secret = s->key && (s->key->kind == KEY_SECRET || s->key->kind == KEY_SNI_SECRET);
+    bool secret = s->key && (s->key->kind == KEY_SECRET || s->key->kind == KEY_SNI_SECRET ||
+                             value_has_password(s->value));
     int len = secret ? snprintf(s->error, s->error_size, "%s: %s: ", s->where, s->written)
                      : snprintf(s->error, s->error_size, "%s: %s = '%.100s': ", s->where, s->written,
                                 s->value);

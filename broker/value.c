@@ -156,6 +156,12 @@ bool value_printable(const char *text)
     return slice_is_utf8(slice_of_string(text));
 }
 
+bool value_has_password(const char *text)
+{
+    const char *host = strstr(text, "://");
+    return host && memchr(host, '@', 3 + strcspn(host + 3, "/?")) != NULL;
+}
+
 /* Where the name is in the list, NULL when it is not there. */
 static char *find_name(const char *list, const char *name)
 {

@@ -24,6 +24,8 @@ bool value_flag(const char *text, bool *flag);
 bool value_address(const char *text, char *host, size_t host_size, uint16_t *port);
 /* UTF-8 without control characters. */
 bool value_printable(const char *text);
+/* True when the text has an address like https://user:password@host/. */
+bool value_has_password(const char *text);
 
 /* A list is names with commas between them; an empty text is an empty list. */
 bool value_list_has(const char *list, const char *name);

@@ -289,6 +289,36 @@ def warns_of_root(path):
         broker.stop()
 
 
+# What is left when it dies.
+
+def dumps_no_core(path):
+    """No core file is written, however much the limits allow it; when it is asked for, it is."""
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    for settings, dumped in [([], False), (["core_dumps=true"], True), (["user=nobody"], False),
+                             (["user=nobody", "core_dumps=true"], True)]:
+        if settings[:1] == ["user=nobody"] and os.geteuid() != 0:
+            continue
+        broker = Leveret(path, settings)
+        broker.directory.chmod(0o777)
+        broker.path = str(broker.directory / "dumping")
+        pathlib.Path(broker.path).write_text(f"#!/bin/sh\nulimit -c unlimited && cd '{broker.directory}' && "
+                                             f"exec '{pathlib.Path(path).resolve()}' \"$@\"\n")
+        pathlib.Path(broker.path).chmod(0o755)
+        broker.start()
+        pid, limits = broker.process.pid, pathlib.Path(f"/proc/{broker.process.pid}/limits").read_text()
+        check(re.search(r"Max core file size +unlimited", limits), "the limit is not lifted")
+        if os.geteuid() == 0 and settings[:1] == ["user=nobody"]:
+            # Files in /proc of what cannot be dumped are root's, whoever it is.
+            owner = os.stat(f"/proc/{pid}/mem").st_uid
+            check(owner == (NOBODY.pw_uid if dumped else 0), f"{settings}: memory is open to {owner}")
+        broker.process.send_signal(signal.SIGABRT)
+        broker.process.wait(TIMEOUT)
+        cores = list(broker.directory.rglob("core*"))
+        if pattern == "core":
+            check(bool(cores) == dumped, f"with {settings} core files are {cores}")
+        broker.temporary.cleanup()
+
+
 # The service manager.
 
 def notifies(path):
@@ -324,7 +354,8 @@ def goes_unnotified(path):
 
 CHECKS = {"binaries": binaries, "files": files, "strict_umask": strict_umask, "drops_root": drops_root,
           "reads_keys_as_root": reads_keys_as_root, "refuses_to_become": refuses_to_become,
-          "warns_of_root": warns_of_root, "notifies": notifies, "goes_unnotified": goes_unnotified}
+          "warns_of_root": warns_of_root,
+          "dumps_no_core": dumps_no_core, "notifies": notifies, "goes_unnotified": goes_unnotified}
 
 
 def main():

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """docs.py - the documents against the tree: files and functions that they name exist, links and their anchors
-lead somewhere, and every library of the build has its line in docs/dependencies.md: docs.py ROOT"""
+lead somewhere, the tests that docs/security.md names exist, and every library of the build has its line in
+docs/dependencies.md: docs.py ROOT"""
 import pathlib
 import re
 import sys
@@ -59,6 +60,55 @@ def wrong_links(path, text):
             yield f"{file.name} has no heading #{anchor}"
 
 
+def has_name(text, name):
+    """A function or a scenario of that name; "…" stands for any letters."""
+    pattern = re.escape(name).replace("…", r"\w*")
+    return re.search(rf"\bdef {pattern}\(|[\"']{pattern}[\"']|START_TEST\({pattern}\)", text)
+
+
+def wrong_test(root, word, current):
+    """What is wrong with a test that is named in a table, and the file that names after it are in."""
+    file, _, name = word.partition(" ")
+    if re.fullmatch(r"[a-z](\d\d)?", word):
+        found = list((root / "tests" / "wire").glob(f"{word}*-*.wire"))
+        return None if found else f"there is no script {word}", None
+    if re.fullmatch(r"(test|fuzz|model|sim)_\w+", word):
+        found = list((root / "tests").glob(f"*/{word}.c"))
+        return None if found else f"there is no test {word}", current
+    if re.fullmatch(r"(tests/)?[\w/]*\.py", file):
+        found = [path for path in (root / "tests").rglob(file.split("/")[-1]) if str(path).endswith(file)]
+        if len(found) != 1:
+            return f"there is no file {file}", current
+        current, word = found[0], name
+    if current and re.fullmatch(r"[a-z0-9_…]+", word) and not has_name(read(current), word):
+        return f"{current.name} has no {word}", current
+    return None, current
+
+
+def wrong_tests(root):
+    """The tables of docs/security.md: each test that they name is there."""
+    text = read(root / "docs" / "security.md")
+    letters = {}
+    for sentence in re.findall(r"`[A-Z]` is `tests/[^.]*\.py`[^.]*(?:\.py`[^.]*)*\.", text):
+        letters.update(re.findall(r"`([A-Z])`\s+(?:is )?`(tests/[\w/]+\.py)`", sentence))
+    if len(letters) < 8:
+        yield f"only {len(letters)} letters stand for tests"
+    named = 0
+    for line in text.splitlines():
+        cell = line.rstrip("|").split("|")[-1] if line.startswith("|") else ""
+        current = None
+        for letter, word in re.findall(r"(?<![\w`])([A-Z])(?![\w`])|`([^`]+)`", cell):
+            if letter:
+                current = root / letters[letter] if letter in letters else None
+                continue
+            wrong, current = wrong_test(root, word, current)
+            named += 1
+            if wrong:
+                yield wrong
+    if named < 150:
+        yield f"only {named} tests are named in docs/security.md"
+
+
 def wrong_dependencies(root):
     listed = read(root / "docs" / "dependencies.md")
     for build in [root / "meson.build", *root.glob("tests/meson.build")]:
@@ -72,7 +122,7 @@ def wrong_dependencies(root):
 def main():
     root = pathlib.Path(sys.argv[1])
     names, known = sources(root)
-    found = list(wrong_dependencies(root))
+    found = [*wrong_dependencies(root), *(f"security.md: {wrong}" for wrong in wrong_tests(root))]
     documents = [*sorted((root / "docs").glob("*.md")), root / "README.md", root / "tests" / "README.md"]
     for path in documents:
         text = read(path)

@@ -252,6 +252,27 @@ def ciphers(broker):
     refused(broker, "TLS handshake failed: no shared cipher", tls=other)
 
 
+def dhe(broker):
+    """No parameters are configured: the group is as strong as the key of 2048 bits, at least."""
+    done = subprocess.run(["openssl", "s_client", "-tls1_2", "-connect", "%s:%d" % broker.tls_address,
+                           "-CAfile", cert("ca.pem")], input=b"", stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=TIMEOUT, check=False).stdout.decode()
+    check("Cipher is DHE-RSA-AES256-GCM-SHA384" in done, done)
+    bits = int(done.split("Server Temp Key: DH, ")[1].split(" ")[0])
+    check(bits >= 2048, f"the group has {bits} bits")
+    use(log_in(TlsLink(broker.tls_address, context(version=ssl.TLSVersion.TLSv1_2))))
+
+
+def depth(broker):
+    """Two authorities are between the client's certificate and ours: one too many here."""
+    use(log_in(TlsLink(broker.tls_address, context("client"))))
+    refused(broker, "the client's certificate is refused: certificate chain too long", tls=context("deep"))
+
+
+def deep_enough(broker):
+    use(log_in(TlsLink(broker.tls_address, context("deep"))))
+
+
 def tickets(broker):
     tls = context(version=ssl.TLSVersion.TLSv1_2)
     first = log_in(TlsLink(broker.tls_address, tls))
@@ -572,6 +593,11 @@ SCENARIOS = {
     "versions": (versions, [], {"pair": "rsa"}),
     "only_1_3": (only_1_3, ["ssl_options.versions.1=tlsv1.3"], {}),
     "ciphers": (ciphers, ["ssl_options.ciphers.1=ECDHE-ECDSA-AES128-GCM-SHA256"], {}),
+    "dhe": (dhe, ["ssl_options.ciphers.1=DHE-RSA-AES256-GCM-SHA384", "ssl_options.versions.1=tlsv1.2"],
+            {"pair": "rsa"}),
+    "depth": (depth, [PEER, "ssl_options.depth=1"], {}),
+    "deep_enough": (deep_enough, [PEER, "ssl_options.depth=2"], {}),
+    "crl_of_all": (deep_enough, [PEER, "ssl_options.crl_check=true", "ssl_options.crlfile={all.crl}"], {}),
     "tickets": (tickets, [PEER], {}),
     "no_tickets": (no_tickets, ["ssl_options.reuse_sessions=false"], {}),
     "no_renegotiation": (no_renegotiation, [], {}),

@@ -116,6 +116,10 @@ START_TEST(oauth2_refused)
     refuses("auth_oauth2.oauth_providers.a.issuer", "x",
             "auth_oauth2.oauth_providers.a.issuer = 'x': expected an address that begins with "
             "http:// or https://");
+    refuses("auth_oauth2.oauth_providers.a.issuer", "ftp://user:password@x", /* which is not shown */
+            "auth_oauth2.oauth_providers.a.issuer: expected an address that begins with http:// or https://");
+    refuses("auth_http.user_path", "https://user:password@x y",
+            "auth_http.user_path: expected an address without blanks, of at most 1023 bytes");
     refuses("auth_oauth2.oauth_providers.a.algorithms.1", "HS256",
             "auth_oauth2.oauth_providers.a.algorithms.1 = 'HS256': expected RS256, RS384, RS512, "
             "ES256, ES384 or "
