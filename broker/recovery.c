@@ -34,7 +34,7 @@ static void complain(struct recovery *r, const struct definition *d, const char 
 
 static void recover_vhost(struct recovery *r, const struct definition *d)
 {
-    struct vhost *v = vhost_new(r->server, d->name, false);
+    struct vhost *v = vhost_new(r->server, d->name);
     vhost_set_metadata(v, d->args);
 }
 

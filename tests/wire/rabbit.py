@@ -12,6 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench")
 import brokers  # noqa: E402
 
 PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_random_exchange", "rabbitmq_sharding",
+           "rabbitmq_event_exchange",
            "rabbitmq_recent_history_exchange")
 CTL_SECONDS = 120
 
