@@ -113,6 +113,8 @@ bool store_busy(struct store *store);
 bool store_full(const struct store *store);
 /* Bytes of records not yet durable: the publishers' flow control. */
 size_t store_pending_bytes(struct store *store);
+/* The same of what is not handed over yet: it becomes durable together. */
+size_t store_open_bytes(const struct store *store);
 /* Of definitions that are not handed over yet: they take time, in which nothing else becomes durable. */
 size_t store_definition_bytes(const struct store *store);
 
@@ -131,6 +133,8 @@ struct store_stats {
     uint64_t record_bytes;              /* of messages that were given to be journalled */
     uint64_t moved_bytes;               /* of records that were written again, within the journal */
     uint64_t thinned_bytes;             /* that pages were made smaller by */
+    size_t buffer_bytes, directory_bytes, loading_bytes; /* memory: both batches, what is known of pages,
+                                                          * what is being read */
     unsigned pages, segments, spare_segments;
 };
 

@@ -55,13 +55,14 @@ static void choose(struct lab *lab, int i)
         q->dead = chance(lab, 2) ? LAB_TOMB : (int)world_pick(lab->world, LAB_QUEUES);
     if (q->dead == i)
         q->dead = -1;
-    q->governed = chance(lab, 5);
+    q->governed = chance(lab, 4);
 }
 
 /* Leaves it by itself, though nobody rejects it. */
 static bool dies(const struct lab_queue *q)
 {
-    return q->governed || q->ttl_ms || (q->length_max && (!q->reject || q->reject_dead)) || q->delivery_limit ||
+    return q->governed || q->ttl_ms || (q->length_max && (!q->reject || q->reject_dead)) ||
+           q->delivery_limit ||
            q->retry_limit;
 }
 
@@ -190,6 +191,8 @@ void lab_govern(struct lab *lab)
     const struct lab_queue *q = &lab->queues[i];
     struct vhost *v = server_find_vhost(&lab->world->server, SLICE("/"));
     char pattern[16], reason[256];
+    for (int n = 0; n < LAB_QUEUES && !q->governed; n++) /* the next one that is */
+        i = i % (LAB_QUEUES - 1) + 1, q = &lab->queues[i];
     if (!q->governed)
         return;
     snprintf(pattern, sizeof(pattern), "^%s$", q->name);

@@ -20,7 +20,7 @@
 
 RING(publish_ring, uint32_t);
 
-enum { LAB_QUEUES = 6, LAB_USERS = 4, LAB_GROUPS = 5, LAB_TOMB = 0 };
+enum { LAB_QUEUES = 6, LAB_USERS = 4, LAB_GROUPS = 5, LAB_TOMB = 0, LAB_PRIORITIES = 12 };
 
 struct lab_queue {
     char name[8];
@@ -70,6 +70,11 @@ struct lab_user {
     uint64_t epoch, published, resolved;
     struct publish_ring sent;
     struct publish_ring tx_sent; /* in the transaction that is open or being committed */
+    /* Of each queue, priority and publisher: the last that came for the first time. */
+    struct {
+        uint64_t epoch;
+        uint32_t id;
+    } last[LAB_QUEUES][LAB_PRIORITIES][LAB_USERS];
     bool tx_ready, tx_ends, tx_rolls; /* ends: commit or rollback was sent, and is not answered */
     struct lab_held *held;
     size_t held_count, held_capacity;
@@ -80,7 +85,7 @@ struct lab_counts {
         checked, found;
     uint64_t transient, lost;          /* lost: of these, by a restart */
     uint64_t committed, rolled, whole; /* transactions; whole: those cut short that are there altogether */
-    uint64_t policies;
+    uint64_t policies, ordered;
     uint64_t grouped, alone; /* deliveries of groups, and to a single active consumer */
 };
 

@@ -245,7 +245,8 @@ static void check_doubtful(struct lab *lab)
         if (m->tx != tx)
             lab->counts.whole += some, some = missing = false;
         tx = m->tx;
-        if (m->transient || m->exchange != 0 || may_leave(lab, m, m->target) || lab->queues[m->target].reject ||
+        if (m->transient || m->exchange != 0 || may_leave(lab, m, m->target) ||
+            lab->queues[m->target].reject ||
             copy->seen)
             continue;
         some |= copy->found, missing |= !copy->found;

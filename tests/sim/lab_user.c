@@ -47,7 +47,7 @@ static uint32_t invent(struct lab_user *user)
     m->target = (uint8_t)(1 + pick(user, LAB_QUEUES - 1));
     m->origins = (uint8_t)(m->exchange == 1 ? 1 << 1 | 1 << 2 : 1 << m->target);
     m->group = (uint8_t)(chance(user, 2) ? 0 : pick(user, LAB_GROUPS));
-    m->priority = (uint8_t)pick(user, 12);
+    m->priority = (uint8_t)pick(user, LAB_PRIORITIES);
     m->expires = chance(user, 12);
     m->transient = chance(user, 6);
     if (m->exchange == 2 && !chance(user, 5))
@@ -157,7 +157,8 @@ static void repeat(struct lab_user *user)
     struct lab_message *m = &lab->messages[id];
     const struct lab_queue *q = &lab->queues[m->target];
     /* What is refused with a dead letter is a dead letter each time. */
-    if (m->tx || m->transient || m->exchange != 0 || q->reject_dead || !(q->window || q->producers || q->by_header))
+    if (m->tx || m->transient || m->exchange != 0 || q->reject_dead ||
+        !(q->window || q->producers || q->by_header))
         return;
     if (q->producers && !m->copies[m->target].taken)
         return; /* what was lost must be said again in order, and this is not */
@@ -201,6 +202,7 @@ static void connect(struct lab_user *user)
     user->epoch = ++user->lab->epoch;
     user->published = user->resolved = 0;
     user->tx_ready = false;
+    memset(user->last, 0, sizeof(user->last));
     client_connect(&user->client);
 }
 
@@ -302,6 +304,23 @@ static void check_group(struct lab_user *user, int queue, const struct lab_readi
     q->last[m->group][m->publisher].id = r->id;
 }
 
+/* Of one publisher and one priority each client gets what comes for the first time in order. */
+static void check_order(struct lab_user *user, int queue, const struct lab_reading *r, bool redelivered)
+{
+    const struct lab_queue *q = &user->lab->queues[queue];
+    const struct lab_message *m = &user->lab->messages[r->id];
+    if (q->groups || redelivered || r->died || m->repeated || m->delay_ms || m->tx)
+        return;
+    unsigned level = q->quorum                         ? m->priority
+                     : m->priority < q->priority_max ? m->priority
+                                                     : q->priority_max;
+    uint64_t *epoch = &user->last[queue][level][m->publisher].epoch;
+    uint32_t *id = &user->last[queue][level][m->publisher].id;
+    assertf(*epoch != m->epoch || *id < r->id, "message %u of %s came after %u", r->id, q->name, *id);
+    *epoch = m->epoch, *id = r->id;
+    user->lab->counts.ordered++;
+}
+
 static void check_single(struct lab_user *user, int queue)
 {
     struct lab_queue *q = &user->lab->queues[queue];
@@ -329,6 +348,7 @@ static void on_deliver(struct lab_user *user, const struct amqp_basic_deliver *d
         return; /* it is somebody else's already */
     lab_delivered(lab, queue, &reading);
     check_group(user, queue, &reading, deliver->redelivered);
+    check_order(user, queue, &reading, deliver->redelivered);
     check_single(user, queue);
     if (user->held_count == user->held_capacity) {
         user->held_capacity = user->held_capacity ? user->held_capacity * 2 : 16;
@@ -358,7 +378,8 @@ static void on_method(void *arg, uint16_t channel, const struct method *m,
         SAY(user, "%s", method_name(m->id));
         end_tx(user, true);
     } else if (m->id == METHOD_channel_close) { /* a queue was full: the rest is done */
-        assertf(channel == TRANSACTS && m->channel_close.reply_code == 406 && user->tx_ends && !user->tx_rolls,
+        bool partial = user->tx_ends && !user->tx_rolls && m->channel_close.reply_code == 406;
+        assertf(channel == TRANSACTS && partial,
                 "channel %u is closed: %.*s", channel, SLICE_ARG(m->channel_close.reply_text));
         SAY(user, "%s", "the transaction is done in part");
         end_tx(user, false);

@@ -263,10 +263,11 @@ static void add(struct result *sum, const struct result *one)
 static void report(const struct result *sum, unsigned runs)
 {
     const struct lab_counts *c = &sum->counts;
-    printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu disks broken, %llu policies\n", runs,
+    printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu disks broken, %llu policies; "
+           "%llu deliveries in order\n", runs,
            (unsigned long long)sum->turns, (unsigned long long)sum->crashes,
            (unsigned long long)sum->stops, (unsigned long long)sum->failures,
-           (unsigned long long)c->policies);
+           (unsigned long long)c->policies, (unsigned long long)c->ordered);
     printf("%llu transactions committed, %llu rolled back, %llu cut short and whole; %llu transient "
            "messages, %llu lost\n",
            (unsigned long long)c->committed, (unsigned long long)c->rolled, (unsigned long long)c->whole,
