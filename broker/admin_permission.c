@@ -23,6 +23,9 @@ bool admin_set_permissions(struct server *s, struct slice vhost, struct slice na
     admin_permissions_changed(s, user, v->name);
     log_line(&s->log, LOG_INFO, 0, "set permissions of user '%.*s' in vhost '%.*s'",
              SLICE_ARG(user->name), SLICE_ARG(v->name));
+    event(s, "permission.created", EVENT_TEXT("user", user->name), EVENT_TEXT("vhost", v->name),
+          EVENT_TEXT("configure", patterns[ACCESS_CONFIGURE]), EVENT_TEXT("write", patterns[ACCESS_WRITE]),
+          EVENT_TEXT("read", patterns[ACCESS_READ]));
     return true;
 }
 
@@ -40,6 +43,7 @@ bool admin_clear_permissions(struct server *s, struct slice vhost, struct slice 
     admin_permissions_changed(s, user, v->name);
     log_line(&s->log, LOG_INFO, 0, "cleared permissions of user '%.*s' in vhost '%.*s'",
              SLICE_ARG(user->name), SLICE_ARG(v->name));
+    event(s, "permission.deleted", EVENT_TEXT("user", user->name), EVENT_TEXT("vhost", v->name));
     return true;
 }
 
@@ -67,6 +71,9 @@ bool admin_set_topic_permissions(struct server *s, struct slice vhost, struct sl
     log_line(&s->log, LOG_INFO, 0,
              "set topic permissions of user '%.*s' on exchange '%.*s' in vhost '%.*s'",
              SLICE_ARG(user->name), SLICE_ARG(exchange), SLICE_ARG(v->name));
+    event(s, "topic.permission.created", EVENT_TEXT("user", user->name), EVENT_TEXT("vhost", v->name),
+          EVENT_TEXT("exchange", exchange), EVENT_TEXT("write", patterns[ACCESS_WRITE]),
+          EVENT_TEXT("read", patterns[ACCESS_READ]));
     return true;
 }
 
@@ -77,6 +84,8 @@ static void clear_topic(struct server *s, struct user *user, const struct vhost 
                                            .name = user->name,
                                            .vhost = v->name,
                                            .source = exchange});
+    event(s, "topic.permission.deleted", EVENT_TEXT("user", user->name), EVENT_TEXT("vhost", v->name),
+          EVENT_TEXT("exchange", exchange));
     bool there = user_forbid_topic(user, v->name, exchange);
     assert(there);
 }

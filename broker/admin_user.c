@@ -5,6 +5,7 @@
 #include "broker/admin.h"
 #include "broker/connection.h"
 #include "broker/vhost.h"
+#include "protocol/table.h"
 
 /* The configuration's rules for new passwords (credential_validator.*); says nothing of the password
  * itself. */
@@ -45,6 +46,16 @@ static bool check_tags(struct slice tags, struct admin_error *e)
 static void apply_loopback(const struct server *s, struct user *user)
 {
     user->loopback_only = tags_have(slice_of_string(s->config->loopback_users), user->name);
+}
+
+static void tell_tags(struct server *s, const struct user *user)
+{
+    struct buf tags = {0};
+    struct slice rest = user->tags, tag;
+    while (tags_next(&rest, &tag))
+        array_put_string(&tags, tag);
+    event(s, "user.tags.set", EVENT_TEXT("name", user->name), EVENT_ARRAY("tags", buf_slice(&tags)));
+    buf_free(&tags);
 }
 
 static void set_hash(struct server *s, struct user *user, enum password_hashing hashing,
@@ -91,6 +102,12 @@ bool admin_put_user(struct server *s, struct slice name, struct slice password_h
     admin_define_user(s, user);
     log_line(&s->log, LOG_INFO, 0, "%s user '%.*s'", is_new ? "created" : "updated",
              SLICE_ARG(user->name));
+    if (is_new)
+        event(s, "user.created", EVENT_TEXT("name", user->name));
+    else
+        event(s, "user.password.changed", EVENT_TEXT("name", user->name));
+    if (user->tags.len || !is_new)
+        tell_tags(s, user);
     return true;
 }
 
@@ -126,6 +143,7 @@ bool admin_delete_user(struct server *s, struct slice name, struct admin_error *
         connection_force_close(list_first(&user->connections, struct connection, login.of_user),
                                (const char *)reason.at);
     log_line(&s->log, LOG_INFO, 0, "deleted user '%.*s'", SLICE_ARG(user->name));
+    event(s, "user.deleted", EVENT_TEXT("name", user->name));
     user_remove(&s->users, user);
     user_drop(&user);
     buf_free(&reason);
@@ -143,6 +161,7 @@ bool admin_change_password(struct server *s, struct slice name, struct slice pas
     set_hash(s, user, s->users.hashing, slice_of_string(hash));
     admin_define_user(s, user);
     log_line(&s->log, LOG_INFO, 0, "changed the password of user '%.*s'", SLICE_ARG(user->name));
+    event(s, "user.password.changed", EVENT_TEXT("name", user->name));
     return true;
 }
 
@@ -154,6 +173,7 @@ bool admin_clear_password(struct server *s, struct slice name, struct admin_erro
     set_hash(s, user, user->hashing, SLICE(""));
     admin_define_user(s, user);
     log_line(&s->log, LOG_INFO, 0, "cleared the password of user '%.*s'", SLICE_ARG(user->name));
+    event(s, "user.password.cleared", EVENT_TEXT("name", user->name));
     return true;
 }
 
@@ -166,6 +186,7 @@ bool admin_set_tags(struct server *s, struct slice name, struct slice tags, stru
     admin_define_user(s, user);
     log_line(&s->log, LOG_INFO, 0, "set the tags of user '%.*s' to '%.*s'", SLICE_ARG(user->name),
              SLICE_ARG(user->tags));
+    tell_tags(s, user);
     return true;
 }
 
@@ -187,6 +208,7 @@ bool admin_set_user_limits(struct server *s, struct slice name, struct slice jso
     if (!limits_parse(&user->limits, LIMITS_OF_USER, json, error, sizeof(error)))
         return admin_fail(e, ADMIN_INVALID, "%s", error);
     admin_define_user(s, user);
+    event_limits(s, "user.limits", &EVENT_TEXT("username", user->name), &user->limits);
     return true;
 }
 
@@ -204,5 +226,6 @@ bool admin_clear_user_limits(struct server *s, struct slice name, struct slice l
     else
         return admin_fail(e, ADMIN_INVALID, "a user's limits are max-connections and max-channels, or all");
     admin_define_user(s, user);
+    event_limits(s, "user.limits", &EVENT_TEXT("username", user->name), &user->limits);
     return true;
 }

@@ -24,10 +24,11 @@ bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
         return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' already exists", SLICE_ARG(name));
     if (map_get(&s->vhosts, name))
         return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' is being deleted", SLICE_ARG(name));
-    struct vhost *v = vhost_new(s, name, false);
+    struct vhost *v = vhost_new(s, name);
     vhost_set_metadata(v, metadata);
     define_vhost(s, v);
     log_line(&s->log, LOG_INFO, 0, "added vhost '%.*s'", SLICE_ARG(v->name));
+    event(s, "vhost.created", EVENT_TEXT("name", v->name));
     return true;
 }
 
@@ -80,6 +81,7 @@ bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error 
     drop_permissions(s, v);
     undefine_limits(s, v);
     log_line(&s->log, LOG_INFO, 0, "deleted vhost '%.*s'", SLICE_ARG(v->name));
+    event(s, "vhost.deleted", EVENT_TEXT("name", v->name));
     vhost_delete(&v);
     buf_free(&reason);
     return true;
@@ -100,6 +102,7 @@ static void set_limits(struct server *s, struct vhost *v, const struct limits *l
                                              .args = buf_slice(&json)});
     log_line(&s->log, LOG_INFO, 0, "limits of vhost '%.*s' are now %.*s", SLICE_ARG(v->name),
              SLICE_ARG(buf_slice(&json)));
+    event_limits(s, "vhost.limits", &EVENT_TEXT("vhost", v->name), limits);
     buf_free(&json);
 }
 

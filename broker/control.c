@@ -46,8 +46,11 @@ static size_t on_bytes(struct stream *stream, struct slice in)
         }
         if (!end)
             return done;
-        if (len > 0)
+        if (len > 0) {
+            client->server->events.by_ctl = true;
             client->request = request_new(client->server, slice_of(in.at + done, len));
+            client->server->events.by_ctl = false;
+        }
         done += len + 1;
     }
     stream_pause(stream);
@@ -121,7 +124,9 @@ static void go_on(struct control_client *client)
     struct request *r = client->request;
     if (stream_is_high(&client->stream) || client->stream.state != STREAM_OPEN)
         return;
+    client->server->events.by_ctl = true;
     request_step(r);
+    client->server->events.by_ctl = false;
     stream_write(&client->stream, buf_slice(&r->out));
     r->out.len = 0;
     if (r->done) {

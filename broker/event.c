@@ -5,6 +5,9 @@
  * go through the vhost's outbox, so that they may be told of in the midst of a deletion. */
 #include "broker/event.h"
 
+#include <stdio.h>
+
+#include "auth/limits.h"
 #include "broker/channel.h"
 #include "broker/connection_info.h"
 #include "broker/term.h"
@@ -55,7 +58,9 @@ void event_emit(struct server *s, const char *key, const struct event_field *fie
         put_field(&events->headers, &fields[i]);
     table_put_int(&events->headers, "timestamp_in_ms", (int64_t)now_ms);
     table_put_string(&events->headers, "user_who_performed_action",
-                     actor && actor->user ? actor->user->name : SLICE("rmq-internal"));
+                     actor && actor->user ? actor->user->name
+                     : events->by_ctl     ? SLICE("rmq-cli")
+                                          : SLICE("rmq-internal"));
     struct props props = {.flags = PROP_headers | PROP_delivery_mode | PROP_timestamp,
                           .headers = buf_slice(&events->headers),
                           .delivery_mode = 2,
@@ -226,4 +231,23 @@ void event_alarm(struct server *s, const char *source, bool on)
     server_node(node);
     event(s, on ? "alarm.set" : "alarm.cleared", EVENT_TEXT("source", slice_of_string(source)),
           EVENT_TEXT("node", slice_of_string(node)));
+}
+
+static struct event_field limit_field(const char *name, uint64_t max)
+{
+    return (struct event_field){name, max == UNLIMITED ? 0 : 'l', {0}, (int64_t)max};
+}
+
+void event_limits(struct server *s, const char *what, const struct event_field *owner,
+                  const struct limits *limits)
+{
+    char key[32];
+    bool any = false;
+    for (int i = 0; i < LIMIT_KINDS; i++)
+        any |= limits->max[i] != UNLIMITED;
+    snprintf(key, sizeof(key), "%s.%s", what, any ? "set" : "cleared");
+    event(s, key, EVENT_TEXT("name", SLICE("limits")), *owner,
+          limit_field("max-connections", limits->max[LIMIT_CONNECTIONS]),
+          limit_field("max-channels", limits->max[LIMIT_CHANNELS]),
+          limit_field("max-queues", limits->max[LIMIT_QUEUES]));
 }

@@ -12,6 +12,7 @@ struct channel;
 struct connection;
 struct consumer;
 struct exchange;
+struct limits;
 struct queue;
 struct server;
 struct vhost;
@@ -22,6 +23,7 @@ struct vhost;
 struct events {
     struct vhost *vhost;      /* where the exchange is, NULL before it is made */
     struct connection *actor; /* whose input is being taken, NULL = nobody's */
+    bool by_ctl;              /* a request of the control socket is being done */
     struct buf headers, props; /* scratch */
 };
 
@@ -64,6 +66,9 @@ void event_consumer(const struct consumer *c, const char *key);
 /* user.authentication.success, or failure with the reason. */
 void event_login(struct connection *conn, struct slice name, struct slice mechanism, const char *why);
 void event_alarm(struct server *s, const char *source, bool on);
+/* "user.limits" or "vhost.limits": what they are now, and `owner`, whose. Nothing set: they are cleared. */
+void event_limits(struct server *s, const char *what, const struct event_field *owner,
+                  const struct limits *limits);
 
 void event_free(struct events *events);
 

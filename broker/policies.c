@@ -56,12 +56,22 @@ static void put(struct policies *policies, struct policy *policy)
 }
 
 /* policy.set, policy.cleared; to RabbitMQ an operator's is a parameter. */
-static void tell(struct vhost *v, struct slice name, bool of_operator, const char *what)
+static void tell(struct vhost *v, struct slice name, bool of_operator, const struct policy *policy)
 {
     char key[32];
-    snprintf(key, sizeof(key), "%s.%s", of_operator ? "parameter" : "policy", what);
+    snprintf(key, sizeof(key), "%s.%s", of_operator ? "parameter" : "policy", policy ? "set" : "cleared");
+    struct buf definition = {0};
+    const char *reason = NULL;
+    struct event_field unset = {.name = "", .type = 0};
+    if (policy && event_wanted(v->server))
+        json_in_table(policy->definition, &definition, &reason);
     event(v->server, key, EVENT_TEXT("name", name), EVENT_TEXT("vhost", v->name),
-          EVENT_TEXT("component", POLICIES_COMPONENT(of_operator)));
+          of_operator ? EVENT_TEXT("component", POLICIES_COMPONENT(true)) : unset,
+          policy ? EVENT_TEXT("pattern", policy->source) : unset,
+          policy ? EVENT_TEXT("apply-to", slice_of_string(policy_target_name(policy->apply_to))) : unset,
+          policy ? EVENT_NUMBER("priority", policy->priority) : unset,
+          policy ? EVENT_TABLE("definition", buf_slice(&definition)) : unset);
+    buf_free(&definition);
 }
 
 bool policies_set(struct vhost *v, const struct policy_given *given, bool stored, char *reason,
@@ -94,7 +104,7 @@ bool policies_set(struct vhost *v, const struct policy_given *given, bool stored
         buf_free(&json);
     }
     if (stored)
-        tell(v, given->name, given->of_operator, "set");
+        tell(v, given->name, given->of_operator, policy);
     settle(v);
     return true;
 }
@@ -127,7 +137,7 @@ bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
                                     .name = name};
     store_undefine(v->server->store, &definition);
     v->server->defined_batch = store_open_batch(v->server->store);
-    tell(v, name, of_operator, "cleared");
+    tell(v, name, of_operator, NULL);
     policy_drop(at);
     size_t after = --policies->counts[of_operator] - (size_t)(at - policies->lists[of_operator]);
     memmove(at, at + 1, after * sizeof(struct policy *));

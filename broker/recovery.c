@@ -61,7 +61,7 @@ static void recover_vhost(struct recovery *r, const struct definition *d)
         complain(r, d, "vhost");
         return;
     }
-    struct vhost *v = vhost_new(r->server, d->name, false);
+    struct vhost *v = vhost_new(r->server, d->name);
     vhost_set_metadata(v, d->args);
 }
 

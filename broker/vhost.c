@@ -36,7 +36,7 @@ static void undefine(struct server *s, struct definition definition)
     s->defined_batch = store_open_batch(s->store);
 }
 
-struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
+struct vhost *vhost_new(struct server *s, struct slice name)
 {
     struct vhost *v = mem_zalloc(sizeof(*v));
     v->server = s;
@@ -49,8 +49,6 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
     v->limits = limits_none();
     list_init(&v->connections);
     map_put(&s->vhosts, v->name, v);
-    if (stored)
-        define(s, (struct definition){.kind = DEFINITION_VHOST, .name = v->name});
 
     struct exchange_properties properties = {.durable = true};
     properties.type = exchange_type_find(SLICE("direct"));
@@ -67,8 +65,6 @@ struct vhost *vhost_new(struct server *s, struct slice name, bool stored)
         vhost_add_exchange(v, SLICE(EVENT_EXCHANGE), &properties, false);
         s->events.vhost = v;
     }
-    if (stored)
-        event(s, "vhost.created", EVENT_TEXT("name", v->name));
     return v;
 }
 

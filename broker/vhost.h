@@ -30,9 +30,8 @@ struct vhost {
     bool traced; /* the firehose is on (trace.h) */
 };
 
-/* With the pre-declared exchanges (semantics 1.3). Given to the store when `stored`
- * (not when it comes from there). */
-struct vhost *vhost_new(struct server *s, struct slice name, bool stored);
+/* With the pre-declared exchanges (semantics 1.3). The store is not told. */
+struct vhost *vhost_new(struct server *s, struct slice name);
 /* Without touching the store. */
 void vhost_free(struct vhost **v);
 /* With everything in it, here and in the store; its connections must have left. It is not found any

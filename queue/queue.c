@@ -57,12 +57,30 @@ static inline struct entry take_first(struct queue *q, struct order *order)
     return entry;
 }
 
-/* Drops the oldest waiting entries beyond the limit. Apart, so that queues without one do not pay for it.
- * What lies on disk must be read before it goes, unless all of its page does, and nowhere. */
+/* The next entry is at hand, nothing that is due is before it, and somebody rotates. */
+static inline bool may_deliver(const struct queue *q)
+{
+    return order_loaded(q->front) && rotation_any(&q->rotation) && !q->front->expiry.late;
+}
+
+/* Puts the queue on the ready list or takes it off. */
+static inline void set_ready(struct queue *q, bool ready)
+{
+    if (ready == list_linked(&q->ready_link))
+        return;
+    if (ready)
+        list_push_back(&q->home->ready, &q->ready_link);
+    else
+        list_remove(&q->ready_link);
+}
+
+/* Drops the oldest waiting entries beyond the limit, until what is next then may be delivered. Apart, so that
+ * queues without one do not pay for it. What lies on disk must be read before it goes, unless all of its page
+ * does, and nowhere. */
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     const struct limit *limit = &q->settings.limit;
-    while (limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
+    while (!may_deliver(q) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
         struct order *order = lane_to_shed(q);
         if (order_loaded(order)) {
             struct entry entry = take_first(q, order);
@@ -73,23 +91,19 @@ static __attribute__((cold, noinline)) void shed(struct queue *q)
         } else {
             if (order->backlog)
                 paging_await(order);
-            return;
+            break;
         }
     }
+    set_ready(q, may_deliver(q));
 }
 
 /* Puts the queue on the ready list or takes it off, as invariant 1 says; then sees to invariant 4. */
 static inline void update_ready(struct queue *q)
 {
-    bool ready = order_loaded(q->front) && rotation_any(&q->rotation) && !q->front->expiry.late;
+    bool ready = may_deliver(q);
     if (q->front->backlog)
         paging_want(q->front);
-    if (ready != list_linked(&q->ready_link)) {
-        if (ready)
-            list_push_back(&q->home->ready, &q->ready_link);
-        else
-            list_remove(&q->ready_link);
-    }
+    set_ready(q, ready);
     if (q->settings.limit.overflow == LIMIT_DROP_HEAD && !ready)
         shed(q);
 }
@@ -649,8 +663,7 @@ void queue_check(const struct queue *q)
     assert(consumers == q->consumer_count);
     assert(!q->rotation.active || (q->rotation.single && consumers > 0));
     assert(rotation_any(&q->rotation) == (rotating > 0));
-    assert(list_linked(&q->ready_link) ==
-           (order_loaded(q->front) && rotating > 0 && !q->front->expiry.late));
+    assert(list_linked(&q->ready_link) == may_deliver(q));
     check_orders(q);
     assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
            lane_to_shed(q)->backlog ||

@@ -500,6 +500,8 @@ def policies_are_checked():
             ("no policy provided", "p", "^q", "[]"),
             ("settings: it is an argument, which cannot change", "p", "^q", '{"group-by":"routing-key"}'),
             ("settings: it is an argument, which cannot change", "p", "^q", '{"x-dedup-window":5}'),
+            ("it is an argument, which cannot change", "p", "^q", '{"x-message-deduplication":true}'),
+            ("settings: it is an argument, which cannot change", "p", "^q", '{"x-cache-size":5}'),
             ("not a valid list of retry delays", "p", "^q", '{"retry-delays":[]}'),
             ("not a valid list of retry delays", "p", "^q", '{"retry-delays":[1,-1]}'),
             ("not a valid retry factor", "p", "^q", '{"retry-factor":0}'),

@@ -1,6 +1,7 @@
 /* lab.c - queues with settings by chance. */
 #include "tests/sim/lab.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "broker/vhost.h"
@@ -54,12 +55,14 @@ static void choose(struct lab *lab, int i)
         q->dead = chance(lab, 2) ? LAB_TOMB : (int)world_pick(lab->world, LAB_QUEUES);
     if (q->dead == i)
         q->dead = -1;
+    q->governed = chance(lab, 4);
 }
 
 /* Leaves it by itself, though nobody rejects it. */
 static bool dies(const struct lab_queue *q)
 {
-    return q->ttl_ms || (q->length_max && (!q->reject || q->reject_dead)) || q->delivery_limit ||
+    return q->governed || q->ttl_ms || (q->length_max && (!q->reject || q->reject_dead)) ||
+           q->delivery_limit ||
            q->retry_limit;
 }
 
@@ -106,8 +109,10 @@ void lab_free(struct lab *lab)
     for (unsigned i = 0; i < lab->user_count; i++) {
         client_free(&lab->users[i].client);
         publish_ring_free(&lab->users[i].sent);
+        publish_ring_free(&lab->users[i].tx_sent);
         mem_free(lab->users[i].held);
     }
+    publish_ring_free(&lab->doubtful);
     mem_free(lab->messages);
 }
 
@@ -180,17 +185,49 @@ void lab_build(struct lab *lab)
     lab->built = true;
 }
 
+void lab_govern(struct lab *lab)
+{
+    int i = 1 + (int)world_pick(lab->world, LAB_QUEUES - 1);
+    const struct lab_queue *q = &lab->queues[i];
+    struct vhost *v = server_find_vhost(&lab->world->server, SLICE("/"));
+    char pattern[16], reason[256];
+    for (int n = 0; n < LAB_QUEUES && !q->governed; n++) /* the next one that is */
+        i = i % (LAB_QUEUES - 1) + 1, q = &lab->queues[i];
+    if (!q->governed)
+        return;
+    snprintf(pattern, sizeof(pattern), "^%s$", q->name);
+    struct policy_given given = {slice_of_string(q->name), slice_of_string(pattern), SLICE("queues"), NULL,
+                                 (int64_t)world_pick(lab->world, 5), false};
+    if (chance(lab, 3)) {
+        policies_clear(v, given.name, false);
+        trace_line(&lab->world->trace, "no policy for %s", q->name);
+        return;
+    }
+    json_t *definition = json_object();
+    int ttl_ms = (int)world_pick(lab->world, 2000), length_max = 1 + (int)world_pick(lab->world, 40);
+    if (!chance(lab, 3))
+        json_object_set_new(definition, "message-ttl", json_integer(ttl_ms));
+    if (!chance(lab, 3) || json_object_size(definition) == 0)
+        json_object_set_new(definition, "max-length", json_integer(length_max));
+    given.definition = definition;
+    bool good = policies_set(v, &given, true, reason, sizeof(reason));
+    assertf(good, "%s", reason);
+    json_decref(definition);
+    lab->counts.policies++;
+    trace_line(&lab->world->trace, "a policy for %s: ttl %d, length %d", q->name, ttl_ms, length_max);
+}
+
 void lab_describe(const struct lab *lab)
 {
     for (int i = 0; i < LAB_QUEUES; i++) {
         const struct lab_queue *q = &lab->queues[i];
         trace_line(&lab->world->trace,
-                   "%s:%s%s%s%s%s%s%s%s priority %u, ttl %u, length %u, delivery limit %u, retry "
+                   "%s:%s%s%s%s%s%s%s%s%s priority %u, ttl %u, length %u, delivery limit %u, retry "
                    "%u/%u, dead letters %d",
                    q->name, q->keeps ? " keeps" : "", q->quorum ? " quorum" : "",
                    q->single ? " single" : "", q->groups ? " groups" : "",
                    q->window ? " window" : "", q->producers ? " producers" : "",
-                   q->by_header ? " header" : "",
+                   q->by_header ? " header" : "", q->governed ? " governed" : "",
                    q->reject_dead ? " reject-dlx"
                    : q->reject    ? " reject"
                                   : "",

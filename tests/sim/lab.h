@@ -18,11 +18,14 @@
 #include "tests/sim/client.h"
 #include "tests/sim/model.h"
 
-enum { LAB_QUEUES = 6, LAB_USERS = 4, LAB_GROUPS = 5, LAB_TOMB = 0 };
+RING(publish_ring, uint32_t);
+
+enum { LAB_QUEUES = 6, LAB_USERS = 4, LAB_GROUPS = 5, LAB_TOMB = 0, LAB_PRIORITIES = 12 };
 
 struct lab_queue {
     char name[8];
     bool quorum, single, groups, window, producers, by_header, reject, reject_dead;
+    bool governed; /* by policies that come and go: shorter times and limits */
     uint32_t priority_max, ttl_ms, length_max, delivery_limit, retry_ms, retry_limit;
     int dead; /* where its dead letters go, -1 = nowhere */
     bool keeps;
@@ -47,7 +50,8 @@ struct copy {
 struct lab_message {
     uint64_t due_ms, epoch; /* due: of a delayed one, else 0; epoch: the publisher's connection */
     uint8_t origins, exchange, target, group, publisher, priority;
-    bool repeated, expires;
+    bool repeated, expires, transient; /* transient: a restart may lose it */
+    uint32_t tx;                       /* published by this transaction, 0 = by none */
     uint32_t delay_ms;
     struct copy copies[LAB_QUEUES];
 };
@@ -58,8 +62,6 @@ struct lab_held {
     int queue, origin;
 };
 
-RING(publish_ring, uint32_t);
-
 struct lab_user {
     struct client client;
     struct lab *lab;
@@ -67,6 +69,13 @@ struct lab_user {
     bool ready, dying;
     uint64_t epoch, published, resolved;
     struct publish_ring sent;
+    struct publish_ring tx_sent; /* in the transaction that is open or being committed */
+    /* Of each queue, priority and publisher: the last that came for the first time. */
+    struct {
+        uint64_t epoch;
+        uint32_t id;
+    } last[LAB_QUEUES][LAB_PRIORITIES][LAB_USERS];
+    bool tx_ready, tx_ends, tx_rolls; /* ends: commit or rollback was sent, and is not answered */
     struct lab_held *held;
     size_t held_count, held_capacity;
 };
@@ -74,6 +83,9 @@ struct lab_user {
 struct lab_counts {
     uint64_t published, confirmed, refused, delivered, dead, delayed, retried, repeated, musts,
         checked, found;
+    uint64_t transient, lost;          /* lost: of these, by a restart */
+    uint64_t committed, rolled, whole; /* transactions; whole: those cut short that are there altogether */
+    uint64_t policies, ordered;
     uint64_t grouped, alone; /* deliveries of groups, and to a single active consumer */
 };
 
@@ -86,6 +98,8 @@ struct lab {
     struct lab_message *messages;
     uint32_t message_count, message_capacity;
     uint64_t epoch;
+    uint32_t tx;                   /* of the last transaction */
+    struct publish_ring doubtful;  /* messages whose commit was not answered when the server went */
     struct lab_counts counts;
     bool built;
 };
@@ -94,6 +108,8 @@ void lab_init(struct lab *lab, struct world *world);
 void lab_free(struct lab *lab);
 /* Queues and exchanges, once the server is open for the first time; on disk when it returns. */
 void lab_build(struct lab *lab);
+/* An administrator sets a policy, or takes it back. */
+void lab_govern(struct lab *lab);
 /* What the settings are, for a trace. */
 void lab_describe(const struct lab *lab);
 
@@ -114,6 +130,8 @@ struct lab_reading lab_read(const struct lab *lab, int queue, struct slice props
                             struct slice body);
 void lab_delivered(struct lab *lab, int queue, const struct lab_reading *reading);
 void lab_acked(struct lab *lab, int queue, int origin, uint32_t id);
+/* It was rolled back, or never committed: it is nowhere. */
+void lab_withdrawn(struct lab *lab, uint32_t id);
 void lab_rejected(struct lab *lab, int queue, int origin, uint32_t id);
 /* No client is there: all is counted. */
 void lab_check(struct lab *lab, bool recovered);

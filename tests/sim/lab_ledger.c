@@ -35,7 +35,7 @@ void lab_sent(struct lab *lab, uint32_t id)
             copy->state = COPY_MAYBE;
     }
     lab->counts.published++;
-    lab->counts.repeated += m->repeated;
+    lab->counts.repeated += m->repeated, lab->counts.transient += m->transient;
 }
 
 void lab_resolved(struct lab *lab, uint32_t id, bool confirmed)
@@ -57,6 +57,15 @@ void lab_resolved(struct lab *lab, uint32_t id, bool confirmed)
             copy->state = COPY_NONE;
         assertf(confirmed || !only || q->reject || m->exchange == 2, "message %u was refused by %s",
                 id, q->name);
+    }
+}
+
+void lab_withdrawn(struct lab *lab, uint32_t id)
+{
+    for (int i = 0; i < LAB_QUEUES; i++) {
+        struct copy *copy = &lab->messages[id].copies[i];
+        if (copy->state == COPY_MAYBE && !copy->seen && !copy->taken)
+            copy->state = COPY_NONE;
     }
 }
 
@@ -215,8 +224,42 @@ static void look_into(struct lab *lab, int i, bool recovered)
         memset(lq->last, 0, sizeof(lq->last));
 }
 
+/* A restart keeps only what is persistent, or in a quorum queue; where else it was is not known here. */
+static void forget_transient(struct lab *lab)
+{
+    for (uint32_t id = 1; id < lab->message_count; id++)
+        for (int i = 0; lab->messages[id].transient && i < LAB_QUEUES; i++)
+            if (lab->messages[id].copies[i].state == COPY_MUST)
+                lab->messages[id].copies[i].state = COPY_MAYBE;
+}
+
+/* A transaction whose commit was not answered is there as a whole, or not at all. */
+static void check_doubtful(struct lab *lab)
+{
+    uint32_t tx = 0;
+    bool some = false, missing = false;
+    for (; lab->doubtful.size; publish_ring_pop_front(&lab->doubtful)) {
+        uint32_t id = *publish_ring_at(&lab->doubtful, 0);
+        const struct lab_message *m = &lab->messages[id];
+        const struct copy *copy = &m->copies[m->target];
+        if (m->tx != tx)
+            lab->counts.whole += some, some = missing = false;
+        tx = m->tx;
+        if (m->transient || m->exchange != 0 || may_leave(lab, m, m->target) ||
+            lab->queues[m->target].reject ||
+            copy->seen)
+            continue;
+        some |= copy->found, missing |= !copy->found;
+        assertf(!some || !missing, "transaction %u is there in part, message %u %s", tx, id,
+                copy->found ? "too" : "not");
+    }
+    lab->counts.whole += some;
+}
+
 void lab_check(struct lab *lab, bool recovered)
 {
+    if (recovered)
+        forget_transient(lab);
     const struct queue_home *home = &lab->world->server.home; /* letters may be late, too */
     size_t waiting = home->delays.count + home->outcomes.fresh.size + home->outcomes.kept.size, missing = 0;
     for (uint32_t id = 1; id < lab->message_count; id++)
@@ -224,6 +267,10 @@ void lab_check(struct lab *lab, bool recovered)
             lab->messages[id].copies[i].found = false;
     for (int i = 0; i < LAB_QUEUES; i++)
         look_into(lab, i, recovered);
+    if (recovered)
+        check_doubtful(lab);
+    while (lab->doubtful.size)
+        publish_ring_pop_front(&lab->doubtful);
     for (uint32_t id = 1; id < lab->message_count; id++) {
         for (int i = 0; i < LAB_QUEUES; i++) {
             struct copy *copy = &lab->messages[id].copies[i];
@@ -239,6 +286,7 @@ void lab_check(struct lab *lab, bool recovered)
                 assertf(missing <= waiting, "message %u of %s is nowhere, and %zu wait", id,
                         lab->queues[i].name, waiting);
             } else if (copy->state != COPY_NONE && waiting == 0) {
+                lab->counts.lost += recovered && lab->messages[id].transient && copy->state == COPY_MAYBE;
                 copy->state = COPY_GONE;
             }
         }

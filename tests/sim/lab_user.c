@@ -1,5 +1,5 @@
-/* lab_user.c - a client of the laboratory: publishes with confirms on channel 1, and consumes from
- * every queue on channel 2. */
+/* lab_user.c - a client of the laboratory: publishes with confirms on channel 1, consumes from every
+ * queue on channel 2, and publishes in transactions on channel 3. */
 #include <stdio.h>
 
 #include "broker/channel.h"
@@ -10,6 +10,8 @@
 enum {
     PUBLISHES = 1,
     CONSUMES = 2,
+    TRANSACTS = 3,
+    TX_MAX = 6,
     BURST = 10,
     BODY_MAX = 400,
     DEAF_TURNS = 60,
@@ -45,8 +47,9 @@ static uint32_t invent(struct lab_user *user)
     m->target = (uint8_t)(1 + pick(user, LAB_QUEUES - 1));
     m->origins = (uint8_t)(m->exchange == 1 ? 1 << 1 | 1 << 2 : 1 << m->target);
     m->group = (uint8_t)(chance(user, 2) ? 0 : pick(user, LAB_GROUPS));
-    m->priority = (uint8_t)pick(user, 12);
+    m->priority = (uint8_t)pick(user, LAB_PRIORITIES);
     m->expires = chance(user, 12);
+    m->transient = chance(user, 6);
     if (m->exchange == 2 && !chance(user, 5))
         m->delay_ms = 1 + (uint32_t)pick(user, chance(user, 2) ? 200 : 20000);
     return id;
@@ -61,7 +64,7 @@ static void put_headers(const struct lab_message *m, uint32_t id, struct buf *he
     if (m->delay_ms)
         table_put_int(headers, "x-delay", m->delay_ms);
     table_put_int(headers, "x-deduplication-header", id);
-    snprintf(text, sizeof(text), "%u.%llu", m->publisher, (unsigned long long)m->epoch);
+    snprintf(text, sizeof(text), "%u.%llu%s", m->publisher, (unsigned long long)m->epoch, m->tx ? ".tx" : "");
     table_put_string(headers, "x-producer", slice_of_string(text));
     table_put_int(headers, "x-sequence", id);
 }
@@ -79,7 +82,7 @@ static void publish(struct lab_user *user, uint32_t id)
     struct props props = {.flags =
                               PROP_headers | PROP_delivery_mode | PROP_message_id | PROP_priority,
                           .headers = buf_slice(&headers),
-                          .delivery_mode = 2,
+                          .delivery_mode = m->transient ? 1 : 2,
                           .priority = m->priority,
                           .message_id = slice_of_string(name)};
     if (m->expires)
@@ -92,19 +95,55 @@ static void publish(struct lab_user *user, uint32_t id)
         buf_append(&body, "", 1);
     if (m->delay_ms && !m->repeated)
         m->due_ms = lab_now_ms(lab) + m->delay_ms;
-    SAY(user, "publish %u to '%s' %s, group %u, delay %u%s", id, exchanges[m->exchange],
-        lab->queues[m->target].name, m->group, m->delay_ms, m->repeated ? ", again" : "");
+    SAY(user, "publish %u to '%s' %s, group %u, delay %u%s%s", id, exchanges[m->exchange],
+        lab->queues[m->target].name, m->group, m->delay_ms, m->transient ? ", transient" : "",
+        m->repeated ? ", again" : "");
     lab_sent(lab, id);
-    user->published++;
-    publish_ring_push_back(&user->sent, id);
+    user->published += !m->tx;
+    publish_ring_push_back(m->tx ? &user->tx_sent : &user->sent, id);
     struct method method = {.id = METHOD_basic_publish};
     method.basic_publish.exchange = slice_of_string(exchanges[m->exchange]);
     method.basic_publish.routing_key = slice_of_string(lab->queues[m->target].name);
-    client_publish(&user->client, PUBLISHES, &method,
+    client_publish(&user->client, m->tx ? TRANSACTS : PUBLISHES, &method,
                    &(struct content){buf_slice(&props_bytes), buf_slice(&body)});
     buf_free(&headers);
     buf_free(&props_bytes);
     buf_free(&body);
+}
+
+/* Some messages that are there together or not at all. */
+static void transact(struct lab_user *user)
+{
+    struct lab *lab = user->lab;
+    if (!user->tx_ready || user->tx_ends)
+        return;
+    assert(user->tx_sent.size == 0);
+    lab->tx++;
+    for (uint64_t i = 1 + pick(user, TX_MAX); i > 0; i--) {
+        uint32_t id = invent(user);
+        lab->messages[id].tx = lab->tx;
+        publish(user, id);
+    }
+    user->tx_ends = true;
+    user->tx_rolls = chance(user, 4);
+    SAY(user, "%s %u", user->tx_rolls ? "rollback" : "commit", lab->tx);
+    client_send(&user->client, TRANSACTS,
+                &(struct method){.id = user->tx_rolls ? METHOD_tx_rollback : METHOD_tx_commit});
+}
+
+/* The transaction is over: committed, rolled back, or nobody knows. */
+static void end_tx(struct lab_user *user, bool known)
+{
+    struct lab *lab = user->lab;
+    for (; user->tx_sent.size; publish_ring_pop_front(&user->tx_sent)) {
+        uint32_t id = *publish_ring_at(&user->tx_sent, 0);
+        if (user->tx_rolls)
+            lab_withdrawn(lab, id);
+        else if (known)
+            lab_resolved(lab, id, true);
+    }
+    lab->counts.committed += known && !user->tx_rolls, lab->counts.rolled += known && user->tx_rolls;
+    user->tx_ends = user->tx_rolls = false;
 }
 
 /* One of its last, to a queue that takes nothing twice. */
@@ -118,7 +157,8 @@ static void repeat(struct lab_user *user)
     struct lab_message *m = &lab->messages[id];
     const struct lab_queue *q = &lab->queues[m->target];
     /* What is refused with a dead letter is a dead letter each time. */
-    if (m->exchange != 0 || q->reject_dead || !(q->window || q->producers || q->by_header))
+    if (m->tx || m->transient || m->exchange != 0 || q->reject_dead ||
+        !(q->window || q->producers || q->by_header))
         return;
     if (q->producers && !m->copies[m->target].taken)
         return; /* what was lost must be said again in order, and this is not */
@@ -161,6 +201,8 @@ static void connect(struct lab_user *user)
     user->ready = false;
     user->epoch = ++user->lab->epoch;
     user->published = user->resolved = 0;
+    user->tx_ready = false;
+    memset(user->last, 0, sizeof(user->last));
     client_connect(&user->client);
 }
 
@@ -182,6 +224,8 @@ void lab_user_step(struct lab_user *user)
             publish(user, invent(user));
     else if (chance(user, 4))
         repeat(user);
+    else if (chance(user, 6))
+        transact(user);
     else
         for (uint64_t i = pick(user, 20); i > 0 && user->held_count; i--)
             settle(user);
@@ -250,7 +294,7 @@ static void check_group(struct lab_user *user, int queue, const struct lab_readi
                     "message %u of group %u of %s came while user %u has %u", r->id, m->group,
                     q->name, i, other->held[h].id);
     }
-    if (redelivered || r->died || m->repeated || m->delay_ms)
+    if (redelivered || r->died || m->repeated || m->delay_ms || m->tx)
         return;
     uint32_t last =
         q->last[m->group][m->publisher].epoch == m->epoch ? q->last[m->group][m->publisher].id : 0;
@@ -258,6 +302,23 @@ static void check_group(struct lab_user *user, int queue, const struct lab_readi
             last);
     q->last[m->group][m->publisher].epoch = m->epoch;
     q->last[m->group][m->publisher].id = r->id;
+}
+
+/* Of one publisher and one priority each client gets what comes for the first time in order. */
+static void check_order(struct lab_user *user, int queue, const struct lab_reading *r, bool redelivered)
+{
+    const struct lab_queue *q = &user->lab->queues[queue];
+    const struct lab_message *m = &user->lab->messages[r->id];
+    if (q->groups || redelivered || r->died || m->repeated || m->delay_ms || m->tx)
+        return;
+    unsigned level = q->quorum                         ? m->priority
+                     : m->priority < q->priority_max ? m->priority
+                                                     : q->priority_max;
+    uint64_t *epoch = &user->last[queue][level][m->publisher].epoch;
+    uint32_t *id = &user->last[queue][level][m->publisher].id;
+    assertf(*epoch != m->epoch || *id < r->id, "message %u of %s came after %u", r->id, q->name, *id);
+    *epoch = m->epoch, *id = r->id;
+    user->lab->counts.ordered++;
 }
 
 static void check_single(struct lab_user *user, int queue)
@@ -287,6 +348,7 @@ static void on_deliver(struct lab_user *user, const struct amqp_basic_deliver *d
         return; /* it is somebody else's already */
     lab_delivered(lab, queue, &reading);
     check_group(user, queue, &reading, deliver->redelivered);
+    check_order(user, queue, &reading, deliver->redelivered);
     check_single(user, queue);
     if (user->held_count == user->held_capacity) {
         user->held_capacity = user->held_capacity ? user->held_capacity * 2 : 16;
@@ -301,11 +363,29 @@ static void on_method(void *arg, uint16_t channel, const struct method *m,
 {
     struct lab_user *user = arg;
     if (m->id == METHOD_connection_open_ok) {
-        for (uint16_t i = PUBLISHES; i <= CONSUMES; i++)
+        for (uint16_t i = PUBLISHES; i <= TRANSACTS; i++)
             client_send(&user->client, i, &(struct method){.id = METHOD_channel_open});
     } else if (m->id == METHOD_channel_open_ok) {
         if (channel == CONSUMES)
             begin(user);
+        else if (channel == TRANSACTS)
+            client_send(&user->client, TRANSACTS, &(struct method){.id = METHOD_tx_select});
+    } else if (m->id == METHOD_tx_select_ok) {
+        user->tx_ready = true;
+    } else if (m->id == METHOD_tx_commit_ok || m->id == METHOD_tx_rollback_ok) {
+        assertf(user->tx_ends && user->tx_rolls == (m->id == METHOD_tx_rollback_ok), "%s came",
+                method_name(m->id));
+        SAY(user, "%s", method_name(m->id));
+        end_tx(user, true);
+    } else if (m->id == METHOD_channel_close) { /* a queue was full: the rest is done */
+        bool partial = user->tx_ends && !user->tx_rolls && m->channel_close.reply_code == 406;
+        assertf(channel == TRANSACTS && partial,
+                "channel %u is closed: %.*s", channel, SLICE_ARG(m->channel_close.reply_text));
+        SAY(user, "%s", "the transaction is done in part");
+        end_tx(user, false);
+        user->tx_ready = false;
+        client_send(&user->client, TRANSACTS, &(struct method){.id = METHOD_channel_close_ok});
+        client_send(&user->client, TRANSACTS, &(struct method){.id = METHOD_channel_open});
     } else if (m->id == METHOD_basic_ack) {
         on_settled(user, m->basic_ack.delivery_tag, m->basic_ack.multiple, true);
     } else if (m->id == METHOD_basic_nack) {
@@ -328,6 +408,7 @@ static void on_ended(void *arg)
     SAY(user, "%s", "the connection ended");
     user->dying = true;
     user->held_count = 0;
+    end_tx(user, false);
     while (user->sent.size)
         publish_ring_pop_front(&user->sent);
 }
@@ -356,6 +437,8 @@ void lab_user_look(struct lab_user *user)
 
 void lab_user_bury(struct lab_user *user)
 {
+    for (size_t i = 0; user->tx_ends && !user->tx_rolls && i < user->tx_sent.size; i++)
+        publish_ring_push_back(&user->lab->doubtful, *publish_ring_at(&user->tx_sent, i));
     client_drop(&user->client, true);
     user->dying = false;
     if (user->client.state != CLIENT_OFF)
@@ -365,7 +448,7 @@ void lab_user_bury(struct lab_user *user)
 bool lab_user_is_quiet(const struct lab_user *user)
 {
     return user->client.state != CLIENT_OPEN ||
-           (user->ready && user->sent.size == 0 && user->client.out.len == 0);
+           (user->ready && user->sent.size == 0 && !user->tx_ends && user->client.out.len == 0);
 }
 
 bool lab_user_is_off(const struct lab_user *user)

@@ -18,7 +18,7 @@ enum { STEPS = 700, RUNS = 300, RUNS_SLOW = 40, QUIET_TURNS_MAX = 30000, WAIT_TU
 
 struct result {
     struct lab_counts counts;
-    uint64_t hash, turns, crashes, stops;
+    uint64_t hash, turns, crashes, stops, failures;
 };
 
 static struct world *current; /* for the last words */
@@ -119,6 +119,7 @@ static void crash(struct lab *lab, struct result *result)
 static void stop(struct lab *lab, struct result *result)
 {
     struct server *s = &lab->world->server;
+    fakedisk_fail_at(lab->world->disk, 0, 0, false);
     trace_line(&lab->world->trace, "the server stops");
     server_stop(s);
     for (int turns = 0; !list_empty(&s->connections); turns++) {
@@ -132,10 +133,36 @@ static void stop(struct lab *lab, struct result *result)
     reopen(lab);
 }
 
+/* Soon a call of the disk fails, and all after it. */
+static void break_disk(struct lab *lab, struct result *result)
+{
+    struct world *world = lab->world;
+    int error = world_chance(world, 2) ? EIO : ENOSPC;
+    trace_line(&world->trace, "the disk fails with %d soon", error);
+    fakedisk_fail_at(world->disk, fakedisk_changes(world->disk) + 1 + world_pick(world, 30), error, true);
+    result->failures++;
+}
+
+/* Whole again; a process that could not write has ended itself before. */
+static void mend_disk(struct lab *lab, struct result *result)
+{
+    fakedisk_fail_at(lab->world->disk, 0, 0, false);
+    if (store_failed(lab->world->server.store))
+        crash(lab, result);
+}
+
 static void disturb(struct lab *lab, struct result *result)
 {
     static const unsigned lags[] = {1, 2, 4, 16, 64, 0};
     struct world *world = lab->world;
+    if (store_failed(world->server.store)) {
+        crash(lab, result);
+        return;
+    }
+    if (store_full(world->server.store) && world_chance(world, 40)) {
+        trace_line(&world->trace, "%s", "the disk has space again");
+        fakedisk_fail_at(world->disk, 0, 0, false);
+    }
     switch (world_pick(world, 300)) {
     case 0:
     case 1:
@@ -145,11 +172,20 @@ static void disturb(struct lab *lab, struct result *result)
         stop(lab, result);
         break;
     case 3:
+        mend_disk(lab, result);
         quiesce(lab);
         break;
     case 4:
     case 5:
         world->lag = lags[world_pick(world, array_size(lags))];
+        break;
+    case 6:
+        break_disk(lab, result);
+        break;
+    case 7:
+    case 8:
+    case 9:
+        lab_govern(lab);
         break;
     default:
         break;
@@ -175,6 +211,7 @@ static struct result run(uint64_t seed, unsigned steps, bool verbose)
         turn(lab, false);
         disturb(lab, &result);
     }
+    mend_disk(lab, &result);
     quiesce(lab);
     crash(lab, &result);
     wait_for_all(lab);
@@ -220,13 +257,21 @@ static void add(struct result *sum, const struct result *one)
     for (size_t i = 0; i < sizeof(sum->counts) / sizeof(*to); i++)
         to[i] += from[i];
     sum->turns += one->turns, sum->crashes += one->crashes, sum->stops += one->stops;
+    sum->failures += one->failures;
 }
 
 static void report(const struct result *sum, unsigned runs)
 {
     const struct lab_counts *c = &sum->counts;
-    printf("%u runs: %llu turns, %llu crashes, %llu stops\n", runs, (unsigned long long)sum->turns,
-           (unsigned long long)sum->crashes, (unsigned long long)sum->stops);
+    printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu disks broken, %llu policies; "
+           "%llu deliveries in order\n", runs,
+           (unsigned long long)sum->turns, (unsigned long long)sum->crashes,
+           (unsigned long long)sum->stops, (unsigned long long)sum->failures,
+           (unsigned long long)c->policies, (unsigned long long)c->ordered);
+    printf("%llu transactions committed, %llu rolled back, %llu cut short and whole; %llu transient "
+           "messages, %llu lost\n",
+           (unsigned long long)c->committed, (unsigned long long)c->rolled, (unsigned long long)c->whole,
+           (unsigned long long)c->transient, (unsigned long long)c->lost);
     printf("%llu published (%llu again), %llu confirmed, %llu refused; %llu delivered: %llu dead "
            "letters, %llu "
            "delayed, %llu retried, %llu of a group, %llu to a single active consumer\n",

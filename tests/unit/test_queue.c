@@ -407,6 +407,37 @@ START_TEST(test_drop_head_0)
 }
 END_TEST
 
+/* Of a queue with priorities the first level may wait for what is due in it, and a limit drop all of that:
+ * then the next level can be delivered at once. */
+START_TEST(test_drop_head_of_a_late_level)
+{
+    struct buf args = {0};
+    struct consumer c;
+    table_put_int(&args, "x-max-priority", 5);
+    struct queue *q = queue_new(&home, SLICE("q"), buf_slice(&args), 7);
+    buf_free(&args);
+    push(q, "ab");
+    for (int i = 0; i < 6; i++) {
+        static const uint8_t props[] = {0x09, 0, 5, 1, '1'}; /* priority 5, expiration 1 */
+        struct message *m = message_new(&pool, SLICE(""), SLICE("q"), slice_of(props, sizeof(props)), 0);
+        queue_push(q, m, false);
+        message_unref(&pool, &m);
+    }
+    home.now_ms += 10;
+    expiry_run(&home, home.now_ms, 2);
+    join(q, &c, 0);
+    ck_assert(q->front->expiry.late && !is_ready(q));
+    struct settings settings = settings_of_args(SLICE(""));
+    settings.limit = (struct limit){LIMIT_DROP_HEAD, 2, UINT64_MAX};
+    queue_configure(q, &settings);
+    queue_check(q);
+    ck_assert(is_ready(q));
+    expect_waiting(q, "ab");
+    consumer_exit(&c);
+    queue_delete(&q);
+}
+END_TEST
+
 START_TEST(test_reject)
 {
     struct entry entry;
@@ -568,6 +599,7 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, test_drop_head_bytes);
     tcase_add_test(tcase, test_drop_head_with_consumers);
     tcase_add_test(tcase, test_drop_head_0);
+    tcase_add_test(tcase, test_drop_head_of_a_late_level);
     tcase_add_test(tcase, test_reject);
     tcase_add_test(tcase, test_shared_message);
     tcase_add_test(tcase, test_recovery);
