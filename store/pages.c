@@ -20,7 +20,7 @@ enum {
     FILE_BYTES_MAX = 64 * 1024 * 1024,
     THIN_BYTES_MAX = 4 * 1024 * 1024,  /* being read */
     THIN_BATCHES = 64,                 /* how long a page is given to die */
-    MOVE_BYTES_MAX = 8 * 1024 * 1024,  /* in one batch */
+    MOVE_BYTES_MAX = 1024 * 1024,      /* in one batch, which others wait for */
     LOAD_BYTES_MAX = 6 * 1024 * 1024,  /* under way */
     PREPARE_FILES_MAX = 16             /* let go in one batch */
 };
