@@ -9,6 +9,7 @@
 
 #include "broker/body.h"
 #include "broker/channel.h"
+#include "broker/consume.h"
 #include "broker/expire.h"
 #include "broker/pace.h"
 #include "broker/publish.h"
@@ -73,13 +74,13 @@ void connection_free(struct connection **connection)
     struct connection *conn = *connection;
     *connection = NULL;
     assert(conn->state == CONNECTION_CLOSED && conn->channels.size == 0);
+    assert(!list_linked(&conn->get.link));
     assert(conn->flow.held == 0 && conn->flow.unacked == 0 && !list_linked(&conn->flow.publishing));
     stream_free(&conn->stream);
     timer_clear(&conn->server->timers, &conn->timer);
     walk_leave(&conn->server->control.walks, &conn->link);
     list_remove(&conn->link);
     list_unlink(&conn->barred);
-    list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
     if (conn->user)
         user_drop(&conn->user);
@@ -95,7 +96,7 @@ void connection_free(struct connection **connection)
 void connection_release(struct connection *conn)
 {
     pace_stop(conn);
-    list_unlink(&conn->get.link);
+    consume_forget_get(conn);
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         struct channel *ch = conn->channels.slots[i];
         if (ch)
@@ -387,6 +388,19 @@ static bool close_method(struct connection *conn, const struct method *m)
     return conn->state >= CONNECTION_CLOSING; /* all else is dropped then */
 }
 
+/* channel_max_per_node, a key of RabbitMQ 4. */
+static bool check_channels_of_all(const struct server *s, struct fault *f)
+{
+    char node[SERVER_NODE_SIZE];
+    uint64_t open = s->counters.channels_opened - s->counters.channels_closed;
+    if (open < s->config->tcp.channel_max)
+        return true;
+    server_node(node);
+    return fault(f, NOT_ALLOWED,
+                 "number of channels opened on node '%s' has reached the maximum allowed limit of (%llu)",
+                 node, (unsigned long long)s->config->tcp.channel_max);
+}
+
 /* Opens a channel; semantics 1.1: the limit is on the count, not on the number (K09-K11). */
 static bool open_channel(struct connection *conn, uint16_t number, struct fault *f)
 {
@@ -400,6 +414,8 @@ static bool open_channel(struct connection *conn, uint16_t number, struct fault 
                      "limit of (%llu)",
                      SLICE_ARG(conn->user->name),
                      (unsigned long long)conn->user->limits.max[LIMIT_CHANNELS]);
+    if (!check_channels_of_all(conn->server, f))
+        return false;
     connection_add_channel(conn, channel_new(conn, number));
     connection_send(conn, number, &(struct method){.id = METHOD_channel_open_ok});
     return true;

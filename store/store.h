@@ -133,6 +133,8 @@ struct store_stats {
     uint64_t record_bytes;              /* of messages that were given to be journalled */
     uint64_t moved_bytes;               /* of records that were written again, within the journal */
     uint64_t thinned_bytes;             /* that pages were made smaller by */
+    size_t buffer_bytes, directory_bytes, loading_bytes; /* memory: both batches, what is known of pages,
+                                                          * what is being read */
     unsigned pages, segments, spare_segments;
 };
 
