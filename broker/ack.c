@@ -27,33 +27,46 @@ static void settle(struct channel *ch, uint64_t tag, struct unacked_item *item,
         ack_settle(ch, item, how);
 }
 
-/* All up to `up_to`, oldest first: consecutive acks become one range in the journal. */
-static void settle_up_to(struct channel *ch, uint64_t up_to, enum settlement how)
+/* All up to `up_to`, oldest first: consecutive acks become one range in the journal. False when that is not
+ * done in this turn. What goes back to its queue goes at once: younger messages would overtake it. */
+static bool settle_up_to(struct channel *ch, uint64_t up_to, enum settlement how)
 {
     struct unacked_item item;
     uint64_t tag;
-    unsigned count = 0;
-    for (; unacked_take_first(&ch->unacked, up_to, &tag, &item); count++)
+    size_t count = 0;
+    size_t max = how == SETTLE_REQUEUE ? SIZE_MAX : (size_t)company_room(ch->conn) * EFFORT_SETTLED;
+    for (; count < max && unacked_take_first(&ch->unacked, up_to, &tag, &item); count++)
         settle(ch, tag, &item, how);
-    ch->conn->share.effort += count / EFFORT_SETTLED;
+    ch->conn->share.effort += (unsigned)(count / EFFORT_SETTLED);
+    return unacked_first(&ch->unacked) > up_to;
+}
+
+/* In as many turns as it takes; tag 0 means all that has been delivered when it is first seen. */
+static bool settle_multiple(struct channel *ch, uint64_t tag, enum settlement how)
+{
+    if (ch->settling == 0)
+        ch->settling = tag ? tag : ch->delivery_tag;
+    assert(ch->settling <= ch->delivery_tag);
+    if (!settle_up_to(ch, ch->settling, how)) {
+        ch->conn->share.again = true;
+        return false;
+    }
+    ch->settling = 0;
+    return true;
 }
 
 static bool settle_tags(struct channel *ch, uint64_t tag, bool multiple, enum settlement how,
                         struct fault *f)
 {
     struct unacked_item item;
-    if (multiple && tag == 0) {
-        settle_up_to(ch, UINT64_MAX, how);
-        return true;
-    }
+    if (multiple && tag == 0)
+        return settle_multiple(ch, tag, how);
     if (!unacked_has(&ch->unacked, tag))
         return fault(f, PRECONDITION_FAILED, "unknown delivery tag %llu", (unsigned long long)tag);
-    if (multiple) {
-        settle_up_to(ch, tag, how);
-    } else {
-        unacked_take(&ch->unacked, tag, &item);
-        settle(ch, tag, &item, how);
-    }
+    if (multiple)
+        return settle_multiple(ch, tag, how);
+    unacked_take(&ch->unacked, tag, &item);
+    settle(ch, tag, &item, how);
     return true;
 }
 

@@ -64,6 +64,7 @@ struct channel {
     struct map subscriptions;      /* consumer tag -> subscription */
     struct unacked unacked;
     uint64_t delivery_tag;         /* of the last delivery */
+    uint64_t settling;             /* by an ack with `multiple` that is not through: up to there; 0 = none */
     uint16_t prefetch;             /* for consumers started from now on */
     uint32_t global_prefetch;      /* 0 = no limit */
     uint32_t consumer_unacked;     /* handed to consumers: what global_prefetch limits */

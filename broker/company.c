@@ -51,6 +51,13 @@ void company_note(struct connection *conn, bool publishes)
         conn->server->company.until_ms = conn->server->home.now_ms + COMPANY_MS;
 }
 
+unsigned company_room(const struct connection *conn)
+{
+    unsigned max = conn->server->company.effort_max, spent = conn->share.effort;
+    assert(max > 0);
+    return spent < max ? max - spent : 1;
+}
+
 bool company_crowds(const struct connection *conn)
 {
     const struct server *s = conn->server;

@@ -43,6 +43,7 @@ struct share {
     uint64_t received; /* bytes, when its input was looked at last */
     uint64_t recent;   /* bytes of input a turn lately: the most, fading */
     unsigned effort;   /* spent in this turn */
+    bool again;        /* the method in hand is not through: its frame is handled again in the next turn */
 };
 
 /* Of the server. */
@@ -57,6 +58,8 @@ void company_init(struct company *company);
 void company_look(struct server *s);
 /* The connection's input was handled; `publishes`: there was a message in it. */
 void company_note(struct connection *conn, bool publishes);
+/* The effort that is left in this turn to the connection whose input is being handled; 1 at least. */
+unsigned company_room(const struct connection *conn);
 /* True when the connection is to leave room in the open batch for others. */
 bool company_crowds(const struct connection *conn);
 

@@ -501,7 +501,7 @@ bool connection_is_asked(struct connection *conn, uint16_t channel, const struct
     return true;
 }
 
-/* False: the frame is to be handled again, when a backend has answered. */
+/* False: the frame is to be handled again, when a backend has answered or in the next turn. */
 static bool handle_frame(struct connection *conn, const struct frame *frame)
 {
     struct fault f;
@@ -522,6 +522,10 @@ static bool handle_frame(struct connection *conn, const struct frame *frame)
     }
     if (ok)
         return true;
+    if (conn->share.again) {
+        conn->share.again = false;
+        return false;
+    }
     if (connection_is_asked(conn, frame->channel, &f))
         return frame->type != FRAME_METHOD; /* of content, the whole message waits in its channel */
     connection_fault(conn, ch, &f);

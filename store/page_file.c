@@ -29,8 +29,10 @@ void page_file_free(struct pages *pages, struct page_file *file)
 
 void page_file_note_sparse(struct pages *pages, struct page_file *file)
 {
-    if (file->finished && file->live * 2 < file->bytes + (file->bytes == 0) && !list_linked(&file->sparse))
+    if (file->finished && file->live * 2 < file->bytes + (file->bytes == 0) && !list_linked(&file->sparse)) {
+        file->sparse_batch = pages->open ? pages->open->number : 0;
         list_push_back(&pages->sparse, &file->sparse);
+    }
 }
 
 void page_file_add_live(struct pages *pages, struct page_file *file, uint32_t bytes)

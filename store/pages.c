@@ -21,7 +21,8 @@ enum {
     FILE_BYTES_MAX = 64 * 1024 * 1024,
     THIN_BYTES_MAX = 4 * 1024 * 1024,  /* being read */
     THIN_BATCHES = 64,                 /* how long a page is given to die */
-    MOVE_BYTES_MAX = 8 * 1024 * 1024,  /* in one batch */
+    SPARSE_BATCHES = 64,               /* and a file: one that is being drained dies soon by itself */
+    MOVE_BYTES_MAX = 1024 * 1024,      /* in one batch, which others wait for */
     LOAD_BYTES_MAX = 6 * 1024 * 1024,  /* under way */
     PREPARE_FILES_MAX = 16             /* let go in one batch */
 };
@@ -560,12 +561,15 @@ static void leave_current(struct pages *pages)
 
 void pages_prepare(struct pages *pages)
 {
+    bool idle = batch_empty(pages->open);
     leave_current(pages);
-    begin_thinning(pages, batch_empty(pages->open));
+    begin_thinning(pages, idle);
     for (int files = 0; files < PREPARE_FILES_MAX && !list_empty(&pages->sparse); files++) {
         struct page_file *file = list_first(&pages->sparse, struct page_file, sparse);
         if (file->live == 0)
             let_go(pages, file);
+        else if (!idle && file->sparse_batch + SPARSE_BATCHES > pages->open->number)
+            return;
         else if (empty_file(pages, file))
             list_remove(&file->sparse); /* it comes back when it is empty */
         else

@@ -29,7 +29,7 @@ struct page_file {
     struct list link;   /* in pages.files, by number */
     struct list sparse; /* in pages.sparse: less than half of it is needed */
     struct list pages;  /* page.of_file */
-    uint64_t bytes, live;
+    uint64_t bytes, live, sparse_batch; /* the last: the open one when it was put in `sparse` */
     uint32_t number;
     bool finished; /* nothing is appended any more */
 };

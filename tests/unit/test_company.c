@@ -131,33 +131,147 @@ START_TEST(copies_of_a_turn)
 }
 END_TEST
 
+/* The client is handed `count` messages of its queue, and acks nothing. */
+static void take_messages(struct client *client, int count)
+{
+    connect_client(client, true, 0);
+    set("connection_unacked_max", "0");
+    declare(client, "q");
+    hear(client);
+    consume(client, "q");
+    for (int i = 0; i < count; i += 256) {
+        publish(client, "q", 0, 256);
+        hear(client);
+    }
+    ck_assert_uint_eq(client->deliveries, count);
+}
+
+static void add_settle(struct buf *out, bool nack, bool requeue, uint64_t tag)
+{
+    struct method m = {.id = nack ? METHOD_basic_nack : METHOD_basic_ack};
+    if (nack) {
+        m.basic_nack.delivery_tag = tag;
+        m.basic_nack.multiple = true;
+        m.basic_nack.requeue = requeue;
+    } else {
+        m.basic_ack.delivery_tag = tag;
+        m.basic_ack.multiple = true;
+    }
+    add_method(out, 1, &m);
+}
+
 START_TEST(acks_of_a_turn)
 {
     enum { EACH = EFFORT_MAX * EFFORT_SETTLED / 4, ROUNDS = 8 };
     struct client hostile;
     struct buf out = {0};
-    connect_client(&hostile, true, 0);
-    set("connection_unacked_max", "0");
-    declare(&hostile, "q");
-    hear(&hostile);
-    consume(&hostile, "q");
-    for (int i = 0; i < ROUNDS * EACH; i += 256) {
-        publish(&hostile, "q", 0, 256);
-        hear(&hostile);
-    }
-    ck_assert_uint_eq(hostile.deliveries, ROUNDS * EACH);
-    for (int i = 1; i <= ROUNDS; i++) {
-        struct method m = {.id = METHOD_basic_ack};
-        m.basic_ack.delivery_tag = (uint64_t)i * EACH;
-        m.basic_ack.multiple = true;
-        add_method(&out, 1, &m);
-    }
+    take_messages(&hostile, ROUNDS * EACH);
+    for (uint64_t i = 1; i <= ROUNDS; i++)
+        add_settle(&out, false, false, i * EACH);
     stuff(&hostile, &out);
     turn(true);
     ck_assert_uint_eq(queue("q")->unacked, (ROUNDS - 4) * EACH);
     turn(true);
     ck_assert_uint_eq(queue("q")->unacked, 0);
     hang_up(&hostile);
+}
+END_TEST
+
+/* One method that means many messages takes several turns, in which others are heard; what comes after it
+ * waits. Tag 0 means what had been delivered when it came. */
+static void settle_many(bool nack, bool all)
+{
+    enum { TURN = EFFORT_MAX * EFFORT_SETTLED, NEXT = COMPANY_EFFORT * EFFORT_SETTLED };
+    enum { COUNT = TURN + NEXT + 1024 };
+    struct client hostile, other;
+    struct buf out = {0}, word = {0};
+    take_messages(&hostile, COUNT);
+    connect_client(&other, true, 0);
+    add_settle(&out, nack, false, all ? 0 : COUNT);
+    add_open(&out, 9);
+    stuff(&hostile, &out);
+    add_open(&word, 7);
+    add_publish(&word, "q", 0);
+    stuff(&other, &word);
+    turn(true);
+    ck_assert_uint_eq(channels(&other), 2);
+    ck_assert_uint_eq(channels(&hostile), 1);
+    ck_assert_uint_eq(queue("q")->unacked, COUNT - TURN + 1); /* and the other's was handed out */
+    turn(true);
+    ck_assert_uint_eq(queue("q")->unacked, COUNT - TURN - NEXT + 1); /* there is company now */
+    turn(true);
+    ck_assert_uint_eq(channels(&hostile), 2);
+    ck_assert_uint_eq(queue("q")->unacked, 1);
+    ck_assert_str_eq(hear(&hostile), "channel.open_ok");
+    add_settle(&out, nack, false, COUNT + 1); /* the next one begins anew */
+    flush(&hostile, &out);
+    ck_assert_uint_eq(queue("q")->unacked, 0);
+    add_settle(&out, nack, false, COUNT); /* unknown as ever */
+    flush(&hostile, &out);
+    ck_assert_str_eq(hear(&hostile), "channel.close(406)");
+    hang_up(&hostile), hang_up(&other);
+}
+
+START_TEST(ack_of_many)
+{
+    settle_many(false, false);
+}
+END_TEST
+
+START_TEST(acks_up_to_all)
+{
+    settle_many(false, true);
+}
+END_TEST
+
+START_TEST(nack_of_many)
+{
+    settle_many(true, false);
+}
+END_TEST
+
+START_TEST(nacks_up_to_all)
+{
+    settle_many(true, true);
+}
+END_TEST
+
+/* What goes back goes at once, and in its order. */
+START_TEST(many_go_back_at_once)
+{
+    enum { TURN = EFFORT_MAX * EFFORT_SETTLED, COUNT = 2 * TURN };
+    struct client hostile;
+    struct buf out = {0};
+    take_messages(&hostile, COUNT);
+    struct method m = {.id = METHOD_basic_qos};
+    m.basic_qos.prefetch_count = 1;
+    m.basic_qos.global = true;
+    add_method(&out, 1, &m);
+    add_settle(&out, true, true, 0);
+    stuff(&hostile, &out);
+    turn(true);
+    ck_assert_uint_eq(queue("q")->unacked, 1);
+    ck_assert_uint_eq(queue_ready(queue("q")), COUNT - 1);
+    hang_up(&hostile);
+}
+END_TEST
+
+/* A connection that ends in the middle of it. */
+START_TEST(gone_before_it_is_through)
+{
+    enum { TURN = EFFORT_MAX * EFFORT_SETTLED, COUNT = 2 * TURN };
+    struct client hostile;
+    struct buf out = {0};
+    take_messages(&hostile, COUNT);
+    add_settle(&out, false, false, 0);
+    stuff(&hostile, &out);
+    turn(true);
+    fakenet_client_reset(hostile.link);
+    hang_up(&hostile);
+    size_t left = queue_ready(queue("q"));
+    ck_assert_uint_eq(queue("q")->unacked, 0);
+    ck_assert_uint_le(left, COUNT - TURN);
+    ck_assert(list_empty(&server.connections));
 }
 END_TEST
 
@@ -548,6 +662,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {methods_of_a_turn,   copies_of_a_turn,  acks_of_a_turn,
+                                  ack_of_many,         acks_up_to_all,    nack_of_many,
+                                  nacks_up_to_all,     many_go_back_at_once, gone_before_it_is_through,
                                   who_is_modest,       batches_stay_small, pages_of_a_batch,
                                   letters_of_a_turn,   deliveries_of_a_turn, reads_of_many,
                                   declarations_wait_for_the_disk, declarations_have_a_bound,

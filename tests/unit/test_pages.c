@@ -495,6 +495,55 @@ START_TEST(a_batch_is_there_with_its_pages_or_not_at_all)
 }
 END_TEST
 
+/* A batch that is about something else. */
+static void busy_batch(void)
+{
+    store_define(store, &(struct definition){.kind = DEFINITION_VHOST, .name = SLICE("busy")});
+    sync_all();
+}
+
+/* A file of which little is needed is not moved while it may be about to die: one whose queue is drained
+ * would be written again for nothing. When there is nothing else to do, it is. */
+START_TEST(a_file_is_given_time_to_die)
+{
+    enum { MANY = 40, WAITS = 60 };
+    uint32_t many[MANY];
+    start();
+    struct pages *pages = store_pages(store);
+    pages->file_bytes_max = 16 * 1024;
+    for (int i = 0; i < MANY; i++)
+        many[i] = write_page(100 + (uint64_t)i * PER_PAGE);
+    sync_all();
+    uint32_t file = pages_at(pages, many[MANY - 1])->file->number;
+    for (int i = 0; i + 2 < MANY; i++)
+        pages_drop(pages, many[i]);
+    sync_all(); /* it is left now */
+    for (int i = 0; i < WAITS; i++) {
+        busy_batch();
+        ck_assert_uint_eq(pages->open->pages.moving, 0);
+        ck_assert_uint_eq(pages_at(pages, many[MANY - 1])->file->number, file);
+    }
+    if (_i == 0) { /* idle */
+        sync_all();
+        sync_all();
+    } else if (_i == 1) { /* it has had its time */
+        for (int i = 0; i < 10; i++)
+            busy_batch();
+    } else { /* dead before that: nothing was moved */
+        pages_drop(pages, many[MANY - 1]);
+        pages_drop(pages, many[MANY - 2]);
+        busy_batch();
+        busy_batch();
+        ck_assert(list_empty(&pages->files) || pages->bytes < 16 * 1024);
+    }
+    if (_i < 2) {
+        ck_assert_uint_ne(pages_at(pages, many[MANY - 1])->file->number, file);
+        ck_assert_int_eq(read_page(many[MANY - 1]), 0);
+    }
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pages");
@@ -512,6 +561,7 @@ int main(void)
     tcase_add_test(tests, rows_with_other_counts);
     tcase_add_test(tests, damaged_rows_are_mended);
     tcase_add_test(tests, a_batch_is_there_with_its_pages_or_not_at_all);
+    tcase_add_loop_test(tests, a_file_is_given_time_to_die, 0, 3);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
