@@ -76,9 +76,14 @@ uint64_t store_queue_id_next(const struct store *store);
 uint64_t store_message(struct store *store, const struct stored_message *message);
 /* The second tier. */
 struct pages *store_pages(struct store *store);
-/* Little is needed of the batches up to this one, yet they hold much of the journal: move that, before the
- * next commit. 0 = nothing. Such a part comes in slices, one a batch, of at least about so many messages. */
-uint64_t store_sparse_batch(struct store *store, uint64_t slice_min);
+/* Little is needed of the batches up to this one, yet they hold much of the journal: it is to be moved on, in
+ * slices. 0 = nothing. Asked again it is the same until all is moved. */
+uint64_t store_sparse_part(struct store *store);
+/* The next slice: move what is needed of the batches up to this one, before the next commit. One a batch, of
+ * about 4,096 messages; 0 = none now. */
+uint64_t store_sparse_batch(struct store *store);
+/* Some of the part is left to be moved on. */
+bool store_is_sparse(const struct store *store);
 /* As store_message, for one target of a message of an older batch, which is then to be released. */
 uint64_t store_move(struct store *store, const struct stored_message *message);
 /* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may

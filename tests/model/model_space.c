@@ -103,10 +103,8 @@ static void turn(struct model *m)
     queue_home_bury(&m->home, 1000);
     paging_squeeze(&m->home);
     paging_fetch(&m->home);
-    uint64_t limit = store_sparse_batch(m->store, 1);
+    uint64_t limit = mover_run(&m->home);
     if (limit) {
-        for (size_t i = 0; i < m->queue_count; i++)
-            paging_move_ready(m->queues[i], limit);
         for (size_t i = 0; i < m->taken_count; i++)
             paging_move(m->taken[i].queue, &m->taken[i].entry, limit, true);
     }
