@@ -657,6 +657,11 @@ static void moved(struct pages *pages, const struct page_job *job)
         take_live(pages, to, job->size);
         return;
     }
+    if (job->failed) {
+        page->moving = false;
+        take_live(pages, to, job->size);
+        return;
+    }
     struct page_file *from = page->file;
     list_remove(&page->of_file);
     list_push_back(&to->pages, &page->of_file);
