@@ -13,6 +13,7 @@
 #include <openssl/x509.h>
 #include <stdio.h>
 
+#include "auth/json_text.h"
 #include "base/assert.h"
 #include "base/mem.h"
 
@@ -117,15 +118,9 @@ bool jwk_decode(struct slice text, uint8_t *out, size_t *size)
     return have < 6 && bits == 0; /* what is left over is zero, or it is written in two ways */
 }
 
-static struct slice text_of(json_t *object, const char *name)
-{
-    json_t *value = json_object_get(object, name);
-    return json_is_string(value) ? slice_of(json_string_value(value), json_string_length(value)) : SLICE("");
-}
-
 static bool number_of(json_t *object, const char *name, uint8_t *bytes, size_t *size)
 {
-    struct slice text = text_of(object, name);
+    struct slice text = json_member_text(object, name);
     return text.len > 0 && text.len <= NUMBER_MAX && jwk_decode(text, bytes, size) && *size > 0;
 }
 
@@ -177,7 +172,7 @@ static EVP_PKEY *read_ec(json_t *object)
         return NULL;
     for (size_t i = 0; i < array_size(curves); i++) {
         size_t bytes = curves[i].bytes;
-        if (!slice_is(text_of(object, "crv"), curves[i].name) || x_size != bytes || y_size != bytes)
+        if (!slice_is(json_member_text(object, "crv"), curves[i].name) || x_size != bytes || y_size != bytes)
             continue;
         EVP_PKEY *key = NULL;
         memcpy(point + 1, x, bytes);
@@ -203,14 +198,14 @@ bool jwk_set_load(struct jwk_set *set, struct slice json, char *error, size_t er
     jwk_set_init(&fresh, set->by_id.seed);
     json_array_foreach(list, index, item)
     {
-        if (index >= JWK_KEYS_MAX || !json_is_object(item) || slice_is(text_of(item, "use"), "enc"))
+        if (index >= JWK_KEYS_MAX || !json_is_object(item) || slice_is(json_member_text(item, "use"), "enc"))
             continue;
-        struct slice type = text_of(item, "kty");
+        struct slice type = json_member_text(item, "kty");
         EVP_PKEY *key = slice_is(type, "RSA")  ? read_rsa(item)
                         : slice_is(type, "EC") ? read_ec(item)
                                                : NULL;
         if (key)
-            put(&fresh, text_of(item, "kid"), key);
+            put(&fresh, json_member_text(item, "kid"), key);
     }
     json_decref(document);
     bool any = fresh.by_id.size > 0;

@@ -11,6 +11,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
+#include "auth/json_text.h"
 #include "auth/token_claims.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -119,20 +120,13 @@ static bool is_signed(const struct parts *parts, const struct algorithm *algorit
     return good;
 }
 
-static struct slice string_of(json_t *object, const char *name)
-{
-    json_t *value = json_object_get(object, name);
-    return json_is_string(value) ? slice_of(json_string_value(value), json_string_length(value))
-                                 : SLICE("");
-}
-
 /* Finds algorithm and key by the head, and verifies the signature with them. */
 static enum token_result verify_signature(const struct parts *parts, json_t *head,
                                           const struct token_rules *rules, const struct jwk_set *keys,
                                           char *reason, size_t reason_size)
 {
     enum token_algorithm which;
-    if (!token_algorithm_from_name(string_of(head, "alg"), &which) ||
+    if (!token_algorithm_from_name(json_member_text(head, "alg"), &which) ||
         (rules->algorithms && !(rules->algorithms & 1u << which))) {
         snprintf(reason, reason_size, "the token's algorithm is not accepted");
         return TOKEN_BAD;
@@ -141,7 +135,7 @@ static enum token_result verify_signature(const struct parts *parts, json_t *hea
         snprintf(reason, reason_size, "the token has critical headers");
         return TOKEN_BAD;
     }
-    struct slice id = json_object_get(head, "kid") ? string_of(head, "kid")
+    struct slice id = json_object_get(head, "kid") ? json_member_text(head, "kid")
                                                    : slice_of_string(rules->default_key);
     EVP_PKEY *key = jwk_find(keys, id);
     if (!key) {

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "auth/json_text.h"
 #include "base/assert.h"
 #include "base/buf.h"
 
@@ -29,29 +30,26 @@ __attribute__((format(printf, 2, 3))) static bool refuse(const struct reading *r
     return false;
 }
 
-static struct slice slice_of_json(json_t *text)
-{
-    return slice_of(json_string_value(text), json_string_length(text));
-}
-
 /* The next word off the front; words are separated by one of `separators`. */
 static bool next_word(struct slice *rest, const char *separators, struct slice *word)
 {
     while (rest->len && strchr(separators, rest->at[0]))
         *rest = slice_of(rest->at + 1, rest->len - 1);
+    if (rest->len == 0)
+        return false;
     size_t len = 0;
     while (len < rest->len && !strchr(separators, rest->at[len]))
         len++;
     *word = slice_of(rest->at, len);
     *rest = slice_of(rest->at + len, rest->len - len);
-    return len > 0;
+    return true;
 }
 
 /* --- for whom, how long --- */
 
 static bool has_word(json_t *text, const char *wanted)
 {
-    struct slice rest = slice_of_json(text), word;
+    struct slice rest = json_text(text), word;
     while (next_word(&rest, " ", &word))
         if (slice_is(word, wanted))
             return true;
@@ -66,7 +64,7 @@ bool token_claims_are_for(json_t *payload, const char *wanted)
         return true;
     json_array_foreach(audience, index, item)
     {
-        if (*wanted && json_is_string(item) && slice_is(slice_of_json(item), wanted))
+        if (*wanted && json_is_string(item) && slice_is(json_text(item), wanted))
             return true;
     }
     return false;
@@ -118,7 +116,7 @@ static bool read_user(const struct reading *r)
         found = find_claim(r, SLICE("sub"));
     if (!found)
         found = find_claim(r, SLICE("client_id"));
-    struct slice name = found ? slice_of_json(found) : SLICE("unknown");
+    struct slice name = found ? json_text(found) : SLICE("unknown");
     if (name.len == 0 || name.len > USER_NAME_MAX)
         return refuse(r, "the token's user name has %zu bytes", name.len);
     r->claims->user = slice_copy(name);
@@ -134,7 +132,7 @@ static void expand(const struct reading *r, struct slice scope, struct buf *out)
         const uint8_t *end = scope.at[0] == '{' ? memchr(scope.at, '}', scope.len) : NULL;
         struct slice name = end ? slice_of(scope.at + 1, (size_t)(end - scope.at) - 1) : SLICE("");
         json_t *claim = end && !slice_is(name, "vhost") ? find_claim(r, name) : NULL;
-        struct slice value = claim ? slice_of_json(claim) : SLICE("");
+        struct slice value = json_text(claim);
         for (size_t i = 0; i < value.len; i++)
             buf_printf(out, "%%%02X", value.at[i]);
         if (!claim)
@@ -203,13 +201,13 @@ static bool add_words(struct reading *r, const char *prefix, json_t *scopes)
     size_t index;
     bool good = true;
     if (json_is_string(scopes)) {
-        struct slice rest = slice_of_json(scopes), word;
+        struct slice rest = json_text(scopes), word;
         while (good && next_word(&rest, " ", &word))
             good = add_word(r, prefix, word);
     }
     json_array_foreach(scopes, index, item)
     {
-        good = good && (!json_is_string(item) || add_word(r, prefix, slice_of_json(item)));
+        good = good && (!json_is_string(item) || add_word(r, prefix, json_text(item)));
     }
     return good;
 }

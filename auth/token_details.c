@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "auth/json_text.h"
 #include "auth/token_claims.h"
 #include "base/assert.h"
 #include "base/buf.h"
@@ -28,11 +29,6 @@ struct details {
     void *arg;
     struct slice action;
 };
-
-static struct slice slice_of_json(const json_t *text)
-{
-    return slice_of(json_string_value(text), json_string_length(text));
-}
 
 /* "cluster:id/vhost:v/queue:q"; what is not known is left out. */
 static struct place read_place(struct slice text)
@@ -70,7 +66,7 @@ static bool add_at(const struct details *d, const json_t *location)
 {
     static const char *const tags[] = {"administrator", "management", "monitoring", "policymaker"};
     struct place place =
-        json_is_string(location) ? read_place(slice_of_json(location)) : (struct place){0};
+        json_is_string(location) ? read_place(json_text(location)) : (struct place){0};
     struct slice any = SLICE("*");
     struct buf scope = {0};
     if (!is_ours(d, &place))
@@ -119,7 +115,7 @@ struct right {
 static bool add_action(struct details *d, const json_t *action)
 {
     const struct right *right = container_of(d, struct right, details);
-    d->action = slice_of_json(action);
+    d->action = json_text(action);
     return each_text(right->locations, add_location, d);
 }
 
@@ -135,7 +131,7 @@ bool token_details_read(json_t *payload, const struct token_rules *rules,
         const json_t *type = json_object_get(given, "type");
         struct right right = {.details = {.rules = rules, .add = add, .arg = arg},
                               .locations = json_object_get(given, "locations")};
-        if (json_is_string(type) && slice_is(slice_of_json(type), rules->server_type))
+        if (json_is_string(type) && slice_is(json_text(type), rules->server_type))
             good = each_text(json_object_get(given, "actions"), add_action, &right.details);
     }
     return good;

@@ -65,3 +65,13 @@ void mem_trim(void)
     malloc_trim(0);
 #endif
 }
+
+void mem_heap(size_t *bytes, size_t *used)
+{
+    *bytes = *used = 0;
+#ifdef __GLIBC__
+    struct mallinfo2 info = mallinfo2();
+    *bytes = info.arena + info.hblkhd;
+    *used = info.uordblks + info.hblkhd;
+#endif
+}

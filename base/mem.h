@@ -23,5 +23,7 @@ void mem_tune(void);
 /* Gives freed memory that the allocator keeps back to the system. With millions of small blocks that takes a
  * tenth of a second. */
 void mem_trim(void);
+/* The heap's bytes, and how many of them are in use; 0 where the allocator does not say. */
+void mem_heap(size_t *bytes, size_t *used);
 
 #endif

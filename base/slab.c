@@ -11,7 +11,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { SLAB_SIZE = 64 * 1024, SLAB_KEEP_EMPTY = 64, REGION_SLABS = 16 };
+enum { SLAB_KEEP_EMPTY = 64, REGION_SLABS = 16 };
 
 struct block {
     struct block *next;

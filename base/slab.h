@@ -11,7 +11,7 @@
 
 #include "base/list.h"
 
-enum { SLAB_CLASSES = 32, SLAB_BLOCK_MAX = 8192 };
+enum { SLAB_SIZE = 64 * 1024, SLAB_CLASSES = 32, SLAB_BLOCK_MAX = 8192 };
 
 struct slab_places {
     void **at;

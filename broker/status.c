@@ -44,6 +44,14 @@ void status_log(struct server *s)
     store_stats(s->store, &stats);
     status_text(&stats, text, sizeof(text));
     log_line(&s->log, LOG_INFO, 0, "%s", text);
-    log_line(&s->log, LOG_INFO, 0, "memory: %.1f MB for messages of %zu queues",
-             megabytes(s->messages.slab_bytes + s->messages.large_bytes), s->home.queue_count);
+    size_t heap, heap_used;
+    mem_heap(&heap, &heap_used);
+    log_line(&s->log, LOG_INFO, 0,
+             "memory: %.1f MB for messages of %zu queues, %.1f MB of it empty; %.1f MB on the way to disk, "
+             "%.1f MB on the way back; %.1f MB for the directory of pages, %.1f MB for the agenda; "
+             "%.1f MB of %.1f MB of the heap in use",
+             megabytes(s->messages.slab_bytes + s->messages.large_bytes), s->home.queue_count,
+             megabytes(s->messages.empty_count * SLAB_SIZE), megabytes(stats.buffer_bytes),
+             megabytes(stats.loading_bytes), megabytes(stats.directory_bytes),
+             megabytes(agenda_memory(&s->home.agenda)), megabytes(heap_used), megabytes(heap));
 }

@@ -7,187 +7,38 @@
  * that was written anew since is read as a whole (paging_thin_out). */
 #include "queue/agenda.h"
 
-#include <stdlib.h>
-
-#include "protocol/message.h"
 #include "queue/lane.h"
 #include "queue/merge.h"
 #include "queue/paging.h"
+#include "queue/runs_merge.h"
 
 enum {
-    SLOT_BITS = 6,          /* 64 ms */
-    GROUP_BITS = 13,        /* 8 s: what a page has for that time waits together */
-    FAR_BITS = 22,          /* 70 min */
-    SOON_MS = 100,          /* before its time a slot goes to the heap */
-    GROUP_EARLY_MS = 4000, FAR_EARLY_MS = 600000, /* before theirs groups are dealt */
-    SOON_MAX = 65536,       /* notes in the heap beyond which no more are brought */
-    NOTES_TURN = 16384,     /* notes dealt in a turn */
+    LEAD_MS = 300,          /* before its time a note is brought to the heap, or earlier ... */
+    LEAD_FAR_MS = 4000,     /* ... by so much, while the heap has few */
+    STEP_MS = 64,           /* what is brought within that time comes together */
+    SOON_FEW = 16384,       /* notes in the heap beyond which no more are brought early ... */
+    SOON_MAX = 65536,       /* ... or at all */
+    NOTES_TURN = 16384,     /* brought in a turn */
     WAIT_MS = 5,            /* until a note is looked at again that waits for the disk */
-    READ_BYTES_MAX = 4 * 1024 * 1024,
-    OUTCOMES_MAX = 16384,   /* dead letters that wait beyond which nothing is read */
-    PENDING_MAX = 8 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
+    READ_BYTES_MAX = 2 * 1024 * 1024, READS_MAX = 4096, /* under way */
+    OUTCOMES_MAX = 8192,    /* dead letters that wait beyond which nothing is read */
+    PENDING_MAX = 14 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
 };
-
-/* No queue has that id; what is of it is in no journal. */
-#define CALENDAR_ID ((UINT64_C(1) << STORE_LANE_SHIFT) - 1)
 
 void agenda_init(struct agenda *agenda)
 {
     *agenda = (struct agenda){0};
-    delays_init(&agenda->delays);
+    runs_init(&agenda->runs);
     map_init(&agenda->orders, 0);
 }
 
 void agenda_free(struct queue_home *home)
 {
     struct agenda *agenda = &home->agenda;
-    if (agenda->calendar)
-        delay_delete(&agenda->calendar);
-    delays_free(&agenda->delays);
     assert(agenda->orders.size == 0);
     map_free(&agenda->orders);
-    for (size_t i = 0; i < AGENDA_SLOTS; i++)
-        mem_free(agenda->slots[i]);
-    mem_free(agenda->page);
-    mem_free(agenda->soon);
-}
-
-/* --- the heap of what is due soon --- */
-
-static void soon_push(struct agenda *agenda, struct note note)
-{
-    if (agenda->soon_size == agenda->soon_capacity) {
-        agenda->soon_capacity = agenda->soon_capacity ? agenda->soon_capacity * 2 : 256;
-        agenda->soon = mem_realloc(agenda->soon, agenda->soon_capacity * sizeof(note));
-    }
-    size_t i = agenda->soon_size++;
-    for (; i > 0 && agenda->soon[(i - 1) / 2].deadline_ms > note.deadline_ms; i = (i - 1) / 2)
-        agenda->soon[i] = agenda->soon[(i - 1) / 2];
-    agenda->soon[i] = note;
-}
-
-static struct note soon_pop(struct agenda *agenda)
-{
-    assert(agenda->soon_size > 0);
-    struct note *heap = agenda->soon, first = heap[0], last = heap[--agenda->soon_size];
-    size_t i = 0;
-    for (size_t child = 1; child < agenda->soon_size; child = 2 * i + 1) {
-        if (child + 1 < agenda->soon_size && heap[child + 1].deadline_ms < heap[child].deadline_ms)
-            child++;
-        if (heap[child].deadline_ms >= last.deadline_ms)
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = last;
-    return first;
-}
-
-/* --- notes that wait --- */
-
-/* The notes go to the calendar together, until then. */
-static void put_group(struct queue_home *home, const struct note *notes, size_t count, uint64_t when_ms)
-{
-    struct agenda *agenda = &home->agenda;
-    if (!agenda->calendar)
-        agenda->calendar = delay_new_among(&agenda->delays, home, CALENDAR_ID);
-    size_t size = count * sizeof(*notes);
-    struct message *m = message_new(home->pool, SLICE(""), SLICE(""), SLICE("\0\0"), size);
-    memcpy(message_body_at(m), notes, size);
-    delay_push(agenda->calendar, m, when_ms);
-    message_unref(home->pool, &m);
-}
-
-static uint64_t slot_near_ms(uint64_t number)
-{
-    uint64_t begins = number << SLOT_BITS;
-    return begins > SOON_MS ? begins - SOON_MS : 0;
-}
-
-/* Slots whose time is near go to the heap. */
-static void bring_slots(struct queue_home *home)
-{
-    struct agenda *agenda = &home->agenda;
-    uint64_t end = (home->now_ms + SOON_MS) >> SLOT_BITS;
-    for (; agenda->near_slot < end && agenda->slot_count > 0; agenda->near_slot++) {
-        struct agenda_slot *slot = agenda->slots[agenda->near_slot % AGENDA_SLOTS];
-        if (!slot || slot->count == 0)
-            continue;
-        assert(slot->number == agenda->near_slot);
-        for (uint32_t i = 0; i < slot->count; i++)
-            soon_push(agenda, slot->notes[i]);
-        slot->count = 0;
-        agenda->slot_count--;
-    }
-    if (agenda->near_slot < end)
-        agenda->near_slot = end;
-}
-
-/* A note of the next half minute: to its slot, or to the heap. */
-static void put_near(struct queue_home *home, const struct note *note)
-{
-    struct agenda *agenda = &home->agenda;
-    uint64_t number = note->deadline_ms >> SLOT_BITS;
-    if (number >= agenda->near_slot + AGENDA_SLOTS)
-        bring_slots(home); /* time has passed since */
-    if (number < agenda->near_slot) {
-        soon_push(agenda, *note);
-        return;
-    }
-    struct agenda_slot **at = &agenda->slots[number % AGENDA_SLOTS];
-    if (!*at)
-        *at = mem_zalloc(sizeof(**at));
-    struct agenda_slot *slot = *at;
-    assertf(slot->count == 0 || slot->number == number, "slot %llu is used", (unsigned long long)number);
-    agenda->slot_count += slot->count == 0;
-    slot->number = number;
-    slot->notes[slot->count++] = *note;
-    if (slot->count < AGENDA_SLOT_NOTES)
-        return;
-    put_group(home, slot->notes, slot->count, slot_near_ms(number));
-    slot->count = 0;
-    agenda->slot_count--;
-}
-
-/* Beyond the time of the slots a note waits with others of its page. */
-static bool is_near(const struct queue_home *home, uint64_t deadline_ms)
-{
-    uint64_t end = (home->now_ms >> SLOT_BITS) + AGENDA_SLOTS / 2;
-    return deadline_ms >> SLOT_BITS < end;
-}
-
-static int by_deadline(const void *a, const void *b)
-{
-    const struct note *one = a, *other = b;
-    return (one->deadline_ms > other->deadline_ms) - (one->deadline_ms < other->deadline_ms);
-}
-
-/* Sorted notes that are far away: a group for each stretch of time. */
-static void put_far(struct queue_home *home, const struct note *notes, size_t count)
-{
-    for (size_t i = 0, end; i < count; i = end) {
-        bool far = notes[i].deadline_ms - home->now_ms > UINT64_C(1) << FAR_BITS;
-        unsigned bits = far ? FAR_BITS : GROUP_BITS;
-        uint64_t stretch = notes[i].deadline_ms >> bits, early = far ? FAR_EARLY_MS : GROUP_EARLY_MS;
-        for (end = i + 1; end < count && notes[end].deadline_ms >> bits == stretch; end++)
-            ;
-        put_group(home, notes + i, end - i, notes[i].deadline_ms - early);
-    }
-}
-
-/* Notes go where they wait next. */
-static void deal(struct queue_home *home, struct note *notes, size_t count)
-{
-    size_t far = 0;
-    for (size_t i = 0; i < count; i++)
-        if (is_near(home, notes[i].deadline_ms))
-            put_near(home, &notes[i]);
-        else
-            notes[far++] = notes[i];
-    if (far == 0)
-        return; /* and `notes` may be NULL, which qsort does not take */
-    qsort(notes, far, sizeof(*notes), by_deadline);
-    put_far(home, notes, far);
+    runs_free(&agenda->runs);
+    notes_free(&agenda->soon);
 }
 
 struct note agenda_place(const uint8_t *page, size_t offset, size_t size, const struct page_record *record)
@@ -233,25 +84,31 @@ static struct order *find_order(const struct agenda *agenda, uint32_t serial)
     return map_get(&agenda->orders, slice_of(&serial, sizeof(serial)));
 }
 
+/* How far ahead notes are brought to the heap: as far as there is room. */
+static uint64_t bring_before_ms(const struct queue_home *home)
+{
+    const struct agenda *agenda = &home->agenda;
+    uint64_t lead = agenda->soon.size < SOON_FEW ? LEAD_FAR_MS : LEAD_MS;
+    return home->now_ms + lead + STEP_MS;
+}
+
 void agenda_add(struct order *order, uint64_t deadline_ms, uint64_t sequence, const struct note *place)
 {
-    struct agenda *agenda = &order->queue->home->agenda;
-    if (agenda->page_size == agenda->page_capacity) {
-        agenda->page_capacity = agenda->page_capacity ? agenda->page_capacity * 2 : 256;
-        agenda->page = mem_realloc(agenda->page, agenda->page_capacity * sizeof(*agenda->page));
-    }
-    struct note *note = &agenda->page[agenda->page_size++];
-    *note = *place;
-    note->deadline_ms = deadline_ms;
-    note->sequence = sequence;
-    note->serial = serial_of(order);
+    struct queue_home *home = order->queue->home;
+    struct agenda *agenda = &home->agenda;
+    struct note note = *place;
+    note.deadline_ms = deadline_ms;
+    note.sequence = sequence;
+    note.serial = serial_of(order);
+    if (deadline_ms < bring_before_ms(home) && agenda->soon.size < SOON_MAX)
+        notes_push(&agenda->soon, note);
+    else
+        runs_push(&agenda->runs, &note);
 }
 
 void agenda_end_page(struct queue_home *home)
 {
-    struct agenda *agenda = &home->agenda;
-    deal(home, agenda->page, agenda->page_size);
-    agenda->page_size = 0;
+    runs_spill(home);
 }
 
 /* --- notes that are due --- */
@@ -259,7 +116,7 @@ void agenda_end_page(struct queue_home *home)
 static void later(struct queue_home *home, struct note note)
 {
     note.deadline_ms = home->now_ms + WAIT_MS;
-    soon_push(&home->agenda, note);
+    notes_push(&home->agenda.soon, note);
 }
 
 /* Without a dead letter nobody asks what it was. */
@@ -278,7 +135,7 @@ static bool may_read(const struct queue_home *home, const struct note *note)
 {
     const struct page_loader *loader = &store_pages(home->store)->loader;
     return (loader->bytes == 0 || loader->bytes + note->size <= READ_BYTES_MAX) &&
-           home->outcomes.fresh.size < OUTCOMES_MAX;
+           loader->under_way < READS_MAX && home->outcomes.fresh.size < OUTCOMES_MAX;
 }
 
 /* The message is on disk: takes it out of its page, or sees to it that it is. */
@@ -294,7 +151,7 @@ static void expire_in_page(struct order *order, const struct note *note)
         return;
     merge_cancel(order, slot);
     bool reads = q->settings.dead_letters, written = page->batch <= store_durable(q->home->store);
-    if (!page->plain && order->expiry.page == 0 && written && paging_thin_out(order, slot))
+    if (!page->plain && written && paging_thin_out(order, slot))
         return; /* all that is due in it goes */
     if (page->load || !page->plain || (reads && (!written || !may_read(q->home, note)))) {
         later(q->home, *note);
@@ -316,8 +173,58 @@ static void expire_in_page(struct order *order, const struct note *note)
     queue_order_changed(q, order);
 }
 
+/* Notes were lost: all pages are read for them again, each when something in it is due. */
+static void gather_anew(struct queue_home *home)
+{
+    struct pages *pages = store_pages(home->store);
+    map_each(&home->agenda.orders, i) {
+        struct order *order = home->agenda.orders.slots[i].value;
+        for (size_t k = 0; order && order->backlog && k < order->backlog->pages.size; k++) {
+            struct page *page = pages_at(pages, *page_slot_ring_at(&order->backlog->pages, k));
+            if (!page->noted || page->times.own_first == UINT64_MAX)
+                continue;
+            page->noted = false;
+            expiry_note_page(order, page->first, page->times.own_first);
+        }
+    }
+}
+
+/* Its message is in a page, or may be again: what was read and is not taken can leave memory. */
+static bool is_needed(const struct queue_home *home, const struct note *note)
+{
+    const struct pages *pages = store_pages(home->store);
+    const struct order *order = find_order(&home->agenda, note->serial);
+    uint32_t slot = order ? order_page_with(order, pages, note->sequence) : 0;
+    if (slot == 0)
+        return order && order_find(order, note->sequence);
+    const struct page *page = pages_at(pages, slot);
+    return !page_is_acked(page, note->sequence) && !page_is_taken(page, note->sequence);
+}
+
+static void notes_arrive(struct queue_home *home, const struct page_load *load)
+{
+    struct agenda *agenda = &home->agenda;
+    bool merging = ((const struct run *)load->owner)->merging;
+    size_t count = runs_arrive(home, load);
+    for (size_t i = 0; i < count; i++) {
+        struct note note = runs_note(load, i);
+        if (!merging)
+            notes_push(&agenda->soon, note);
+        else if (is_needed(home, &note))
+            runs_merge_add(&agenda->runs, &note);
+    }
+    if (count == 0)
+        gather_anew(home);
+    if (merging)
+        runs_merge_step(home, bring_before_ms(home));
+}
+
 void agenda_arrive(struct queue_home *home, struct page_load *load)
 {
+    if (load->serial == 0) {
+        notes_arrive(home, load);
+        return;
+    }
     struct pages *pages = store_pages(home->store);
     struct order *order = find_order(&home->agenda, load->serial);
     struct page *page = pages_at(pages, load->slot);
@@ -334,38 +241,39 @@ void agenda_arrive(struct queue_home *home, struct page_load *load)
         paging_expire_part(order, page, load);
 }
 
+size_t agenda_memory(const struct agenda *agenda)
+{
+    return agenda->soon.capacity * sizeof(struct note) + runs_memory(&agenda->runs);
+}
+
 /* --- the turn --- */
 
-/* Groups whose time has come are dealt. */
-static void deal_groups(struct queue_home *home)
+/* What is due soon comes to the heap. */
+static void bring(struct queue_home *home)
 {
     struct agenda *agenda = &home->agenda;
-    struct delayed delayed;
-    size_t dealt = 0;
-    delay_run(&agenda->delays, home->now_ms);
-    while (dealt < NOTES_TURN && agenda->soon_size < SOON_MAX &&
-           delay_take(&agenda->delays, home->now_ms, &delayed)) {
-        struct message *m = delayed.entry.message;
-        size_t count = m->body_size / sizeof(struct note);
-        struct note *notes = mem_copy(message_body(m).at, m->body_size);
-        assert(count > 0 && m->body_size % sizeof(struct note) == 0);
-        deal(home, notes, count);
-        mem_free(notes);
-        delay_settle(&delayed);
-        dealt += count;
+    uint64_t before_ms = bring_before_ms(home);
+    struct note note;
+    for (size_t i = 0; i < NOTES_TURN && agenda->soon.size < SOON_MAX; i++) {
+        if (!runs_take(&agenda->runs, before_ms, &note))
+            break;
+        notes_push(&agenda->soon, note);
     }
+    if (agenda->soon.size < SOON_MAX)
+        runs_read(home, before_ms);
+    runs_merge_step(home, before_ms);
 }
 
 size_t agenda_run(struct queue_home *home, uint64_t before_ms, size_t budget)
 {
     struct agenda *agenda = &home->agenda;
-    if (!agenda->calendar && agenda->slot_count + agenda->soon_size == 0)
+    struct notes *soon = &agenda->soon;
+    if (agenda->orders.size == 0 && soon->size == 0 && runs_next_ms(&agenda->runs) == UINT64_MAX)
         return budget;
-    bring_slots(home);
-    deal_groups(home);
-    while (budget > 0 && agenda->soon_size > 0 && agenda->soon[0].deadline_ms < before_ms &&
+    bring(home);
+    while (budget > 0 && soon->size > 0 && soon->at[0].deadline_ms < before_ms &&
            store_pending_bytes(home->store) < PENDING_MAX) {
-        struct note note = soon_pop(agenda);
+        struct note note = notes_pop(soon);
         struct order *order = find_order(agenda, note.serial);
         if (order && order->backlog)
             expire_in_page(order, &note);
@@ -374,26 +282,15 @@ size_t agenda_run(struct queue_home *home, uint64_t before_ms, size_t budget)
     return budget;
 }
 
-/* The first slot that holds notes goes to the heap then. */
-static uint64_t next_slot_ms(const struct agenda *agenda)
-{
-    for (uint64_t number = agenda->near_slot; number < agenda->near_slot + AGENDA_SLOTS; number++) {
-        const struct agenda_slot *slot = agenda->slots[number % AGENDA_SLOTS];
-        if (slot && slot->count > 0)
-            return slot_near_ms(number + 1);
-    }
-    panic("no slot holds a note");
-}
-
 uint64_t agenda_next_ms(const struct queue_home *home)
 {
     const struct agenda *agenda = &home->agenda;
-    uint64_t next = delay_next_ms(&agenda->delays);
-    if (agenda->slot_count > 0) {
-        uint64_t slot = next_slot_ms(agenda);
-        next = slot < next ? slot : next;
-    }
-    if (agenda->soon_size > 0 && agenda->soon[0].deadline_ms < next)
-        next = agenda->soon[0].deadline_ms;
+    uint64_t next = runs_next_ms(&agenda->runs);
+    if (next < UINT64_MAX)
+        next -= next < LEAD_MS ? next : LEAD_MS;
+    if (agenda->soon.size >= SOON_MAX)
+        next = UINT64_MAX; /* what is in it has to go first */
+    if (agenda->soon.size > 0 && agenda->soon.at[0].deadline_ms < next)
+        next = agenda->soon.at[0].deadline_ms;
     return next;
 }

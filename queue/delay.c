@@ -19,12 +19,12 @@ enum {
     WAIT_MS = 3,        /* until a bucket is looked at again that waits for the disk or for room */
     OPEN_MAX = 24,      /* finest buckets of which pages are read at once */
     DEAL_MAX = 512,     /* messages dealt in a turn: what is due comes between */
-    PENDING_MAX = 4 * 1024 * 1024, /* bytes on their way to the disk beyond which nothing is dealt */
+    PENDING_MAX = 8 * 1024 * 1024, /* bytes on their way to the disk beyond which nothing is dealt */
     PROBES_MAX = DELAY_LEVEL_LANES
 };
 
 /* A bucket of a level is this many milliseconds, as a power of two. */
-static const unsigned level_shift[DELAY_LEVELS] = {6, 14, 22, 30};
+static const unsigned level_shift[DELAY_LEVELS] = {6, 13, 21, 30};
 
 unsigned delay_bucket_shift(unsigned level)
 {
@@ -35,11 +35,12 @@ unsigned delay_bucket_shift(unsigned level)
 /* --- buckets --- */
 
 /* When a bucket is to be dealt: half its width before it begins, so that it goes at twice the pace at which
- * its messages are due. The finest is read shortly before. */
+ * its messages are due. What goes to the finest has all its width: of one that is not dealt when it begins
+ * something is late, and there may be very many in it. The finest is read shortly before. */
 static uint64_t opens_ms(unsigned level, uint64_t number)
 {
     uint64_t begins = number << level_shift[level];
-    uint64_t lead = level ? UINT64_C(1) << (level_shift[level] - 1) : READ_EARLY_MS;
+    uint64_t lead = level ? UINT64_C(1) << (level_shift[level] - (level > 1)) : READ_EARLY_MS;
     return begins > lead ? begins - lead : 0;
 }
 

@@ -1,7 +1,7 @@
 /* delay.h - messages that wait for their time: a calendar on disk.
  *
  * A delay is the calendar of one queue (retries) or one exchange (delayed messages). Its days are buckets: of
- * 12 days, of 70 minutes, of 16 seconds, of 64 milliseconds; each is an order like that of a queue, goes to
+ * 12 days, of 35 minutes, of 8 seconds, of 64 milliseconds; each is an order like that of a queue, goes to
  * disk in pages as that does, and is known to the journal as a lane of the calendar's id. Some time before a
  * bucket begins what is in it is dealt into finer ones. What is in the finest goes to a heap in memory, of
  * bounded size, and is handed to the broker when its time has come: never before, and in order unless more

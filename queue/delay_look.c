@@ -158,8 +158,7 @@ static bool look_at_pages(struct delay_look *look, struct bucket *bucket)
     if (low == size)
         return false;
     uint32_t slot = *page_slot_ring_at(&order->backlog->pages, low);
-    if (order->expiry.page == 0)
-        (void)paging_thin_out(order, slot); /* else another time */
+    (void)paging_thin_out(order, slot); /* or another time */
     return true;
 }
 

@@ -16,6 +16,7 @@
 
 enum {
     PAGE_WAIT_MS = 10,  /* until the queue is looked at again that waits for a page */
+    UNREAD_EARLY_MS = 30000, /* before its time a page is read that was not since the start */
     THIN_MS = 50,       /* what is due in between in a page goes together */
     SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
@@ -31,17 +32,22 @@ static uint64_t add_ms(uint64_t born_ms, uint64_t ms)
     return ms > UINT64_MAX - born_ms ? UINT64_MAX : born_ms + ms;
 }
 
-uint64_t expiry_own_deadline(const struct message *m)
+uint64_t expiry_deadline_of(struct slice bytes, uint64_t born_ms)
 {
     struct props props;
     struct fault f;
     uint64_t ms = 0;
-    if (!m->has_expiration || !props_decode(message_props(m), &props, &f))
+    if (!props_have(bytes, PROP_expiration) || !props_decode(bytes, &props, &f))
         return UINT64_MAX;
     size_t i = props.expiration.len && props.expiration.at[0] == '+';
     for (; i < props.expiration.len; i++)
         ms = ms * 10 + (uint64_t)(props.expiration.at[i] - '0');
-    return add_ms(m->born_ms, ms);
+    return add_ms(born_ms, ms);
+}
+
+uint64_t expiry_own_deadline(const struct message *m)
+{
+    return m->has_expiration ? expiry_deadline_of(message_props(m), m->born_ms) : UINT64_MAX;
 }
 
 static uint64_t ttl_deadline(const struct queue *q, const struct message *m)
@@ -49,9 +55,9 @@ static uint64_t ttl_deadline(const struct queue *q, const struct message *m)
     return add_ms(m->born_ms, q->settings.ttl_ms);
 }
 
-bool expiry_is_due(const struct queue *q, const struct message *m)
+bool expiry_is_due(const struct queue *q, uint64_t own_ms, uint64_t born_ms)
 {
-    return ttl_deadline(q, m) < q->home->now_ms || expiry_own_deadline(m) < q->home->now_ms;
+    return own_ms < q->home->now_ms || add_ms(born_ms, q->settings.ttl_ms) < q->home->now_ms;
 }
 
 /* --- the heap of a queue's notes --- */
@@ -163,10 +169,24 @@ void expiry_note(struct order *order, const struct entry *entry)
     look_at(order, own < ttl ? own : ttl);
 }
 
+/* When a page is read of which nobody knows more than that. */
+static uint64_t early(uint64_t deadline_ms)
+{
+    return deadline_ms > UNREAD_EARLY_MS ? deadline_ms - UNREAD_EARLY_MS : 0;
+}
+
 void expiry_note_page(struct order *order, uint64_t first, uint64_t deadline_ms)
 {
     dues_push(&order->expiry.unread, (struct due){deadline_ms, first});
-    look_at(order, deadline_ms);
+    look_at(order, early(deadline_ms));
+}
+
+uint32_t *expiry_find_page(struct expiry *expiry, uint32_t slot)
+{
+    for (size_t i = 0; i < EXPIRY_PAGES; i++)
+        if (expiry->pages[i] == slot)
+            return &expiry->pages[i];
+    return NULL;
 }
 
 void expiry_reset(struct order *order)
@@ -287,22 +307,23 @@ static void expire_noted(struct look *look, struct due due)
         expire(look, entry);
 }
 
-/* Something in a page that nobody has read since the start is due: it is read, and its messages are noted in
- * the agenda. One at a time: the next when it has come. */
+/* Something in a page that nobody has read since the start is due, or will be soon: it is read, and its
+ * messages are noted in the agenda. A few at a time: the next when one of them has come. */
 static void read_pages(struct look *look)
 {
     struct order *order = look->order;
     struct dues *unread = &order->expiry.unread;
-    while (unread->count > 0 && unread->at[0].deadline_ms < look->before_ms && order->expiry.page == 0) {
+    uint64_t now_ms = look->q->home->now_ms;
+    while (unread->count > 0 && early(unread->at[0].deadline_ms) < now_ms) {
         size_t at = order_find_page(order, pages_of(look->q), unread->at[0].sequence);
-        if (at != SIZE_MAX && !paging_thin_out(order, *page_slot_ring_at(&order->backlog->pages, at)))
-            break;
+        if (at != SIZE_MAX && !paging_thin_out(order, *page_slot_ring_at(&order->backlog->pages, at))) {
+            again(look, now_ms + PAGE_WAIT_MS);
+            return;
+        }
         pop_due(unread); /* asked for, or in memory by now, or gone */
     }
-    if (unread->count > 0 && unread->at[0].deadline_ms >= look->before_ms)
-        again(look, unread->at[0].deadline_ms);
-    else if (unread->count > 0)
-        again(look, look->q->home->now_ms + PAGE_WAIT_MS);
+    if (unread->count > 0)
+        again(look, early(unread->at[0].deadline_ms) + 1);
 }
 
 void expiry_page_came(struct order *order)

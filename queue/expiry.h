@@ -33,22 +33,29 @@ struct dues {
     size_t count, capacity;
 };
 
+enum { EXPIRY_PAGES = 6 };
+
 struct expiry {
     struct heap_node node; /* in home.expiring; key: no deadline is before this */
     struct dues dues;      /* of messages in memory; some may be about what has left */
     struct dues unread;    /* of pages whose messages are not in the agenda, by their first sequence */
     uint64_t swept_ms;     /* when it walked over the requeued last */
-    uint32_t page;         /* slot of the page that is being read because something in it is due */
+    uint32_t pages[EXPIRY_PAGES]; /* slots of pages that are being read because something in them is due */
     uint32_t serial;       /* of its notes: agenda.h; 0 = it has none */
     uint32_t reading;      /* messages that were taken out, and are being read for their dead letter */
     bool late;             /* more is due than a turn could take: nothing is delivered meanwhile */
 };
 
+/* Where in expiry.pages that slot is, or with 0 a free place; NULL when there is none. */
+uint32_t *expiry_find_page(struct expiry *expiry, uint32_t slot);
+
 /* The message's own deadline, UINT64_MAX when it has no expiration. */
 uint64_t expiry_own_deadline(const struct message *m);
+/* So of one with these properties, published then. */
+uint64_t expiry_deadline_of(struct slice props, uint64_t born_ms);
 
-/* True when its own deadline or the queue's ttl has passed. */
-bool expiry_is_due(const struct queue *q, const struct message *m);
+/* True when its own deadline, or the queue's ttl since it was published, has passed. */
+bool expiry_is_due(const struct queue *q, uint64_t own_ms, uint64_t born_ms);
 
 /* Something in the page that begins with that sequence has a deadline of its own. */
 void expiry_note_page(struct order *order, uint64_t first, uint64_t deadline_ms);

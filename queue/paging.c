@@ -22,15 +22,14 @@ enum {
     RESIDENT_MIN = 16,                      /* a queue with so few in memory is left alone */
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
-    PENDING_MAX = 24 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
+    PENDING_MAX = 16 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     BATCH_MAX = 2 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
     SQUEEZE_CALENDARS = 64, SMALL_SHARE = 8, SOON_MS = 2000,
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, ARRIVE_PARTS = 4096, /* a turn */
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
     QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
-    CALENDAR_EIGHTHS = 2,                   /* of that memory, beyond which calendars go to disk */
-    SLAB_BYTES = 64 * 1024
+    CALENDAR_EIGHTHS = 2                    /* of that memory, beyond which calendars go to disk */
 };
 
 static size_t least(size_t a, size_t b)
@@ -54,6 +53,7 @@ void paging_init(struct paging *paging)
     list_init(&paging->calendars);
     list_init(&paging->wanting);
     list_init(&paging->merges);
+    paging->batch_max = SIZE_MAX;
     paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
 }
 
@@ -197,10 +197,13 @@ static bool may_write(const struct queue *q)
 static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 {
     const struct backlog *backlog = order->backlog;
+    const struct queue_home *home = order->queue->home;
     for (;;) {
         order_trim_tail(order); /* a page begins with a message */
         if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue))
             break;
+        if (pages_open_bytes(store_pages(home->store)) >= home->paging.batch_max)
+            break; /* what is over its measure goes with the next batches */
         write_page(order);
     }
 }
@@ -237,7 +240,7 @@ void paging_check(struct order *order)
 static uint64_t memory_used(const struct queue_home *home)
 {
     const struct slab_pool *pool = home->pool;
-    uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_BYTES + pool->large_bytes;
+    uint64_t used = pool->slab_bytes - pool->empty_count * SLAB_SIZE + pool->large_bytes;
     uint64_t loading = home->store ? store_pages(home->store)->loader.bytes : 0;
     return used + loading + home->queue_count * QUEUE_BYTES;
 }
@@ -481,6 +484,19 @@ static void remove_page(struct order *order, const struct page *page)
         order->backlog->first = pages_at(pages, *page_slot_ring_at(ring, 0))->first;
 }
 
+/* A look at a calendar wants the message, which is made then. */
+static bool is_looked_for(struct order *order, const struct page *page, const struct page_record *record,
+                          struct entry *entry)
+{
+    struct queue *q = order->queue;
+    struct message *m = reading_message(q, page, record);
+    if (delay_look_picks(order, m))
+        entry->message = m;
+    else
+        message_unref(q->home->pool, &m);
+    return entry->message != NULL;
+}
+
 /* Takes what is due, or wanted by a look at a calendar, out of a page that stays on disk; returns how many
  * are left in it. */
 static uint32_t pick_due(struct order *order, struct page *page, const struct page_load *load,
@@ -493,10 +509,10 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
     uint32_t left = 0;
     page->times.own_first = UINT64_MAX;
     while (reading_next(&reading, &record, &entry)) {
-        struct message *m = reading_message(q, page, &record);
-        uint64_t own = q->keeper ? UINT64_MAX : expiry_own_deadline(m);
-        if (q->keeper ? delay_look_picks(order, m) : expiry_is_due(q, m)) {
-            entry.message = m;
+        uint64_t born = reading_born(q, page, &record);
+        uint64_t own = q->keeper ? UINT64_MAX : expiry_deadline_of(record.props, born);
+        if (q->keeper ? is_looked_for(order, page, &record, &entry) : expiry_is_due(q, own, born)) {
+            entry.message = entry.message ? entry.message : reading_message(q, page, &record);
             entry_ring_push_back(due, entry);
             continue;
         }
@@ -509,7 +525,6 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
         }
         if (entry.journalled)
             pages_stays(store_pages(q->home->store), page->slot, entry.sequence);
-        message_unref(q->home->pool, &m);
         left++;
     }
     return left;
@@ -594,10 +609,12 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
 
 bool paging_thin_out(struct order *order, uint32_t slot)
 {
-    assert(order->expiry.page == 0);
-    if (!load(order, slot))
+    uint32_t *place = expiry_find_page(&order->expiry, 0);
+    if (expiry_find_page(&order->expiry, slot))
+        return true;
+    if (!place || !load(order, slot))
         return false;
-    order->expiry.page = slot;
+    *place = slot;
     return true;
 }
 
@@ -663,8 +680,9 @@ void paging_arrive(struct queue_home *home)
         assert(backlog);
         if (merge_takes(order, load))
             continue;
-        if (order->expiry.page == load->slot) {
-            order->expiry.page = 0;
+        uint32_t *place = expiry_find_page(&order->expiry, load->slot);
+        if (place) {
+            *place = 0;
             expiry_page_came(order);
         }
         if (backlog->loading && *page_slot_ring_at(&backlog->pages, 0) == load->slot)
@@ -691,9 +709,11 @@ void paging_leave(struct order *order)
     list_unlink(&order->wanting);
     if (backlog)
         merge_cancel(order, 0);
-    if (order->expiry.page && q->home->store)
-        forget_load(q, order->expiry.page);
-    order->expiry.page = 0;
+    for (size_t i = 0; i < EXPIRY_PAGES; i++) {
+        if (order->expiry.pages[i] && q->home->store)
+            forget_load(q, order->expiry.pages[i]);
+        order->expiry.pages[i] = 0;
+    }
     if (!backlog || !backlog->loading)
         return;
     backlog->loading = false;

@@ -26,7 +26,7 @@ void paging_want(struct order *order);
 /* The next message is on disk, and somebody waits for it. */
 void paging_await(struct order *order);
 /* Something in that page of the backlog is due: reads it, and takes that out; false when it has to wait for
- * the disk. One at a time of an order: expiry.page. */
+ * the disk, or for others of the order that are being read (expiry.pages). */
 bool paging_thin_out(struct order *order, uint32_t slot);
 /* The message leaves the queue while it is in that page of the backlog: it is taken, and to be acked. */
 void paging_take_out(struct order *order, uint32_t slot, uint64_t sequence, uint32_t body_bytes);

@@ -41,6 +41,12 @@ bool reading_next(struct reading *reading, struct page_record *record, struct en
     return false;
 }
 
+uint64_t reading_born(const struct queue *q, const struct page *page, const struct page_record *record)
+{
+    uint64_t born_ms = record->born_ms ? record->born_ms : page->times.born_first;
+    return born_ms ? born_ms : q->home->now_ms;
+}
+
 struct message *reading_message(struct queue *q, const struct page *page,
                                     const struct page_record *record)
 {
@@ -52,8 +58,6 @@ struct message *reading_message(struct queue *q, const struct page *page,
     m->has_headers = record->flags & PAGE_HAS_HEADERS;
     m->dead_letter = record->flags & PAGE_DEAD_LETTER;
     m->retried = record->flags & PAGE_RETRIED;
-    m->born_ms = record->born_ms ? record->born_ms : page->times.born_first;
-    if (m->born_ms == 0)
-        m->born_ms = q->home->now_ms;
+    m->born_ms = reading_born(q, page, record);
     return m;
 }

@@ -18,6 +18,8 @@ bool reading_next(struct reading *reading, struct page_record *record, struct en
 /* The entry of such a record, without its message; up to `delivered` all may have been delivered. */
 struct entry reading_entry(const struct page *page, const struct page_record *record, uint64_t sequence,
                            uint64_t delivered);
+/* When the message of the record was published. */
+uint64_t reading_born(const struct queue *q, const struct page *page, const struct page_record *record);
 /* The message of the record, with one reference. */
 struct message *reading_message(struct queue *q, const struct page *page, const struct page_record *record);
 

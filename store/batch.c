@@ -197,6 +197,15 @@ size_t batch_pending_bytes(const struct batch *batch)
            batch->pages.rows.len;
 }
 
+size_t batch_memory(const struct batch *batch)
+{
+    return batch->capacity + batch->ack_capacity * sizeof(struct ack_range) +
+           batch->delivered_capacity * sizeof(struct delivered_mark) +
+           batch->note_capacity * sizeof(struct stored_note) + batch->returned.capacity +
+           batch->definitions.capacity + batch->pages.room + batch->pages.rows.capacity +
+           batch->pages.capacity * sizeof(struct page_job);
+}
+
 /* Starts a record of acks or marks; returns where they go. */
 static uint8_t *begin_marks(struct batch *batch, enum format_record_type type, size_t size,
                             uint32_t count)

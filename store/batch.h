@@ -82,6 +82,9 @@ uint64_t batch_journal_bytes(const struct batch *batch);
 /* Bytes of memory that wait to become durable. */
 size_t batch_pending_bytes(const struct batch *batch);
 
+/* Bytes of memory that it has, used or not. */
+size_t batch_memory(const struct batch *batch);
+
 /* Disk thread: writes acks, header and checksums, and zeros up to the end of the file's block.
  * Returns the bytes to write at place.offset. */
 size_t batch_seal(struct batch *batch);

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/page_disk.h"
+#include "store/page_file.h"
 #include "store/quarantine.h"
 
 enum {
@@ -58,77 +59,30 @@ static uint32_t give_slot(struct pages *pages, struct page *page)
     return page->slot = slot;
 }
 
-static struct page_file *new_file(struct pages *pages, uint32_t number)
-{
-    struct page_file *file = mem_zalloc(sizeof *file);
-    file->number = number;
-    list_init(&file->pages);
-    list_push_back(&pages->files, &file->link);
-    if (pages->file_next <= number)
-        pages->file_next = number + 1;
-    return file;
-}
-
-static void free_file(struct pages *pages, struct page_file *file)
-{
-    assert(list_empty(&file->pages) && file->live == 0 && file != pages->current);
-    list_remove(&file->link);
-    list_unlink(&file->sparse);
-    pages->bytes -= file->bytes;
-    mem_free(file);
-}
-
-/* Files of which little is needed are looked at when the next batch goes. */
-static void note_sparse(struct pages *pages, struct page_file *file)
-{
-    if (file->finished && file->live * 2 < file->bytes + (file->bytes == 0) && !list_linked(&file->sparse))
-        list_push_back(&pages->sparse, &file->sparse);
-}
-
-static void add_live(struct pages *pages, struct page_file *file, uint32_t bytes)
-{
-    file->live += bytes;
-    pages->live_bytes += bytes;
-}
-
-static void take_live(struct pages *pages, struct page_file *file, uint32_t bytes)
-{
-    assert(file->live >= bytes && pages->live_bytes >= bytes);
-    file->live -= bytes;
-    pages->live_bytes -= bytes;
-    note_sparse(pages, file);
-}
-
-/* Room at the end of the current file. */
-static struct page_file *reserve(struct pages *pages, uint32_t bytes, uint32_t *offset)
-{
-    struct page_file *file = pages->current;
-    if (file && file->bytes > 0 && file->bytes + bytes > pages->file_bytes_max) {
-        file->finished = true;
-        note_sparse(pages, file);
-        file = NULL;
-    }
-    if (!file)
-        file = pages->current = new_file(pages, pages->file_next);
-    *offset = (uint32_t)file->bytes;
-    file->bytes += bytes;
-    pages->bytes += bytes;
-    add_live(pages, file, bytes);
-    return file;
-}
-
 static size_t bitmap_bytes(const struct page *page)
 {
     return (page->count + 7) / 8;
 }
 
-static struct page_progress *progress_of(struct page *page)
+static size_t progress_size(const struct page *page)
+{
+    return sizeof *page->progress + 3 * bitmap_bytes(page);
+}
+
+static struct page_progress *progress_of(struct pages *pages, struct page *page)
 {
     if (!page->progress) {
-        page->progress = mem_zalloc(sizeof *page->progress + 3 * bitmap_bytes(page));
+        page->progress = mem_zalloc(progress_size(page));
         page->progress->page = page;
+        pages->progress_bytes += progress_size(page);
     }
     return page->progress;
+}
+
+size_t pages_memory(const struct pages *pages)
+{
+    return pages->slot_capacity * sizeof(struct page *) + pages->count * sizeof(struct page) +
+           pages->free_slots.capacity * sizeof(uint32_t) + pages->progress_bytes;
 }
 
 static struct page_row row_of(const struct page *page, enum page_row_kind kind)
@@ -168,7 +122,7 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
 /* The page has its size, its slot and its id: gives it its place. */
 static void put_page(struct pages *pages, struct page *page, struct page_draft *draft)
 {
-    page->file = reserve(pages, page->bytes, &page->offset);
+    page->file = page_file_reserve(pages, page->bytes, &page->offset);
     list_push_back(&page->file->pages, &page->of_file);
     page_seal(draft, page->id, page->queue_id, page->first);
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_WRITE);
@@ -195,7 +149,7 @@ uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t que
     page->persistent = draft->persistent;
     page->stored = stored && draft->persistent > draft->gone;
     if (draft->gone > 0) /* as if they were there and acked, which the journal says they are */
-        memcpy(progress_of(page)->acked, draft->gone_bits, bitmap_bytes(page));
+        memcpy(progress_of(pages, page)->acked, draft->gone_bits, bitmap_bytes(page));
     uint32_t slot = give_slot(pages, page);
     put_page(pages, page, draft);
     if (page->stored)
@@ -220,6 +174,7 @@ static void free_page(struct pages *pages, uint32_t slot)
         list_unlink(&page->progress->dirty);
         mem_free(page->progress->counts);
         list_unlink(&page->progress->thin);
+        pages->progress_bytes -= progress_size(page);
         mem_free(page->progress);
     }
     if (page->load)
@@ -236,7 +191,7 @@ void pages_drop(struct pages *pages, uint32_t slot)
     struct page *page = pages_at(pages, slot);
     if (page->stored)
         put_row(pages, page, PAGE_ROW_DROP);
-    take_live(pages, page->file, page->bytes);
+    page_file_take_live(pages, page->file, page->bytes);
     free_page(pages, slot);
 }
 
@@ -252,7 +207,7 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
     }
     if (!journalled || !page->stored)
         return;
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     uint64_t i = sequence - page->first;
     assert(!page_is_acked(page, sequence));
     progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
@@ -266,7 +221,7 @@ void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journ
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
 {
     struct page *page = pages_at(pages, slot);
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     uint64_t i = sequence - page->first;
     assert(i < page->count && !page_is_taken(page, sequence));
     progress->acked[bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
@@ -287,7 +242,7 @@ void pages_stays(struct pages *pages, uint32_t slot, uint64_t sequence)
     uint64_t i = sequence - page->first;
     assert(i < page->count && !page_is_taken(page, sequence));
     if (is_mixed(page) && page->stored)
-        progress_of(page)->acked[2 * bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
+        progress_of(pages, page)->acked[2 * bitmap_bytes(page) + i / 8] |= (uint8_t)(1u << i % 8);
 }
 
 bool page_is_rest(const struct page *page, uint64_t sequence)
@@ -302,7 +257,7 @@ bool page_is_rest(const struct page *page, uint64_t sequence)
 void pages_ack_rest(struct pages *pages, uint32_t slot, bool journalled)
 {
     struct page *page = pages_at(pages, slot);
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     assert(page->taken > 0 && page->live >= page->taken);
     page->live = page->taken;
     if (!journalled || !page->stored)
@@ -322,7 +277,7 @@ bool page_is_taken(const struct page *page, uint64_t sequence)
 void pages_delivered(struct pages *pages, uint32_t slot, uint64_t sequence)
 {
     struct page *page = pages_at(pages, slot);
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     assert(sequence >= page->first && sequence <= page_last(page));
     if (progress->delivered >= sequence)
         return;
@@ -336,7 +291,7 @@ static void count_return(struct pages *pages, struct page *page, uint64_t sequen
                          uint64_t batch)
 {
     assert(sequence >= page->first && sequence <= page_last(page));
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     if (!progress->counts)
         progress->counts = mem_zalloc(page->count);
     progress->counts[sequence - page->first] = count < UINT8_MAX ? (uint8_t)count : UINT8_MAX;
@@ -420,7 +375,7 @@ void pages_load_part(struct pages *pages, uint32_t slot, const struct page_load 
 {
     const struct page *page = pages_at(pages, slot);
     assert(part->part >= PAGE_HEADER_BYTES && part->part + part->size <= page->bytes);
-    assert(part->owner && page_is_taken(page, part->sequence));
+    assert(part->owner);
     struct page_load *load = new_load(page);
     load->owner = part->owner;
     load->serial = part->serial, load->sequence = part->sequence, load->check = part->check;
@@ -484,7 +439,7 @@ static void thin(struct pages *pages, struct page *page, struct slice bytes)
     pages_begin(pages, &draft, size);
     page_thin(&draft, bytes, acked, page->recovered);
     assert(draft.count == page->count && !page->load);
-    take_live(pages, page->file, page->bytes);
+    page_file_take_live(pages, page->file, page->bytes);
     list_remove(&page->of_file);
     page->bytes = (uint32_t)draft.size;
     page->body_bytes = page->kept_bytes = draft.body_bytes;
@@ -554,7 +509,7 @@ bool pages_have_loaded(const struct pages *pages)
 static void move_page(struct pages *pages, struct page *page)
 {
     uint32_t offset;
-    struct page_file *from = page->file, *to = reserve(pages, page->bytes, &offset);
+    struct page_file *from = page->file, *to = page_file_reserve(pages, page->bytes, &offset);
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_MOVE);
     assert(to != from);
     job->slot = page->slot, job->id = page->id;
@@ -589,7 +544,7 @@ static void let_go(struct pages *pages, struct page_file *file)
 {
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_UNLINK);
     job->file = file->number;
-    free_file(pages, file);
+    page_file_free(pages, file);
 }
 
 /* The file being written is left when most of it is dead. */
@@ -600,7 +555,7 @@ static void leave_current(struct pages *pages)
         return;
     pages->current = NULL;
     file->finished = true;
-    note_sparse(pages, file);
+    page_file_note_sparse(pages, file);
 }
 
 void pages_prepare(struct pages *pages)
@@ -636,30 +591,19 @@ uint64_t pages_needed_batch(const struct pages *pages)
     return list_first(&pages->dirty, struct page_progress, dirty)->dirty_batch;
 }
 
-/* Files are in order of their numbers; those that are written to are the last. */
-static struct page_file *find_file(struct pages *pages, uint32_t number)
-{
-    for (struct list *node = pages->files.prev; node != &pages->files; node = node->prev) {
-        struct page_file *file = container_of(node, struct page_file, link);
-        if (file->number <= number)
-            return file->number == number ? file : NULL;
-    }
-    return NULL;
-}
-
 /* The page is where it was moved to, unless it died meanwhile. */
 static void moved(struct pages *pages, const struct page_job *job)
 {
-    struct page_file *to = find_file(pages, job->file);
+    struct page_file *to = page_file_find(pages, job->file);
     struct page *page = pages->slots[job->slot];
     assertf(to, "page file %u", job->file);
     if (!page || page->id != job->id) {
-        take_live(pages, to, job->size);
+        page_file_take_live(pages, to, job->size);
         return;
     }
     if (job->failed) {
         page->moving = false;
-        take_live(pages, to, job->size);
+        page_file_take_live(pages, to, job->size);
         return;
     }
     struct page_file *from = page->file;
@@ -668,7 +612,7 @@ static void moved(struct pages *pages, const struct page_job *job)
     page->file = to;
     page->offset = job->offset;
     page->moving = false;
-    take_live(pages, from, job->size);
+    page_file_take_live(pages, from, job->size);
 }
 
 void pages_settled(struct pages *pages, struct batch *batch)
@@ -687,7 +631,7 @@ void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes)
     struct list *at = pages->files.prev;
     while (at != &pages->files && container_of(at, struct page_file, link)->number > number)
         at = at->prev;
-    struct page_file *file = new_file(pages, number);
+    struct page_file *file = page_file_new(pages, number);
     list_remove(&file->link); /* from the end to its place */
     list_insert_before(at->next, &file->link);
     file->bytes = bytes;
@@ -697,10 +641,10 @@ void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes)
 
 struct page *pages_restore(struct pages *pages, const struct page_row *row)
 {
-    struct page_file *file = find_file(pages, row->file);
+    struct page_file *file = page_file_find(pages, row->file);
     if (!file) { /* reading the page will tell */
         pages_restore_file(pages, row->file, 0);
-        file = find_file(pages, row->file);
+        file = page_file_find(pages, row->file);
     }
     struct page *page = mem_zalloc(sizeof *page);
     page->file = file;
@@ -711,12 +655,12 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     page->stored = page->recovered = true;
     page->times = row->times;
     list_push_back(&file->pages, &page->of_file);
-    add_live(pages, file, page->bytes);
+    page_file_add_live(pages, file, page->bytes);
     give_slot(pages, page);
     if (pages->id_next <= page->id)
         pages->id_next = page->id + 1;
     if (row->acked_size || row->delivered) {
-        struct page_progress *progress = progress_of(page);
+        struct page_progress *progress = progress_of(pages, page);
         size_t size = bitmap_bytes(page);
         progress->delivered = row->delivered;
         if (row->acked_size)
@@ -741,14 +685,14 @@ void pages_restore_row(struct pages *pages, const struct page *page, uint64_t id
 
 void pages_restore_hold(struct pages *pages, uint32_t number, uint32_t bytes)
 {
-    struct page_file *file = find_file(pages, number);
+    struct page_file *file = page_file_find(pages, number);
     if (file && bytes <= file->bytes)
-        add_live(pages, file, bytes);
+        page_file_add_live(pages, file, bytes);
 }
 
 void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last)
 {
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     first = first < page->first ? page->first : first;
     last = last > page_last(page) ? page_last(page) : last;
     for (uint64_t i = first - page->first; i <= last - page->first; i++) {
@@ -761,7 +705,7 @@ void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, 
 
 void pages_restore_delivered(struct pages *pages, struct page *page, uint64_t sequence)
 {
-    struct page_progress *progress = progress_of(page);
+    struct page_progress *progress = progress_of(pages, page);
     sequence = sequence > page_last(page) ? page_last(page) : sequence;
     if (sequence < page->first || progress->delivered >= sequence)
         return;
@@ -777,7 +721,7 @@ void pages_restore_returned(struct pages *pages, struct page *page, uint64_t seq
 void pages_restored(struct pages *pages)
 {
     list_each(node, &pages->files)
-        note_sparse(pages, container_of(node, struct page_file, link));
+        page_file_note_sparse(pages, container_of(node, struct page_file, link));
 }
 
 void pages_free(struct pages *pages)
@@ -788,13 +732,13 @@ void pages_free(struct pages *pages)
         if (!pages->slots[slot])
             continue;
         pages->slots[slot]->load = NULL; /* the loader has dropped it */
-        take_live(pages, pages->slots[slot]->file, pages->slots[slot]->bytes);
+        page_file_take_live(pages, pages->slots[slot]->file, pages->slots[slot]->bytes);
         free_page(pages, slot);
     }
     while (!list_empty(&pages->files)) {
         struct page_file *file = list_first(&pages->files, struct page_file, link);
         file->live = 0; /* where pages were to be moved to */
-        free_file(pages, file);
+        page_file_free(pages, file);
     }
     page_slot_ring_free(&pages->free_slots);
     mem_free(pages->slots);

@@ -63,14 +63,15 @@ struct pages {
     struct page_loader loader;
     const struct store_options *options;
     uint64_t id_next, file_bytes_max;
-    uint64_t bytes, live_bytes; /* in files */
-    uint64_t thinned_bytes;     /* that pages were made smaller by */
+    uint64_t bytes, live_bytes, thinned_bytes; /* in files; the last: that pages were made smaller by */
     uint64_t settled;           /* the last batch that was seen to be on disk */
+    size_t progress_bytes;      /* of memory */
     uint32_t file_next;
 };
 
 void pages_init(struct pages *pages, const struct store_options *options);
 void pages_free(struct pages *pages);
+size_t pages_memory(const struct pages *pages);
 
 static inline struct page *pages_at(const struct pages *pages, uint32_t slot)
 {
@@ -80,8 +81,7 @@ static inline struct page *pages_at(const struct pages *pages, uint32_t slot)
 
 /* Begins a page with records of that many bytes (page_record_size); the next call is pages_write. */
 void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_bytes);
-/* Puts the page into the open batch. `stored`: it must survive a restart. Returns its slot,
- * which stays until the page dies. */
+/* Puts the page into the open batch; `stored`: it must survive a restart. Its slot stays until it dies. */
 uint32_t pages_write(struct pages *pages, struct page_draft *draft, uint64_t queue_id, uint64_t first,
                      bool stored, const struct page_times *times);
 /* One of its messages is done with; `journalled`: its ack is in the open batch. The page may die of it. */
@@ -129,9 +129,9 @@ void pages_give_up(struct pages *pages, uint32_t slot);
 
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
-/* Asks for the record of a message that was taken out; `part` says whose, where and what it is. */
+/* Asks for a record of a page that lives until then; `part` says whose, where and what it is. */
 void pages_load_part(struct pages *pages, uint32_t slot, const struct page_load *part);
-/* The page that was asked for is not wanted any more. */
+/* It is not wanted any more. */
 void pages_forget_load(struct pages *pages, uint32_t slot);
 /* A page that was read and is still wanted; the caller frees it. NULL when there is none now. */
 struct page_load *pages_loaded(struct pages *pages);

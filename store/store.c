@@ -453,6 +453,11 @@ size_t store_pending_bytes(struct store *store)
     return batch_pending_bytes(store->open) + (in_flight(store) ? store->flying_bytes : 0);
 }
 
+size_t store_open_bytes(const struct store *store)
+{
+    return batch_pending_bytes(store->open);
+}
+
 size_t store_definition_bytes(const struct store *store)
 {
     return store->open->definitions.len;
@@ -471,6 +476,16 @@ int store_failed(const struct store *store)
     return store->sync.failed;
 }
 
+/* What a batch has while it flies only the disk thread may look at. */
+static size_t buffers(const struct store *store)
+{
+    size_t bytes = store->flying ? store->flying_bytes : 0;
+    for (int i = 0; i < 2; i++)
+        if (&store->batches[i] != store->flying)
+            bytes += batch_memory(&store->batches[i]);
+    return bytes;
+}
+
 void store_stats(struct store *store, struct store_stats *stats)
 {
     in_flight(store);
@@ -483,6 +498,9 @@ void store_stats(struct store *store, struct store_stats *stats)
         .record_bytes = store->record_bytes,
         .moved_bytes = store->moved_bytes,
         .thinned_bytes = store->pages.thinned_bytes,
+        .buffer_bytes = buffers(store),
+        .directory_bytes = pages_memory(&store->pages),
+        .loading_bytes = store->pages.loader.bytes,
         .live_messages = store->segments.live + store->open->live,
         .page_bytes = store->pages.bytes,
         .page_live_bytes = store->pages.live_bytes,

@@ -76,13 +76,10 @@ uint64_t store_queue_id_next(const struct store *store);
 uint64_t store_message(struct store *store, const struct stored_message *message);
 /* The second tier. */
 struct pages *store_pages(struct store *store);
-/* Little is needed of the batches up to this one, yet they hold much of the journal: it is to be moved on, in
- * slices. 0 = nothing. Asked again it is the same until all is moved. */
+/* Up to which batch the journal holds little that is needed: that is to be moved on, in slices; 0 = nothing.
+ * Then the next slice, to be moved before the next commit, 0 = none in this batch; and if more is left. */
 uint64_t store_sparse_part(struct store *store);
-/* The next slice: move what is needed of the batches up to this one, before the next commit. One a batch, of
- * about 4,096 messages; 0 = none now. */
 uint64_t store_sparse_batch(struct store *store);
-/* Some of the part is left to be moved on. */
 bool store_is_sparse(const struct store *store);
 /* As store_message, for one target of a message of an older batch, which is then to be released. */
 uint64_t store_move(struct store *store, const struct stored_message *message);
@@ -118,6 +115,8 @@ bool store_busy(struct store *store);
 bool store_full(const struct store *store);
 /* Bytes of records not yet durable: the publishers' flow control. */
 size_t store_pending_bytes(struct store *store);
+/* The same of what is not handed over yet: it becomes durable together. */
+size_t store_open_bytes(const struct store *store);
 /* Of definitions that are not handed over yet: they take time, in which nothing else becomes durable. */
 size_t store_definition_bytes(const struct store *store);
 
@@ -136,6 +135,8 @@ struct store_stats {
     uint64_t record_bytes;              /* of messages that were given to be journalled */
     uint64_t moved_bytes;               /* of records that were written again, within the journal */
     uint64_t thinned_bytes;             /* that pages were made smaller by */
+    size_t buffer_bytes, directory_bytes, loading_bytes; /* memory: both batches, what is known of pages,
+                                                          * what is being read */
     unsigned pages, segments, spare_segments;
 };
 

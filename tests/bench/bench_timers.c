@@ -1,12 +1,13 @@
 /* bench_timers.c - the client of delays and expiries: publishes messages that have a time, or takes them and
  * says how late they came. Prints one line of JSON.
  *
- *     bench_timers publish PORT EXCHANGE KEY delay|expiration COUNT BYTES RATE FIRST FROM_MS TO_MS
+ *     bench_timers publish PORT EXCHANGE KEY delay|expiration|ttl COUNT BYTES RATE FIRST FROM_MS TO_MS
  *     bench_timers consume PORT QUEUE COUNT IDLE_S FROM_MS
  *
  * A body begins with the message's number (FIRST and up) and its time, microseconds since 1970: random
  * between FROM_MS and TO_MS, milliseconds since 1970. With `expiration` the time is what is left when the
- * message is sent, so lateness counts the way to the broker too. RATE 0: as fast as confirms come. The
+ * message is sent, so lateness counts the way to the broker too. With `ttl` it is the queue that has one: the
+ * time is FROM_MS to TO_MS milliseconds after the message is sent. RATE 0: as fast as confirms come. The
  * consumer counts what came twice and what came early, leaves lateness out of what was due before FROM_MS,
  * and ends after COUNT messages or IDLE_S seconds without one. Meanwhile a thread sleeps a millisecond again
  * and again: how late that wakes is what the machine alone costs. */
@@ -204,7 +205,7 @@ static struct link *open_link(const char *port)
 
 struct plan {
     const char *exchange, *key;
-    bool delays;
+    bool delays, ttl;
     uint64_t count, bytes, rate, first, from_ms, to_ms;
     struct rand rand;
     struct buf body, head, method;
@@ -229,6 +230,10 @@ static void put_message(struct link *link, struct plan *plan, uint64_t number)
         put_short(&plan->head, "x-deliver-at");
         put(&plan->head, 'l', 1);
         put(&plan->head, due_ms, 8);
+        put(&plan->head, 2, 1);
+    } else if (plan->ttl) {
+        due_us = now_us + due_ms * 1000;
+        put(&plan->head, 0x1000, 2);
         put(&plan->head, 2, 1);
     } else {
         char left[24];
@@ -270,7 +275,8 @@ static void take_confirms(struct link *link, int wait_ms, uint64_t *confirmed, u
 static int publish(char **argv)
 {
     struct link *link = open_link(argv[2]);
-    struct plan plan = {.exchange = argv[3], .key = argv[4], .delays = strcmp(argv[5], "delay") == 0};
+    struct plan plan = {.exchange = argv[3], .key = argv[4], .delays = strcmp(argv[5], "delay") == 0,
+                        .ttl = strcmp(argv[5], "ttl") == 0};
     uint64_t *numbers[] = {&plan.count, &plan.bytes, &plan.rate, &plan.first, &plan.from_ms, &plan.to_ms};
     for (int i = 0; i < 6; i++)
         *numbers[i] = strtoull(argv[6 + i], NULL, 10);

@@ -11,8 +11,8 @@ What must hold, checked at each delivery and at the end:
      if it was confirmed before. (One that was not may have been seen, and lost with the crash, and be new.)
   3. first deliveries of a publisher's messages come to each consumer in the order of publishing.
 
---control is the negative control: after each crash the end of the journal is overwritten with zeros, as if the
-broker had confirmed what it had not written. The run passes when that was found.
+--control is the negative control: after each crash the end of the journal is overwritten with zeros, as if
+the broker had confirmed what it had not written. The run passes when that was found.
 
 --queues kinds has other queues in their place: one with priorities, a quorum queue (these two have the order
 of 3 for each priority), and one whose messages expire or are rejected now and then, and then are dead letters

@@ -11,6 +11,9 @@
 #include "base/rand.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "store/page_disk.h"
+#include "tests/model/plug.h"
+#include "tests/model/restored.h"
 #include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 
@@ -38,8 +41,8 @@ struct model {
     struct item items[ITEMS_MAX];
     uint32_t count;
     struct rand rand;
-    unsigned crashes, dead;
-    bool dead_letters, paged, noted, mixed;
+    unsigned crashes, dead, damaged;
+    bool dead_letters, paged, noted, merged, mixed;
     char error[512];
 };
 
@@ -139,12 +142,7 @@ static void on_definition(void *arg, const struct definition *definition)
 static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
 {
     struct model *m = arg;
-    struct message *msg =
-        message_new(&m->pool, stored->exchange, stored->key, stored->props, stored->body.len);
-    memcpy(message_body_at(msg), stored->body.at, stored->body.len);
-    msg->persistent = true;
-    msg->batch = batch;
-    msg->born_ms = stored->born_ms;
+    struct message *msg = restored_message(&m->pool, stored, batch);
     assert(stored->target_count == 1 && m->queue && stored->born_ms > 0);
     msg->journal_refs = 1;
     queue_restore(m->queue, 0, msg, stored->targets[0].sequence, stored->returns[0]);
@@ -172,6 +170,10 @@ static int try_open(struct model *m)
     slab_pool_init(&m->pool);
     queue_home_init(&m->home, &m->pool, NULL);
     m->home.now_ms = now_ms;
+    m->home.agenda.runs.gathered_max = 1 + (uint32_t)below(m, below(m, 2) ? 1000 : 30);
+    m->home.agenda.runs.part_max = 1 + (uint32_t)below(m, below(m, 2) ? RUNS_PART_NOTES : 10);
+    m->home.agenda.runs.run_max = 2 + below(m, 100);
+    m->home.agenda.runs.stale_min = 1 + (uint32_t)below(m, 2000);
     m->queue = NULL;
     paging_configure(&m->home.paging, 1 + (uint32_t)below(m, 40), 256 + (uint32_t)below(m, 4000),
                      below(m, 3) ? 1 : 100000000);
@@ -223,14 +225,8 @@ static void crash(struct model *m)
 
 static void sync_now(struct model *m)
 {
-    bool pulled = below(m, 60) == 0;
-    if (pulled)
-        fakedisk_fail_at(m->disk, fakedisk_changes(m->disk) + 1 + below(m, 14), EIO, true);
-    store_sync_now(m->store);
-    if (store_failed(m->store)) {
-        assert(pulled && store_failed(m->store) == -EIO);
+    if (!plug_sync(m->store, m->disk, &m->rand, 60, 14))
         crash(m);
-    }
     fakedisk_fail_at(m->disk, 0, 0, false);
 }
 
@@ -257,7 +253,8 @@ static void turn(struct model *m, uint64_t later_ms)
     struct store_stats stats;
     store_stats(m->store, &stats);
     m->paged |= stats.pages > 0;
-    m->noted |= m->home.agenda.calendar != NULL;
+    m->noted |= m->home.agenda.runs.count > 0;
+    m->merged |= m->home.agenda.runs.merge != NULL;
     if (below(m, 2) == 0)
         sync_now(m);
 }
@@ -281,7 +278,10 @@ static void check(struct model *m, uint64_t due_before_ms)
 static bool is_busy(const struct model *m, uint64_t now_ms)
 {
     const struct expiry *expiry = &m->queue->order.expiry;
-    return expiry->page || expiry->reading > 0 || agenda_next_ms(&m->home) <= m->home.now_ms + WAIT_MS ||
+    for (size_t i = 0; i < EXPIRY_PAGES; i++)
+        if (expiry->pages[i])
+            return true;
+    return expiry->reading > 0 || agenda_next_ms(&m->home) <= m->home.now_ms + WAIT_MS ||
            (expiry->unread.count > 0 && expiry->unread.at[0].deadline_ms < now_ms);
 }
 
@@ -310,6 +310,31 @@ static void pass_time(struct model *m)
     check(m, 0);
 }
 
+/* Some notes on disk are not what was written: all are gathered anew when they are read. */
+static void damage_notes(struct model *m)
+{
+    const struct runs *runs = &m->home.agenda.runs;
+    char path[256];
+    if (list_empty(&runs->all))
+        return;
+    const struct run *run = list_first(&runs->all, struct run, link);
+    if (run->pages.size == 0)
+        return;
+    const struct page *page = pages_at(store_pages(m->store), run_page_ring_at(&run->pages, 0)->slot);
+    if (page->batch > store_durable(m->store))
+        return;
+    bool fits = page_disk_path("data", page->file->number, path, sizeof(path));
+    struct slice bytes = fakedisk_get(m->disk, path);
+    assert(fits && bytes.len >= page->offset + page->bytes);
+    struct buf damaged = {0};
+    buf_append_slice(&damaged, bytes);
+    size_t first = page->offset + PAGE_HEADER_BYTES + PAGE_RECORD_HEADER_BYTES;
+    damaged.at[first + below(m, page->bytes - PAGE_HEADER_BYTES - PAGE_RECORD_HEADER_BYTES)] ^= 1;
+    fakedisk_put(m->disk, path, buf_slice(&damaged));
+    buf_free(&damaged);
+    m->damaged++;
+}
+
 static void run_round(uint64_t seed)
 {
     struct model *m = mem_zalloc(sizeof(*m));
@@ -327,6 +352,8 @@ static void run_round(uint64_t seed)
         pass_time(m);
         if (below(m, 200) == 0)
             settle_down(m);
+        if (below(m, 300) == 0)
+            damage_notes(m);
         if (below(m, 500) == 0)
             crash(m);
     }
@@ -336,9 +363,9 @@ static void run_round(uint64_t seed)
         settle_down(m);
     }
     assertf(queue_ready(m->queue) == 0, "%zu never go", queue_ready(m->queue));
-    printf("seed %" PRIu64 ": %u crashes, %u messages, %u dead letters\n", seed, m->crashes, m->count,
-           m->dead);
-    assert(m->paged && m->noted);
+    printf("seed %" PRIu64 ": %u crashes, %u times damaged, %u messages, %u dead letters\n", seed, m->crashes,
+           m->damaged, m->count, m->dead);
+    assert(m->paged && m->noted && m->merged);
     m->home.store = NULL;
     store_close(&m->store);
     queue_delete(&m->queue);

@@ -12,6 +12,8 @@
 #include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "tests/model/plug.h"
+#include "tests/model/restored.h"
 #include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 
@@ -192,12 +194,7 @@ static void on_definition(void *arg, const struct definition *definition)
 static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
 {
     struct model *m = arg;
-    struct message *msg =
-        message_new(&m->pool, stored->exchange, stored->key, stored->props, stored->body.len);
-    memcpy(message_body_at(msg), stored->body.at, stored->body.len);
-    msg->persistent = true;
-    msg->batch = batch;
-    msg->born_ms = stored->born_ms;
+    struct message *msg = restored_message(&m->pool, stored, batch);
     assert(stored->target_count == 1 && m->delay);
     msg->journal_refs = 1;
     delay_restore(m->delay, lane_of_id(stored->targets[0].queue_id), msg, stored->targets[0].sequence);
@@ -287,14 +284,8 @@ static void crash(struct model *m)
 
 static void sync_now(struct model *m)
 {
-    bool pulled = below(m, 60) == 0;
-    if (pulled)
-        fakedisk_fail_at(m->disk, fakedisk_changes(m->disk) + 1 + below(m, 14), EIO, true);
-    store_sync_now(m->store);
-    if (store_failed(m->store)) {
-        assert(pulled && store_failed(m->store) == -EIO);
+    if (!plug_sync(m->store, m->disk, &m->rand, 60, 14))
         crash(m);
-    }
     fakedisk_fail_at(m->disk, 0, 0, false);
 }
 

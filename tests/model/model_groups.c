@@ -13,6 +13,8 @@
 #include "protocol/table.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "tests/model/restored.h"
+#include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 
 enum { STEPS = 3000, GROUPS = 9, CONSUMERS = 5, OUT_MAX = 200, SEGMENT_BYTES = 24 * 1024, LOOSE = 0 };
@@ -318,12 +320,7 @@ static void on_definition(void *arg, const struct definition *definition)
 static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
 {
     struct model *m = arg;
-    struct message *msg =
-        message_new(&m->pool, stored->exchange, stored->key, stored->props, stored->body.len);
-    memcpy(message_body_at(msg), stored->body.at, stored->body.len);
-    msg->persistent = true;
-    msg->batch = batch;
-    msg->born_ms = stored->born_ms;
+    struct message *msg = restored_message(&m->pool, stored, batch);
     msg->journal_refs = 1;
     queue_restore(m->q, lane_of_id(stored->targets[0].queue_id), msg, stored->targets[0].sequence,
                   stored->returns[0]);
@@ -454,9 +451,6 @@ static void run_round(uint64_t seed)
 
 int main(void)
 {
-    const char *given = getenv("SEED"), *rounds = getenv("ROUNDS");
-    uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)getpid() * 2654435761u;
-    for (int i = 0; i < (given ? 1 : rounds ? atoi(rounds) : 60); i++)
-        run_round(seed + (uint64_t)i);
+    model_rounds(run_round, NULL, 0, 60);
     return 0;
 }

@@ -11,6 +11,8 @@
 
 #include "base/rand.h"
 #include "queue/paging.h"
+#include "tests/model/plug.h"
+#include "tests/model/restored.h"
 #include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 
@@ -345,11 +347,7 @@ static struct queue *queue_of(struct model *m, uint64_t id)
 static void on_message(void *arg, const struct stored_message *stored, uint64_t batch)
 {
     struct model *m = arg;
-    struct message *msg =
-        message_new(&m->pool, stored->exchange, stored->key, stored->props, stored->body.len);
-    memcpy(message_body_at(msg), stored->body.at, stored->body.len);
-    msg->persistent = true;
-    msg->batch = batch;
+    struct message *msg = restored_message(&m->pool, stored, batch);
     msg->born_ms = stored->born_ms ? stored->born_ms : m->home.now_ms;
     for (size_t i = 0; i < stored->target_count; i++) {
         struct queue *q = queue_of(m, stored->targets[i].queue_id);
@@ -479,14 +477,8 @@ static void crash(struct model *m)
 /* Everything batched is on disk; the plug is pulled now and then. */
 static void sync_now(struct model *m)
 {
-    bool pulled = below(m, 12) == 0;
-    if (pulled)
-        fakedisk_fail_at(m->disk, fakedisk_changes(m->disk) + 1 + below(m, 14), EIO, true);
-    store_sync_now(m->store);
-    if (store_failed(m->store)) {
-        assert(pulled && store_failed(m->store) == -EIO);
+    if (!plug_sync(m->store, m->disk, &m->rand, 12, 14))
         crash(m);
-    }
     fakedisk_fail_at(m->disk, 0, 0, false);
 }
 

@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "store/store.h"
+#include "tests/model/plug.h"
+#include "tests/model/rounds.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
 
@@ -479,14 +481,8 @@ static void commit(struct model *m)
 /* Sometimes the plug is pulled within. */
 static void sync_now(struct model *m)
 {
-    bool pulled = below(m, 12) == 0;
-    if (pulled)
-        fakedisk_fail_at(m->disk, fakedisk_changes(m->disk) + 1 + below(m, 10), EIO, true);
-    store_sync_now(m->store);
-    if (store_failed(m->store)) {
-        assert(pulled && store_failed(m->store) == -EIO);
+    if (!plug_sync(m->store, m->disk, &m->rand, 12, 10))
         crash(m);
-    }
     fakedisk_fail_at(m->disk, 0, 0, false);
     assert(store_durable(m->store) <= m->handed);
 }
@@ -541,8 +537,6 @@ static void step(struct model *m)
 static void run(uint64_t seed)
 {
     struct model *m = mem_zalloc(sizeof *m);
-    printf("SEED=%" PRIu64 " ", seed);
-    fflush(stdout);
     m->rand = rand_seeded(seed);
     m->disk = fakedisk_new(seed + 1);
     fakedisk_short_writes(m->disk, seed % 3 == 0);
@@ -563,11 +557,6 @@ static void run(uint64_t seed)
 
 int main(void)
 {
-    const char *given = getenv("SEED"), *rounds = getenv("ROUNDS");
-    struct rand secure = rand_secure();
-    uint64_t seed = given ? strtoull(given, NULL, 10) : rand_u64(&secure) >> 20;
-    int left = given ? 1 : rounds ? atoi(rounds) : 40;
-    for (; left > 0; left--)
-        run(seed++);
+    model_rounds(run, NULL, 0, 40);
     return 0;
 }

@@ -437,7 +437,7 @@ static const uint64_t regressions[] = {
     150,  /* the same of a message and the note of it: it was taken twice */
     1380, /* a page file was used whose name could not be synced for lack of space */
     2363, /* tx.commit waited for a batch that stayed empty */
-    30030, /* a page that could not be read when it was to be moved to another file was lost with the old one */
+    30030, /* a page that could not be read when its file was emptied was lost with that */
     50214, /* a message that was moved within the journal lost the flag that a restart had given it */
 };
 
