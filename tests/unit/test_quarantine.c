@@ -461,7 +461,7 @@ START_TEST(blocks_that_cannot_be_read)
 }
 END_TEST
 
-/* What cannot be read at the journal's end may have been confirmed: nothing is cut off, nothing written over. */
+/* What cannot be read at the journal's end may have been confirmed: nothing is cut off or written over. */
 START_TEST(an_end_that_cannot_be_read)
 {
     char path[64];
