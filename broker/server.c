@@ -283,23 +283,13 @@ static void move_outcome(void *arg, struct outcome *outcome)
 }
 
 /* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
- * that. Slice by slice, so that nobody waits for long; each looks at all queues, so with very many there are
- * fewer. */
+ * that. Slice by slice, so that nobody waits for long. */
 static void compact_journal(struct server *s)
 {
-    uint64_t limit = store_sparse_batch(s->store, s->home.queue_count / 2 + 1);
+    uint64_t limit = mover_run(&s->home);
     if (limit == 0)
         return;
-    map_each(&s->vhosts, i) {
-        const struct vhost *v = s->vhosts.slots[i].value;
-        map_each(&v->queues, j)
-            paging_move_ready(v->queues.slots[j].value, limit);
-        map_each(&v->exchanges, j) {
-            const struct exchange *x = v->exchanges.slots[j].value;
-            if (x->delay)
-                delay_move(x->delay, limit);
-        }
-    }
+    delays_move(&s->home.delays, limit);
     outcomes_walk(&s->home, move_outcome, &limit);
     list_each(node, &s->connections) {
         struct connection *conn = container_of(node, struct connection, link);
@@ -363,7 +353,8 @@ int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) || !list_empty(&s->slack) ||
         !list_empty(&s->outboxes) || !list_empty(&s->doomed) || !list_empty(&s->ending) ||
-        policies_are_settling(s) || control_is_busy(s) || deadletter_waits(s) ||
+        mover_is_busy(&s->home.mover) || policies_are_settling(s) ||
+        control_is_busy(s) || deadletter_waits(s) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;
     uint64_t next = timers_next_ms(&s->timers), now = server_now_ms(s), due = expire_next_ms(s);

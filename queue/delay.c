@@ -655,11 +655,26 @@ void delay_restored(struct delay *delay, uint64_t floor)
     }
 }
 
+static void move_buckets(struct delay *delay, uint64_t limit)
+{
+    map_each(&delay->buckets, i)
+        paging_move_order(delay->keeper, &((struct bucket *)delay->buckets.slots[i].value)->order, limit);
+}
+
+void delays_move(struct delays *delays, uint64_t limit)
+{
+    list_each(node, &delays->all)
+        move_buckets(container_of(node, struct delay, link), limit);
+    for (size_t i = 0; i < delays->near_size; i++) {
+        struct bucket *bucket = delays->near[i].bucket;
+        paging_move_entry(bucket->delay->keeper, &bucket->order, &delays->near[i].entry, limit, false);
+    }
+}
+
 void delay_move(struct delay *delay, uint64_t limit)
 {
     struct delays *delays = delay->delays;
-    map_each(&delay->buckets, i)
-        paging_move_order(delay->keeper, &((struct bucket *)delay->buckets.slots[i].value)->order, limit);
+    move_buckets(delay, limit);
     for (size_t i = 0; i < delays->near_size; i++) {
         struct delayed *delayed = &delays->near[i];
         if (delayed->bucket->delay == delay)

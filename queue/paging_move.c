@@ -67,11 +67,59 @@ void paging_move_order(struct queue *q, struct order *order, uint64_t limit)
         paging_move_entry(q, order, &order->returned[i], limit, order->returned[i].redelivered);
 }
 
-void paging_move_ready(struct queue *q, uint64_t limit)
+void paging_move_waiting(struct queue *q, uint64_t limit)
 {
     for (unsigned lane = 0; lane < lane_count(q); lane++)
         if (lane_at(q, lane))
             paging_move_order(q, lane_at(q, lane), limit);
+}
+
+static uint64_t batch_of(const struct entry *entry)
+{
+    return entry->journalled && !entry->page ? entry->message->batch : UINT64_MAX;
+}
+
+/* Behind the first that was not moved, none is older. */
+static uint64_t oldest_of_ring(const struct entry_ring *ring)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (size_t i = 0; i < ring->size; i++) {
+        const struct entry *entry = entry_ring_at(ring, i);
+        if (batch_of(entry) < oldest)
+            oldest = batch_of(entry);
+        if (batch_of(entry) < UINT64_MAX && !entry->message->moved)
+            break;
+    }
+    return oldest;
+}
+
+static uint64_t oldest_of_order(const struct order *order)
+{
+    uint64_t oldest = oldest_of_ring(&order->fresh);
+    uint64_t tail = order->backlog ? oldest_of_ring(&order->backlog->tail) : UINT64_MAX;
+    if (tail < oldest)
+        oldest = tail;
+    for (size_t i = 0; i < order->returned_size; i++)
+        if (batch_of(&order->returned[i]) < oldest)
+            oldest = batch_of(&order->returned[i]);
+    return oldest;
+}
+
+uint64_t paging_oldest(struct queue *q)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (unsigned lane = 0; lane < lane_count(q); lane++) {
+        const struct order *order = lane_at(q, lane);
+        uint64_t one = order ? oldest_of_order(order) : UINT64_MAX;
+        if (one < oldest)
+            oldest = one;
+    }
+    return oldest;
+}
+
+void paging_move_ready(struct queue *q, uint64_t limit)
+{
+    paging_move_waiting(q, limit);
     if (q->delay)
         delay_move(q->delay, limit);
 }

@@ -24,6 +24,7 @@ void queue_home_init(struct queue_home *home, struct slab_pool *pool, struct sto
     list_init(&home->ready);
     list_init(&home->graveyard);
     paging_init(&home->paging);
+    mover_init(&home->mover);
     dedup_home_init(&home->dedup);
     delays_init(&home->delays);
     agenda_init(&home->agenda);
@@ -37,6 +38,7 @@ void queue_home_free(struct queue_home *home)
         ;
     heap_free(&home->expiring);
     delays_free(&home->delays);
+    mover_free(&home->mover);
     assert(list_empty(&home->ready));
 }
 
@@ -112,6 +114,7 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
 {
     struct queue *q = mem_zalloc(sizeof(*q));
     q->home = home;
+    mover_join(&home->mover, &q->moving);
     q->name = slice_copy(name);
     q->args = slice_copy(args);
     struct settings settings = settings_of_args(q->args);
@@ -223,6 +226,7 @@ void queue_delete(struct queue **queue)
     *queue = NULL;
     assert(list_empty(&q->consumers) && list_empty(&q->dest.bindings) && !q->deleted);
     assert(list_empty(&q->paced));
+    mover_leave(&q->home->mover, &q->moving);
     dig_graves(q, true);
     list_unlink(&q->of_owner);
     q->exclusive_owner = NULL;
@@ -583,6 +587,7 @@ void queue_requeue(struct queue *q, struct entry *entry, bool seen)
     q->unacked--;
     entry->redelivered |= seen;
     put_back(q, order, *entry);
+    mover_came_back(q, entry);
     if (queue_keeps_birth(q, entry->message))
         expiry_note(order, entry);
     lane_settled(q, entry, true, true); /* the message may go with that, when the queue is full */

@@ -49,6 +49,7 @@ struct queue {
     struct list ready_link;
     struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
     struct queue_counters counters;
+    struct moving moving;     /* what it has in old parts of the journal */
 };
 
 /* Copies name and args; its settings are what the args say. It is not durable yet. */
@@ -145,6 +146,5 @@ void queue_release(struct queue *q);
 void queue_requeue(struct queue *q, struct entry *entry, bool seen);
 /* Drops all waiting entries (not the unacked ones); returns their number. */
 size_t queue_purge(struct queue *q);
-
 void queue_check(const struct queue *q);
 #endif

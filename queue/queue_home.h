@@ -7,6 +7,7 @@
 #include "queue/dedup.h"
 #include "queue/delay.h"
 #include "queue/expiry.h"
+#include "queue/mover.h"
 #include "queue/order.h"
 #include "queue/outcome.h"
 #include "store/store.h"
@@ -20,6 +21,7 @@ struct queue_home {
     size_t queue_count;      /* alive or deleted with unacked entries */
     size_t keeping_all;      /* of these, that keep what is not persistent too */
     struct paging paging;
+    struct mover mover;      /* of messages in old parts of the journal */
     struct dedup_home dedup;
     struct outcomes outcomes; /* entries on their way to a dead-letter exchange */
     struct delays delays;    /* calendars */

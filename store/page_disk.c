@@ -2,7 +2,7 @@
  *
  * Owner: the disk thread (the caller of store_sync_now when there is none).
  * Pages are appended; a file is written by one process only. What is moved is copied as it is, damaged or
- * not: whoever reads it tells.
+ * not: whoever reads it tells. What cannot be read is not moved: its file stays.
  * Failure modes: every failed call is passed up; the caller ends the process. */
 #include "store/page_disk.h"
 
@@ -124,9 +124,12 @@ int page_disk_read(const struct io *io, const char *path, uint8_t *bytes, size_t
     return failed;
 }
 
-static int move(struct page_disk *disk, const struct page_job *job)
+/* What cannot be read now may be read later: then it stays where it is. */
+static int move(struct page_disk *disk, struct page_work *work, struct page_job *job)
 {
     char path[JOURNAL_PATH_MAX];
+    if (job->failed)
+        return 0;
     if (disk->copy_size < job->size) {
         mem_free(disk->copy);
         disk->copy = mem_alloc(job->size);
@@ -134,15 +137,17 @@ static int move(struct page_disk *disk, const struct page_job *job)
     }
     if (!page_disk_path(disk->dir, job->from_file, path, sizeof path))
         return -ENAMETOOLONG;
-    int failed = page_disk_read(disk->io, path, disk->copy, job->size, job->from_offset);
-    if (failed) /* the place in the new file stays a hole: reading the page will fail there, and tell */
-        memset(disk->copy, 0, job->size);
-    failed = put(disk, job, disk->copy, job->size);
+    if (page_disk_read(disk->io, path, disk->copy, job->size, job->from_offset) != 0) {
+        job->failed = true;
+        page_work_stay(work, job->id);
+        return 0;
+    }
+    int failed = put(disk, job, disk->copy, job->size);
     disk->unsynced |= job->stored && !failed;
     return failed;
 }
 
-int page_disk_write(struct page_disk *disk, const struct page_work *work)
+int page_disk_write(struct page_disk *disk, struct page_work *work)
 {
     int failed = 0;
     for (uint32_t i = 0, done = 1; i < work->count && !failed; i += done) {
@@ -150,7 +155,7 @@ int page_disk_write(struct page_disk *disk, const struct page_work *work)
         if (work->jobs[i].kind == PAGE_JOB_WRITE)
             failed = put_run(disk, work, i, &done);
         else if (work->jobs[i].kind == PAGE_JOB_MOVE)
-            failed = move(disk, &work->jobs[i]);
+            failed = move(disk, work, &work->jobs[i]);
     }
     return failed ? failed : sync_file(disk);
 }

@@ -29,7 +29,7 @@ bool page_disk_path(const char *dir, uint32_t file, char *path, size_t size);
 uint32_t page_disk_number(const char *name);
 
 /* Writes and moves; on disk when it returns 0, else -errno. */
-int page_disk_write(struct page_disk *disk, const struct page_work *work) __attribute__((warn_unused_result));
+int page_disk_write(struct page_disk *disk, struct page_work *work) __attribute__((warn_unused_result));
 /* Lets go of the files that no row names any more, when that is on disk. */
 void page_disk_unlink(struct page_disk *disk, const struct page_work *work, struct shred *shred);
 /* Reads `size` bytes; -EIO when the file ends before. */

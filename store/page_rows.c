@@ -329,6 +329,8 @@ int page_rows_apply(struct page_rows *rows, struct slice changes)
         case PAGE_ROW_DROP:
             code = drop(rows, &row);
             break;
+        case PAGE_ROW_NOTHING:
+            break;
         }
     }
     return code;

@@ -83,6 +83,20 @@ struct slice page_work_next_row(struct slice rows, struct page_row *row)
     return slice_of(rows.at + used, rows.len - used);
 }
 
+void page_work_stay(struct page_work *work, uint64_t id)
+{
+    for (size_t at = 0; at < work->rows.len;) {
+        struct page_row row;
+        assert(work->rows.len - at >= sizeof row);
+        memcpy(&row, work->rows.at + at, sizeof row);
+        if (row.kind == PAGE_ROW_MOVE && row.id == id) {
+            row.kind = PAGE_ROW_NOTHING;
+            memcpy(work->rows.at + at, &row, sizeof row);
+        }
+        at += sizeof row + row.acked_size;
+    }
+}
+
 void page_work_reset(struct page_work *work)
 {
     size_t faded = work->recent - work->recent / 8;

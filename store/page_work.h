@@ -35,9 +35,10 @@ struct page_job {
     uint32_t file, offset;           /* where to; UNLINK: which file */
     uint32_t from_file, from_offset; /* MOVE */
     bool stored;     /* it must survive a restart */
+    bool failed;     /* MOVE: it could not be read, and stays where it is */
 };
 
-enum page_row_kind { PAGE_ROW_PUT, PAGE_ROW_PROGRESS, PAGE_ROW_MOVE, PAGE_ROW_DROP };
+enum page_row_kind { PAGE_ROW_PUT, PAGE_ROW_PROGRESS, PAGE_ROW_MOVE, PAGE_ROW_DROP, PAGE_ROW_NOTHING };
 
 /* Which parts of a row are not what their checksums say, as it was read. */
 enum page_row_damage { PAGE_ROW_BAD_SELF = 1, PAGE_ROW_BAD_PLACE = 2, PAGE_ROW_BAD_PROGRESS = 4 };
@@ -78,6 +79,8 @@ struct page_job *page_work_add(struct page_work *work, enum page_job_kind kind);
 void page_work_row(struct page_work *work, const struct page_row *row);
 /* Cuts the first change off; its bitmap points into `rows`. */
 struct slice page_work_next_row(struct slice rows, struct page_row *row);
+/* The page of that id is not moved after all. */
+void page_work_stay(struct page_work *work, uint64_t id);
 /* Makes it empty, and gives back most of its memory. */
 void page_work_reset(struct page_work *work);
 /* An idle broker's turn: halves what an empty one keeps for later. */

@@ -605,6 +605,11 @@ static void moved(struct pages *pages, const struct page_job *job)
         page_file_take_live(pages, to, job->size);
         return;
     }
+    if (job->failed) {
+        page->moving = false;
+        page_file_take_live(pages, to, job->size);
+        return;
+    }
     struct page_file *from = page->file;
     list_remove(&page->of_file);
     list_push_back(&to->pages, &page->of_file);

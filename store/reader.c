@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "store/format.h"
 
-enum { WINDOW_BYTES = 256 * 1024 };
+enum { WINDOW_BYTES = 256 * 1024, READ_TRIES = 3 };
 
 void reader_init(struct reader *reader, const struct io *io)
 {
@@ -66,6 +66,15 @@ static size_t pass_over(struct reader *reader, uint64_t offset, uint8_t *bytes, 
     return size;
 }
 
+/* A disk's bad moment must not pass for damage. */
+static ssize_t read_some(const struct reader *reader, uint8_t *bytes, size_t size, uint64_t offset)
+{
+    ssize_t got = -EIO;
+    for (int i = 0; i < READ_TRIES && got == -EIO; i++)
+        got = reader->io->pread(reader->io->arg, reader->fd, bytes, size, offset);
+    return got;
+}
+
 int reader_bytes(struct reader *reader, uint64_t offset, size_t size, const uint8_t **bytes)
 {
     assert(reader->fd >= 0 && offset <= reader->file_bytes && size <= reader->file_bytes - offset);
@@ -80,9 +89,8 @@ int reader_bytes(struct reader *reader, uint64_t offset, size_t size, const uint
         }
         reader->start = offset, reader->len = 0;
         while (reader->len < size) {
-            ssize_t got =
-                reader->io->pread(reader->io->arg, reader->fd, reader->window + reader->len,
-                                  want - reader->len, offset + reader->len);
+            ssize_t got = read_some(reader, reader->window + reader->len, want - reader->len,
+                                    offset + reader->len);
             if (got == -EIO && reader->forgiving)
                 got = (ssize_t)pass_over(reader, offset + reader->len, reader->window + reader->len,
                                          want - reader->len);

@@ -390,6 +390,12 @@ static int learn_batch(struct work *w, struct segment *segment, const struct rea
  * disk. */
 static int settle_newest(struct work *w, const struct segment *segment)
 {
+    /* What may be a batch that was confirmed is not cut off, and not written over. */
+    uint64_t unreadable = w->reader.unreadable;
+    if (w->reader.unreadable_bytes && unreadable + w->reader.unreadable_bytes > segment->used)
+        return sentence(w, -EIO,
+                        "%s: cannot be read at offset %llu, where the journal may go on: %s", w->path,
+                        (unsigned long long)unreadable, strerror(EIO));
     static const uint8_t zeros[BATCH_HEADER_BYTES];
     bool torn = false;
     int failed = open_segment(w, segment, O_RDWR);

@@ -18,7 +18,7 @@ enum {
     CROWDED_MIN = 8,           /* segments in use from which disk matters more than writing twice */
     CROWDED_SHARE = 2,
     SPARSE_LIVE_MAX = 256 * 1024, /* messages moved on */
-    SLICE_PART = 2048            /* bytes of a segment's size for each message moved at a time */
+    SLICE_PART = 4096            /* bytes of a segment's size for each message moved at a time */
 };
 
 /* freed_by of a segment that no batch has declared dead yet. */
@@ -263,17 +263,28 @@ static void begin_sparse(struct segments *segments, uint64_t slice)
     *sparse = (struct sparse){before, last, (last - before) / slices + 1, live, sparse->batch};
 }
 
-uint64_t segments_sparse(struct segments *segments, uint64_t slice_min, uint64_t open)
+static uint64_t slice_of_part(const struct segments *segments)
+{
+    uint64_t slice = segments->segment_bytes / SLICE_PART;
+    return slice > 0 ? slice : 1;
+}
+
+uint64_t segments_sparse_part(struct segments *segments)
 {
     struct sparse *sparse = &segments->sparse;
-    uint64_t slice = segments->segment_bytes / SLICE_PART;
-    assert(slice_min > 0);
-    slice = slice > slice_min ? slice : slice_min;
+    if (sparse->at >= sparse->to)
+        begin_sparse(segments, slice_of_part(segments));
+    assert(sparse->at <= sparse->to || sparse->to == 0);
+    return sparse->at < sparse->to ? sparse->to : 0;
+}
+
+uint64_t segments_sparse(struct segments *segments, uint64_t open)
+{
+    struct sparse *sparse = &segments->sparse;
+    uint64_t slice = slice_of_part(segments);
     if (sparse->batch == open) /* what was moved into it looks as if others shared it */
         return 0;
-    if (sparse->at >= sparse->to)
-        begin_sparse(segments, slice);
-    if (sparse->at >= sparse->to)
+    if (segments_sparse_part(segments) == 0)
         return 0;
     uint64_t live = count_up_to(segments, sparse->to, false);
     uint64_t gone = sparse->live > live ? sparse->live - live : 0;

@@ -60,10 +60,12 @@ uint64_t segments_dying(const struct segments *segments);
  * or needed; the last one always stays. This one may not: what makes them dead may be in rows of its own,
  * which come to disk behind its records. */
 void segments_handed_over(struct segments *segments);
-/* When the oldest segments are many and hold little that is live: what is needed of batches up to this one is
- * to be moved on, now; 0 = nothing. With every open batch a slice more, about 8,192 messages (less with small
- * segments), at least about `slice_min`; a part is begun once a new segment. */
-uint64_t segments_sparse(struct segments *segments, uint64_t slice_min, uint64_t open);
+/* When the oldest segments are many and hold little that is live: their last batch, up to which what is
+ * needed is to be moved on; 0 = nothing. A part is begun once a new segment. */
+uint64_t segments_sparse_part(struct segments *segments);
+/* What is needed of batches up to this one is to be moved on, now; 0 = nothing. With every open batch a
+ * slice more, about 4,096 messages (less with small segments). */
+uint64_t segments_sparse(struct segments *segments, uint64_t open);
 
 /* Recovery: takes over a segment found on disk; in_use ones come oldest first. */
 void segments_adopt(struct segments *segments, struct segment *segment);

@@ -238,9 +238,19 @@ uint64_t store_message(struct store *store, const struct stored_message *message
     return store->open->number;
 }
 
-uint64_t store_sparse_batch(struct store *store, uint64_t slice_min)
+uint64_t store_sparse_part(struct store *store)
 {
-    return segments_sparse(&store->segments, slice_min, store->open->number);
+    return segments_sparse_part(&store->segments);
+}
+
+uint64_t store_sparse_batch(struct store *store)
+{
+    return segments_sparse(&store->segments, store->open->number);
+}
+
+bool store_is_sparse(const struct store *store)
+{
+    return store->segments.sparse.at < store->segments.sparse.to;
 }
 
 uint64_t store_move(struct store *store, const struct stored_message *message)

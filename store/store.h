@@ -76,9 +76,11 @@ uint64_t store_queue_id_next(const struct store *store);
 uint64_t store_message(struct store *store, const struct stored_message *message);
 /* The second tier. */
 struct pages *store_pages(struct store *store);
-/* Little is needed of the batches up to this one, yet they hold much of the journal: move that, before the
- * next commit. 0 = nothing. Such a part comes in slices, one a batch, of at least about so many messages. */
-uint64_t store_sparse_batch(struct store *store, uint64_t slice_min);
+/* Up to which batch the journal holds little that is needed: that is to be moved on, in slices; 0 = nothing.
+ * Then the next slice, to be moved before the next commit, 0 = none in this batch; and if more is left. */
+uint64_t store_sparse_part(struct store *store);
+uint64_t store_sparse_batch(struct store *store);
+bool store_is_sparse(const struct store *store);
 /* As store_message, for one target of a message of an older batch, which is then to be released. */
 uint64_t store_move(struct store *store, const struct stored_message *message);
 /* No queue holds the message of that batch any more (its acks were given to store_ack before): its space may

@@ -11,6 +11,9 @@ What must hold, checked at each delivery and at the end:
      if it was confirmed before. (One that was not may have been seen, and lost with the crash, and be new.)
   3. first deliveries of a publisher's messages come to each consumer in the order of publishing.
 
+--control is the negative control: after each crash the end of the journal is overwritten with zeros, as if
+the broker had confirmed what it had not written. The run passes when that was found.
+
 --queues kinds has other queues in their place: one with priorities, a quorum queue (these two have the order
 of 3 for each priority), and one whose messages expire or are rejected now and then, and then are dead letters
 of a further queue. A message of that one must be seen there or as a dead letter.
@@ -307,6 +310,18 @@ def kill(broker, dice):
     broker.process.wait()
 
 
+def kill_and_cut(broker, dice):
+    """The same, and the end of the newest part of the journal is gone."""
+    kill(broker, dice)
+    data = broker.directory / "data"
+    newest = max(data.glob("journal-*.seg"), key=lambda path: path.stat().st_mtime_ns)
+    content = bytearray(newest.read_bytes())
+    end = len(content.rstrip(b"\0"))
+    begin = max(4096, end - 64 * 1024)
+    content[begin:end] = bytes(end - begin)
+    newest.write_bytes(content)
+
+
 def one_life(broker, ledger, dice, first, crash=kill):
     """Loads the broker until it crashes and starts it again; returns the publishers' next numbers."""
     ledger.life += 1
@@ -361,6 +376,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the broker")
     parser.add_argument("--life", type=float, default=1.2, metavar="SECONDS", help="at most, of a round")
+    parser.add_argument("--control", action="store_true", help="cut the journal: passes when that is found")
     parser.add_argument("--queues", choices=QUEUES, default="plain")
     options = parser.parse_args()
     print(f"crash: seed {options.seed}", flush=True)
@@ -372,7 +388,7 @@ def main():
         declare(broker.address, ledger)
         first = [1, 1]
         for _ in range(options.rounds):
-            first = one_life(broker, ledger, dice, first)
+            first = one_life(broker, ledger, dice, first, kill_and_cut if options.control else kill)
             if ledger.wrong:
                 break
         drain(broker, ledger)
@@ -387,6 +403,9 @@ def main():
           f"{ledger.repeats} of them again, {ledger.died} back as dead letters, {ledger.late} delayed; "
           f"{len(lost)} lost, {len(ledger.wrong)} wrong")
     failed = bool(lost or ledger.wrong)
+    if options.control:
+        print(f"crash: a journal that was cut was {'found out' if failed else 'NOT FOUND OUT'}")
+        failed = not failed
     print(f"crash: {0 if failed else 1} passed, {1 if failed else 0} failed")
     return failed
 

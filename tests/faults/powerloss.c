@@ -11,6 +11,8 @@
  *   FAULTS_LOSE_AT  the power goes at the change of that number (writes, syncs, names)
  *   FAULTS_FAIL     KIND:ERRNO:N[:on] - the Nth write, sync or name fails so, and all later ones
  *   FAULTS_FULL     while there is a file of that name, nothing can grow and nothing can be made: ENOSPC
+ *   FAULTS_LIE      a negative control, a disk that does not do what it says: `all`: no sync of a file makes
+ *                   anything durable; `left`: only what this process wrote, not what a killed one had left
  *   FAULTS_SHORT    if set, writes may be short or interrupted
  *   FAULTS_FREE     a file with the bytes that the file system says are free
  *   FAULTS_CLOCK    a file with the seconds that the wall clock is off
@@ -48,7 +50,7 @@ static struct {
     bool on;
     char dir[PATH_BYTES];
     const char *full, *free, *clock, *plug;
-    bool short_writes;
+    bool short_writes, lies_all, lies_left;
     uint64_t lose_at;
     struct failure failure;
 } settings;
@@ -160,6 +162,9 @@ __attribute__((constructor)) static void begin(void)
     settings.plug = getenv("FAULTS_PLUG");
     settings.short_writes = getenv("FAULTS_SHORT") != NULL;
     settings.lose_at = lose_at ? strtoull(lose_at, NULL, 10) : 0;
+    const char *lie = getenv("FAULTS_LIE");
+    settings.lies_all = lie && strcmp(lie, "all") == 0;
+    settings.lies_left = lie && strcmp(lie, "left") == 0;
     read_failure(getenv("FAULTS_FAIL"));
     inside = true;
     undo_init(side, seed ? strtoull(seed, NULL, 10) : 1);
@@ -369,7 +374,9 @@ static int sync_ours(int fd)
     enter();
     if (fds[fd].dir)
         undo_synced_dir(fds[fd].dir);
-    else
+    else if (settings.lies_left)
+        undo_synced_own(fds[fd].file, fd);
+    else if (!settings.lies_all)
         undo_synced(fds[fd].file, fd);
     return 0;
 }

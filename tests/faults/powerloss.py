@@ -14,6 +14,10 @@ The load and the ledger are those of tests/crash/run.py. What ends each life of 
   dark    the power goes while the disk is full
   term    SIGTERM while the disk is full: the broker ends with status 1 and says why
 After each, `leveret store check` has to call the directory clean.
+
+--lie is the negative control: the disk says that a sync is done and it is not (FAULTS_LIE of powerloss.c), so
+what was promised is lost, and the run passes when that was found. `left` is for the kinds kill,plug,count:
+nothing that a killed process had left ever becomes durable.
 """
 import argparse
 import collections
@@ -48,6 +52,8 @@ class Round:
         self.kind = dice.choice(cuts if after_kill else kinds)
         self.killed = False  # the process was, and not the power
         self.faults = {"SEED": dice.randrange(1, 1 << 62), **({"SHORT": 1} if dice.random() < 0.5 else {})}
+        if broker.lie:
+            self.faults["LIE"] = broker.lie
         # Early ones hit the recovery, late ones the load.
         number = dice.choice([dice.randint(1, 12), dice.randint(1, 200), dice.randint(50, 1500)])
         if after_kill:
@@ -146,7 +152,7 @@ class Broker(faulty.Faulty):
 
     def __init__(self, options, dice, ledger):
         super().__init__(options.leveret, options.library, options.set)
-        self.ledger = ledger
+        self.ledger, self.lie = ledger, options.lie
         self.dice, self.kinds = dice, options.kinds.split(",")
         self.counts, self.round = collections.Counter(), None
 
@@ -174,6 +180,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the broker")
     parser.add_argument("--queues", choices=crash.QUEUES, default="plain", help="as in tests/crash/run.py")
+    parser.add_argument("--lie", choices=("all", "left"), help="of the disk: passes when that is found")
     parser.add_argument("--keep", action="store_true", help="leave the data of a failure behind")
     options = parser.parse_args()
     print(f"powerloss: seed {options.seed}", flush=True)
@@ -202,7 +209,14 @@ def main():
     finally:
         if broker.process and broker.process.poll() is None:
             broker.process.kill()
-    return report(options, broker, ledger, broken)
+    failed = report(options, broker, ledger, broken)
+    if options.lie:
+        said = str(broken)
+        found = bool(ledger.wrong or "store check" in said or " are lost" in said or ledger.missing())
+        print(f"powerloss: a disk that lies about its syncs was {'found out' if found else 'NOT FOUND OUT'}")
+        failed = not found
+    print(f"powerloss: {0 if failed else 1} passed, {1 if failed else 0} failed")
+    return failed
 
 
 def drain(broker, ledger):
@@ -221,7 +235,7 @@ def drain(broker, ledger):
 def report(options, broker, ledger, broken):
     lost = [] if broken else ledger.missing()
     if broken:
-        print("FAIL", broken)
+        print("FAIL", str(broken)[:1000])
     for line in ledger.wrong[:10] + [f"lost: {ident} on {queue}" for queue, ident in lost[:10]]:
         print("FAIL", line)
     print(", ".join(f"{count} x {kind}" for kind, count in sorted(broker.counts.items())))
@@ -235,11 +249,11 @@ def report(options, broker, ledger, broken):
           f"{len(lost)} lost, {len(ledger.wrong)} wrong")
     failed = bool(broken or lost or ledger.wrong or not ledger.confirmed)
     if failed:
-        print(broker.log_tail())
+        if not options.lie:
+            print(broker.log_tail())
         if options.keep:
             broker.temporary._finalizer.detach()  # pylint: disable=protected-access
             print(f"the data is in {broker.directory}")
-    print(f"powerloss: {0 if failed else 1} passed, {1 if failed else 0} failed")
     return failed
 
 

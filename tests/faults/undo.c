@@ -270,6 +270,24 @@ void undo_synced(struct undo_file *file, int fd)
     file->count = 0;
 }
 
+void undo_synced_own(struct undo_file *file, int fd)
+{
+    struct sector *before = file->sectors;
+    size_t capacity = file->capacity;
+    file->sectors = NULL;
+    file->count = file->capacity = 0;
+    undo_synced(file, fd);
+    for (size_t i = 0; i < capacity; i++) {
+        struct logged logged = {.number = before[i].number};
+        if (!before[i].used || !before[i].inherited)
+            continue;
+        memcpy(logged.before, before[i].before, SECTOR);
+        add_sector(file, &logged)->inherited = true;
+        log_sectors(file, &logged, 1);
+    }
+    free(before);
+}
+
 static void put(struct undo_file *file, const struct sector *sector)
 {
     ssize_t done = pwrite(file->fd, sector->before, SECTOR, (off_t)(sector->number * SECTOR));

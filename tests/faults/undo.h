@@ -23,6 +23,8 @@ void undo_before_write(struct undo_file *file, int fd, uint64_t offset, size_t s
 void undo_before_truncate(struct undo_file *file, int fd, uint64_t size);
 /* All of the file is durable. */
 void undo_synced(struct undo_file *file, int fd);
+/* So is what this process wrote, but not what an earlier one had left. */
+void undo_synced_own(struct undo_file *file, int fd);
 
 /* After a file was made; in place of an unlink and a rename (they do it, as the system's calls
  * would). */

@@ -244,7 +244,7 @@ static void turn(struct model *m, uint64_t later_ms)
     queue_home_bury(&m->home, 50);
     paging_squeeze(&m->home);
     paging_fetch(&m->home);
-    uint64_t limit = store_sparse_batch(m->store, 1);
+    uint64_t limit = store_sparse_batch(m->store);
     if (limit) {
         paging_move_ready(m->queue, limit);
         outcomes_walk(&m->home, move_outcome, &limit);

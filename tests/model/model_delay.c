@@ -298,7 +298,7 @@ static void turn(struct model *m, uint64_t later_ms)
     queue_home_bury(&m->home, 50);
     paging_squeeze(&m->home);
     paging_fetch(&m->home);
-    uint64_t limit = store_sparse_batch(m->store, 1);
+    uint64_t limit = store_sparse_batch(m->store);
     if (limit) {
         m->moved++;
         delay_move(m->delay, limit);

@@ -292,7 +292,7 @@ static void turn(struct model *m)
     paging_squeeze(&m->home);
     paging_fetch(&m->home);
     queue_home_bury(&m->home, below(m, 50));
-    uint64_t limit = store_sparse_batch(m->store, 1);
+    uint64_t limit = store_sparse_batch(m->store);
     if (limit)
         paging_move_ready(m->q, limit);
     for (size_t i = 0; limit && i < m->out_count; i++)

@@ -489,12 +489,11 @@ static void move_outcome(void *arg, struct outcome *outcome)
 
 static void move_old(struct model *m)
 {
-    uint64_t limit = store_sparse_batch(m->store, 1);
+    m->home.mover.looks_max = 1 + (unsigned)below(m, 2);
+    uint64_t limit = mover_run(&m->home);
     if (!limit)
         return;
     m->moved++;
-    for (size_t i = 0; i < QUEUES; i++)
-        paging_move_ready(m->lines[i].queue, limit);
     outcomes_walk(&m->home, move_outcome, &limit);
     for (size_t i = 0; i < m->taken_count; i++)
         paging_move(m->taken[i].line->queue, &m->taken[i].entry, limit, true);

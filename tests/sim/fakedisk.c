@@ -32,7 +32,7 @@ struct name {
 
 struct fakedisk {
     struct io io;
-    struct rand rand;
+    struct rand rand, read_rand; /* the second: a seed's other events do not depend on it */
     struct inode *inodes;
     struct name *names;
     size_t name_count;
@@ -42,7 +42,9 @@ struct fakedisk {
     size_t fd_count;
     uint64_t changes, fail_at;
     int fail_error;
-    bool fail_stays, short_writes;
+    bool fail_stays, short_writes, short_reads;
+    uint64_t reads, read_fails_at, opens, open_fails_at, refused; /* the last: reads and opens that failed */
+    int read_error;
 };
 
 static bool has_dir(const struct fakedisk *disk, const char *path, size_t len)
@@ -164,6 +166,10 @@ static int open_file(void *arg, const char *path, int flags, unsigned mode)
     struct fakedisk *disk = arg;
     struct name *name = find_name(disk, path);
     (void)mode;
+    if (++disk->opens == disk->open_fails_at) {
+        disk->refused++;
+        return -EMFILE;
+    }
     if (!name || !name->now) {
         if (!(flags & O_CREAT) || !has_dir(disk, path, parent_len(path)))
             return -ENOENT;
@@ -192,13 +198,20 @@ static int close_file(void *arg, int fd)
 
 static ssize_t read_at(void *arg, int fd, void *bytes, size_t size, uint64_t offset)
 {
-    struct inode *inode = inode_of(arg, fd);
+    struct fakedisk *disk = arg;
+    struct inode *inode = inode_of(disk, fd);
     if (!inode)
         return -EBADF;
+    if (++disk->reads == disk->read_fails_at) {
+        disk->refused++;
+        return -disk->read_error;
+    }
     if (offset >= inode->now.len)
         return 0;
     if (size > inode->now.len - offset)
         size = (size_t)(inode->now.len - offset);
+    if (disk->short_reads && size > 1 && rand_below(&disk->read_rand, 4) == 0)
+        size = 1 + (size_t)rand_below(&disk->read_rand, size - 1);
     memcpy(bytes, inode->now.at + offset, size);
     return (ssize_t)size;
 }
@@ -354,6 +367,7 @@ struct fakedisk *fakedisk_new(uint64_t seed)
 {
     struct fakedisk *disk = mem_zalloc(sizeof *disk);
     disk->rand = rand_seeded(seed);
+    disk->read_rand = rand_seeded(~seed);
     disk->io = (struct io){
         .open = open_file,
         .close = close_file,
@@ -463,7 +477,7 @@ void fakedisk_crash(struct fakedisk *disk, enum fakedisk_loss loss)
         crash_inode(disk, inode, loss);
     for (size_t i = 0; i < disk->fd_count; i++)
         disk->fds[i] = NULL;
-    disk->fail_at = 0;
+    disk->fail_at = disk->read_fails_at = disk->open_fails_at = 0;
 }
 
 uint64_t fakedisk_changes(const struct fakedisk *disk)
@@ -480,6 +494,33 @@ void fakedisk_fail_at(struct fakedisk *disk, uint64_t change_number, int error, 
 void fakedisk_short_writes(struct fakedisk *disk, bool on)
 {
     disk->short_writes = on;
+}
+
+void fakedisk_short_reads(struct fakedisk *disk, bool on)
+{
+    disk->short_reads = on;
+}
+
+void fakedisk_fail_read(struct fakedisk *disk, uint64_t soon, int error)
+{
+    assert(soon > 0 && error > 0);
+    disk->read_fails_at = disk->reads + soon, disk->read_error = error;
+}
+
+void fakedisk_fail_open(struct fakedisk *disk, uint64_t soon)
+{
+    assert(soon > 0);
+    disk->open_fails_at = disk->opens + soon;
+}
+
+void fakedisk_serve(struct fakedisk *disk)
+{
+    disk->read_fails_at = disk->open_fails_at = 0;
+}
+
+uint64_t fakedisk_refused(const struct fakedisk *disk)
+{
+    return disk->refused;
 }
 
 struct slice fakedisk_get(const struct fakedisk *disk, const char *path)

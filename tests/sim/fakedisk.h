@@ -35,6 +35,17 @@ void fakedisk_fail_at(struct fakedisk *disk, uint64_t change, int error, bool st
 /* Every write may be cut short. */
 void fakedisk_short_writes(struct fakedisk *disk, bool on);
 
+/* Every read may be cut short, but for one byte. */
+void fakedisk_short_reads(struct fakedisk *disk, bool on);
+/* The so-manyth read from now on (1 = the next) fails with -error, once; or an open, with -EMFILE. Not any
+ * more after a crash. */
+void fakedisk_fail_read(struct fakedisk *disk, uint64_t soon, int error);
+void fakedisk_fail_open(struct fakedisk *disk, uint64_t soon);
+/* None does any more. */
+void fakedisk_serve(struct fakedisk *disk);
+/* How many did so far. */
+uint64_t fakedisk_refused(const struct fakedisk *disk);
+
 /* A file as programs see it, valid until the next call; .at is NULL when there is none. */
 struct slice fakedisk_get(const struct fakedisk *disk, const char *path);
 /* Makes or replaces a file, durably; its directory must exist. */

@@ -18,10 +18,18 @@ enum { STEPS = 700, RUNS = 300, RUNS_SLOW = 40, QUIET_TURNS_MAX = 30000, WAIT_TU
 
 struct result {
     struct lab_counts counts;
-    uint64_t hash, turns, crashes, stops, failures;
+    uint64_t hash, turns, crashes, stops, failures, refusals; /* the last: reads and opens that failed */
 };
 
 static struct world *current; /* for the last words */
+static struct rand read_rand; /* of its own: a seed's other events do not depend on it */
+
+static void look(struct lab *lab)
+{
+    invariants_check(&lab->world->server, false);
+    for (unsigned i = 0; i < lab->user_count; i++)
+        lab_user_look(&lab->users[i]);
+}
 
 static void turn(struct lab *lab, bool calm)
 {
@@ -31,9 +39,7 @@ static void turn(struct lab *lab, bool calm)
         lab_user_turn(&lab->users[i]);
     }
     world_turn(lab->world);
-    invariants_check(&lab->world->server, false);
-    for (unsigned i = 0; i < lab->user_count; i++)
-        lab_user_look(&lab->users[i]);
+    look(lab);
     if (calm)
         store_sync_now(lab->world->server.store);
 }
@@ -88,9 +94,33 @@ static void wait_for_all(struct lab *lab)
     lab_check(lab, false);
 }
 
-static void reopen(struct lab *lab)
+/* One of the next so many reads or opens fails. */
+static void arm(const struct world *world, uint64_t most)
+{
+    uint64_t soon = 1 + rand_below(&read_rand, most);
+    if (rand_below(&read_rand, 2))
+        fakedisk_fail_read(world->disk, soon, EIO);
+    else
+        fakedisk_fail_open(world->disk, soon);
+}
+
+/* So while it recovers: it serves the rest or refuses, and the next start finds all. */
+static void refuse_reads(struct world *world)
+{
+    arm(world, 60);
+    if (world_open(world))
+        world_crash(world, FAKEDISK_LOSE_NONE);
+    else
+        fakedisk_crash(world->disk, FAKEDISK_LOSE_NONE);
+}
+
+static void reopen(struct lab *lab, struct result *result)
 {
     struct world *world = lab->world;
+    if (rand_below(&read_rand, 4) == 0) {
+        refuse_reads(world);
+        result->refusals++;
+    }
     if (world_chance(world, 6)) { /* it may die while it recovers, too */
         fakedisk_fail_at(world->disk, fakedisk_changes(world->disk) + 1 + world_pick(world, 12),
                          EIO, true);
@@ -113,7 +143,7 @@ static void crash(struct lab *lab, struct result *result)
     for (unsigned i = 0; i < lab->user_count; i++)
         lab_user_bury(&lab->users[i]);
     result->crashes++;
-    reopen(lab);
+    reopen(lab, result);
 }
 
 static void stop(struct lab *lab, struct result *result)
@@ -130,7 +160,7 @@ static void stop(struct lab *lab, struct result *result)
     for (unsigned i = 0; i < lab->user_count; i++)
         lab_user_bury(&lab->users[i]);
     result->stops++;
-    reopen(lab);
+    reopen(lab, result);
 }
 
 /* Soon a call of the disk fails, and all after it. */
@@ -199,6 +229,8 @@ static struct result run(uint64_t seed, unsigned steps, bool verbose)
     struct result result = {0};
     current = world;
     world_init(world, seed, verbose);
+    read_rand = rand_seeded(~seed);
+    fakedisk_short_reads(world->disk, rand_below(&read_rand, 2));
     lab_init(lab, world);
     lab_describe(lab);
     bool good = world_open(world);
@@ -208,7 +240,19 @@ static struct result run(uint64_t seed, unsigned steps, bool verbose)
         for (unsigned i = 0; i < lab->user_count; i++)
             if (world_chance(world, 2))
                 lab_user_step(&lab->users[i]);
-        turn(lab, false);
+        if (rand_below(&read_rand, 100) == 0)
+            arm(world, 3);
+        uint64_t refused = fakedisk_refused(world->disk);
+        for (unsigned i = 0; i < lab->user_count; i++)
+            lab_user_turn(&lab->users[i]);
+        world_turn(world);
+        if (fakedisk_refused(world->disk) > refused) {
+            result.refusals++;
+            crash(lab, &result); /* a page that cannot be read is left out until the next start */
+        } else {
+            look(lab);
+        }
+        fakedisk_serve(world->disk);
         disturb(lab, &result);
     }
     mend_disk(lab, &result);
@@ -257,17 +301,18 @@ static void add(struct result *sum, const struct result *one)
     for (size_t i = 0; i < sizeof(sum->counts) / sizeof(*to); i++)
         to[i] += from[i];
     sum->turns += one->turns, sum->crashes += one->crashes, sum->stops += one->stops;
-    sum->failures += one->failures;
+    sum->failures += one->failures, sum->refusals += one->refusals;
 }
 
 static void report(const struct result *sum, unsigned runs)
 {
     const struct lab_counts *c = &sum->counts;
-    printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu disks broken, %llu policies; "
-           "%llu deliveries in order\n", runs,
+    printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu disks broken, %llu times a read or an open "
+           "failed, %llu policies; %llu deliveries in order\n", runs,
            (unsigned long long)sum->turns, (unsigned long long)sum->crashes,
            (unsigned long long)sum->stops, (unsigned long long)sum->failures,
-           (unsigned long long)c->policies, (unsigned long long)c->ordered);
+           (unsigned long long)sum->refusals, (unsigned long long)c->policies,
+           (unsigned long long)c->ordered);
     printf("%llu transactions committed, %llu rolled back, %llu cut short and whole; %llu transient "
            "messages, %llu lost\n",
            (unsigned long long)c->committed, (unsigned long long)c->rolled, (unsigned long long)c->whole,

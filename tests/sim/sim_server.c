@@ -23,7 +23,7 @@ struct simulation {
     struct model model;
     struct actor actors[ACTORS_MAX];
     unsigned actor_count;
-    uint64_t crashes, stops, failures, jumps;
+    uint64_t crashes, stops, failures, jumps, refusals; /* the last: reads and opens that failed */
     struct rand damage_rand; /* of its own: a seed's other events do not depend on it */
     struct damage_counts damages;
 };
@@ -32,11 +32,27 @@ static struct simulation *current; /* for the last words */
 
 /* --- turns --- */
 
+static void crash(struct simulation *sim);
+
+/* A page that cannot be read is left out until the next start, which finds it again: nobody looks before. */
+static bool turn_fails(struct simulation *sim)
+{
+    uint64_t refused = fakedisk_refused(sim->world.disk);
+    world_turn(&sim->world);
+    if (fakedisk_refused(sim->world.disk) == refused)
+        return false;
+    trace_line(&sim->world.trace, "a read or an open has failed");
+    sim->refusals++;
+    crash(sim);
+    return true;
+}
+
 static void turn(struct simulation *sim)
 {
     for (unsigned i = 0; i < sim->actor_count; i++)
         actor_turn(&sim->actors[i]);
-    world_turn(&sim->world);
+    if (turn_fails(sim))
+        return;
     invariants_check(&sim->world.server, world_chance(&sim->world, 4));
     for (unsigned i = 0; i < sim->actor_count; i++)
         actor_look(&sim->actors[i]);
@@ -77,6 +93,7 @@ static void quiesce(struct simulation *sim)
 {
     struct server *s = &sim->world.server;
     int turns = 0;
+    fakedisk_serve(sim->world.disk);
     trace_line(&sim->world.trace, "all is to come to rest");
     while (!all(sim, is_settled) || !list_empty(&s->home.ready)) {
         calm_turn(sim);
@@ -97,9 +114,35 @@ static void quiesce(struct simulation *sim)
 
 /* --- ends of the server --- */
 
+/* One of the next so many reads or opens fails. */
+static void arm(struct simulation *sim, uint64_t most)
+{
+    struct rand *rand = &sim->damage_rand;
+    uint64_t soon = 1 + rand_below(rand, most);
+    if (rand_below(rand, 2))
+        fakedisk_fail_read(sim->world.disk, soon, EIO);
+    else
+        fakedisk_fail_open(sim->world.disk, soon);
+}
+
+/* A read, or an open, fails once while the server recovers. It serves the rest or refuses; and when it is
+ * started again, with a disk that has thought better of it, all is there. */
+static void refuse_reads(struct simulation *sim)
+{
+    struct world *world = &sim->world;
+    arm(sim, 60);
+    bool up = world_open(world);
+    sim->refusals++;
+    if (up)
+        world_crash(world, FAKEDISK_LOSE_NONE);
+    else
+        fakedisk_crash(world->disk, FAKEDISK_LOSE_NONE);
+}
+
 static void reopen(struct simulation *sim)
 {
     struct world *world = &sim->world;
+    fakedisk_serve(world->disk);
     damage_try(world->disk, world->config.data_dir, WORLD_SEGMENT_BYTES, &sim->damage_rand, &sim->damages);
     if (world_chance(world, 6)) { /* it may die while it recovers, too */
         fakedisk_fail_at(world->disk, fakedisk_changes(world->disk) + 1 + world_pick(world, 12),
@@ -109,6 +152,8 @@ static void reopen(struct simulation *sim)
         else
             fakedisk_crash(world->disk, FAKEDISK_LOSE_SOME);
     }
+    if (rand_below(&sim->damage_rand, 4) == 0)
+        refuse_reads(sim);
     bool good = world_open(world);
     assertf(good, "the server does not start");
     invariants_check(&world->server, true);
@@ -138,6 +183,7 @@ static void stop(struct simulation *sim)
     struct server *s = &world->server;
     trace_line(&world->trace, "the server stops");
     fakedisk_fail_at(world->disk, 0, 0, false);
+    fakedisk_serve(world->disk);
     server_stop(s);
     for (int turns = 0; !list_empty(&s->connections); turns++) {
         turn(sim);
@@ -156,6 +202,8 @@ static void break_disk(struct simulation *sim)
 {
     struct world *world = &sim->world;
     int error = world_chance(world, 2) ? EIO : ENOSPC;
+    if (error == EIO && rand_below(&sim->damage_rand, 4) == 0)
+        error = EINTR; /* of a sync: any other call is repeated below the table */
     uint64_t at = fakedisk_changes(world->disk) + 1 + world_pick(world, 30);
     trace_line(&world->trace, "the disk fails with %d soon", error);
     fakedisk_fail_at(world->disk, at, error, true);
@@ -172,10 +220,21 @@ static void set_clock(struct simulation *sim)
     sim->jumps++;
 }
 
+/* Reads are cut short or not; and now and then one fails. */
+static void disturb_reads(struct simulation *sim)
+{
+    uint64_t dice = rand_below(&sim->damage_rand, 250);
+    if (dice < 2)
+        fakedisk_short_reads(sim->world.disk, dice == 0);
+    else if (dice == 2)
+        arm(sim, 3);
+}
+
 static void disturb(struct simulation *sim)
 {
     struct world *world = &sim->world;
     set_clock(sim);
+    disturb_reads(sim);
     static const unsigned lags[] = {1, 2, 4, 16, 64, 0};
     if (store_failed(world->server.store)) {
         crash(sim); /* the process would have ended itself */
@@ -215,7 +274,7 @@ static void disturb(struct simulation *sim)
 /* --- runs --- */
 
 struct run_result {
-    uint64_t hash, events, turns, crashes, stops, failures, jumps;
+    uint64_t hash, events, turns, crashes, stops, failures, jumps, refusals;
     struct model_counts counts;
     struct damage_counts damages;
 };
@@ -262,7 +321,8 @@ static struct run_result run(uint64_t seed, unsigned steps, bool verbose)
     crash(sim);
     struct run_result outcome = {
         sim->world.trace.hash, sim->world.trace.count, sim->world.turns, sim->crashes, sim->stops,
-        sim->failures,         sim->jumps,            sim->model.counts, sim->damages};
+        sim->failures,         sim->jumps,            sim->refusals,     sim->model.counts,
+        sim->damages};
     close_simulation(sim);
     current = NULL;
     mem_free(sim);
@@ -323,7 +383,7 @@ static bool parse(int argc, char **argv, struct arguments *args)
 static void add(struct run_result *sum, const struct run_result *one)
 {
     sum->turns += one->turns, sum->events += one->events;
-    sum->jumps += one->jumps;
+    sum->jumps += one->jumps, sum->refusals += one->refusals;
     sum->crashes += one->crashes, sum->stops += one->stops, sum->failures += one->failures;
     sum->counts.published += one->counts.published, sum->counts.confirmed += one->counts.confirmed;
     sum->counts.delivered += one->counts.delivered,
@@ -344,10 +404,10 @@ static void report(const struct run_result *sum, unsigned runs)
 {
     const struct model_counts *c = &sum->counts;
     printf("%u runs: %llu turns, %llu crashes, %llu stops, %llu failures of the disk, "
-           "%llu jumps of the clock\n", runs,
+           "%llu jumps of the clock, %llu times a read or an open failed\n", runs,
            (unsigned long long)sum->turns, (unsigned long long)sum->crashes,
            (unsigned long long)sum->stops, (unsigned long long)sum->failures,
-           (unsigned long long)sum->jumps);
+           (unsigned long long)sum->jumps, (unsigned long long)sum->refusals);
     printf("%llu published, %llu confirmed, %llu returned, %llu delivered (%llu again), %llu "
            "settled\n",
            (unsigned long long)c->published, (unsigned long long)c->confirmed,
@@ -377,6 +437,7 @@ static const uint64_t regressions[] = {
     150,  /* the same of a message and the note of it: it was taken twice */
     1380, /* a page file was used whose name could not be synced for lack of space */
     2363, /* tx.commit waited for a batch that stayed empty */
+    30030, /* a page that could not be read when its file was emptied was lost with that */
     50214, /* a message that was moved within the journal lost the flag that a restart had given it */
 };
 

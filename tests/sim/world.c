@@ -95,6 +95,7 @@ bool world_open(struct world *world)
     };
     world->lives++;
     world->up = server_open(&world->server, &options);
+    world->server.home.mover.looks_max = 1 + (unsigned)(world->seed % 5); /* not all queues in one turn */
     if (!world->up)
         server_close(&world->server);
     else

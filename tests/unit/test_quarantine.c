@@ -461,12 +461,35 @@ START_TEST(blocks_that_cannot_be_read)
 }
 END_TEST
 
+/* What cannot be read at the journal's end may have been confirmed: nothing is cut off or written over. */
+START_TEST(an_end_that_cannot_be_read)
+{
+    char path[64];
+    fill();
+    const struct written *last = &records[record_count - 1];
+    snprintf(path, sizeof path, "data/journal-%06u.seg", last->slot);
+    blind = *fakedisk_io(disk);
+    blind.open = blind_open, blind.pread = blind_read;
+    blind_path = path;
+    blind_from = last->offset / HEADER * HEADER, blind_to = last->offset + last->size;
+    ck_assert_int_eq(try_start(&blind, true), -EIO);
+    ck_assert_ptr_nonnull(strstr(error, "cannot be read at offset"));
+    stop();
+    int failed = try_start(fakedisk_io(disk), true);
+    ck_assert_msg(failed == 0, "%s", error);
+    for (size_t i = 0; i < record_count; i++)
+        if (records[i].sequence && records[i].sequence % 10 != 1)
+            ck_assert(is_there(records[i].sequence));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("quarantine");
     TCase *tests = tcase_create("all");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, every_flipped_bit_costs_its_record_only);
+    tcase_add_test(tests, an_end_that_cannot_be_read);
     tcase_add_test(tests, the_guess_names_queue_and_sequence);
     tcase_add_test(tests, every_header_bit_is_mended);
     tcase_add_test(tests, many_places_at_once);
