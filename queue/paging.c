@@ -22,7 +22,7 @@ enum {
     RESIDENT_MIN = 16,                      /* a queue with so few in memory is left alone */
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
-    PENDING_MAX = 16 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
+    PENDING_MAX = 14 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     BATCH_MAX = 2 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
     SQUEEZE_CALENDARS = 64, SMALL_SHARE = 8, SOON_MS = 2000,
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, ARRIVE_PARTS = 4096, /* a turn */

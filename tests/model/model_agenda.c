@@ -281,6 +281,8 @@ static bool is_busy(const struct model *m, uint64_t now_ms)
     for (size_t i = 0; i < EXPIRY_PAGES; i++)
         if (expiry->pages[i])
             return true;
+    if (store_pages(m->store)->loader.under_way > 0 || !list_empty(&m->home.agenda.runs.waiting))
+        return true; /* a turn will be woken by what is read, or on disk */
     return expiry->reading > 0 || agenda_next_ms(&m->home) <= m->home.now_ms + WAIT_MS ||
            (expiry->unread.count > 0 && expiry->unread.at[0].deadline_ms < now_ms);
 }
