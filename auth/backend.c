@@ -91,16 +91,34 @@ static void *run(void *arg)
     for (;;) {
         struct list *letter = mailbox_take(&backend->questions);
         struct question *question = container_of(letter, struct question, link);
-        bool stopping = backend_is_stopping(backend);
-        if (!stopping)
-            backend->type->answer(thread, question);
-        mailbox_post(&backend->answers, &question->link);
-        if (stopping)
+        if (backend_is_stopping(backend)) {
+            mailbox_post(&backend->answers, &question->link);
             break;
-        backend->wake(backend->wake_arg);
+        }
+        if (question->note) {
+            backend->type->noted(thread, question->note);
+            question_free(&question);
+        } else if (backend->type->answer(thread, question)) {
+            backend_give(backend, question);
+        }
     }
     backend->type->stop(thread);
     return NULL;
+}
+
+void backend_give(struct backend *backend, struct question *question)
+{
+    assert(!question->note && !list_linked(&question->link));
+    mailbox_post(&backend->answers, &question->link);
+    backend->wake(backend->wake_arg);
+}
+
+void backend_note(struct backend *backend, void *note)
+{
+    struct question *letter = question_new(&(struct inquiry){0}, NULL);
+    assert(note != NULL && backend->type->noted != NULL);
+    letter->note = note;
+    mailbox_post(&backend->questions, &letter->link);
 }
 
 struct backend *backend_new(const struct backend_options *options)

@@ -46,6 +46,7 @@ struct question {
     struct slice user, tags; /* who it was and what he is, for QUESTION_LOGIN and USER; own memory */
     struct grant *grant;     /* rights that came with the login; own memory until taken out */
     char reason[200];        /* half a sentence for the log, without secrets */
+    void *note; /* not a question but a note to the thread: see backend_note */
     size_t size;
     uint8_t bytes[];
 };
@@ -65,8 +66,10 @@ void question_decide(struct question *question, enum verdict verdict, const char
 struct backend_type {
     const char *name;
     void *(*start)(struct backend *backend, const void *settings);
-    void (*answer)(void *thread, struct question *question);
+    /* True when the question is answered; else the thread keeps it, for backend_give or question_free. */
+    bool (*answer)(void *thread, struct question *question);
     void (*stop)(void *thread);
+    void (*noted)(void *thread, void *note); /* NULL = it gets no notes */
 };
 
 enum { BACKEND_THREADS_MAX = 8, BACKEND_QUESTIONS_MAX = 4096 };
@@ -86,6 +89,10 @@ void backend_free(struct backend **backend);
 bool backend_ask(struct backend *backend, struct question *question);
 /* An answered question, which goes over to the caller; NULL when there is none. */
 struct question *backend_answered(struct backend *backend);
+/* For the types: an answer to a question that was kept. */
+void backend_give(struct backend *backend, struct question *question);
+/* For the types: from any thread to one of the backend's, in turn with the questions. */
+void backend_note(struct backend *backend, void *note);
 /* For the types: true when the server stops and nobody wants the answer. */
 bool backend_is_stopping(const struct backend *backend);
 

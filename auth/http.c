@@ -2,7 +2,6 @@
 #include "auth/http.h"
 
 #include <curl/curl.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 
 #include "auth/backend.h"
@@ -34,31 +33,6 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
     return backend_is_stopping(http->backend);
 }
 
-/* Debian's libcurl is made with OpenSSL, so this is its context. */
-static CURLcode on_tls(CURL *curl, void *context, void *arg)
-{
-    const struct http_tls *tls = arg;
-    (void)curl;
-    SSL_CTX_set_verify_depth(context, (int)tls->depth);
-    return CURLE_OK;
-}
-
-static void set_tls(CURL *curl, const struct http_tls *tls)
-{
-    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, tls->verify ? 1L : 0L);
-    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, tls->verify && !tls->any_host ? 2L : 0L);
-    if (tls->depth) {
-        curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, (void *)(uintptr_t)tls);
-        curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_tls);
-    }
-    if (*tls->ca_file)
-        curl_easy_setopt(curl, CURLOPT_CAINFO, tls->ca_file);
-    if (*tls->cert_file)
-        curl_easy_setopt(curl, CURLOPT_SSLCERT, tls->cert_file);
-    if (*tls->key_file)
-        curl_easy_setopt(curl, CURLOPT_SSLKEY, tls->key_file);
-}
-
 struct http *http_new(const struct backend *backend, const struct http_options *options)
 {
     struct http *http = mem_zalloc(sizeof(*http));
@@ -79,7 +53,8 @@ struct http *http_new(const struct backend *backend, const struct http_options *
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, http);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, http->error);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "Leveret/" LEVERET_VERSION);
-    set_tls(curl, &options->tls);
+    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* not what the environment says: it would see passwords */
+    http_tls_set(curl, &options->tls);
     return http;
 }
 
@@ -88,6 +63,19 @@ void http_free(struct http **http)
     curl_easy_cleanup((*http)->curl);
     mem_free(*http);
     *http = NULL;
+}
+
+/* Not in libcurl's own words: they may quote the address, which may hold a password. */
+static void explain(const struct http *http, CURLcode code, char *error, size_t error_size)
+{
+    const char *refusal = http_tls_refusal(http->curl);
+    if (code == CURLE_WRITE_ERROR)
+        snprintf(error, error_size, "the answer is too long");
+    else if (code == CURLE_PEER_FAILED_VERIFICATION)
+        snprintf(error, error_size, "its certificate is refused: %s",
+                 refusal ? refusal : "it is another host's");
+    else
+        snprintf(error, error_size, "%s", curl_easy_strerror(code));
 }
 
 bool http_request(struct http *http, const char *url, const struct buf *form, long *status,
@@ -108,9 +96,8 @@ bool http_request(struct http *http, const char *url, const struct buf *form, lo
     CURLcode code = curl_easy_perform(curl);
     http->body = NULL;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
-    if (code != CURLE_OK) /* not libcurl's own words: they may quote the address, which may hold a password */
-        snprintf(error, error_size, "%s",
-                 code == CURLE_WRITE_ERROR ? "the answer is too long" : curl_easy_strerror(code));
+    if (code != CURLE_OK)
+        explain(http, code, error, error_size);
     return code == CURLE_OK;
 }
 

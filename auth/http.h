@@ -6,18 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "auth/http_tls.h"
 #include "base/buf.h"
 
 struct backend;
 struct http;
-
-/* TLS of https addresses: verified against `ca_file`, "" = what the system trusts. */
-struct http_tls {
-    const char *ca_file, *cert_file, *key_file; /* "" = none */
-    bool verify;
-    bool any_host;  /* the certificate may be another host's */
-    unsigned depth; /* CAs between; 0 = OpenSSL's own bound */
-};
 
 struct http_options {
     struct http_tls tls;

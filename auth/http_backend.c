@@ -126,7 +126,7 @@ void http_backend_read(struct question *question, long status, struct slice body
     }
 }
 
-static void answer(void *thread, struct question *question)
+static bool answer(void *thread, struct question *question)
 {
     struct asker *asker = thread;
     const struct http_backend_settings *settings = asker->settings;
@@ -135,7 +135,7 @@ static void answer(void *thread, struct question *question)
     const char *path = write_query(settings, &question->about, &asker->query);
     if (!*path) {
         question_decide(question, VERDICT_ERROR, "auth_http has no address for this question");
-        return;
+        return true;
     }
     asker->url.len = 0;
     buf_printf(&asker->url, "%s", path);
@@ -150,6 +150,7 @@ static void answer(void *thread, struct question *question)
         question_decide(question, VERDICT_ERROR, "the HTTP service gave no answer: %s", error);
     memset(asker->query.at, 0, asker->query.len); /* it may hold a password */
     memset(asker->url.at, 0, asker->url.len);
+    return true;
 }
 
-const struct backend_type backend_http = {"http", start, answer, stop};
+const struct backend_type backend_http = {"http", start, answer, stop, NULL};

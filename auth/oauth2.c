@@ -2,9 +2,8 @@
  *
  * Owner: its one thread, which has the keys to itself. Invariant: a token is verified with the keys
  * of the one provider of the resource server that it is for, never with another's. A token with an
- * unknown key makes it fetch the key set anew, but not more often than every FETCH_PAUSE_S: who
- * sends made-up key ids cannot keep it busy with that. Failure modes: an authorization server that
- * is down leaves the keys as they were. */
+ * unknown key has the key set fetched anew by another thread, and waits for it; the others do not.
+ * Failure modes: an authorization server that is down leaves the keys as they were. */
 #include "auth/oauth2.h"
 
 #include <jansson.h>
@@ -13,25 +12,23 @@
 #include <time.h>
 
 #include "auth/backend.h"
+#include "auth/key_fetch.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/rand.h"
-
-enum { FETCH_PAUSE_S = 10 };
 
 /* What is known of one authorization server. */
 struct issuer {
     const struct oauth2_provider *provider;
     struct jwk_set files, fetched;
-    struct http *http;
-    char discovered[1024]; /* the key set's address; "" = not known yet */
-    time_t fetch_due_s;    /* monotonic */
+    struct key_fetch *fetch; /* NULL = there is no address to fetch from */
+    struct list waiting;     /* questions about tokens whose key may come */
 };
 
 struct verifier {
+    struct backend *backend;
     const struct oauth2_settings *settings;
     struct issuer issuers[OAUTH2_MAX];
-    struct buf answer;
 };
 
 static bool load_files(struct jwk_set *set, const struct oauth2_provider *provider, char *error,
@@ -49,9 +46,14 @@ bool oauth2_check(const struct oauth2_settings *settings, char *error, size_t er
 {
     bool good = true;
     for (size_t i = 0; good && i < settings->provider_count; i++) {
+        const struct oauth2_provider *provider = &settings->providers[i];
         struct jwk_set set;
+        char prefix[128];
+        snprintf(prefix, sizeof(prefix), "%s%.64s%shttps.", *provider->name ? "oauth_providers." : "",
+                 provider->name, *provider->name ? "." : "");
         jwk_set_init(&set, 1);
-        good = load_files(&set, &settings->providers[i], error, error_size);
+        good = load_files(&set, provider, error, error_size) &&
+               http_tls_check(&provider->http.tls, prefix, error, error_size);
         jwk_set_free(&set);
     }
     return good;
@@ -64,6 +66,7 @@ static void *start(struct backend *backend, const void *given)
     const struct oauth2_settings *settings = given;
     struct verifier *verifier = mem_zalloc(sizeof(*verifier));
     assert(settings->provider_count <= OAUTH2_MAX && settings->server_count <= OAUTH2_MAX);
+    verifier->backend = backend;
     verifier->settings = settings;
     for (size_t i = 0; i < settings->provider_count; i++) {
         struct issuer *issuer = &verifier->issuers[i];
@@ -74,7 +77,9 @@ static void *start(struct backend *backend, const void *given)
          * refused. */
         if (!load_files(&issuer->files, issuer->provider, error, sizeof(error)))
             jwk_set_free(&issuer->files);
-        issuer->http = http_new(backend, &issuer->provider->http);
+        list_init(&issuer->waiting);
+        if (*issuer->provider->jwks_url || *issuer->provider->discovery)
+            issuer->fetch = key_fetch_new(backend, issuer->provider, issuer);
     }
     return verifier;
 }
@@ -86,26 +91,13 @@ static void stop(void *thread)
         struct issuer *issuer = &verifier->issuers[i];
         jwk_set_free(&issuer->files);
         jwk_set_free(&issuer->fetched);
-        http_free(&issuer->http);
+        key_fetch_free(&issuer->fetch);
+        for (struct list *link; (link = list_pop_front(&issuer->waiting));) {
+            struct question *question = container_of(link, struct question, link);
+            question_free(&question);
+        }
     }
-    buf_free(&verifier->answer);
     mem_free(verifier);
-}
-
-/* --- fetching --- */
-
-static bool get(struct verifier *verifier, struct issuer *issuer, const char *url, const char *what,
-                char *reason, size_t reason_size)
-{
-    long status = 0;
-    char error[150];
-    if (!http_request(issuer->http, url, NULL, &status, &verifier->answer, error, sizeof(error)))
-        snprintf(reason, reason_size, "the %s cannot be fetched: %s", what, error);
-    else if (status != 200)
-        snprintf(reason, reason_size, "the %s cannot be fetched: status %ld", what, status);
-    else
-        return true;
-    return false;
 }
 
 bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size_t size,
@@ -129,41 +121,6 @@ bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size
     return good;
 }
 
-/* Where the key set is: as configured, or as the issuer says; NULL when that cannot be known now.
- */
-static const char *find_url(struct verifier *verifier, struct issuer *issuer, char *reason,
-                            size_t reason_size)
-{
-    const struct oauth2_provider *provider = issuer->provider;
-    if (*provider->jwks_url || issuer->discovered[0])
-        return *provider->jwks_url ? provider->jwks_url : issuer->discovered;
-    bool is_https = strncmp(provider->discovery, "https://", 8) == 0;
-    bool found =
-        get(verifier, issuer, provider->discovery, "OpenID configuration", reason, reason_size) &&
-        oauth2_read_discovery(buf_slice(&verifier->answer), is_https, issuer->discovered,
-                              sizeof(issuer->discovered), reason, reason_size);
-    return found ? issuer->discovered : NULL;
-}
-
-/* True when the keys were replaced by those there are now. */
-static bool fetch_keys(struct verifier *verifier, struct issuer *issuer, char *reason,
-                       size_t reason_size)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if ((!*issuer->provider->jwks_url && !*issuer->provider->discovery) ||
-        now.tv_sec < issuer->fetch_due_s)
-        return false;
-    const char *url = find_url(verifier, issuer, reason, reason_size);
-    bool good = url && get(verifier, issuer, url, "key set", reason, reason_size) &&
-                jwk_set_load(&issuer->fetched, buf_slice(&verifier->answer), reason, reason_size);
-    if (!good)
-        issuer->discovered[0] = 0; /* it may have moved */
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    issuer->fetch_due_s = now.tv_sec + FETCH_PAUSE_S;
-    return good;
-}
-
 /* --- answering --- */
 
 static enum token_result verify(const struct issuer *issuer, const struct token_rules *rules,
@@ -178,32 +135,70 @@ static enum token_result verify(const struct issuer *issuer, const struct token_
                : token_verify(token, rules, &issuer->fetched, now_s, claims, reason, reason_size);
 }
 
-static void answer(void *thread, struct question *question)
+static void decide(struct question *question, enum token_result result, const struct token_claims *claims,
+                   const char *reason)
 {
-    struct verifier *verifier = thread;
-    const struct oauth2_settings *settings = verifier->settings;
-    struct token_claims claims = {0};
-    char reason[sizeof(question->reason)] = "";
-    struct slice token = question->about.password;
-    assert(question->about.kind == QUESTION_LOGIN);
-    enum token_result result = TOKEN_BAD;
-    size_t place =
-        token_choose(token, settings->servers, settings->server_count, reason, sizeof(reason));
-    if (place < settings->server_count) {
-        const struct token_rules *rules = &settings->servers[place];
-        struct issuer *issuer = &verifier->issuers[settings->provider_of[place]];
-        result = verify(issuer, rules, token, &claims, reason, sizeof(reason));
-        if (result == TOKEN_KEY_MISSING && fetch_keys(verifier, issuer, reason, sizeof(reason)))
-            result = verify(issuer, rules, token, &claims, reason, sizeof(reason));
-    }
     if (result != TOKEN_GOOD) {
         question_decide(question, VERDICT_DENY, "%s", reason);
         return;
     }
-    question->user = claims.user;
-    question->tags = claims.tags;
-    question->grant = claims.grant;
+    question->user = claims->user;
+    question->tags = claims->tags;
+    question->grant = claims->grant;
     question_decide(question, VERDICT_ALLOW, "the token is good");
 }
 
-const struct backend_type backend_oauth2 = {"oauth2", start, answer, stop};
+/* The issuer whose key the token wants and that is not there; NULL when the question is decided. */
+static struct issuer *try(struct verifier *verifier, struct question *question, char *reason,
+                          size_t reason_size)
+{
+    const struct oauth2_settings *settings = verifier->settings;
+    struct token_claims claims = {0};
+    struct slice token = question->about.password;
+    assert(question->about.kind == QUESTION_LOGIN);
+    enum token_result result = TOKEN_BAD;
+    size_t place = token_choose(token, settings->servers, settings->server_count, reason, reason_size);
+    if (place < settings->server_count) {
+        struct issuer *issuer = &verifier->issuers[settings->provider_of[place]];
+        result = verify(issuer, &settings->servers[place], token, &claims, reason, reason_size);
+        if (result == TOKEN_KEY_MISSING)
+            return issuer;
+    }
+    decide(question, result, &claims, reason);
+    return NULL;
+}
+
+static bool answer(void *thread, struct question *question)
+{
+    struct verifier *verifier = thread;
+    char reason[sizeof(question->reason)] = "";
+    struct issuer *issuer = try(verifier, question, reason, sizeof(reason));
+    if (!issuer)
+        return true;
+    if (issuer->fetch && (key_fetch_start(issuer->fetch) || key_fetch_is_busy(issuer->fetch))) {
+        list_push_back(&issuer->waiting, &question->link);
+        return false;
+    }
+    question_decide(question, VERDICT_DENY, "%s", reason);
+    return true;
+}
+
+/* The key set has come, or will not. */
+static void noted(void *thread, void *note)
+{
+    struct verifier *verifier = thread;
+    struct issuer *issuer = note;
+    struct slice document;
+    char failure[sizeof(((struct question *)0)->reason)] = "", reason[sizeof(failure)];
+    bool come = key_fetch_take(issuer->fetch, &document, failure, sizeof(failure));
+    if (come && !jwk_set_load(&issuer->fetched, document, failure, sizeof(failure)))
+        key_fetch_doubt(issuer->fetch);
+    for (struct list *link; (link = list_pop_front(&issuer->waiting));) {
+        struct question *question = container_of(link, struct question, link);
+        if (try(verifier, question, reason, sizeof(reason)))
+            question_decide(question, VERDICT_DENY, "%s", *failure ? failure : reason);
+        backend_give(verifier->backend, question);
+    }
+}
+
+const struct backend_type backend_oauth2 = {"oauth2", start, answer, stop, noted};

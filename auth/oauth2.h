@@ -14,6 +14,7 @@ struct oauth2_key_file {
 
 /* An authorization server: where the keys of its tokens come from. */
 struct oauth2_provider {
+    const char *name; /* in the configuration; "" = the first one */
     struct oauth2_key_file key_files[OAUTH2_KEY_FILES_MAX];
     size_t key_file_count;
     const char *jwks_url;  /* "" = none */
@@ -34,7 +35,8 @@ struct oauth2_settings {
  * none, or when it is not https though the configuration itself was. */
 bool oauth2_read_discovery(struct slice document, bool is_https, char *url, size_t size,
                            char *reason, size_t reason_size);
-/* Reads the key files once; false and a sentence when one cannot be used. For the start of the server. */
+/* Reads all files once, of keys and of TLS; false and a sentence when one cannot be used. For the start of
+ * the server. */
 bool oauth2_check(const struct oauth2_settings *settings, char *error, size_t error_size);
 
 #endif

@@ -32,8 +32,10 @@ static void settle_up_to(struct channel *ch, uint64_t up_to, enum settlement how
 {
     struct unacked_item item;
     uint64_t tag;
-    while (unacked_take_first(&ch->unacked, up_to, &tag, &item))
+    unsigned count = 0;
+    for (; unacked_take_first(&ch->unacked, up_to, &tag, &item); count++)
         settle(ch, tag, &item, how);
+    ch->conn->share.effort += count / EFFORT_SETTLED;
 }
 
 static bool settle_tags(struct channel *ch, uint64_t tag, bool multiple, enum settlement how,

@@ -206,7 +206,17 @@ static void set_http(struct server *s)
         .vhost_path = config->vhost_path,
         .resource_path = config->resource_path,
         .topic_path = config->topic_path,
-        .http = {.tls = {config->cacertfile, config->certfile, config->keyfile, config->verify_peer},
+        .http = {.tls = {.ca_file = config->cacertfile,
+                         .cert_file = config->certfile,
+                         .key_file = config->keyfile,
+                         .password = config->password,
+                         .crl_file = config->crlfile,
+                         .crl_check = (enum http_crl_check)config->crl_check,
+                         .verify = config->verify_peer,
+                         .no_wildcards = config->hostname_verification == 1,
+                         .no_tls_1_2 = !config_has_item(config->versions, "tlsv1.2"),
+                         .no_tls_1_3 = !config_has_item(config->versions, "tlsv1.3"),
+                         .depth = config->depth},
                  .connect_timeout_ms = config->connect_timeout_ms,
                  .timeout_ms = config->timeout_ms,
                  .answer_max = HTTP_ANSWER_MAX}};
@@ -225,6 +235,11 @@ static bool start(struct server *s, enum config_backend_name name)
         return true;
     struct backend_options options = {.wake = wake, .wake_arg = s};
     if (name == CONFIG_HTTP) {
+        char error[CONFIG_PATH_MAX + 200];
+        if (!http_tls_check(&logins->http.http.tls, "auth_http.ssl_options.", error, sizeof(error))) {
+            log_line(&s->log, LOG_CRITICAL, 0, "%s", error);
+            return false;
+        }
         options.type = &backend_http, options.settings = &logins->http, options.threads = HTTP_THREADS;
     } else {
         logins->tokens = tokens_new(s->config);

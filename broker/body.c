@@ -28,7 +28,7 @@ size_t body_take(struct connection *conn, struct slice in)
         conn->body_left = 0;
         ok = in.at[used] == FRAME_END
                  ? !ch || publish_body_end(ch, &f)
-                 : fault(&f, FRAME_ERROR, "invalid frame end octet %u", in.at[used]);
+                 : fault(&f, FRAME_ERROR, "type %u: {invalid_frame_end_marker,%u}", FRAME_BODY, in.at[used]);
         used++;
     }
     if (!ok && !connection_is_asked(conn, conn->body_channel, &f))

@@ -165,6 +165,8 @@ static bool close_channel(struct channel *ch)
 
 static bool topology(struct channel *ch, const struct method *m, struct fault *f)
 {
+    ch->conn->share.effort += EFFORT_DECLARE;
+    connection_defines(ch->conn);
     switch (m->id) {
     case METHOD_exchange_declare: return topology_exchange_declare(ch, m, f);
     case METHOD_exchange_delete: return topology_exchange_delete(ch, m, f);
@@ -179,13 +181,11 @@ static bool topology(struct channel *ch, const struct method *m, struct fault *f
     }
 }
 
-bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
+/* All but those that publish and settle. */
+static bool other_method(struct channel *ch, const struct method *m, struct fault *f)
 {
+    ch->conn->share.effort += EFFORT_METHOD;
     switch (m->id) {
-    case METHOD_basic_publish: return publish_method(ch, m, f);
-    case METHOD_basic_ack:
-    case METHOD_basic_nack:
-    case METHOD_basic_reject: return ack_method(ch, m, f);
     case METHOD_basic_get: return consume_get(ch, m, f);
     case METHOD_basic_consume: return consume_start(ch, m, f);
     case METHOD_basic_cancel: return consume_cancel(ch, m, f);
@@ -200,7 +200,7 @@ bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
     case METHOD_queue_declare:
     case METHOD_queue_delete:
     case METHOD_queue_bind:
-    case METHOD_queue_unbind: connection_defines(ch->conn); return topology(ch, m, f);
+    case METHOD_queue_unbind: return topology(ch, m, f);
     case METHOD_queue_purge: return topology_queue_purge(ch, m, f);
     case METHOD_confirm_select: return confirm_select(ch, m, f);
     case METHOD_tx_select:
@@ -214,5 +214,16 @@ bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
         return fault(f, CHANNEL_ERROR, "second 'channel.open' seen");
     default:
         return fault(f, COMMAND_INVALID, "unimplemented method");
+    }
+}
+
+bool channel_method(struct channel *ch, const struct method *m, struct fault *f)
+{
+    switch (m->id) {
+    case METHOD_basic_publish: return publish_method(ch, m, f);
+    case METHOD_basic_ack:
+    case METHOD_basic_nack:
+    case METHOD_basic_reject: return ack_method(ch, m, f);
+    default: return other_method(ch, m, f);
     }
 }

@@ -380,6 +380,7 @@ bool config_check(const struct config *config, char *error, size_t error_size)
     struct config_chain chain;
     return config_read_chain(config, &chain, error, error_size) &&
            setting_check(config, error, error_size) &&
+           setting_check_http(config, error, error_size) &&
            setting_check_oauth2(config, error, error_size);
 }
 
@@ -393,11 +394,16 @@ bool config_is_secret(struct slice key)
 
 bool config_offers(const struct config *config, const char *mechanism)
 {
+    return config_has_item(config->raw.mechanisms, mechanism);
+}
+
+bool config_has_item(const char *list, const char *wanted)
+{
     struct slice value;
-    for (const char *at = config->raw.mechanisms; config_next_item(&at, &value);)
-        if (slice_is(value, mechanism))
-            return true;
-    return false;
+    bool found = false;
+    while (!found && config_next_item(&list, &value))
+        found = slice_is(value, wanted);
+    return found;
 }
 
 bool config_next_item(const char **at, struct slice *value)

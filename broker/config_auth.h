@@ -33,10 +33,12 @@ struct config_chain {
 struct config_http {
     uint32_t method; /* 0 = GET, 1 = POST */
     uint32_t timeout_ms, connect_timeout_ms;
-    uint32_t verify_peer;
+    uint32_t verify_peer, hostname_verification, depth, crl_check;
+    char versions[CONFIG_TEXT_MAX], password[CONFIG_TEXT_MAX];
     char user_path[CONFIG_PATH_MAX], vhost_path[CONFIG_PATH_MAX], resource_path[CONFIG_PATH_MAX],
         topic_path[CONFIG_PATH_MAX];
-    char cacertfile[CONFIG_PATH_MAX], certfile[CONFIG_PATH_MAX], keyfile[CONFIG_PATH_MAX];
+    char cacertfile[CONFIG_PATH_MAX], certfile[CONFIG_PATH_MAX], keyfile[CONFIG_PATH_MAX],
+        crlfile[CONFIG_PATH_MAX];
 };
 
 enum { CONFIG_OAUTH2_MAX = 16, CONFIG_OAUTH2_NAME_MAX = 64, CONFIG_ALIASES_MAX = 64 };
@@ -59,8 +61,8 @@ struct config_oauth2_provider {
     char signing_keys[CONFIG_TEXT_MAX * 8];
     char issuer[CONFIG_PATH_MAX], jwks_url[CONFIG_PATH_MAX];
     char discovery_path[CONFIG_TEXT_MAX], discovery_params[CONFIG_TEXT_MAX * 2];
-    char cacertfile[CONFIG_PATH_MAX];
-    uint32_t verify_peer, hostname_verification, depth;
+    char cacertfile[CONFIG_PATH_MAX], crlfile[CONFIG_PATH_MAX];
+    uint32_t verify_peer, hostname_verification, depth, crl_check;
 };
 
 /* scope_aliases.ALIAS = scopes, or scope_aliases.INDEX.alias and .scope. */

@@ -58,7 +58,7 @@ struct config_tcp {
     bool nodelay, keepalive, linger;
     bool proxy_protocol;
     char proxy_sources[CONFIG_TEXT_MAX * 4];
-    uint64_t connection_max; /* CONFIG_NONE = no limit */
+    uint64_t connection_max, channel_max; /* of all; CONFIG_NONE = no limit */
     uint32_t handshakes_max; /* of a listener, and of connections that are not open yet */
 };
 

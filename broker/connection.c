@@ -9,6 +9,7 @@
 
 #include "broker/body.h"
 #include "broker/channel.h"
+#include "broker/consume.h"
 #include "broker/expire.h"
 #include "broker/pace.h"
 #include "broker/publish.h"
@@ -73,13 +74,13 @@ void connection_free(struct connection **connection)
     struct connection *conn = *connection;
     *connection = NULL;
     assert(conn->state == CONNECTION_CLOSED && conn->channels.size == 0);
+    assert(!list_linked(&conn->get.link));
     assert(conn->flow.held == 0 && conn->flow.unacked == 0 && !list_linked(&conn->flow.publishing));
     stream_free(&conn->stream);
     timer_clear(&conn->server->timers, &conn->timer);
     walk_leave(&conn->server->control.walks, &conn->link);
     list_remove(&conn->link);
     list_unlink(&conn->barred);
-    list_unlink(&conn->get.link);
     conn->server->counters.connections_closed++;
     if (conn->user)
         user_drop(&conn->user);
@@ -95,7 +96,7 @@ void connection_free(struct connection **connection)
 void connection_release(struct connection *conn)
 {
     pace_stop(conn);
-    list_unlink(&conn->get.link);
+    consume_forget_get(conn);
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         struct channel *ch = conn->channels.slots[i];
         if (ch)
@@ -244,33 +245,46 @@ void connection_lift_barriers(struct server *s, uint64_t durable)
     }
 }
 
+static void throttle(struct connection *conn, enum flow_reason reason)
+{
+    flow_pause(conn, reason);
+    if (!list_linked(&conn->flow.throttled))
+        list_push_back(&conn->server->throttled, &conn->flow.throttled);
+}
+
 void connection_throttle(struct connection *conn)
 {
-    if (store_pending_bytes(conn->server->store) < JOURNAL_HIGH_WATER ||
-        list_linked(&conn->flow.throttled))
+    size_t pending = store_pending_bytes(conn->server->store);
+    if (pending < COMPANY_BATCH)
         return;
-    flow_pause(conn, FLOW_JOURNAL);
-    list_push_back(&conn->server->throttled, &conn->flow.throttled);
+    if (pending >= JOURNAL_HIGH_WATER)
+        throttle(conn, FLOW_JOURNAL);
+    else if (company_crowds(conn))
+        throttle(conn, FLOW_CROWD);
+}
+
+static size_t definitions_max(const struct server *s)
+{
+    return s->company.present ? COMPANY_DEFINITIONS : DEFINITIONS_HIGH_WATER;
 }
 
 void connection_defines(struct connection *conn)
 {
-    if (store_definition_bytes(conn->server->store) < DEFINITIONS_HIGH_WATER)
-        return;
-    flow_pause(conn, FLOW_DEFINE);
-    if (!list_linked(&conn->flow.throttled))
-        list_push_back(&conn->server->throttled, &conn->flow.throttled);
+    if (store_definition_bytes(conn->server->store) >= definitions_max(conn->server))
+        throttle(conn, FLOW_DEFINE);
 }
 
 void connection_unthrottle_all(struct server *s)
 {
     if (store_pending_bytes(s->store) >= JOURNAL_HIGH_WATER / 2 ||
-        store_definition_bytes(s->store) >= DEFINITIONS_HIGH_WATER)
+        store_definition_bytes(s->store) >= definitions_max(s) ||
+        (s->company.present && store_open_bytes(s->store) >= COMPANY_BATCH))
         return;
     for (struct list *node; (node = list_pop_front(&s->throttled));) {
         struct connection *conn = container_of(node, struct connection, flow.throttled);
         flow_resume(conn, FLOW_JOURNAL);
         flow_resume(conn, FLOW_DEFINE);
+        flow_resume(conn, FLOW_CROWD);
     }
 }
 
@@ -374,6 +388,19 @@ static bool close_method(struct connection *conn, const struct method *m)
     return conn->state >= CONNECTION_CLOSING; /* all else is dropped then */
 }
 
+/* channel_max_per_node, a key of RabbitMQ 4. */
+static bool check_channels_of_all(const struct server *s, struct fault *f)
+{
+    char node[SERVER_NODE_SIZE];
+    uint64_t open = s->counters.channels_opened - s->counters.channels_closed;
+    if (open < s->config->tcp.channel_max)
+        return true;
+    server_node(node);
+    return fault(f, NOT_ALLOWED,
+                 "number of channels opened on node '%s' has reached the maximum allowed limit of (%llu)",
+                 node, (unsigned long long)s->config->tcp.channel_max);
+}
+
 /* Opens a channel; semantics 1.1: the limit is on the count, not on the number (K09-K11). */
 static bool open_channel(struct connection *conn, uint16_t number, struct fault *f)
 {
@@ -387,6 +414,8 @@ static bool open_channel(struct connection *conn, uint16_t number, struct fault 
                      "limit of (%llu)",
                      SLICE_ARG(conn->user->name),
                      (unsigned long long)conn->user->limits.max[LIMIT_CHANNELS]);
+    if (!check_channels_of_all(conn->server, f))
+        return false;
     connection_add_channel(conn, channel_new(conn, number));
     connection_send(conn, number, &(struct method){.id = METHOD_channel_open_ok});
     return true;
@@ -437,10 +466,10 @@ static bool dispatch(struct connection *conn, struct channel *ch, uint16_t numbe
                fault(f, CHANNEL_ERROR, "channel %u before the connection is open", number);
     if (on_connection)
         return fault(f, COMMAND_INVALID, "unimplemented method");
-    if (!ch)
-        return method_without_channel(conn, number, m, f);
-    if (ch->state == CHANNEL_CLOSING)
-        return closing_channel_method(ch, m);
+    if (!ch || ch->state == CHANNEL_CLOSING) {
+        conn->share.effort += EFFORT_METHOD;
+        return ch ? closing_channel_method(ch, m) : method_without_channel(conn, number, m, f);
+    }
     if (ch->assembly.state != ASSEMBLY_IDLE)
         return publish_out_of_place(ch, f);
     return channel_method(ch, m, f);
@@ -524,6 +553,9 @@ static size_t on_bytes(struct stream *stream, struct slice in)
 {
     struct connection *conn = connection_of_stream(stream);
     size_t used = 0;
+    uint64_t published = conn->server->counters.published;
+    unsigned effort_max = conn->server->company.effort_max;
+    conn->share.effort = 0;
     expire_input(conn->server);
     conn->server->events.actor = conn;
     if (conn->state == CONNECTION_HEADER)
@@ -531,7 +563,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     if (conn->stream.output.pending < STREAM_LOW_WATER)
         flow_drained(conn);
     while (used < in.len && conn->state > CONNECTION_HEADER && conn->state < CONNECTION_SILENT &&
-           !(conn->flow.paused & FLOW_AT_ONCE)) {
+           !(conn->flow.paused & FLOW_AT_ONCE) && conn->share.effort < effort_max) {
         size_t taken = step(conn, slice_of(in.at + used, in.len - used));
         if (taken == 0)
             break;
@@ -540,5 +572,8 @@ static size_t on_bytes(struct stream *stream, struct slice in)
     conn->server->events.actor = NULL;
     if (conn->pace.behind)
         pace_start(conn);
+    if (used < in.len && conn->share.effort >= effort_max)
+        stream_yield(stream);
+    company_note(conn, conn->server->counters.published != published);
     return conn->state >= CONNECTION_SILENT ? in.len : used;
 }

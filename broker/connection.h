@@ -76,6 +76,7 @@ struct connection {
     struct list link, doomed, barred;
     struct flow flow;
     struct admission admission;
+    struct share share;
     struct barrier_ring barriers;
     struct timer timer;          /* handshake, then heartbeat, then the time to close */
     struct heartbeat heartbeat;

@@ -254,6 +254,7 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->channel = ch->number;
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
+    q->leaving.gets++;
     paging_await(lane_awaited(q));
     flow_pause(ch->conn, FLOW_GET);
 }
@@ -296,13 +297,23 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f)
     return answer_get(ch, q, m->basic_get.no_ack, f);
 }
 
+void consume_forget_get(struct connection *conn)
+{
+    if (!list_linked(&conn->get.link))
+        return;
+    list_remove(&conn->get.link);
+    assert(conn->get.queue->leaving.gets > 0);
+    conn->get.queue->leaving.gets--;
+}
+
 void consume_resume_gets(struct server *s)
 {
     struct list waiting;
     list_init(&waiting);
     list_splice_back(&waiting, &s->getting);
-    for (struct list *node; (node = list_pop_front(&waiting));) {
-        struct connection *conn = container_of(node, struct connection, get.link);
+    while (!list_empty(&waiting)) {
+        struct connection *conn = list_first(&waiting, struct connection, get.link);
+        consume_forget_get(conn);
         struct channel *ch = connection_channel(conn, conn->get.channel);
         struct fault f;
         fault_init(&f);
@@ -316,12 +327,14 @@ void consume_resume_gets(struct server *s)
 
 void consume_empty_gets(struct server *s, const struct queue *q)
 {
+    if (q->leaving.gets == 0) /* as a rule: then the gets of others are not looked through */
+        return;
     list_each_safe(node, &s->getting) {
         struct connection *conn = container_of(node, struct connection, get.link);
         struct channel *ch = connection_channel(conn, conn->get.channel);
         if (conn->get.queue != q)
             continue;
-        list_remove(node);
+        consume_forget_get(conn);
         if (ch && ch->state == CHANNEL_OPEN)
             channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
         flow_resume(conn, FLOW_GET);

@@ -12,6 +12,8 @@ bool consume_get(struct channel *ch, const struct method *m, struct fault *f);
 
 /* Answers the basic.gets whose page has been read. */
 void consume_resume_gets(struct server *s);
+/* The connection's get is not to be answered any more. */
+void consume_forget_get(struct connection *conn);
 /* The queue goes: who waits for a message of it gets none. */
 void consume_empty_gets(struct server *s, const struct queue *q);
 

@@ -295,8 +295,9 @@ void deliver_to_make_room(struct queue *q, uint64_t body_size)
 void deliver_ready(struct server *s)
 {
     size_t done = 0, bytes = 0;
+    size_t max = s->company.present ? COMPANY_DELIVERIES : DELIVER_TURN_MAX;
     do {
-        while (done < DELIVER_TURN_MAX && bytes < DELIVER_TURN_BYTES &&
+        while (done < max && bytes < DELIVER_TURN_BYTES &&
                !list_empty(&s->home.ready)) {
             struct queue *q = list_first(&s->home.ready, struct queue, ready_link);
             list_remove(&q->ready_link); /* to the end of the line, before anything can free the queue */

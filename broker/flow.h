@@ -25,8 +25,9 @@ enum flow_reason {
     FLOW_GET = 16,    /* its basic.get waits for a page */
     FLOW_DEFINE = 32, /* it declares and deletes faster than the disk writes that */
     FLOW_ASK = 128,   /* a backend is asked whether it may (ask.c) */
+    FLOW_CROWD = 256, /* it has much in the open batch, and others wait for that (company.c) */
 };
-enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET | FLOW_DEFINE | FLOW_ASK };
+enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET | FLOW_DEFINE | FLOW_ASK | FLOW_CROWD };
 
 /* Answers (what is not a delivery) that may wait for a client to read them. Deliveries stop earlier, by
  * themselves. */
@@ -36,7 +37,7 @@ enum { FLOW_REPLIES_MAX = 2 * 1024 * 1024 };
 #define FLOW_HELD_MIN ((uint64_t)256 * 1024 * 1024)
 
 struct flow {
-    struct list throttled;  /* in server.throttled: FLOW_JOURNAL */
+    struct list throttled;  /* in server.throttled: FLOW_JOURNAL, FLOW_CROWD, FLOW_DEFINE */
     struct list publishing; /* in alarms.publishers */
     struct list parked;     /* consumers that wait for acks: too many bytes are unacked */
     uint64_t replied;       /* bytes of answers since the output was last low */

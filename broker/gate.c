@@ -36,15 +36,6 @@ static void join_items(const char *list, char *to, size_t size)
     }
 }
 
-static bool has_item(const char *list, const char *wanted)
-{
-    struct slice value;
-    bool found = false;
-    while (!found && config_next_item(&list, &value))
-        found = slice_is(value, wanted);
-    return found;
-}
-
 static struct tls_context *make_context(const struct config_tls *tls, char *error, size_t error_size)
 {
     struct tls_pair names[CONFIG_SNI_MAX];
@@ -64,8 +55,8 @@ static struct tls_context *make_context(const struct config_tls *tls, char *erro
         .crl_check = (enum tls_crl_check)tls->crl_check,
         .verify_peer = tls->verify_peer,
         .fail_if_no_peer_cert = tls->fail_if_no_peer_cert,
-        .tls_1_2 = has_item(tls->versions, "tlsv1.2"),
-        .tls_1_3 = has_item(tls->versions, "tlsv1.3"),
+        .tls_1_2 = config_has_item(tls->versions, "tlsv1.2"),
+        .tls_1_3 = config_has_item(tls->versions, "tlsv1.3"),
         .honor_cipher_order = tls->honor_cipher_order,
         .reuse_sessions = tls->reuse_sessions,
         .depth = tls->depth,

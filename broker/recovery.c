@@ -1,10 +1,15 @@
 /* recovery.c - from the store to memory.
  *
- * What the store hands over was written by this program and passed its checksums; a row that makes no sense
- * (an exchange of a vhost that is not there) is logged and left out. */
+ * What the store hands over was written by this program, but only messages and pages have checksums: a row
+ * of the definitions may be anything. One that makes no sense (an exchange of a vhost that is not there) is
+ * logged and left out. A queue's cannot be, for its messages would go with it: then the start is refused, and
+ * nothing is changed. */
 #include "broker/recovery.h"
 
+#include <stdio.h>
+
 #include "broker/admin.h"
+#include "broker/arguments.h"
 #include "broker/delayed.h"
 #include "broker/duplicate.h"
 #include "broker/vhost.h"
@@ -24,6 +29,7 @@ struct recovery {
     size_t queue_count, queue_capacity;
     bool unsorted;
     size_t messages;
+    char refusal[1536]; /* why the server must not start; "" = it may */
 };
 
 static void complain(struct recovery *r, const struct definition *d, const char *what)
@@ -32,8 +38,29 @@ static void complain(struct recovery *r, const struct definition *d, const char 
              what, SLICE_ARG(d->name), SLICE_ARG(d->vhost));
 }
 
+/* Of several reasons the first counts. */
+static void refuse(struct recovery *r, const struct definition *d, const char *why)
+{
+    if (r->refusal[0])
+        return;
+    snprintf(r->refusal, sizeof(r->refusal), "%s/definitions.db: the row of queue '%.*s' (id %llu) in vhost "
+             "'%.*s' is damaged: %s; its messages would be lost without it", r->server->config->data_dir,
+             (int)(d->name.len < 100 ? d->name.len : 100), (const char *)d->name.at,
+             (unsigned long long)d->id, (int)(d->vhost.len < 100 ? d->vhost.len : 100),
+             (const char *)d->vhost.at, why);
+}
+
+static bool is_sound(const struct definition *d)
+{
+    return d->name.len <= UINT8_MAX && d->key.len <= UINT8_MAX && table_check(d->args);
+}
+
 static void recover_vhost(struct recovery *r, const struct definition *d)
 {
+    if (d->name.len > UINT8_MAX) {
+        complain(r, d, "vhost");
+        return;
+    }
     struct vhost *v = vhost_new(r->server, d->name, false);
     vhost_set_metadata(v, d->args);
 }
@@ -42,12 +69,14 @@ static void recover_user(struct recovery *r, const struct definition *d)
 {
     enum password_hashing hashing;
     char error[256];
+    if (!password_hashing_from_name(d->type, &hashing)) {
+        complain(r, d, "user with an unknown hashing:");
+        return;
+    }
     struct user *user = user_put(&r->server->users, d->name, d->password_hash, d->tags);
-    bool known = password_hashing_from_name(d->type, &hashing);
     user->hashing = hashing;
-    if (!known || (d->args.len && !limits_parse(&user->limits, LIMITS_OF_USER, d->args, error,
-                                                sizeof(error))))
-        complain(r, d, "hashing or limits of user");
+    if (d->args.len && !limits_parse(&user->limits, LIMITS_OF_USER, d->args, error, sizeof(error)))
+        complain(r, d, "limits of user");
 }
 
 /* Limits and policies are kept as parameters, but live with their vhost. */
@@ -95,7 +124,11 @@ static void recover_exchange(struct recovery *r, struct vhost *v, const struct d
                                              .durable = true,
                                              .auto_delete = d->auto_delete,
                                              .internal = d->internal};
-    if (properties.type && !vhost_find_exchange(v, d->name))
+    struct fault f;
+    bool good = properties.type && is_sound(d) && !vhost_find_exchange(v, d->name) &&
+                duplicate_check_args(d->args, &f) && delayed_check_args(d->args, &f) &&
+                (!properties.type->check_args || properties.type->check_args(d->args, &f));
+    if (good)
         vhost_add_exchange(v, d->name, &properties, false);
     else
         complain(r, d, "exchange");
@@ -125,6 +158,15 @@ static void on_queues(void *arg, size_t count)
     }
 }
 
+/* A row that is no queue's says so twice: in its name, and in an argument that says whose it is. */
+static bool says_both(const struct definition *d, const char *prefix, const char *argument)
+{
+    struct field field;
+    struct slice name;
+    bool named = slice_starts_with(d->name, prefix);
+    return named == (table_find(d->args, argument, &field) && field_string(&field, &name));
+}
+
 /* A row that is no queue's but that of the calendar of an exchange. */
 static bool recover_calendar(struct recovery *r, struct vhost *v, const struct definition *d)
 {
@@ -134,11 +176,10 @@ static bool recover_calendar(struct recovery *r, struct vhost *v, const struct d
         !field_string(&field, &name))
         return false;
     struct exchange *x = vhost_find_exchange(v, name);
-    if (!x || x->delay) {
-        complain(r, d, "calendar");
-        return true;
-    }
-    add_returning(r, d->id, NULL, delayed_calendar(v, x, d->id));
+    if (!x || x->delay)
+        refuse(r, d, "it is the calendar of an exchange that is not there");
+    else
+        add_returning(r, d->id, NULL, delayed_calendar(v, x, d->id));
     return true;
 }
 
@@ -158,13 +199,25 @@ static bool recover_memory(struct recovery *r, struct vhost *v, const struct def
 
 static void recover_queue(struct recovery *r, struct vhost *v, const struct definition *d)
 {
+    struct resource what = {"queue", d->name, d->vhost};
+    struct fault f;
+    if (!v || !is_sound(d) || d->id == 0 || d->id > STORE_QUEUE_ID_MAX ||
+        !says_both(d, DELAYED_NAME_PREFIX, DELAYED_ARGUMENT) ||
+        !says_both(d, DUPLICATE_NAME_PREFIX, DUPLICATE_ARGUMENT)) {
+        refuse(r, d, !v ? "there is no such vhost" : "its id, its name or its arguments are impossible");
+        return;
+    }
     if (recover_calendar(r, v, d) || recover_memory(r, v, d))
         return;
     struct queue_properties properties = {
         .args = d->args, .durable = true, .auto_delete = d->auto_delete, .id = d->id};
     if (vhost_find_queue(v, d->name)) {
-        complain(r, d, "queue");
+        refuse(r, d, "there is another one of that name");
         return;
+    }
+    if (!arguments_check_queue(d->args, &what, &f)) {
+        log_line(&r->server->log, LOG_ERROR, 0, "%s; the queue is recovered without arguments", f.text);
+        properties.args = SLICE("");
     }
     add_returning(r, d->id, vhost_add_queue(v, d->name, &properties, false), NULL);
 }
@@ -176,7 +229,8 @@ static void recover_binding(struct recovery *r, struct vhost *v, const struct de
     struct exchange *exchange = d->to_queue ? NULL : vhost_find_exchange(v, d->name);
     struct dest *dest = queue ? &queue->dest : exchange ? &exchange->dest : NULL;
     struct fault f;
-    if (!source || !dest || !vhost_bind(v, source, dest, d->key, d->args, false, &f))
+    if (!source || source->is_default || !dest || !is_sound(d) ||
+        !vhost_bind(v, source, dest, d->key, d->args, false, &f))
         complain(r, d, "binding to");
 }
 
@@ -191,6 +245,8 @@ static void on_definition(void *arg, const struct definition *d)
         recover_parameter(r, d);
     else if (d->kind == DEFINITION_USER)
         recover_user(r, d);
+    else if (d->kind == DEFINITION_QUEUE)
+        recover_queue(r, v, d);
     else if (!v)
         complain(r, d, "something of a missing vhost:");
     else if (d->kind == DEFINITION_PERMISSION)
@@ -199,8 +255,6 @@ static void on_definition(void *arg, const struct definition *d)
         recover_topic_permission(r, d);
     else if (d->kind == DEFINITION_EXCHANGE)
         recover_exchange(r, v, d);
-    else if (d->kind == DEFINITION_QUEUE)
-        recover_queue(r, v, d);
     else
         recover_binding(r, v, d);
 }
@@ -229,6 +283,18 @@ static struct delay *calendar_of(struct returning *returning, unsigned lane)
     return delay_for_queue(returning->queue);
 }
 
+/* What an undamaged queue had put into a lane that this one does not have. */
+static bool has_lane(struct recovery *r, const struct returning *returning, uint64_t queue_id)
+{
+    unsigned lane = lane_of_id(queue_id);
+    const struct queue *q = returning->queue;
+    if (returning->delay || lane >= DELAY_LANE_FIRST || q->groups || lane < lane_count(q))
+        return true;
+    struct definition d = {.name = q->name, .vhost = SLICE("?"), .id = returning->id};
+    refuse(r, &d, "it has messages of a priority or group that its arguments do not provide for");
+    return false;
+}
+
 static void restore(struct returning *returning, const struct stored_target *target, struct message *m,
                     uint16_t returns)
 {
@@ -244,6 +310,8 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
 {
     struct recovery *r = arg;
     struct server *s = r->server;
+    if (r->refusal[0])
+        return;
     struct message *m = message_new(&s->messages, stored->exchange, stored->key, stored->props,
                                     stored->body.len);
     memcpy(message_body_at(m), stored->body.at, stored->body.len);
@@ -254,13 +322,12 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
     m->born_ms = stored->born_ms ? stored->born_ms : s->home.now_ms;
     for (size_t i = 0; i < stored->target_count; i++) {
         struct returning *returning = find_returning(r, stored->targets[i].queue_id);
-        if (!returning)
+        if (!returning || !has_lane(r, returning, stored->targets[i].queue_id))
             continue;
         m->journal_refs++;
         restore(returning, &stored->targets[i], m, stored->returns[i]);
     }
-    if (m->journal_refs == 0)
-        store_release(s->store, batch);
+    assertf(m->journal_refs > 0 || r->refusal[0], "the message is of no queue that is defined");
     message_unref(&s->messages, &m);
     r->messages++;
 }
@@ -268,8 +335,12 @@ static void on_message(void *arg, const struct stored_message *stored, uint64_t 
 static void on_page(void *arg, uint64_t queue_id, uint32_t slot)
 {
     struct recovery *r = arg;
+    if (r->refusal[0])
+        return;
     struct returning *returning = find_returning(r, queue_id);
     assertf(returning, "the store knows no page of a queue that is not defined");
+    if (!has_lane(r, returning, queue_id))
+        return;
     struct delay *delay = calendar_of(returning, lane_of_id(queue_id));
     if (delay)
         delay_restore_page(delay, slot);
@@ -350,15 +421,19 @@ bool recovery_run(struct server *s)
     struct recovery_sink sink = {on_definition, on_message, on_delivered, &r, on_page, on_note, on_queues};
     char error[512];
     int status = store_recover(s->store, &sink, error, sizeof(error));
-    if (status < 0)
-        log_line(&s->log, LOG_CRITICAL, 0, "cannot recover the data directory: %s", error);
+    bool refused = status < 0 || r.refusal[0];
+    if (refused)
+        log_line(&s->log, LOG_CRITICAL, 0, "cannot recover the data directory: %s",
+                 status < 0 ? error : r.refusal);
     for (size_t i = 0; i < r.queue_count; i++)
         finish_queue(&r, &r.queues[i]);
     duplicate_restored(s);
     size_t queues = r.queue_count;
     mem_free(r.queues);
-    if (status < 0)
+    if (refused) {
+        store_abandon(&s->store); /* and nothing is written */
         return false;
+    }
     s->next_queue_id = store_queue_id_next(s->store);
     if (s->vhosts.size == 0 && s->users.by_name.size == 0 && !s->config->control.definitions[0])
         make_defaults(s);

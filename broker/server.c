@@ -121,6 +121,7 @@ bool server_open(struct server *s, const struct server_options *options)
     control_init(&s->control);
     parameters_init(&s->parameters, rand_u64(&s->rand));
     gate_init(&s->gate);
+    company_init(&s->company);
     chatter_init(s, rand_u64(&s->rand));
     intercept_open(s);
     net_init(&s->net);
@@ -320,6 +321,12 @@ static void reap(struct server *s)
     }
 }
 
+static size_t dead_letters_max(const struct server *s)
+{
+    size_t max = s->home.outcomes.turn_max;
+    return s->company.present && max > COMPANY_LETTERS ? COMPANY_LETTERS : max;
+}
+
 /* Input was taken by loop_poll: its handlers only changed state and marked. Now act once. The order is the
  * durability argument: what this turn recorded goes to the disk thread before anything is confirmed, only
  * what is on disk is confirmed, and nothing is freed while a frame may still name it. */
@@ -328,6 +335,7 @@ void server_act(struct server *s)
     timers_run(&s->timers, server_now_ms(s));
     ask_arrive(s);
     expire_input(s);
+    company_look(s);
     paging_arrive(&s->home);
     delayed_run(s);
     expire_before_delivery(s);
@@ -339,7 +347,7 @@ void server_act(struct server *s)
     outbox_flush(s);
     deliver_ready(s);
     expire_after_delivery(s);
-    deadletter_run(s, s->home.outcomes.turn_max);
+    deadletter_run(s, dead_letters_max(s));
     queue_home_bury(&s->home, BURY_TURN_MAX);
     paging_squeeze(&s->home);
     paging_fetch(&s->home);

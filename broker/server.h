@@ -14,6 +14,7 @@
 #include "broker/bounds.h"
 #include "broker/ask.h"
 #include "broker/chatter.h"
+#include "broker/company.h"
 #include "broker/config.h"
 #include "broker/control.h"
 #include "broker/parameters.h"
@@ -78,6 +79,7 @@ struct server {
     struct server_counters counters;
     struct alarms alarms;
     struct bounds bounds;         /* on what is declared */
+    struct company company;       /* is anybody here who wants little and waits for it? */
     struct server_expire expire;
     struct logins logins;
     struct chatter chatter;       /* bounds what the log says of strangers */

@@ -41,6 +41,8 @@ bool setting_alias(const struct setting *s);
 void setting_note_given(const struct setting *s);
 /* What only all keys of OAuth 2 together can tell; false and one sentence. */
 bool setting_check_oauth2(const struct config *config, char *error, size_t error_size);
+/* The same of TLS to the services that backends ask. */
+bool setting_check_http(const struct config *config, char *error, size_t error_size);
 /* Reads the line in the file that a value "file:PATH" names. */
 bool setting_read_secret(const struct setting *s, char *text, size_t size);
 

@@ -71,3 +71,19 @@ bool setting_read_secret(const struct setting *s, char *text, size_t size)
         return setting_refuse(s, "%s is not a line of at most %zu bytes", path, size - 2);
     return true;
 }
+
+bool setting_check_http(const struct config *config, char *error, size_t error_size)
+{
+    const struct config_http *http = &config->auth.http;
+    bool good = false;
+    if (http->crl_check && (!http->verify_peer || !*http->crlfile))
+        snprintf(error, error_size, "auth_http.ssl_options.crl_check needs auth_http.ssl_options.verify = "
+                                    "verify_peer and auth_http.ssl_options.crlfile");
+    else if (!*http->versions)
+        snprintf(error, error_size, "auth_http.ssl_options.versions leave no version of TLS");
+    else if (*http->keyfile && !*http->certfile)
+        snprintf(error, error_size, "auth_http.ssl_options.keyfile needs auth_http.ssl_options.certfile");
+    else
+        good = true;
+    return good;
+}

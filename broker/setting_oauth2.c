@@ -233,12 +233,17 @@ static bool check_server(const struct config_oauth2 *oauth2, size_t place, char 
     return true;
 }
 
-static bool check_provider(const struct config_oauth2_provider *provider, char *error, size_t size)
+static bool check_provider(const struct config_oauth2 *oauth2, size_t place, char *error, size_t size)
 {
-    return *provider->issuer || *provider->jwks_url || *provider->signing_keys ||
+    const struct config_oauth2_provider *provider = &oauth2->providers[place];
+    const char *of = place ? "oauth_providers." : "", *dot = place ? "." : "";
+    if (place && !*provider->issuer && !*provider->jwks_url && !*provider->signing_keys)
+        return complain(error, size, "auth_oauth2.%s%s has no issuer, jwks_uri or signing_keys", of,
+                        provider->name);
+    return !provider->crl_check || (provider->verify_peer && *provider->crlfile) ||
            complain(error, size,
-                    "auth_oauth2.oauth_providers.%s has no issuer, jwks_uri or signing_keys",
-                    provider->name);
+                    "auth_oauth2.%s%s%shttps.crl_check needs https.crlfile, and the server to be verified",
+                    of, provider->name, dot);
 }
 
 bool setting_check_oauth2(const struct config *config, char *error, size_t error_size)
@@ -247,8 +252,8 @@ bool setting_check_oauth2(const struct config *config, char *error, size_t error
     bool good = true;
     for (size_t i = 0; good && i <= oauth2->server_count; i++)
         good = check_server(oauth2, i, error, error_size);
-    for (size_t i = 1; good && i <= oauth2->provider_count; i++)
-        good = check_provider(&oauth2->providers[i], error, error_size);
+    for (size_t i = 0; good && i <= oauth2->provider_count; i++)
+        good = check_provider(oauth2, i, error, error_size);
     for (size_t i = 0; good && i < oauth2->alias_count; i++) {
         const struct config_alias *alias = &oauth2->aliases[i];
         if (!*alias->alias || !*alias->scopes)

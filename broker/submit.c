@@ -221,6 +221,8 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
         if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
+    if (conn && set->size > 1)
+        conn->share.effort += (unsigned)set->size;
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;
 }

@@ -63,11 +63,15 @@ static void set_provider(struct tokens *tokens, const struct config_oauth2_provi
     set_key_files(to, tokens->files[i]);
     to->jwks_url = from->jwks_url;
     to->discovery = tokens->discoveries[i];
+    to->name = from->name;
     to->http = (struct http_options){.tls = {.ca_file = from->cacertfile,
                                              .cert_file = "",
                                              .key_file = "",
+                                             .password = "",
+                                             .crl_file = from->crlfile,
+                                             .crl_check = (enum http_crl_check)from->crl_check,
                                              .verify = from->verify_peer,
-                                             .any_host = from->hostname_verification == 1,
+                                             .no_wildcards = from->hostname_verification == 1,
                                              .depth = from->depth},
                                      .connect_timeout_ms = KEY_SET_TIMEOUT_MS,
                                      .timeout_ms = KEY_SET_TIMEOUT_MS,

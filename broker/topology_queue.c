@@ -342,17 +342,17 @@ bool topology_queue_unbind(struct channel *ch, const struct method *m, struct fa
     const struct amqp_queue_unbind *unbind = &m->queue_unbind;
     struct vhost *v = ch->conn->vhost;
     struct slice name, key = unbind->routing_key;
-    struct queue *q = NULL;
     if (!binding_names(ch, unbind->queue, &name, &key, f) ||
         !check_binding(ch, name, unbind->exchange, key, f))
         return false;
     struct exchange *x = vhost_find_exchange(v, unbind->exchange);
-    if (x && vhost_find_queue(v, name)) {
+    struct queue *q = vhost_find_queue(v, name);
+    struct binding *binding =
+        x && q ? exchange_find_binding(x, &q->dest, key, unbind->arguments) : NULL;
+    if (binding) { /* what is not there is not locked either, as in RabbitMQ */
         if (!channel_find_queue(ch, name, &q, f))
             return false;
-        struct binding *binding = exchange_find_binding(x, &q->dest, key, unbind->arguments);
-        if (binding)
-            vhost_unbind(v, binding);
+        vhost_unbind(v, binding);
     }
     topology_answer(ch, METHOD_queue_unbind_ok);
     return true;

@@ -84,6 +84,7 @@ enum {
     LISTENER_ACCEPTS_MAX = 64, /* in a turn */
     LISTENER_DESCRIPTORS_KEPT = 24, /* of the process, or a quarter of them, for others than clients */
     LISTENER_BACKLOG = 1024,
+    LISTENER_LOCAL_BUFFER = 512 * 1024, /* bytes each way that a peer on this machine may have under way */
 };
 
 #endif

@@ -11,11 +11,18 @@
 
 void net_init(struct net *net)
 {
-    *net = (struct net){.read_buffer_size = NET_READ_SIZE};
+    *net = (struct net){.read_buffer_size = NET_READ_SIZE, .read_max = NET_READ_SIZE};
     net->read_buffer = mem_alloc(net->read_buffer_size);
     list_init(&net->dirty);
     list_init(&net->deferred);
     list_init(&net->free_chunks);
+}
+
+void net_set_read_max(struct net *net, size_t size)
+{
+    assert(size > 0 && size <= NET_READ_SIZE);
+    net->read_max = size;
+    net->full_reads = 0;
 }
 
 static void free_spare_chunk(struct net *net)

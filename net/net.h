@@ -30,6 +30,8 @@ struct worker;
 struct net {
     uint8_t *read_buffer;
     size_t read_buffer_size;
+    size_t read_max;          /* of one stream in a turn, at most NET_READ_SIZE; TLS may read more */
+    unsigned full_reads;      /* that brought at least half of that, since it was set */
     bool reading;             /* a `bytes` handler is looking at the read buffer */
     struct list dirty;        /* stream.dirty: output to flush at the end of the turn */
     struct list deferred;     /* stream.deferred: resumed, the tail is to be offered again */
@@ -43,6 +45,8 @@ struct net {
 };
 
 void net_init(struct net *net);
+/* From now on one stream may read that much in a turn. */
+void net_set_read_max(struct net *net, size_t size);
 /* All streams must have been freed. */
 void net_free(struct net *net);
 

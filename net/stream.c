@@ -367,6 +367,13 @@ static void take_in(struct stream *stream, size_t got, size_t place_size, const 
         keep_tail(stream, slice_of(in.at + used, in.len - used));
 }
 
+/* TLS opens whole records, and needs room for that. */
+static size_t read_most(const struct stream *stream)
+{
+    size_t max = stream->net->read_max;
+    return stream->transport->one_way && max < READ_USEFUL ? READ_USEFUL : max;
+}
+
 /* Reads once. True when a place is full, and what was to be read behind it too. */
 static bool read_here(struct stream *stream, uint8_t *place, size_t place_size)
 {
@@ -374,7 +381,7 @@ static bool read_here(struct stream *stream, uint8_t *place, size_t place_size)
     size_t tail = stream->tail_size;
     assert(!net->reading);
     fit_read_buffer(net, tail);
-    size_t room = net->read_buffer_size - tail, most = place ? HEAD_SIZE : NET_READ_SIZE;
+    size_t room = net->read_buffer_size - tail, most = place ? HEAD_SIZE : read_most(stream);
     struct iovec parts[] = {{place, place_size}, {net->read_buffer + tail, room < most ? room : most}};
     ssize_t got = place ? stream->transport->readv(stream->io, parts, 2)
                         : stream->transport->readv(stream->io, parts + 1, 1);
@@ -384,6 +391,7 @@ static bool read_here(struct stream *stream, uint8_t *place, size_t place_size)
         end_of_input(stream, (int)got);
         return false;
     }
+    net->full_reads += (size_t)got >= net->read_max / 2;
     if (tail > 0)
         memcpy(net->read_buffer, stream->tail + stream->tail_start, tail);
     take_in(stream, (size_t)got, place_size, net->read_buffer);
@@ -462,6 +470,12 @@ void stream_resume(struct stream *stream)
     /* Whether or not there is a tail: when the handler itself resumes, its tail is not kept yet. */
     list_push_back(&stream->net->deferred, &stream->deferred);
     update_want(stream);
+}
+
+void stream_yield(struct stream *stream)
+{
+    if (stream->state == STREAM_OPEN && !stream->paused && !list_linked(&stream->deferred))
+        list_push_back(&stream->net->deferred, &stream->deferred);
 }
 
 void stream_offer_again(struct stream *stream)

@@ -86,6 +86,9 @@ void stream_writable(struct stream *stream);
  * the next turn after the resume. Both do nothing unless OPEN. */
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
+/* For a handler that has had enough for this turn: what it leaves is offered again in the next, and nothing
+ * is read before that. */
+void stream_yield(struct stream *stream);
 void stream_offer_again(struct stream *stream); /* for net_run_deferred */
 /* The handler's place is to go: nothing is written there any more, and `placed` has said what was. */
 void stream_recall(struct stream *stream);

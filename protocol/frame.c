@@ -41,8 +41,9 @@ static bool is_unknown(uint8_t type, uint32_t size)
     return type != FRAME_METHOD && type != FRAME_HEADER && type != FRAME_BODY;
 }
 
-bool frame_head(struct slice in, uint32_t frame_max, struct frame *frame, uint32_t *payload_size,
-                struct fault *f)
+/* Type, channel and size from the 7 octets; a frame that is too large is not waited for. */
+static bool read_head(struct slice in, uint32_t frame_max, struct frame *frame, uint32_t *payload_size,
+                      struct fault *f)
 {
     assert(in.len >= FRAME_HEAD_SIZE);
     assertf(frame_max >= FRAME_MIN_SIZE, "frame_max %u", frame_max);
@@ -51,10 +52,18 @@ bool frame_head(struct slice in, uint32_t frame_max, struct frame *frame, uint32
     if (size > frame_max)
         return fault(f, FRAME_ERROR, "type %u, all octets = <<>>: {frame_too_large,%u,%u}", type,
                      size, frame_max - FRAME_OVERHEAD);
-    if (is_unknown(type, size))
-        return fault(f, FRAME_ERROR, "type %u, all octets = <<>>: unknown_frame", type);
     *frame = (struct frame){.type = (enum frame_type)type, .channel = load_u16(in.at + 1)};
     *payload_size = size;
+    return true;
+}
+
+bool frame_head(struct slice in, uint32_t frame_max, struct frame *frame, uint32_t *payload_size,
+                struct fault *f)
+{
+    if (!read_head(in, frame_max, frame, payload_size, f))
+        return false;
+    if (is_unknown((uint8_t)frame->type, *payload_size))
+        return fault(f, FRAME_ERROR, "type %u, all octets = <<>>: unknown_frame", frame->type);
     return true;
 }
 
@@ -66,13 +75,20 @@ static bool refuse_end(const struct frame *frame, uint8_t octet, struct fault *f
                  octet);
 }
 
+static bool refuse_type(const struct frame *frame, struct fault *f)
+{
+    char octets[128];
+    show(frame->payload, octets, sizeof(octets));
+    return fault(f, FRAME_ERROR, "type %u, %s: unknown_frame", frame->type, octets);
+}
+
 enum frame_status frame_examine(struct slice in, uint32_t frame_max, struct frame *frame, size_t *used,
                                 struct fault *f)
 {
     uint32_t size = 0;
     if (in.len < FRAME_HEAD_SIZE)
         return FRAME_NEEDS_MORE;
-    if (!frame_head(in, frame_max, frame, &size, f))
+    if (!read_head(in, frame_max, frame, &size, f))
         return FRAME_BAD;
     if (in.len - FRAME_HEAD_SIZE <= size)
         return FRAME_NEEDS_MORE;
@@ -80,6 +96,10 @@ enum frame_status frame_examine(struct slice in, uint32_t frame_max, struct fram
     uint8_t end = in.at[FRAME_HEAD_SIZE + size];
     if (end != FRAME_END) {
         refuse_end(frame, end, f);
+        return FRAME_BAD;
+    }
+    if (is_unknown((uint8_t)frame->type, size)) { /* only now, as in RabbitMQ, whose text shows what came */
+        refuse_type(frame, f);
         return FRAME_BAD;
     }
     *used = (size_t)size + FRAME_OVERHEAD;

@@ -27,15 +27,16 @@ struct frame {
 enum frame_status { FRAME_COMPLETE, FRAME_NEEDS_MORE, FRAME_BAD };
 
 /* Cuts one frame off the front of `in`. COMPLETE: *used is its whole size. NEEDS_MORE: not there yet.
- * BAD: *f says why (501: unknown type, wrong end octet, larger than allowed, a heartbeat that carries
- * something). `frame_max` is at least FRAME_MIN_SIZE, never 0, and counts the whole frame; yet RabbitMQ lets
- * a payload be as large as frame_max itself (K15: frame_max 4096, payload 4096 ok, 4097 is 501). A size
- * that is too large is BAD as soon as the 7 head octets are there, never waited for. */
+ * BAD: *f says why (501: wrong end octet, larger than allowed; unknown type, a heartbeat that carries
+ * something: when all of it is there). `frame_max` is at least FRAME_MIN_SIZE, never 0, and counts the whole
+ * frame; yet RabbitMQ lets a payload be as large as frame_max itself (K15: frame_max 4096, payload 4096 ok,
+ * 4097 is 501). A size that is too large is BAD as soon as the 7 head octets are there, never waited for. */
 static inline enum frame_status frame_cut(struct slice in, uint32_t frame_max, struct frame *frame,
                                           size_t *used, struct fault *f);
 
 /* Reads the 7 octets of a frame head (in.len >= FRAME_HEAD_SIZE): type, channel and payload size, with
- * the same checks as frame_cut but for the end octet. For bodies that are taken in pieces. */
+ * the same checks as frame_cut but for the end octet. For bodies that are taken in pieces: other types are
+ * refused without their octets. */
 bool frame_head(struct slice in, uint32_t frame_max, struct frame *frame, uint32_t *payload_size,
                 struct fault *f);
 

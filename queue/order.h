@@ -69,6 +69,7 @@ struct paging {
     uint32_t page_bytes;       /* of a page, about */
     uint64_t resident_bytes;   /* of bodies, that a queue keeps in memory */
     uint64_t memory_max;       /* for messages of all queues */
+    size_t batch_max;          /* bytes of pages in a batch, from which on no more are added */
     uint32_t held_turns;       /* in which pages that are wanted were not asked for */
 };
 

@@ -53,6 +53,7 @@ void paging_init(struct paging *paging)
     list_init(&paging->calendars);
     list_init(&paging->wanting);
     list_init(&paging->merges);
+    paging->batch_max = SIZE_MAX;
     paging_configure(paging, PAGING_RESIDENT_MAX, PAGING_PAGE_BYTES, PAGING_MEMORY_MAX);
 }
 
@@ -196,10 +197,13 @@ static bool may_write(const struct queue *q)
 static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 {
     const struct backlog *backlog = order->backlog;
+    const struct queue_home *home = order->queue->home;
     for (;;) {
         order_trim_tail(order); /* a page begins with a message */
         if ((backlog->tail.size <= messages && backlog->tail_bytes <= bytes) || !may_write(order->queue))
             break;
+        if (pages_open_bytes(store_pages(home->store)) >= home->paging.batch_max)
+            break; /* what is over its measure goes with the next batches */
         write_page(order);
     }
 }

@@ -34,6 +34,7 @@ struct leaving {
     void *vhost;         /* the broker's: where its dead letters are published; NULL = nowhere */
     struct timer unused; /* the broker's: x-expires */
     uint64_t used_ms;    /* when it was last used, by server_now_ms */
+    uint32_t gets;       /* the broker's: how many basic.get wait for a page of it */
     bool cycle_told;     /* the log has said once that its dead letters go round */
 };
 

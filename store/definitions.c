@@ -55,6 +55,10 @@ static int open_tables(struct definitions *d, char *error, size_t error_size)
         code = schema_number(d, "SELECT value FROM meta WHERE key = 'journal_epoch'", &epoch);
     if (code == SQLITE_OK)
         code = prepare(d, "INSERT OR REPLACE INTO meta VALUES ('journal_epoch', ?)", &d->keep_epoch);
+    if (code == SQLITE_OK && (id < 0 || (uint64_t)id > STORE_QUEUE_ID_MAX || epoch < 0)) {
+        snprintf(error, error_size, "%s: damaged: the table meta has impossible numbers", d->path);
+        return -EILSEQ;
+    }
     d->queue_id_max = (uint64_t)id;
     d->pages.db = d->db;
     d->journal_epoch = (uint64_t)epoch;

@@ -22,9 +22,9 @@ enum {
     ZEROS_BYTES = 64 * 1024
 };
 
-void journal_init(struct journal *journal, const struct io *io, const char *dir)
+void journal_init(struct journal *journal, const struct io *io, const char *dir, struct shred *shred)
 {
-    *journal = (struct journal){.io = io, .dir = dir, .fd = -1};
+    *journal = (struct journal){.io = io, .dir = dir, .shred = shred, .fd = -1};
 }
 
 void journal_close(struct journal *journal)
@@ -150,8 +150,7 @@ int journal_write(struct journal *journal, struct batch *batch)
     for (unsigned i = 0; !failed && i < place->doomed_count; i++) {
         char path[JOURNAL_PATH_MAX];
         if (journal_path(journal->dir, place->doomed[i], path, sizeof path))
-            /* Nothing depends on its being gone; a failure costs the space until the next start. */
-            (void)journal->io->unlink(journal->io->arg, path);
+            shred_unlink(journal->shred, path);
     }
     return failed;
 }

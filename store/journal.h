@@ -5,19 +5,21 @@
 
 #include "store/batch.h"
 #include "store/io.h"
+#include "store/shred.h"
 
 enum { JOURNAL_PATH_MAX = 4096 };
 
 struct journal {
     const struct io *io;
     const char *dir;
+    struct shred *shred; /* takes the files that are to go */
     int fd; /* of the segment being written; -1 = none */
     uint64_t epoch; /* of that segment */
     uint64_t syncs, bytes_written;
     char path[JOURNAL_PATH_MAX]; /* of that segment: for error texts */
 };
 
-void journal_init(struct journal *journal, const struct io *io, const char *dir);
+void journal_init(struct journal *journal, const struct io *io, const char *dir, struct shred *shred);
 /* Closes the file; nothing is written. */
 void journal_close(struct journal *journal);
 

@@ -155,7 +155,7 @@ int page_disk_write(struct page_disk *disk, const struct page_work *work)
     return failed ? failed : sync_file(disk);
 }
 
-void page_disk_unlink(struct page_disk *disk, const struct page_work *work)
+void page_disk_unlink(struct page_disk *disk, const struct page_work *work, struct shred *shred)
 {
     for (uint32_t i = 0; i < work->count; i++) {
         const struct page_job *job = &work->jobs[i];
@@ -164,7 +164,6 @@ void page_disk_unlink(struct page_disk *disk, const struct page_work *work)
             continue;
         if (disk->fd >= 0 && disk->file == job->file)
             close_file(disk);
-        /* Nothing depends on its being gone; a failure costs the space until the next start. */
-        (void)disk->io->unlink(disk->io->arg, path);
+        shred_unlink(shred, path);
     }
 }

@@ -6,6 +6,7 @@
 #include "store/io.h"
 #include "store/journal.h"
 #include "store/page_work.h"
+#include "store/shred.h"
 
 struct page_disk {
     const struct io *io;
@@ -29,8 +30,8 @@ uint32_t page_disk_number(const char *name);
 
 /* Writes and moves; on disk when it returns 0, else -errno. */
 int page_disk_write(struct page_disk *disk, const struct page_work *work) __attribute__((warn_unused_result));
-/* Unlinks the files that no row names any more, when that is on disk. */
-void page_disk_unlink(struct page_disk *disk, const struct page_work *work);
+/* Lets go of the files that no row names any more, when that is on disk. */
+void page_disk_unlink(struct page_disk *disk, const struct page_work *work, struct shred *shred);
 /* Reads `size` bytes; -EIO when the file ends before. */
 int page_disk_read(const struct io *io, const char *path, uint8_t *bytes, size_t size, uint64_t offset)
     __attribute__((warn_unused_result));

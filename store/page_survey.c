@@ -136,7 +136,7 @@ static void on_row(void *arg, const struct page_row *row)
 {
     struct page_survey *s = arg;
     struct page_survey_file *file = find_file(s, row->file);
-    const char *bad = page_rows_wrong(row);
+    const char *bad = row->damage ? "the row of a page is damaged" : page_rows_wrong(row);
     if (!bad && row->queue_id == s->queue_id && row->first <= s->last)
         bad = "the row of a page names messages that another page holds";
     if (bad) {

@@ -63,7 +63,7 @@ struct page_job *page_work_add(struct page_work *work, enum page_job_kind kind)
 
 void page_work_row(struct page_work *work, const struct page_row *row)
 {
-    assert(row->id > 0);
+    assert(row->id > 0 || row->kind == PAGE_ROW_DROP);
     struct page_row whole = *row;
     whole.acked_size += row->counts ? row->count : 0;
     whole.counts = NULL;

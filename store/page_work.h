@@ -39,11 +39,15 @@ struct page_job {
 
 enum page_row_kind { PAGE_ROW_PUT, PAGE_ROW_PROGRESS, PAGE_ROW_MOVE, PAGE_ROW_DROP };
 
+/* Which parts of a row are not what their checksums say, as it was read. */
+enum page_row_damage { PAGE_ROW_BAD_SELF = 1, PAGE_ROW_BAD_PLACE = 2, PAGE_ROW_BAD_PROGRESS = 4 };
+
 /* A row of the directory, or a change of one; `acked_size` bytes of a bitmap follow it in page_work.rows. */
 struct page_row {
     enum page_row_kind kind;
     uint32_t file, offset, bytes, count, persistent;
     uint32_t acked_size;
+    uint32_t damage; /* enum page_row_damage */
     uint64_t id, queue_id, first, body_bytes;
     uint64_t delivered; /* messages up to this sequence may have been delivered */
     struct page_times times;

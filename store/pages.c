@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "store/page_disk.h"
+#include "store/page_file.h"
 #include "store/quarantine.h"
 
 enum {
@@ -56,65 +57,6 @@ static uint32_t give_slot(struct pages *pages, struct page *page)
     pages->slots[slot] = page;
     pages->count++;
     return page->slot = slot;
-}
-
-static struct page_file *new_file(struct pages *pages, uint32_t number)
-{
-    struct page_file *file = mem_zalloc(sizeof *file);
-    file->number = number;
-    list_init(&file->pages);
-    list_push_back(&pages->files, &file->link);
-    if (pages->file_next <= number)
-        pages->file_next = number + 1;
-    return file;
-}
-
-static void free_file(struct pages *pages, struct page_file *file)
-{
-    assert(list_empty(&file->pages) && file->live == 0 && file != pages->current);
-    list_remove(&file->link);
-    list_unlink(&file->sparse);
-    pages->bytes -= file->bytes;
-    mem_free(file);
-}
-
-/* Files of which little is needed are looked at when the next batch goes. */
-static void note_sparse(struct pages *pages, struct page_file *file)
-{
-    if (file->finished && file->live * 2 < file->bytes + (file->bytes == 0) && !list_linked(&file->sparse))
-        list_push_back(&pages->sparse, &file->sparse);
-}
-
-static void add_live(struct pages *pages, struct page_file *file, uint32_t bytes)
-{
-    file->live += bytes;
-    pages->live_bytes += bytes;
-}
-
-static void take_live(struct pages *pages, struct page_file *file, uint32_t bytes)
-{
-    assert(file->live >= bytes && pages->live_bytes >= bytes);
-    file->live -= bytes;
-    pages->live_bytes -= bytes;
-    note_sparse(pages, file);
-}
-
-/* Room at the end of the current file. */
-static struct page_file *reserve(struct pages *pages, uint32_t bytes, uint32_t *offset)
-{
-    struct page_file *file = pages->current;
-    if (file && file->bytes > 0 && file->bytes + bytes > pages->file_bytes_max) {
-        file->finished = true;
-        note_sparse(pages, file);
-        file = NULL;
-    }
-    if (!file)
-        file = pages->current = new_file(pages, pages->file_next);
-    *offset = (uint32_t)file->bytes;
-    file->bytes += bytes;
-    pages->bytes += bytes;
-    add_live(pages, file, bytes);
-    return file;
 }
 
 static size_t bitmap_bytes(const struct page *page)
@@ -180,7 +122,7 @@ void pages_begin(struct pages *pages, struct page_draft *draft, size_t record_by
 /* The page has its size, its slot and its id: gives it its place. */
 static void put_page(struct pages *pages, struct page *page, struct page_draft *draft)
 {
-    page->file = reserve(pages, page->bytes, &page->offset);
+    page->file = page_file_reserve(pages, page->bytes, &page->offset);
     list_push_back(&page->file->pages, &page->of_file);
     page_seal(draft, page->id, page->queue_id, page->first);
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_WRITE);
@@ -249,7 +191,7 @@ void pages_drop(struct pages *pages, uint32_t slot)
     struct page *page = pages_at(pages, slot);
     if (page->stored)
         put_row(pages, page, PAGE_ROW_DROP);
-    take_live(pages, page->file, page->bytes);
+    page_file_take_live(pages, page->file, page->bytes);
     free_page(pages, slot);
 }
 
@@ -468,8 +410,20 @@ static bool read_again(struct pages *pages, struct page_load *load)
 static bool matches(const struct page *page, const struct page_load *load)
 {
     uint64_t queue_id, first;
-    uint32_t count = page_identity(slice_of(load->bytes, load->size), &queue_id, &first);
-    return queue_id == page->queue_id && first == page->first && count == page->count;
+    struct slice bytes = slice_of(load->bytes, load->size), rest;
+    uint32_t count = page_identity(bytes, &queue_id, &first), persistent = 0;
+    if (queue_id != page->queue_id || first != page->first || count != page->count)
+        return false;
+    if (!page->recovered)
+        return true;
+    struct page_record record;
+    uint64_t body_bytes = 0;
+    for (uint32_t left = page_open(bytes, &rest); left; left -= record.run) {
+        page_next(&rest, &record);
+        persistent += record.flags & PAGE_PERSISTENT ? record.run : 0;
+        body_bytes += record.body.len;
+    }
+    return persistent == page->persistent && body_bytes == page->kept_bytes;
 }
 
 /* --- pages of which little is needed --- */
@@ -485,7 +439,7 @@ static void thin(struct pages *pages, struct page *page, struct slice bytes)
     pages_begin(pages, &draft, size);
     page_thin(&draft, bytes, acked, page->recovered);
     assert(draft.count == page->count && !page->load);
-    take_live(pages, page->file, page->bytes);
+    page_file_take_live(pages, page->file, page->bytes);
     list_remove(&page->of_file);
     page->bytes = (uint32_t)draft.size;
     page->body_bytes = page->kept_bytes = draft.body_bytes;
@@ -555,7 +509,7 @@ bool pages_have_loaded(const struct pages *pages)
 static void move_page(struct pages *pages, struct page *page)
 {
     uint32_t offset;
-    struct page_file *from = page->file, *to = reserve(pages, page->bytes, &offset);
+    struct page_file *from = page->file, *to = page_file_reserve(pages, page->bytes, &offset);
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_MOVE);
     assert(to != from);
     job->slot = page->slot, job->id = page->id;
@@ -590,7 +544,7 @@ static void let_go(struct pages *pages, struct page_file *file)
 {
     struct page_job *job = page_work_add(&pages->open->pages, PAGE_JOB_UNLINK);
     job->file = file->number;
-    free_file(pages, file);
+    page_file_free(pages, file);
 }
 
 /* The file being written is left when most of it is dead. */
@@ -601,7 +555,7 @@ static void leave_current(struct pages *pages)
         return;
     pages->current = NULL;
     file->finished = true;
-    note_sparse(pages, file);
+    page_file_note_sparse(pages, file);
 }
 
 void pages_prepare(struct pages *pages)
@@ -637,25 +591,14 @@ uint64_t pages_needed_batch(const struct pages *pages)
     return list_first(&pages->dirty, struct page_progress, dirty)->dirty_batch;
 }
 
-/* Files are in order of their numbers; those that are written to are the last. */
-static struct page_file *find_file(struct pages *pages, uint32_t number)
-{
-    for (struct list *node = pages->files.prev; node != &pages->files; node = node->prev) {
-        struct page_file *file = container_of(node, struct page_file, link);
-        if (file->number <= number)
-            return file->number == number ? file : NULL;
-    }
-    return NULL;
-}
-
 /* The page is where it was moved to, unless it died meanwhile. */
 static void moved(struct pages *pages, const struct page_job *job)
 {
-    struct page_file *to = find_file(pages, job->file);
+    struct page_file *to = page_file_find(pages, job->file);
     struct page *page = pages->slots[job->slot];
     assertf(to, "page file %u", job->file);
     if (!page || page->id != job->id) {
-        take_live(pages, to, job->size);
+        page_file_take_live(pages, to, job->size);
         return;
     }
     struct page_file *from = page->file;
@@ -664,7 +607,7 @@ static void moved(struct pages *pages, const struct page_job *job)
     page->file = to;
     page->offset = job->offset;
     page->moving = false;
-    take_live(pages, from, job->size);
+    page_file_take_live(pages, from, job->size);
 }
 
 void pages_settled(struct pages *pages, struct batch *batch)
@@ -683,7 +626,7 @@ void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes)
     struct list *at = pages->files.prev;
     while (at != &pages->files && container_of(at, struct page_file, link)->number > number)
         at = at->prev;
-    struct page_file *file = new_file(pages, number);
+    struct page_file *file = page_file_new(pages, number);
     list_remove(&file->link); /* from the end to its place */
     list_insert_before(at->next, &file->link);
     file->bytes = bytes;
@@ -693,10 +636,10 @@ void pages_restore_file(struct pages *pages, uint32_t number, uint64_t bytes)
 
 struct page *pages_restore(struct pages *pages, const struct page_row *row)
 {
-    struct page_file *file = find_file(pages, row->file);
+    struct page_file *file = page_file_find(pages, row->file);
     if (!file) { /* reading the page will tell */
         pages_restore_file(pages, row->file, 0);
-        file = find_file(pages, row->file);
+        file = page_file_find(pages, row->file);
     }
     struct page *page = mem_zalloc(sizeof *page);
     page->file = file;
@@ -707,7 +650,7 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
     page->stored = page->recovered = true;
     page->times = row->times;
     list_push_back(&file->pages, &page->of_file);
-    add_live(pages, file, page->bytes);
+    page_file_add_live(pages, file, page->bytes);
     give_slot(pages, page);
     if (pages->id_next <= page->id)
         pages->id_next = page->id + 1;
@@ -721,10 +664,25 @@ struct page *pages_restore(struct pages *pages, const struct page_row *row)
             progress->counts = mem_alloc(page->count);
             memcpy(progress->counts, row->acked + size, page->count);
         }
-        for (size_t i = 0; i < size; i++)
-            page->live -= (uint32_t)__builtin_popcount(progress->acked[i]);
+        for (uint32_t i = 0; i < page->count; i++)
+            page->live -= page->live > 0 && progress->acked[i / 8] >> i % 8 & 1;
     }
     return page;
+}
+
+void pages_restore_row(struct pages *pages, const struct page *page, uint64_t id)
+{
+    struct page_row gone = {.kind = PAGE_ROW_DROP, .id = id};
+    assert(page->stored && page->recovered);
+    page_work_row(&pages->open->pages, &gone);
+    put_row(pages, page, PAGE_ROW_PUT);
+}
+
+void pages_restore_hold(struct pages *pages, uint32_t number, uint32_t bytes)
+{
+    struct page_file *file = page_file_find(pages, number);
+    if (file && bytes <= file->bytes)
+        page_file_add_live(pages, file, bytes);
 }
 
 void pages_restore_acks(struct pages *pages, struct page *page, uint64_t first, uint64_t last)
@@ -758,7 +716,7 @@ void pages_restore_returned(struct pages *pages, struct page *page, uint64_t seq
 void pages_restored(struct pages *pages)
 {
     list_each(node, &pages->files)
-        note_sparse(pages, container_of(node, struct page_file, link));
+        page_file_note_sparse(pages, container_of(node, struct page_file, link));
 }
 
 void pages_free(struct pages *pages)
@@ -769,13 +727,13 @@ void pages_free(struct pages *pages)
         if (!pages->slots[slot])
             continue;
         pages->slots[slot]->load = NULL; /* the loader has dropped it */
-        take_live(pages, pages->slots[slot]->file, pages->slots[slot]->bytes);
+        page_file_take_live(pages, pages->slots[slot]->file, pages->slots[slot]->bytes);
         free_page(pages, slot);
     }
     while (!list_empty(&pages->files)) {
         struct page_file *file = list_first(&pages->files, struct page_file, link);
         file->live = 0; /* where pages were to be moved to */
-        free_file(pages, file);
+        page_file_free(pages, file);
     }
     page_slot_ring_free(&pages->free_slots);
     mem_free(pages->slots);

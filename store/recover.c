@@ -19,6 +19,7 @@
 #include "store/format.h"
 #include "store/journal.h"
 #include "store/page_disk.h"
+#include "store/page_mend.h"
 #include "store/page_rows.h"
 #include "store/pages_restore.h"
 #include "store/progress.h"
@@ -35,6 +36,7 @@ struct scar {
 };
 
 RING(scar_ring, struct scar);
+RING(row_ring, struct page_row);
 
 struct work {
     struct recover *r;
@@ -44,7 +46,7 @@ struct work {
     struct segment_ring found; /* with a valid header; oldest first once sorted */
     struct segment_ring blank;
     struct page_slot_ring page_files;
-    uint64_t paged_queue, paged_last; /* of the row before */
+    struct row_ring bad_rows; /* with what is acked in memory of their own */
     struct scar_ring scars; /* in the order of the journal */
     struct progress progress;
     uint64_t definitions, pages, batch_bytes; /* read */
@@ -543,26 +545,83 @@ static int settle_definitions(struct work *w)
 
 /* The directory of pages is read before the journal, which says what of them is acked. */
 
+static void note_row(struct work *w, const struct page_row *row, enum store_note level, const char *what)
+{
+    char text[JOURNAL_PATH_MAX + 256];
+    snprintf(text, sizeof text,
+             "%s/definitions.db: %s (id %" PRIu64 ", queue %" PRIu64 ", sequence %" PRIu64 ", %" PRIu32
+             " messages)%s",
+             w->r->options->dir, what, row->id, row->queue_id, row->first, row->count,
+             level == STORE_NOTE_ERROR ? ": it is left out" : "");
+    note(w, STORE_NOTE_ERROR, text);
+}
+
+/* NULL when the row does not make sense beside the others. */
+static struct page *take_row(struct work *w, const struct page_row *row)
+{
+    const char *wrong = page_rows_wrong(row);
+    if (!wrong && replay_is_paged(&w->replay, row->queue_id, row->first, row->first + (row->count - 1)))
+        wrong = "the row of a page names messages that another page holds";
+    if (wrong) {
+        note_row(w, row, STORE_NOTE_ERROR, wrong);
+        return NULL;
+    }
+    return pages_restore(w->r->pages, row);
+}
+
+static void add_page(struct work *w, struct page *page)
+{
+    if (page && !replay_page(&w->replay, page))
+        pages_drop(w->r->pages, page->slot);
+}
+
+/* Those with damage wait until all others are known: what is wrong in them must not push a good one out. */
 static void learn_page(void *arg, const struct page_row *row)
 {
     struct work *w = arg;
     tell_rows(w, ++w->pages, "SELECT count(*) FROM page", "pages of long queues found");
-    const char *wrong = page_rows_wrong(row);
-    if (!wrong && row->queue_id == w->paged_queue && row->first <= w->paged_last)
-        wrong = "the row of a page names messages that another page holds";
-    if (wrong) {
-        char text[JOURNAL_PATH_MAX + 256];
-        snprintf(text, sizeof text,
-                 "%s/definitions.db: %s (id %" PRIu64 ", queue %" PRIu64 ", sequence %" PRIu64
-                 ", %" PRIu32 " messages): it is left out",
-                 w->r->options->dir, wrong, row->id, row->queue_id, row->first, row->count);
-        note(w, STORE_NOTE_ERROR, text);
+    if (!row->damage) {
+        add_page(w, take_row(w, row));
         return;
     }
-    w->paged_queue = row->queue_id, w->paged_last = row->first + (row->count - 1);
-    struct page *page = pages_restore(w->r->pages, row);
-    if (!replay_page(&w->replay, page))
-        pages_drop(w->r->pages, page->slot);
+    struct page_row kept = *row;
+    uint8_t *acked = mem_alloc(row->acked_size + 1);
+    if (row->acked_size)
+        memcpy(acked, row->acked, row->acked_size);
+    kept.acked = acked;
+    row_ring_push_back(&w->bad_rows, kept);
+}
+
+static void mend_row(struct work *w, const struct page_row *bad)
+{
+    struct page_row row = *bad;
+    bool mended = page_mend(w->r->pages, &row);
+    struct page *page = mended ? take_row(w, &row) : NULL;
+    if (!mended)
+        note_row(w, bad, STORE_NOTE_ERROR, "the row of a page is damaged, and the page is not found");
+    else if (page)
+        note_row(w, &row, STORE_NOTE_WARNING,
+                 bad->damage & PAGE_ROW_BAD_PROGRESS
+                     ? "the row of a page was damaged: what was acknowledged of it comes again"
+                     : "the row of a page was damaged, and was made anew from the page");
+    if (page)
+        pages_restore_row(w->r->pages, page, bad->id);
+    else if (!(bad->damage & PAGE_ROW_BAD_PLACE))
+        pages_restore_hold(w->r->pages, bad->file, bad->bytes);
+    add_page(w, page);
+}
+
+static int learn_pages(struct work *w)
+{
+    int failed =
+        definitions_load_pages(w->r->definitions, learn_page, w, w->r->error, w->r->error_size);
+    while (w->bad_rows.size) {
+        struct page_row row = row_ring_pop_front(&w->bad_rows);
+        if (!failed)
+            mend_row(w, &row);
+        mem_free((void *)(uintptr_t)row.acked);
+    }
+    return failed;
 }
 
 static void report_pages(struct work *w)
@@ -629,6 +688,7 @@ static void free_work(struct work *w)
     segment_ring_free(&w->found);
     segment_ring_free(&w->blank);
     page_slot_ring_free(&w->page_files);
+    row_ring_free(&w->bad_rows);
     scar_ring_free(&w->scars);
 }
 
@@ -649,7 +709,7 @@ int recover_run(struct recover *r)
     if (!failed)
         failed = find_segments(w);
     if (!failed)
-        failed = definitions_load_pages(r->definitions, learn_page, w, r->error, r->error_size);
+        failed = learn_pages(w);
     if (!failed)
         failed = recover_journal(w);
     if (!failed) {

@@ -81,20 +81,6 @@ void replay_define(struct replay *replay, uint64_t queue_id)
     replay_ids_push_back(&replay->defined, queue_id);
 }
 
-bool replay_page(struct replay *replay, struct page *page)
-{
-    struct replay_queue *queue = find(replay, page->queue_id);
-    note_id(replay, page->queue_id);
-    if (!queue)
-        return false;
-    size_t size = queue->pages.size;
-    assert(size == 0 || page_last(*page_ring_at(&queue->pages, size - 1)) < page->first);
-    page_ring_push_back(&queue->pages, page);
-    if (queue->delivered < page_delivered(page))
-        queue->delivered = page_delivered(page);
-    return true;
-}
-
 /* Index of the first page that ends at that sequence or behind it. */
 static size_t page_bound(const struct replay_queue *queue, uint64_t sequence)
 {
@@ -107,6 +93,31 @@ static size_t page_bound(const struct replay_queue *queue, uint64_t sequence)
             high = middle;
     }
     return low;
+}
+
+bool replay_is_paged(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t last)
+{
+    struct replay_queue *queue = find(replay, queue_id);
+    size_t at = queue ? page_bound(queue, first) : 0;
+    assert(first <= last);
+    return queue && at < queue->pages.size && (*page_ring_at(&queue->pages, at))->first <= last;
+}
+
+bool replay_page(struct replay *replay, struct page *page)
+{
+    struct replay_queue *queue = find(replay, page->queue_id);
+    note_id(replay, page->queue_id);
+    if (!queue)
+        return false;
+    size_t at = page_bound(queue, page->first);
+    page_ring_push_back(&queue->pages, page);
+    for (size_t i = queue->pages.size - 1; i > at; i--)
+        *page_ring_at(&queue->pages, i) = *page_ring_at(&queue->pages, i - 1);
+    *page_ring_at(&queue->pages, at) = page;
+    assert(at + 1 == queue->pages.size || page_last(page) < (*page_ring_at(&queue->pages, at + 1))->first);
+    if (queue->delivered < page_delivered(page))
+        queue->delivered = page_delivered(page);
+    return true;
 }
 
 static bool is_paged(const struct replay_queue *queue, uint64_t sequence)

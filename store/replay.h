@@ -59,7 +59,9 @@ void replay_free(struct replay *replay);
 /* Messages, acks and marks of queues that are not defined are passed over. */
 void replay_define(struct replay *replay, uint64_t queue_id);
 
-/* A page, by queue and sequence; false when its queue is not defined. */
+/* True when a page of the queue holds messages with these sequences already. */
+bool replay_is_paged(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t last);
+/* A page; false when its queue is not defined. Quickest by queue and sequence. */
 bool replay_page(struct replay *replay, struct page *page);
 
 /* First reading: takes in a verified batch. Returns 0, or the offset of a message whose sequence is

@@ -137,7 +137,7 @@ static int create_schema(struct definitions *d)
         code = schema_run(
             d, "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
                "INSERT INTO meta VALUES ('queue_id_max', 0);"
-               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 4; COMMIT");
+               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 5; COMMIT");
     return code;
 }
 
@@ -153,18 +153,18 @@ static int upgrade_to_3(struct definitions *d)
     return code == SQLITE_OK ? create_table(d, &schema_tables[DEFINITION_PARAMETER]) : code;
 }
 
-/* Version 1 had no pages, and those of version 3 did not know their times. All or nothing. */
+/* Version 1 had no pages. All or nothing. */
 int schema_upgrade(struct definitions *d, int64_t *version)
 {
     if (*version < 1 || *version >= SCHEMA_VERSION)
         return SQLITE_OK;
     int code = schema_run(d, "BEGIN IMMEDIATE");
     if (code == SQLITE_OK)
-        code = schema_run(d, *version == 1 ? page_rows_schema() : page_rows_upgrade());
+        code = *version == 1 ? schema_run(d, page_rows_schema()) : page_rows_upgrade(d->db, *version);
     if (code == SQLITE_OK && *version < 3)
         code = upgrade_to_3(d);
     if (code == SQLITE_OK)
-        code = schema_run(d, "PRAGMA user_version = 4; COMMIT");
+        code = schema_run(d, "PRAGMA user_version = 5; COMMIT");
     *version = SCHEMA_VERSION;
     return code;
 }

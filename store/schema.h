@@ -4,7 +4,7 @@
 
 #include "store/definitions.h"
 
-enum { SCHEMA_VERSION = 4, SCHEMA_COLUMNS_MAX = 7 };
+enum { SCHEMA_VERSION = 5, SCHEMA_COLUMNS_MAX = 7 };
 
 enum schema_type { COLUMN_TEXT, COLUMN_BLOB, COLUMN_BOOL, COLUMN_ID };
 

@@ -443,6 +443,11 @@ size_t store_pending_bytes(struct store *store)
     return batch_pending_bytes(store->open) + (in_flight(store) ? store->flying_bytes : 0);
 }
 
+size_t store_open_bytes(const struct store *store)
+{
+    return batch_pending_bytes(store->open);
+}
+
 size_t store_definition_bytes(const struct store *store)
 {
     return store->open->definitions.len;

@@ -113,6 +113,8 @@ bool store_busy(struct store *store);
 bool store_full(const struct store *store);
 /* Bytes of records not yet durable: the publishers' flow control. */
 size_t store_pending_bytes(struct store *store);
+/* The same of what is not handed over yet: it becomes durable together. */
+size_t store_open_bytes(const struct store *store);
 /* Of definitions that are not handed over yet: they take time, in which nothing else becomes durable. */
 size_t store_definition_bytes(const struct store *store);
 

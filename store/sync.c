@@ -24,7 +24,8 @@ void sync_init(struct sync *sync, const struct store_options *options,
 {
     *sync = (struct sync){
         .definitions = definitions, .wake = options->wake, .wake_arg = options->wake_arg};
-    journal_init(&sync->journal, options->io, options->dir);
+    shred_init(&sync->shred, options->io);
+    journal_init(&sync->journal, options->io, options->dir, &sync->shred);
     page_disk_init(&sync->pages, options->io, options->dir);
     mailbox_init(&sync->box);
     sync->stop.stop = true;
@@ -103,7 +104,7 @@ static int write_batch(struct sync *sync, struct batch *batch)
     else
         set_full(sync, 0);
     if (!failed)
-        page_disk_unlink(&sync->pages, &batch->pages);
+        page_disk_unlink(&sync->pages, &batch->pages, &sync->shred);
     return failed;
 }
 
@@ -131,6 +132,8 @@ void sync_batch(struct sync *sync, struct batch *batch)
     atomic_store_explicit(&sync->durable, number, memory_order_release);
     if (sync->wake)
         sync->wake(sync->wake_arg);
+    if (!sync->running)
+        shred_finish(&sync->shred);
     if (journalled && epoch > sync->definitions->journal_epoch)
         keep_epoch(sync, epoch);
 }
@@ -144,11 +147,20 @@ static void wait_for_space(struct sync *sync)
             nanosleep(&tick, NULL);
 }
 
+/* Files that are to go are cut while nobody waits. */
+static struct batch *next_batch(struct sync *sync)
+{
+    struct list *letter = mailbox_poll(&sync->box);
+    while (!letter && shred_step(&sync->shred))
+        letter = mailbox_poll(&sync->box);
+    return container_of(letter ? letter : mailbox_take(&sync->box), struct batch, letter);
+}
+
 static void *run(void *arg)
 {
     struct sync *sync = arg;
     for (;;) {
-        struct batch *batch = container_of(mailbox_take(&sync->box), struct batch, letter);
+        struct batch *batch = next_batch(sync);
         if (batch->stop)
             return NULL;
         uint64_t number = batch->number;
@@ -157,6 +169,7 @@ static void *run(void *arg)
             wait_for_space(sync);
             sync_batch(sync, batch);
         }
+        shred_step(&sync->shred); /* also when there is always a next one */
     }
 }
 
@@ -197,5 +210,6 @@ void sync_free(struct sync *sync)
     assert(!sync->running);
     journal_close(&sync->journal);
     page_disk_close(&sync->pages);
+    shred_finish(&sync->shred);
     mailbox_free(&sync->box);
 }

@@ -14,6 +14,7 @@
 struct sync {
     struct journal journal;
     struct page_disk pages;
+    struct shred shred; /* files that are to go */
     struct definitions *definitions;
     void (*wake)(void *arg);
     void *wake_arg;

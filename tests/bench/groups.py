@@ -3,10 +3,11 @@
 
     tests/bench/groups.py --leveret build/leveret --perf build/leveret-perf [--seconds 5]
 
-First the broker's CPU time a message, with leveret-perf: a plain queue and one with groups, transient and
-persistent. Then fairness: a tenant floods a queue with --flood messages, then --tenants others come with ten
-messages each; one consumer with a prefetch of 1. How many messages of the flood were served until the last
-of the others was, and how long that took.
+First the broker's CPU time a message, with leveret-perf and four consumers: a plain queue, one with a hundred
+groups, and one with a single group, which one consumer at a time has; transient and persistent. Then
+fairness: a tenant floods a queue with --flood messages, then --tenants others come with ten messages each;
+one consumer with a prefetch of 1. How many messages of the flood were served until the last of the others
+was, and how long that took.
 """
 import argparse
 import json
@@ -22,11 +23,12 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import brokers  # noqa: E402
 
 EACH = 10
+GROUPED = "x-group-by=routing-key"
 
 
-def measure(options, broker, arguments, durable):
-    command = [options.perf, "-h", broker.uri(), "-t", "topic", "--binding-key", "#", "-k", "k.%d", "--keys",
-               "100", "-s", "100", "-y", "4", "-Q", "200", "-A", "10", "--lossy", "--json", "-z",
+def measure(options, broker, arguments, durable, keys=100):
+    command = [options.perf, "-h", broker.uri(), "-t", "topic", "--binding-key", "#", "-k", "k.%r", "--keys",
+               str(keys), "-s", "100", "-y", "4", "-Q", "200", "-A", "10", "--lossy", "--json", "-z",
                str(options.seconds), "--warmup", "1", "--broker-pid", str(broker.pid)]
     command += ["--queue-args", arguments] if arguments else []
     command += ["-p", "--durable", "-c", "1000"] if durable else []
@@ -73,9 +75,10 @@ def main():
         broker.start()
         try:
             for durable in False, True:
-                for arguments in None, "x-group-by=routing-key":
-                    got = measure(options, broker, arguments, durable)
-                    print(f"{'persistent, confirmed' if durable else 'transient'}, {arguments or 'plain'}: "
+                for arguments, keys in (None, 100), (GROUPED, 100), (GROUPED, 1):
+                    got = measure(options, broker, arguments, durable, keys)
+                    print(f"{'persistent, confirmed' if durable else 'transient'}, {arguments or 'plain'}, "
+                          f"{keys} keys: "
                           f"{got['broker_cpu_seconds_per_million']:.2f} us of CPU a message, "
                           f"{got['received_per_second']:,.0f} messages a second", flush=True)
             for arguments in None, {"x-group-by": "header:tenant"}:

@@ -91,6 +91,8 @@ class Hostile(threading.Thread):
                 self.link.socket.recv(size)
             except TimeoutError:
                 continue
+            except OSError:
+                return  # it is over
 
 
 class NeverReads(Hostile):
@@ -144,6 +146,21 @@ class NeverAcks(Hostile):
         self.read_for_ever()
 
 
+class TakesAndLeaves(NeverAcks):
+    """The same, and its connection ends without a word when it has them; then it comes again."""
+
+    def harm(self):
+        while not self.over.is_set():
+            self.link.send_method(1, "basic.consume", queue=b"hostile")
+            self.link.socket.settimeout(0.3)
+            try:
+                while self.link.socket.recv(1 << 18):
+                    pass
+            except TimeoutError:
+                self.link.socket.close()
+            self.link = connect(self.broker)
+
+
 class FloodsFullQueue(Hostile):
     """Publishes as fast as it is read to a queue that drops its head at 100,000 messages."""
 
@@ -195,9 +212,10 @@ class FloodsDeclares(Hostile):
 
 
 KINDS = {"never_reads": NeverReads, "reads_slowly": ReadsSlowly, "asks_and_never_reads": AsksAndNeverReads,
-         "all_channels": AllChannels, "never_acks": NeverAcks, "floods_queue": FloodsQueue,
-         "floods_full_queue": FloodsFullQueue, "floods_dead_letters": FloodsDeadLetters,
-         "floods_refused": FloodsRefused, "floods_declares": FloodsDeclares}
+         "all_channels": AllChannels, "never_acks": NeverAcks, "takes_and_leaves": TakesAndLeaves,
+         "floods_queue": FloodsQueue, "floods_full_queue": FloodsFullQueue,
+         "floods_dead_letters": FloodsDeadLetters, "floods_refused": FloodsRefused,
+         "floods_declares": FloodsDeclares}
 
 
 def measure(options, broker):

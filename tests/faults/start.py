@@ -159,7 +159,7 @@ def newer_definitions(bench):
     database.commit()
     database.close()
     before = path.read_bytes()
-    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 4")
+    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 5")
     expect(path.read_bytes() == before, "it changed the file")
 
 
@@ -172,6 +172,8 @@ def older_definitions(bench):
                    "ALTER TABLE vhost DROP COLUMN args", "ALTER TABLE user DROP COLUMN type",
                    "ALTER TABLE user DROP COLUMN args", "ALTER TABLE page DROP COLUMN born_first",
                    "ALTER TABLE page DROP COLUMN born_last", "ALTER TABLE page DROP COLUMN own_first",
+                   "ALTER TABLE page DROP COLUMN self_sum", "ALTER TABLE page DROP COLUMN place_sum",
+                   "ALTER TABLE page DROP COLUMN progress_sum",
                    "PRAGMA user_version = 2"):
         database.execute(change)
     database.commit()
@@ -180,7 +182,7 @@ def older_definitions(bench):
     expect(bench.depth() == 20, "messages are missing")
     expect(bench.end() == 0, "it does not stop")
     database = sqlite3.connect(bench.data / "definitions.db")
-    expect(database.execute("PRAGMA user_version").fetchone() == (4,), "the version is not the new one")
+    expect(database.execute("PRAGMA user_version").fetchone() == (5,), "the version is not the new one")
     expect(database.execute("SELECT DISTINCT type FROM user").fetchall() ==
            [("rabbit_password_hashing_sha256",)], "users without their algorithm")
     database.close()

@@ -88,7 +88,7 @@ bool world_open(struct world *world)
         .clock = {monotonic_ns, wall_us, world},
         .rand = rand_seeded(rand_u64(&world->rand)),
         .io = fakedisk_io(world->disk),
-        .console = world->log ? stderr : NULL,
+        .console = world->log ? stderr : world->console,
         .simulated = true,
         .segment_bytes = WORLD_SEGMENT_BYTES,
         .dead_letters_max = world->late_letters,

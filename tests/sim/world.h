@@ -3,6 +3,8 @@
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
 
+#include <stdio.h>
+
 #include "broker/server.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/fakenet.h"
@@ -21,6 +23,7 @@ struct world {
     bool up;  /* the server runs */
     bool late_letters; /* one dead letter is published in a turn: most follow in a later batch */
     bool log; /* the server's log to standard error */
+    FILE *console; /* where else it goes; NULL = nowhere */
     uint64_t now_ns, turns;
     int64_t jump_us; /* of the wall clock, so far */
     unsigned lag;   /* one turn in so many is followed by a sync; 0 = none is */

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""checks.py - tests/checks.md against the tests: every check is named once, what shows it exists, and a wire
-script claims the checks that the table gives it, no more and no fewer: checks.py ROOT"""
+"""checks.py - tests/checks.md and tests/rows.md against the tests: every check is named once, what shows it
+exists, and a wire script claims the checks that the table gives it, no more and no fewer; a row names files
+of the broker and tests, and every script of these areas is in a row: checks.py ROOT"""
 import pathlib
 import re
 import sys
 
 FIRST, LAST = 1, 120
 ROW = re.compile(r"\| (K\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
+RULE = re.compile(r"\| (\d[.\d]*) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
+SECTIONS = ["1.1", "1.2", "1.3", "1.4", "1.5", "2.1", "7"]
+AREAS = "chfqbpt"  # and the exchanges of AMQP, to e39
 LATER = {"K116", "K117", "K118"}  # of an interface that is not there yet
 
 
@@ -22,14 +26,18 @@ def has_case(path, case):
                for pattern in (r"^START_TEST\(%s\)", r"^def %s\("))
 
 
+def is_script(test):
+    return test.startswith("wire/") and ".py" not in test
+
+
 def fault_of(test, tests):
     """Why a test of the table is none, or None."""
-    if test.startswith("wire/"):
+    if is_script(test):
         return None if (tests / (test + ".wire")).is_file() else "there is no such script"
-    path, _, case = test.partition(":")
+    path, colon, case = test.partition(":")
     if not (tests / path).is_file():
         return "there is no such file"
-    return None if has_case(tests / path, case) else "there is no such case"
+    return None if not colon or has_case(tests / path, case) else "there is no such case"
 
 
 def claims(script):
@@ -58,9 +66,9 @@ def faults(root):
         for test in shown_by:
             if fault := fault_of(test, tests):
                 yield f"{name}: {test}: {fault}"
-            elif test.startswith("wire/"):
+            elif is_script(test):
                 given.setdefault(test[5:], set()).add(name)
-        scripts = [test for test in shown_by if test.startswith("wire/") and not fault_of(test, tests)]
+        scripts = [test for test in shown_by if is_script(test) and not fault_of(test, tests)]
         if scripts and all(differs(test, tests) for test in scripts) and rabbitmq == "same":
             yield f"{name}: its scripts differ on RabbitMQ, the table says they do not"
     for script in sorted((tests / "wire").glob("*.wire")):
@@ -68,10 +76,39 @@ def faults(root):
             yield f"{script.name} claims {sorted(mine)}, the table {sorted(given.get(script.stem, []))}"
 
 
+def words_of(cell):
+    return [word.strip(" `") for word in cell.split(",")]
+
+
+def faults_of_rows(root, rules):
+    """Of tests/rows.md."""
+    tests = pathlib.Path(root) / "tests"
+    sections = [rule[0] for rule in rules]
+    if sorted(sections, key=SECTIONS.index) != sections or set(sections) != set(SECTIONS):
+        yield f"the rows are not in the order of {SECTIONS}"
+    named = set()
+    for _, rule, kept_by, shown_by in rules:
+        for path in words_of(kept_by):
+            if not (pathlib.Path(root) / path).is_file():
+                yield f"{rule}: {path}: there is no such file"
+        if shown_by.startswith("none: "):
+            continue
+        for test in words_of(shown_by):
+            named.add(test)
+            if fault := fault_of(test, tests):
+                yield f"{rule}: {test}: {fault}"
+    for script in sorted((tests / "wire").glob("*.wire")):
+        of_area = script.stem[0] in AREAS or re.match(r"e[0-3]", script.stem)
+        if of_area and "wire/" + script.stem not in named and not claims(script):
+            yield f"{script.name} is in no row, and shows no check"
+
+
 def main():
-    found = list(faults(sys.argv[1]))
+    text = (pathlib.Path(sys.argv[1]) / "tests" / "rows.md").read_text(encoding="utf-8")
+    rules = [row.groups() for row in map(RULE.fullmatch, text.splitlines()) if row]
+    found = list(faults(sys.argv[1])) + list(faults_of_rows(sys.argv[1], rules))
     print("\n".join(found))
-    print(f"checks: {LAST - len(found)} passed, {len(found)} failed")
+    print(f"checks: {LAST + len(rules) - len(found)} passed, {len(found)} failed")
     return 1 if found else 0
 
 

@@ -23,6 +23,12 @@ authority()
     key "$1"
     openssl req -x509 -new -key "$1.key" -sha256 -days 30 -subj "$2" -out "$1.pem" \
         -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign,cRLSign
+    book "$1"
+}
+
+# book NAME: what `openssl ca` needs of the authority
+book()
+{
     : >"$1.index"
     echo 1000 >"$1.serial"
     cat >"$1.cnf" <<END
@@ -80,8 +86,21 @@ key stranger && certificate stranger other '/CN=guest' 'extendedKeyUsage = clien
 key late && certificate late ca '/CN=guest' 'extendedKeyUsage = clientAuth' \
     -startdate 20200101000000Z -enddate 20210101000000Z
 
+# Servers of https: one below two authorities more, one for any name below another, one that was revoked.
+issuing=$(printf 'basicConstraints = critical,CA:true\nkeyUsage = critical,keyCertSign,cRLSign')
+for name in middle lower deep wild gone; do key "$name"; done
+certificate middle ca '/CN=Middle CA' "$issuing" && book middle
+certificate lower middle '/CN=Lower CA' "$issuing" && book lower
+certificate deep lower '/CN=localhost' "$here"
+cat lower.pem middle.pem >>deep.pem
+certificate wild ca '/CN=any' 'subjectAltName = DNS:*.wild.localhost'
+certificate gone ca '/CN=localhost' "$here"
+
 openssl ca -config ca.cnf -gencrl -out empty.crl 2>/dev/null
 openssl ca -config ca.cnf -revoke revoked.pem 2>/dev/null
+openssl ca -config ca.cnf -revoke gone.pem 2>/dev/null
+for name in middle lower; do openssl ca -config $name.cnf -gencrl -out $name.crl 2>/dev/null; done
 openssl ca -config ca.cnf -gencrl -out ca.crl 2>/dev/null
 openssl ec -in server.key -aes256 -passout pass:secret -out locked.key 2>/dev/null
+cat ca.crl middle.crl lower.crl >all.crl
 echo 'this is no PEM' >garbage.pem

@@ -95,6 +95,8 @@ START_TEST(keys_of_proxies_and_limits)
     ck_assert(set("connection_max", "10") && config.tcp.connection_max == 10);
     ck_assert(set("connection_max", "infinity") && config.tcp.connection_max == CONFIG_NONE);
     ck_assert(!set("connection_max", "-1") && !set("connection_max", "many"));
+    ck_assert(config.tcp.channel_max == CONFIG_NONE);
+    ck_assert(set("channel_max_per_node", "500") && config.tcp.channel_max == 500);
 }
 END_TEST
 

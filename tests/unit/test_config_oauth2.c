@@ -76,6 +76,11 @@ START_TEST(oauth2_names)
     must("auth_oauth2.oauth_providers.keycloak.discovery_endpoint_params.a", "b");
     must("auth_oauth2.oauth_providers.keycloak.https.crl_check", "false");
     must("auth_oauth2.oauth_providers.uaa.jwks_uri", "https://uaa/keys");
+    must("auth_oauth2.oauth_providers.uaa.https.crl_check", "peer");
+    ck_assert(!config_check(&config, error, sizeof(error)));
+    ck_assert_str_eq(error, "auth_oauth2.oauth_providers.uaa.https.crl_check needs https.crlfile, and the "
+                            "server to be verified");
+    must("auth_oauth2.oauth_providers.uaa.https.crlfile", "/uaa.crl");
     ck_assert(oauth2->providers[1].verify_peer == 0 && oauth2->providers[2].verify_peer == 1);
     ck_assert(oauth2->providers[1].depth == 2 && oauth2->providers[2].depth == 10);
     ck_assert_str_eq(oauth2->providers[2].discovery_path, "/.well-known/openid-configuration");
@@ -115,10 +120,9 @@ START_TEST(oauth2_refused)
             "auth_oauth2.oauth_providers.a.algorithms.1 = 'HS256': expected RS256, RS384, RS512, "
             "ES256, ES384 or "
             "ES512");
-    refuses("auth_oauth2.oauth_providers.a.https.crl_check", "peer",
-            "auth_oauth2.oauth_providers.a.https.crl_check = 'peer': it can only be false: "
-            "revocation lists of key "
-            "servers are not looked at; trust a CA of your own by https.cacertfile");
+    refuses("auth_oauth2.oauth_providers.a.https.crl_check", "sometimes",
+            "auth_oauth2.oauth_providers.a.https.crl_check = 'sometimes': expected one of false, "
+            "peer, true, best_effort");
     refuses("auth_oauth2.scope_aliases.a.b", "x",
             "auth_oauth2.scope_aliases.a.b = 'x': expected scope_aliases.ALIAS, "
             "scope_aliases.INDEX.alias or "

@@ -1,49 +1,5 @@
-/* test_cost.c - what an ack, a cancel, a bind, a delete cost when there are 1,000 others and when there are
- * 100,000: about the same. Counted in instructions of the whole server, from the client's bytes to the
- * answer. */
-#include "tests/unit/server_world.h"
-#include "tests/unit/steps.h"
-
-enum { FEW = 1000, MANY = 100000, SLACK = 4000 };
-
-static struct client client;
-
-static const char *name_of(const char *kind, int number)
-{
-    static char name[64];
-    snprintf(name, sizeof(name), "%s.%d", kind, number);
-    return name;
-}
-
-static void add_declare(struct buf *out, const char *queue)
-{
-    struct method m = {.id = METHOD_queue_declare};
-    m.queue_declare.queue = slice_of_string(queue);
-    m.queue_declare.no_wait = true;
-    add_method(out, 1, &m);
-}
-
-static void add_bind(struct buf *out, const char *queue, const char *exchange, const char *key)
-{
-    struct method m = {.id = METHOD_queue_bind};
-    m.queue_bind.queue = slice_of_string(queue);
-    m.queue_bind.exchange = slice_of_string(exchange);
-    m.queue_bind.routing_key = slice_of_string(key);
-    m.queue_bind.no_wait = true;
-    add_method(out, 1, &m);
-}
-
-/* Sends in portions what `add` makes for each number. */
-static void repeat(void (*add)(struct buf *out, int number), int from, int to)
-{
-    for (int at = from; at < to;) {
-        struct buf out = {0};
-        for (int i = 0; i < 500 && at < to; i++)
-            add(&out, at++);
-        flush(&client, &out);
-        ck_assert_str_eq(hear(&client), "");
-    }
-}
+/* test_cost.c - what an ack, a cancel, a bind, a delete cost among others. */
+#include "tests/unit/cost.h"
 
 static void declare_q(void)
 {
@@ -171,12 +127,7 @@ static void delete_one(void *arg)
     send(&client, 1, &m);
 }
 
-static const struct {
-    const char *what;
-    void (*more)(int from, int to);
-    void (*work)(void *arg);
-    const char *answer;
-} costs[] = {
+static const struct cost costs[] = {
     {"an ack among unacked messages", more_unacked, ack_one, ""},
     {"a requeue among unacked messages", more_unacked, requeue_one, ""},
     {"a cancel among consumers", more_consumers, cancel_one, "basic.cancel_ok"},
@@ -188,19 +139,7 @@ static const struct {
 
 START_TEST(others_cost_nothing)
 {
-    set("connection_unacked_max", "1000000000");
-    set("topology_memory", "1000000000");
-    connect_client(&client, true, 0);
-    costs[_i].more(0, FEW);
-    uint64_t few = steps_of(costs[_i].work, NULL);
-    costs[_i].more(FEW, MANY);
-    uint64_t many = steps_of(costs[_i].work, NULL);
-    fprintf(stderr, "%s: %llu instructions with %d, %llu with %d\n", costs[_i].what, (unsigned long long)few,
-            FEW, (unsigned long long)many, MANY);
-    ck_assert_uint_lt(many, few * 2 + SLACK);
-    costs[_i].work(NULL); /* it is done, and not refused */
-    ck_assert_str_eq(hear(&client), costs[_i].answer);
-    hang_up(&client);
+    check_cost(&costs[_i], FEW, MANY);
 }
 END_TEST
 

@@ -134,6 +134,11 @@ START_TEST(only_four_types_are_known)
     head[0] = 9;
     cut(slice_of(head, 8));
     ck_assert_str_eq(f.text, "FRAME_ERROR - type 9, all octets = <<>>: unknown_frame");
+    struct slice in = SLICE("\x09\0\0\0\0\0\x05hello\xCE");
+    for (size_t len = 0; len < in.len; len++) /* its text is to show the octets */
+        ck_assert_int_eq(cut(slice_of(in.at, len)), FRAME_NEEDS_MORE);
+    ck_assert_int_eq(cut(in), FRAME_BAD);
+    ck_assert_str_eq(f.text, "FRAME_ERROR - type 9, all octets = <<\"hello\">>: unknown_frame");
 }
 END_TEST
 

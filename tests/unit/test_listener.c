@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "net/listener.h"
+#include "net/tcp.h"
 
 enum { CONNECTIONS_MAX = 300, TURNS_MAX = 100000 };
 
@@ -20,6 +21,7 @@ struct connection {
     struct stream stream;
     struct peer peer;
     int closed, error;
+    int sndbuf, recbuf; /* as the kernel says */
 };
 
 static struct net net;
@@ -48,6 +50,14 @@ static void on_closed(struct stream *stream, int error)
 
 static const struct stream_events events = {.bytes = echo, .closed = on_closed};
 
+static int option(int fd, int name)
+{
+    int value = 0;
+    socklen_t size = sizeof(value);
+    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, name, &value, &size), 0);
+    return value;
+}
+
 static void on_accept(void *arg, const struct transport *transport, void *io,
                       const struct peer *peer)
 {
@@ -62,6 +72,8 @@ static void on_accept(void *arg, const struct transport *transport, void *io,
     ck_assert_uint_lt(accepted, CONNECTIONS_MAX);
     struct connection *connection = &connections[accepted++];
     connection->peer = *peer;
+    connection->sndbuf = option(tcp_fd(io), SO_SNDBUF);
+    connection->recbuf = option(tcp_fd(io), SO_RCVBUF);
     stream_init(&connection->stream, &net, transport, io, &events);
     tcp_attach(io, &connection->stream);
 }
@@ -194,6 +206,34 @@ START_TEST(test_all_addresses)
         close(v6);
     }
     close(v4);
+}
+END_TEST
+
+/* What the kernel makes of it: it doubles a size, and has a maximum. */
+static int as_kernel(int name, int size)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, name, &size, sizeof(size)), 0);
+    int value = option(fd, name);
+    close(fd);
+    return value;
+}
+
+START_TEST(test_local_peers_have_short_buffers)
+{
+    listen_at("127.0.0.1");
+    close(connect_accepted());
+    ck_assert_int_eq(connections[0].sndbuf, as_kernel(SO_SNDBUF, LISTENER_LOCAL_BUFFER));
+    ck_assert_int_eq(connections[0].recbuf, as_kernel(SO_RCVBUF, LISTENER_LOCAL_BUFFER));
+    listener_close(&listener);
+    struct listener_options options = options_for("127.0.0.1", 0);
+    options.tcp.sndbuf = 70000;
+    char error[200];
+    ck_assert_int_eq(listener_open(&listener, loop, &options, error, sizeof(error)), 0);
+    close(connect_accepted());
+    ck_assert_int_eq(connections[1].sndbuf, as_kernel(SO_SNDBUF, 70000));
+    ck_assert_int_eq(connections[1].recbuf, as_kernel(SO_RCVBUF, LISTENER_LOCAL_BUFFER));
 }
 END_TEST
 
@@ -427,6 +467,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_ipv4);
     tcase_add_test(tcase, test_all_addresses);
+    tcase_add_test(tcase, test_local_peers_have_short_buffers);
     tcase_add_test(tcase, test_cannot_listen);
     tcase_add_test(tcase, test_more_than_one_turn_accepts);
     tcase_add_test(tcase, test_refuse);

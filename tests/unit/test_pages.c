@@ -296,6 +296,24 @@ static void put_row(struct page_row row)
     page_work_free(&work);
 }
 
+/* Changes the row of the second page as nothing but damage would. */
+static void change_rows(const char *what)
+{
+    struct definitions d;
+    char sql[1024];
+    if (store)
+        store_close(&store);
+    ck_assert_int_eq(definitions_open(&d, fakedisk_io(disk), "data", error, sizeof error), 0);
+    ck_assert_int_eq(page_rows_learn_sum(d.db), SQLITE_OK);
+    snprintf(sql, sizeof sql, "UPDATE page SET %s WHERE id = 2", what);
+    ck_assert_int_eq(sqlite3_exec(d.db, sql, NULL, NULL, NULL), SQLITE_OK);
+    definitions_close(&d, false);
+}
+
+#define ROW                                                                              \
+    "id, queue_id, first, count, persistent, body_bytes, file, offset, bytes, delivered, "          \
+    "born_first, born_last, own_first, acked"
+
 START_TEST(rows_that_lie)
 {
     static const struct page_row rows[] = {
@@ -350,6 +368,64 @@ START_TEST(rows_of_other_pages)
     start();
     ck_assert_uint_eq(slot_count, 3);
     ck_assert_int_eq(read_page(slots[2]), -EILSEQ); /* never a message under a wrong sequence */
+}
+END_TEST
+
+/* Counts that are too small would let messages be taken out that were never counted. */
+START_TEST(rows_with_other_counts)
+{
+    static const char *const changes[] = {"body_bytes = body_bytes - 1", "body_bytes = 0",
+                                          "persistent = persistent - 1", "persistent = 0",
+                                          "count = count - 1"};
+    for (size_t i = 0; i < array_size(changes); i++) {
+        teardown();
+        setup();
+        change_rows(changes[i]);
+        change_rows("self_sum = page_sum(14, " ROW "), place_sum = page_sum(15, " ROW ")");
+        start();
+        for (unsigned slot = 0; slot < slot_count; slot++) {
+            bool bad = pages_at(store_pages(store), slots[slot])->id == 2;
+            ck_assert_int_eq(read_page(slots[slot]), bad ? -EILSEQ : 0);
+        }
+        store_close(&store);
+    }
+    start();
+}
+END_TEST
+
+/* A page says itself what it is, so the row of it is made again whatever is wrong in it. */
+START_TEST(damaged_rows_are_mended)
+{
+    static const char *const changes[] = {
+        "id = 77",      "queue_id = 9",     "first = first + 1", "first = 1",      "count = 5000",
+        "count = 1",    "persistent = 0",   "body_bytes = 3",    "file = 9",       "file = -1",
+        "offset = 7",   "bytes = 80",       "bytes = -1",        "delivered = 8",  "born_last = 1",
+        "own_first = 5", "acked = x'ffff'", "acked = x'1f'",     "self_sum = 1",   "place_sum = 1",
+        "id = 77, offset = 0", "progress_sum = 2"};
+    for (size_t i = 0; i < array_size(changes); i++) {
+        bool gone = strchr(changes[i], ',') != NULL; /* neither the id nor the place says which page it was */
+        teardown();
+        setup();
+        change_rows(changes[i]);
+        ck_assert_int_eq(look(check_run), CHECK_DAMAGED);
+        expect_said("the row of a page is damaged");
+        start();
+        expect_noted(gone ? "the row of a page" : "the row of a page was damaged");
+        ck_assert_uint_eq(slot_count, gone ? 2 : 3);
+        for (unsigned slot = 0; slot < slot_count; slot++) {
+            const struct page *page = pages_at(store_pages(store), slots[slot]);
+            ck_assert_uint_eq(page->first, gone && slot ? 11 : 1 + slot * PER_PAGE);
+            ck_assert_uint_ge(page->live, slots[slot] == slots[1] ? 3 : 4);
+            ck_assert_int_eq(read_page(slots[slot]), 0);
+        }
+        sync_all();
+        store_close(&store);
+        start(); /* and the mended row is on disk */
+        ck_assert_uint_eq(slot_count, gone ? 2 : 3);
+        ck_assert(gone || !strstr((const char *)notes.at, "damaged") || notes.len == 0);
+        store_close(&store);
+    }
+    start();
 }
 END_TEST
 
@@ -431,6 +507,10 @@ int main(void)
     tcase_add_test(tests, check_and_dump_show_pages);
     tcase_add_test(tests, rows_that_lie);
     tcase_add_test(tests, rows_of_other_pages);
+    tcase_add_test(tests, rows_with_other_counts);
+    tcase_add_test(tests, damaged_rows_are_mended);
+    tcase_add_test(tests, rows_with_other_counts);
+    tcase_add_test(tests, damaged_rows_are_mended);
     tcase_add_test(tests, a_batch_is_there_with_its_pages_or_not_at_all);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

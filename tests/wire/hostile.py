@@ -254,6 +254,39 @@ def long_queue(broker):
     taker.close()
 
 
+def tenant_floods(broker):
+    """20,000 messages of one tenant wait, then 20 others send ten each, to a queue with x-group-by. Until the
+    last of these is served, the flood has had a turn for each of theirs, whoever takes them, and no more."""
+    flood, others, each, workers = 20000, 20, 10, 4
+    link = connect(broker)
+    link.call(1, "queue.declare", queue=b"tenants", arguments=[(b"x-group-by", "S", b"property:type")])
+    link.call(1, "confirm.select")
+
+    def send(tenant, number):
+        fields, body = {"exchange": b"", "routing_key": b"tenants"}, tenant + b" %d" % number
+        return amqp.publish_frames(1, fields, amqp.write_properties({"type": tenant}), body, FRAME_MAX)
+
+    link.send(b"".join(send(b"flood", number) for number in range(flood)))
+    link.send(b"".join(send(b"t%d" % tenant, number) for tenant in range(others) for number in range(each)))
+    confirmed = 0
+    while confirmed < flood + others * each:
+        confirmed = link.next_event(1).fields["delivery_tag"]
+    for channel in range(2, 2 + workers):
+        link.call(channel, "channel.open")
+        link.call(channel, "basic.qos", prefetch_count=1)
+        link.call(channel, "basic.consume", queue=b"tenants", consumer_tag=b"c")
+    served, channel = {}, 2
+    while sum(served.values()) - served.get(b"flood", 0) < others * each:
+        event = link.next_event(channel)
+        tenant, number = event.body.split()
+        check(int(number) == served.get(tenant, 0), f"{event.body} is not the next of its tenant")
+        served[tenant] = int(number) + 1
+        link.send_method(channel, "basic.ack", delivery_tag=event.fields["delivery_tag"])
+        channel = 2 + (channel - 1) % workers
+    check(served[b"flood"] <= each + 1, f"{served[b'flood']} of the flood came before the last of the others")
+    link.close()
+
+
 def reads_slowly(broker):
     """A kilobyte at a time: others are served at once, and the process does not grow."""
     fill_queue(broker, b"hostile", 2000, 128 * 1024)
@@ -389,6 +422,7 @@ SCENARIOS = {
     "consumer_never_reads": (consumer_never_reads, []),
     "consumer_never_acks": (consumer_never_acks, [f"connection_unacked_max={UNACKED_MAX}"]),
     "long_queue": (long_queue, ["vm_memory_high_watermark.absolute=192MB"]),
+    "tenant_floods": (tenant_floods, []),
     "reads_slowly": (reads_slowly, []),
     "all_channels_at_once": (all_channels_at_once, []),
     "many_bodies_begun": (many_bodies_begun, []),

@@ -10,10 +10,10 @@ import urllib.parse
 
 class Service:
     """An HTTP service on a free port of loopback. `answer(path, query)` returns (status, text); what was
-    asked is kept in `asked`. After `hold` requests wait for `free`."""
+    asked is kept in `asked`. After `hold` requests wait for `free`. With `tls`, a context, it is https."""
 
-    def __init__(self, answer):
-        self.answer, self.asked = answer, []
+    def __init__(self, answer, tls=None):
+        self.answer, self.asked, self.tls = answer, [], tls
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = threading.Semaphore(0)
@@ -52,11 +52,14 @@ class Service:
                 pass  # a client that hung up
 
         self.server = Server(("127.0.0.1", 0), Handler)
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True,
+                                                 do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
+    def url(self, path, host="127.0.0.1"):
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     def hold(self):
         self.gate.clear()
