@@ -184,10 +184,12 @@ static void gather_anew(struct queue_home *home)
             struct page *page = pages_at(pages, *page_slot_ring_at(&order->backlog->pages, k));
             if (!page->noted || page->times.own_first == UINT64_MAX)
                 continue;
-            page->noted = false;
             expiry_note_page(order, page->first, page->times.own_first);
         }
     }
+    for (uint32_t slot = 1; slot < pages->slot_count; slot++)
+        if (pages->slots[slot])
+            pages->slots[slot]->noted = false; /* also of those in memory, which may leave it again */
 }
 
 /* Its message is in a page, or may be again: what was read and is not taken can leave memory. */

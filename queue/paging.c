@@ -507,7 +507,6 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
     struct page_record record;
     struct entry entry;
     uint32_t left = 0;
-    page->times.own_first = UINT64_MAX;
     while (reading_next(&reading, &record, &entry)) {
         uint64_t born = reading_born(q, page, &record);
         uint64_t own = q->keeper ? UINT64_MAX : expiry_deadline_of(record.props, born);
@@ -516,8 +515,7 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
             entry_ring_push_back(due, entry);
             continue;
         }
-        if (own < page->times.own_first)
-            page->times.own_first = own;
+        /* The page's times stay: what goes now may be back after a crash, and its row would say too late a time. */
         if (own < UINT64_MAX && !page->noted) {
             size_t size = page_record_size(&record), offset = (size_t)(reading.record - load->bytes);
             struct note place = agenda_place(load->bytes, offset, size, &record);

@@ -378,8 +378,9 @@ static void run_round(uint64_t seed)
 }
 
 /* Rounds that once failed: bytes of messages on their way out of a page were missing in its row after a
- * crash. */
-static const uint64_t found_seeds[] = {306, 325};
+ * crash; the row of a page
+ * that was read early forgot the time of what was on its way out. */
+static const uint64_t found_seeds[] = {306, 325, 1789983863};
 
 int main(void)
 {
