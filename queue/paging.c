@@ -515,7 +515,7 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
             entry_ring_push_back(due, entry);
             continue;
         }
-        /* The page's times stay: what goes now may be back after a crash, and its row would say too late a time. */
+        /* The times of the page stay: what goes now may be back after a crash. */
         if (own < UINT64_MAX && !page->noted) {
             size_t size = page_record_size(&record), offset = (size_t)(reading.record - load->bytes);
             struct note place = agenda_place(load->bytes, offset, size, &record);
