@@ -16,7 +16,7 @@ enum {
     KEYS_MAX = 256,      /* as when it was published */
     RETRY_MS = 1000,     /* between two tries of what is kept */
     RETRY_MESSAGES = 4096,
-    PENDING_MAX = 14 * 1024 * 1024 /* bytes on their way to the disk beyond which no more are published */
+    PENDING_MAX = 13 * 1024 * 1024 /* bytes on their way to the disk beyond which no more are published */
 };
 
 /* What is being published. */

@@ -12,7 +12,7 @@
 
 enum {
     DUE_TURN_MAX = 8192,
-    PENDING_MAX = 14 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing more is published */
+    PENDING_MAX = 13 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing more is published */
 };
 
 /* --- who delays --- */

@@ -22,7 +22,7 @@ enum {
     WAIT_MS = 5,            /* until a note is looked at again that waits for the disk */
     READ_BYTES_MAX = 2 * 1024 * 1024, READS_MAX = 4096, /* under way */
     OUTCOMES_MAX = 8192,    /* dead letters that wait beyond which nothing is read */
-    PENDING_MAX = 14 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
+    PENDING_MAX = 13 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
 };
 
 void agenda_init(struct agenda *agenda)
@@ -131,11 +131,12 @@ static void drop_unread(struct order *order, const struct page *page, const stru
     settle(order, note->sequence);
 }
 
-static bool may_read(const struct queue_home *home, const struct note *note)
+/* Otherwise what is due waits together: to look at each again and again would take all there is. */
+static bool may_expire(const struct queue_home *home)
 {
     const struct page_loader *loader = &store_pages(home->store)->loader;
-    return (loader->bytes == 0 || loader->bytes + note->size <= READ_BYTES_MAX) &&
-           loader->under_way < READS_MAX && home->outcomes.fresh.size < OUTCOMES_MAX;
+    return loader->bytes < READ_BYTES_MAX && loader->under_way < READS_MAX &&
+           home->outcomes.fresh.size < OUTCOMES_MAX && store_pending_bytes(home->store) < PENDING_MAX;
 }
 
 /* The message is on disk: takes it out of its page, or sees to it that it is. */
@@ -153,7 +154,7 @@ static void expire_in_page(struct order *order, const struct note *note)
     bool reads = q->settings.dead_letters, written = page->batch <= store_durable(q->home->store);
     if (!page->plain && written && paging_thin_out(order, slot))
         return; /* all that is due in it goes */
-    if (page->load || !page->plain || (reads && (!written || !may_read(q->home, note)))) {
+    if (page->load || !page->plain || (reads && !written)) {
         later(q->home, *note);
         return;
     }
@@ -183,10 +184,12 @@ static void gather_anew(struct queue_home *home)
             struct page *page = pages_at(pages, *page_slot_ring_at(&order->backlog->pages, k));
             if (!page->noted || page->times.own_first == UINT64_MAX)
                 continue;
-            page->noted = false;
             expiry_note_page(order, page->first, page->times.own_first);
         }
     }
+    for (uint32_t slot = 1; slot < pages->slot_count; slot++)
+        if (pages->slots[slot])
+            pages->slots[slot]->noted = false; /* also of those in memory, which may leave it again */
 }
 
 /* Its message is in a page, or may be again: what was read and is not taken can leave memory. */
@@ -268,11 +271,11 @@ size_t agenda_run(struct queue_home *home, uint64_t before_ms, size_t budget)
 {
     struct agenda *agenda = &home->agenda;
     struct notes *soon = &agenda->soon;
-    if (agenda->orders.size == 0 && soon->size == 0 && runs_next_ms(&agenda->runs) == UINT64_MAX)
+    if (agenda->orders.size == 0 && soon->size == 0 && agenda->runs.run_count == 0 &&
+        runs_next_ms(home) == UINT64_MAX)
         return budget;
     bring(home);
-    while (budget > 0 && soon->size > 0 && soon->at[0].deadline_ms < before_ms &&
-           store_pending_bytes(home->store) < PENDING_MAX) {
+    while (budget > 0 && soon->size > 0 && soon->at[0].deadline_ms < before_ms && may_expire(home)) {
         struct note note = notes_pop(soon);
         struct order *order = find_order(agenda, note.serial);
         if (order && order->backlog)
@@ -285,12 +288,14 @@ size_t agenda_run(struct queue_home *home, uint64_t before_ms, size_t budget)
 uint64_t agenda_next_ms(const struct queue_home *home)
 {
     const struct agenda *agenda = &home->agenda;
-    uint64_t next = runs_next_ms(&agenda->runs);
+    if (!home->store)
+        return UINT64_MAX;
+    uint64_t next = runs_next_ms(home);
     if (next < UINT64_MAX)
         next -= next < LEAD_MS ? next : LEAD_MS;
     if (agenda->soon.size >= SOON_MAX)
         next = UINT64_MAX; /* what is in it has to go first */
     if (agenda->soon.size > 0 && agenda->soon.at[0].deadline_ms < next)
         next = agenda->soon.at[0].deadline_ms;
-    return next;
+    return next > home->now_ms || may_expire(home) ? next : home->now_ms + WAIT_MS;
 }

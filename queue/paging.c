@@ -22,7 +22,7 @@ enum {
     RESIDENT_MIN = 16,                      /* a queue with so few in memory is left alone */
     SHORT_MESSAGES = 1024, SHORT_BYTES = 1024 * 1024, /* a drop-head limit up to which nothing is paged */
     READ_AHEAD = 4096,                      /* messages in memory below which the next page is read */
-    PENDING_MAX = 16 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
+    PENDING_MAX = 14 * 1024 * 1024,         /* bytes on their way to the disk beyond which no more are sent */
     BATCH_MAX = 2 * 1024 * 1024,            /* bytes of pages in a batch when memory is short */
     SQUEEZE_CALENDARS = 64, SMALL_SHARE = 8, SOON_MS = 2000,
     SQUEEZE_QUEUES = 1024, FETCH_QUEUES = 256, ARRIVE_PAGES = 8, ARRIVE_PARTS = 4096, /* a turn */
@@ -507,7 +507,6 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
     struct page_record record;
     struct entry entry;
     uint32_t left = 0;
-    page->times.own_first = UINT64_MAX;
     while (reading_next(&reading, &record, &entry)) {
         uint64_t born = reading_born(q, page, &record);
         uint64_t own = q->keeper ? UINT64_MAX : expiry_deadline_of(record.props, born);
@@ -516,8 +515,7 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
             entry_ring_push_back(due, entry);
             continue;
         }
-        if (own < page->times.own_first)
-            page->times.own_first = own;
+        /* The times of the page stay: what goes now may be back after a crash. */
         if (own < UINT64_MAX && !page->noted) {
             size_t size = page_record_size(&record), offset = (size_t)(reading.record - load->bytes);
             struct note place = agenda_place(load->bytes, offset, size, &record);

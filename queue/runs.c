@@ -205,14 +205,18 @@ void run_ask(struct queue_home *home, struct run *run)
                                         .check = page->checks[run->part]});
 }
 
+static bool may_read(const struct queue_home *home)
+{
+    return store_pages(home->store)->loader.bytes < READ_BYTES_MAX;
+}
+
 void runs_read(struct queue_home *home, uint64_t before_ms)
 {
     struct runs *runs = &home->agenda.runs;
-    const struct page_loader *loader = &store_pages(home->store)->loader;
     if (!list_empty(&runs->waiting) && store_durable(home->store) > runs->waited_batch)
         while (!list_empty(&runs->waiting))
             look_at(runs, container_of(list_pop_front(&runs->waiting), struct run, waiting));
-    while (heap_min(&runs->due) && heap_min(&runs->due)->key < before_ms && loader->bytes < READ_BYTES_MAX) {
+    while (heap_min(&runs->due) && heap_min(&runs->due)->key < before_ms && may_read(home)) {
         struct run *run = container_of(heap_pop(&runs->due), struct run, node);
         if (run_is_on_disk(home, run)) {
             run_ask(home, run);
@@ -255,9 +259,11 @@ size_t runs_arrive(struct queue_home *home, const struct page_load *load)
     return load->failed ? 0 : count;
 }
 
-uint64_t runs_next_ms(const struct runs *runs)
+uint64_t runs_next_ms(const struct queue_home *home)
 {
-    uint64_t next = heap_min(&runs->due) ? heap_min(&runs->due)->key : UINT64_MAX;
+    const struct runs *runs = &home->agenda.runs;
+    const struct heap_node *node = heap_min(&runs->due);
+    uint64_t next = node && may_read(home) ? node->key : UINT64_MAX;
     const struct notes *heaps[] = {&runs->fits, &runs->misses};
     for (size_t i = 0; i < array_size(heaps); i++)
         if (heaps[i]->size > 0 && heaps[i]->at[0].deadline_ms < next)

@@ -20,7 +20,7 @@
 struct queue_home;
 
 enum { RUNS_MAX = 192, RUNS_STALE_MIN = 1 << 20 };
-enum { RUNS_GATHERED_MAX = 32768, RUNS_PART_NOTES = 100, RUNS_PAGE_PARTS = 32 };
+enum { RUNS_GATHERED_MAX = 28672 /* and a page: 32768 */, RUNS_PART_NOTES = 100, RUNS_PAGE_PARTS = 32 };
 
 /* A page of a run: its notes, and what tells that a part of it is what was written. */
 struct run_page {
@@ -84,8 +84,9 @@ void runs_read(struct queue_home *home, uint64_t before_ms);
 size_t runs_arrive(struct queue_home *home, const struct page_load *load);
 /* One of these. */
 struct note runs_note(const struct page_load *load, size_t i);
-/* When the next note may be due that runs_take and runs_read have not brought; UINT64_MAX = never. */
-uint64_t runs_next_ms(const struct runs *runs);
+/* When the next note may be due that runs_take and runs_read can bring; UINT64_MAX = never, or when something
+ * that is being read has come. */
+uint64_t runs_next_ms(const struct queue_home *home);
 /* Bytes of memory, about. */
 size_t runs_memory(const struct runs *runs);
 

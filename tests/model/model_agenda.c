@@ -281,6 +281,8 @@ static bool is_busy(const struct model *m, uint64_t now_ms)
     for (size_t i = 0; i < EXPIRY_PAGES; i++)
         if (expiry->pages[i])
             return true;
+    if (store_pages(m->store)->loader.under_way > 0 || !list_empty(&m->home.agenda.runs.waiting))
+        return true; /* a turn will be woken by what is read, or on disk */
     return expiry->reading > 0 || agenda_next_ms(&m->home) <= m->home.now_ms + WAIT_MS ||
            (expiry->unread.count > 0 && expiry->unread.at[0].deadline_ms < now_ms);
 }
@@ -376,8 +378,9 @@ static void run_round(uint64_t seed)
 }
 
 /* Rounds that once failed: bytes of messages on their way out of a page were missing in its row after a
- * crash. */
-static const uint64_t found_seeds[] = {306, 325};
+ * crash; the row of a page
+ * that was read early forgot the time of what was on its way out. */
+static const uint64_t found_seeds[] = {306, 325, 1789983863};
 
 int main(void)
 {

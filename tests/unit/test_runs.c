@@ -98,7 +98,7 @@ static void bring(void)
         runs_read(&home, until_ms);
         runs_merge_step(&home, until_ms);
         arrive();
-    } while (came != before || runs_next_ms(runs) < until_ms || runs->merge);
+    } while (came != before || runs_next_ms(&home) < until_ms || runs->merge);
 }
 
 static void push(uint64_t sequence, uint64_t deadline_ms)
