@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""checks.py - tests/checks.md, tests/rows.md and tests/rows-features.md against the tests: every check is named once, what shows it
-exists, and a wire script claims the checks that the table gives it, no more and no fewer; a row names files
-of the broker and tests, and every script of these areas is in a row: checks.py ROOT"""
+"""checks.py - tests/checks.md, tests/rows.md and tests/rows-features.md against the tests: every check is
+named once, what shows it exists, and a wire script claims the checks that the table gives it, no more and
+no fewer; a row names files of the broker and tests, and every script of these areas is in a row:
+checks.py ROOT"""
 import pathlib
 import re
 import sys
@@ -9,7 +10,8 @@ import sys
 FIRST, LAST = 1, 120
 ROW = re.compile(r"\| (K\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
 RULE = re.compile(r"\| (\d[.\d]*) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
-SECTIONS = {"rows.md": ["1.1", "1.2", "1.3", "1.4", "1.5", "2.1", "7"], "rows-features.md": ["2.1", "2.2", "2.3"]}
+SECTIONS = {"rows.md": ["1.1", "1.2", "1.3", "1.4", "1.5", "2.1", "7"],
+            "rows-features.md": ["2.1", "2.2", "2.3"]}
 OTHERS = "aru"  # scripts of alarms, restarts and users, for which there are no rows
 LATER = {"K116", "K117", "K118"}  # of an interface that is not there yet
 
@@ -82,7 +84,8 @@ def words_of(cell):
 
 def rules_of(table):
     """(section, rule, kept by, shown by) of each row."""
-    return [row.groups() for row in map(RULE.fullmatch, table.read_text(encoding="utf-8").splitlines()) if row]
+    lines = table.read_text(encoding="utf-8").splitlines()
+    return [row.groups() for row in map(RULE.fullmatch, lines) if row]
 
 
 def faults_of_rows(root, name, rules, named):
