@@ -285,6 +285,8 @@ def limits():
     equal(ctl.rows("list_vhost_limits", "-p", "v2")[0]["limits"], {"max-connections": 5, "max-queues": 1})
     holds({"component": "vhost-limits", "name": "limits", "value": {"max-connections": 5, "max-queues": 1}} in
           ctl.rows("list_parameters", "-p", "v2"))
+    equal(ctl.run("list_vhost_limits", "-p", "v2").splitlines()[0], 'Listing limits for vhost "v2" ...')
+    equal(ctl.run("list_vhost_limits", "--global").splitlines()[0], "Listing limits for all vhosts ...")
     ctl.run("clear_vhost_limits", "-p", "v2")
     equal(ctl.rows("list_vhost_limits", "-p", "v2")[0]["limits"], {})
     ctl.run("set_user_limits", "guest", '{"max-channels": 1000}')

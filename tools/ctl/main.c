@@ -335,6 +335,14 @@ static enum ctl_status add_options(json_t *request, const struct ctl_verb *verb,
 
 /* --- doing it --- */
 
+static void print_scope(const struct ctl_options *options)
+{
+    if (options->global)
+        fputs("all vhosts", stdout);
+    else
+        printf("vhost \"%s\"", options->vhost ? options->vhost : "/");
+}
+
 static void print_banner(const struct ctl_verb *verb, const struct ctl_options *options, char **words,
                          int count)
 {
@@ -347,6 +355,8 @@ static void print_banner(const struct ctl_verb *verb, const struct ctl_options *
             fputs(word <= count ? words[word - 1] : "", stdout);
         else if (at[0] == '%' && at[1] == 'p')
             fputs(options->vhost ? options->vhost : "/", stdout);
+        else if (at[0] == '%' && at[1] == 'v')
+            print_scope(options);
         else
             fputc(*at, stdout);
         at += at[0] == '%';
