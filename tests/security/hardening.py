@@ -301,8 +301,10 @@ def dumps_no_core(path):
         broker = Leveret(path, settings)
         broker.directory.chmod(0o777)
         broker.path = str(broker.directory / "dumping")
-        pathlib.Path(broker.path).write_text(f"#!/bin/sh\nulimit -c unlimited && cd '{broker.directory}' && "
-                                             f"exec '{pathlib.Path(path).resolve()}' \"$@\"\n")
+        pathlib.Path(broker.path).write_text( # the sanitizer would take the limit back
+            f"#!/bin/sh\nulimit -c unlimited && cd '{broker.directory}' && "
+            f"export ASAN_OPTIONS=\"$ASAN_OPTIONS:disable_coredump=0\" && "
+            f"exec '{pathlib.Path(path).resolve()}' \"$@\"\n")
         pathlib.Path(broker.path).chmod(0o755)
         broker.start()
         pid, limits = broker.process.pid, pathlib.Path(f"/proc/{broker.process.pid}/limits").read_text()
