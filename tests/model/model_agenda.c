@@ -246,7 +246,7 @@ static void turn(struct model *m, uint64_t later_ms)
     paging_fetch(&m->home);
     uint64_t limit = store_sparse_batch(m->store);
     if (limit) {
-        paging_move_ready(m->queue, limit);
+        paging_move_waiting(m->queue, limit), delays_move(&m->home.delays, limit);
         outcomes_walk(&m->home, move_outcome, &limit);
     }
     store_commit(m->store);

@@ -151,5 +151,5 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, a_history_is_the_list_of_deaths);
     suite_add_tcase(suite, tcase);
-    return world_run(suite);
+    return suite_run(suite);
 }

@@ -348,5 +348,5 @@ int main(void)
     tcase_add_test(tcase, a_window_with_an_age);
     tcase_add_test(tcase, a_note_that_says_when_it_goes);
     suite_add_tcase(suite, tcase);
-    return world_run(suite);
+    return suite_run(suite);
 }

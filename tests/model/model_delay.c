@@ -301,7 +301,7 @@ static void turn(struct model *m, uint64_t later_ms)
     uint64_t limit = store_sparse_batch(m->store);
     if (limit) {
         m->moved++;
-        delay_move(m->delay, limit);
+        delays_move(&m->home.delays, limit);
     }
     store_commit(m->store);
     struct store_stats stats;

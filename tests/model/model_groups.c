@@ -294,7 +294,7 @@ static void turn(struct model *m)
     queue_home_bury(&m->home, below(m, 50));
     uint64_t limit = store_sparse_batch(m->store);
     if (limit)
-        paging_move_ready(m->q, limit);
+        paging_move_waiting(m->q, limit), delays_move(&m->home.delays, limit);
     for (size_t i = 0; limit && i < m->out_count; i++)
         paging_move(m->q, &m->outs[i].entry, limit, true);
     store_commit(m->store);

@@ -343,5 +343,5 @@ int main(void)
     tcase_add_test(tcase, a_route_through_random_is_not_cached);
     Suite *suite = suite_create("model_hash");
     suite_add_tcase(suite, tcase);
-    return world_run(suite);
+    return suite_run(suite);
 }

@@ -183,5 +183,5 @@ int main(void)
     tcase_set_timeout(model, 60);
     tcase_add_test(model, headers_agree_with_the_naive_rules);
     suite_add_tcase(suite, model);
-    return world_run(suite);
+    return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 #include "base/rand.h"
 #include "protocol/method.h"
 #include "protocol/table.h"
+#include "tests/unit/suite.h"
 
 enum { ROUNDS = 200, TABLE_LEVELS = 4, VALUES_MAX = 1 << 16, ENCODED_MAX = 1 << 17 };
 
@@ -372,9 +373,5 @@ int main(void)
     tcase_add_test(t, what_is_too_long_is_refused);
     tcase_add_test(t, librabbitmq_reads_and_writes_the_same);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

@@ -15,6 +15,7 @@
 #include "protocol/props.h"
 #include "tests/model/queue_model.h"
 #include "tests/sim/fakedisk.h"
+#include "tests/unit/suite.h"
 
 /* check's own assertions write to a file even when they hold. */
 #define expect(expr) ((expr) ? (void)0 : ck_abort_msg("%s:%d: %s", __FILE__, __LINE__, #expr))
@@ -711,9 +712,5 @@ int main(void)
     TCase *tcase = tcase_create("queue");
     tcase_add_loop_test(tcase, test_random, 0, 2); /* without a store, with one */
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

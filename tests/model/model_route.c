@@ -186,5 +186,5 @@ int main(void)
     tcase_set_timeout(model, 60);
     tcase_add_test(model, routes_agree_with_a_naive_search);
     suite_add_tcase(suite, model);
-    return world_run(suite);
+    return suite_run(suite);
 }

@@ -210,5 +210,5 @@ int main(void)
     tcase_add_test(model, topic_agrees_with_a_naive_matcher);
     tcase_add_test(model, trie_keeps_its_invariants);
     suite_add_tcase(suite, model);
-    return world_run(suite);
+    return suite_run(suite);
 }

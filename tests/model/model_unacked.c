@@ -6,6 +6,7 @@
 
 #include "base/rand.h"
 #include "queue/unacked.h"
+#include "tests/unit/suite.h"
 
 enum { TAGS = 60000, ROUNDS = 8, UNSETTLED_MAX = 3000, STEPS_MAX = 2000000 };
 
@@ -159,9 +160,5 @@ int main(void)
     TCase *tcase = tcase_create("unacked");
     tcase_add_loop_test(tcase, test_random, 0, ROUNDS);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

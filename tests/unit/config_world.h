@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "broker/config.h"
+#include "tests/unit/suite.h"
 
 static struct config config;
 static char error[2048], dir[] = "/tmp/leveret-config-XXXXXX", path[64];
@@ -74,11 +75,7 @@ static inline int run_suite(const char *name, const TTest *const *tests, size_t 
     for (size_t i = 0; i < count; i++)
         tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }
 
 #endif

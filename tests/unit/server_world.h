@@ -10,6 +10,7 @@
 #include "protocol/table.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/fakenet.h"
+#include "tests/unit/suite.h"
 
 enum { MB = 1000000, PIPE_BYTES = 64 * 1024, BODY_MAX = 32 * 1024 };
 
@@ -347,11 +348,7 @@ static inline int run_suite(const char *name, const TTest *const *tests, size_t 
         tcase_add_test(whole, tests[i]);
     suite_add_tcase(suite, bare);
     suite_add_tcase(suite, whole);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "broker/arguments.h"
 #include "protocol/table.h"
+#include "tests/unit/suite.h"
 
 static const struct resource what = {"queue", {(const uint8_t *)"q", 1}, {(const uint8_t *)"/", 1}};
 static struct buf args, other;
@@ -203,9 +204,5 @@ int main(void)
     tcase_add_test(tcase, test_compare_flag);
     tcase_add_test(tcase, test_without_effect);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

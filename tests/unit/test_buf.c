@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "tests/unit/suite.h"
 
 START_TEST(test_append)
 {
@@ -78,9 +79,5 @@ int main(void)
     tcase_add_test(tcase, test_printf);
     tcase_add_test(tcase, test_consume);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

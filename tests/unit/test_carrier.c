@@ -15,6 +15,7 @@
 #include "net/carrier.h"
 #include "net/net.h"
 #include "net/stream.h"
+#include "tests/unit/suite.h"
 
 enum { RECORD = 10, UNIT = 100000, TOTAL = 3000000, STREAMS = 12 };
 
@@ -524,9 +525,5 @@ int main(void)
     for (size_t i = 0; i < array_size(tests); i++)
         tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

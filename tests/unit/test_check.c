@@ -13,6 +13,7 @@
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
+#include "tests/unit/suite.h"
 
 enum { SEGMENT = 16 * 1024, HEADER = 4096 };
 
@@ -434,9 +435,5 @@ int main(void)
     tcase_add_test(tests, what_cannot_be_entered);
     tcase_add_test(tests, read_error_is_named);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "broker/config.h"
+#include "tests/unit/suite.h"
 
 static struct config config;
 static char error[2048];
@@ -214,9 +215,5 @@ int main(void)
     tcase_add_test(tcase, prints_what_it_reads);
     tcase_add_test(tcase, order_of_curves);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* test_cost.c - what an ack, a cancel, a bind, a delete cost among others. */
 #include "tests/unit/cost.h"
+#include "tests/unit/suite.h"
 
 static void declare_q(void)
 {
@@ -150,9 +151,5 @@ int main(void)
     tcase_add_checked_fixture(whole, start, stop);
     tcase_add_loop_test(whole, others_cost_nothing, 0, (int)array_size(costs));
     suite_add_tcase(suite, whole);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

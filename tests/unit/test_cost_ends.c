@@ -2,6 +2,7 @@
  * equal ones, the last consumer or binding of what deletes itself) among others of its kind; and that an end
  * with many parts costs as much a part as one with few. */
 #include "tests/unit/cost.h"
+#include "tests/unit/suite.h"
 
 enum { OWN_FEW = 20, OWN_MANY = 160 };
 
@@ -485,9 +486,5 @@ int main(void)
     tcase_add_test(whole, a_queue_among_gets);
     tcase_add_loop_test(whole, parts_cost_the_same, 0, (int)array_size(ends));
     suite_add_tcase(suite, whole);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
+#include "tests/unit/suite.h"
 
 #define DB "data/definitions.db"
 
@@ -363,9 +364,5 @@ int main(void)
     tcase_add_test(tcase, first_start_may_be_interrupted_anywhere);
     tcase_add_test(tcase, batch_of_definitions_is_all_or_nothing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

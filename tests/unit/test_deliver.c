@@ -4,6 +4,7 @@
 
 #include "broker/deliver.h"
 #include "protocol/frame.h"
+#include "tests/unit/suite.h"
 
 static struct slab_pool pool;
 
@@ -58,9 +59,5 @@ int main(void)
     TCase *tcase = tcase_create("deliver");
     tcase_add_test(tcase, deliver_is_what_the_table_says);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -405,5 +405,5 @@ int main(void)
     tcase_add_loop_test(types, many_destinations_at_one_key_are_cheap, 0, 4);
     suite_add_tcase(suite, bindings);
     suite_add_tcase(suite, types);
-    return world_run(suite);
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/fault.h"
+#include "tests/unit/suite.h"
 
 START_TEST(the_text_begins_with_the_name_of_the_code)
 {
@@ -109,9 +110,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "protocol/frame.h"
+#include "tests/unit/suite.h"
 
 enum { MAX = 4096 };
 
@@ -186,9 +187,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

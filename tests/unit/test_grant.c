@@ -12,6 +12,7 @@
 #include "auth/token.h"
 #include "base/mem.h"
 #include "broker/guard.h"
+#include "tests/unit/suite.h"
 
 static bool wild(const char *pattern, const char *text)
 {
@@ -443,9 +444,5 @@ int main(void)
     tcase_add_test(signed_case, key_sets);
     suite_add_tcase(suite, plain);
     suite_add_tcase(suite, signed_case);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

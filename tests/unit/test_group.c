@@ -6,6 +6,7 @@
 #include "protocol/table.h"
 #include "queue/group.h"
 #include "queue/kind.h"
+#include "tests/unit/suite.h"
 
 static struct slab_pool pool;
 static uint8_t room[GROUP_NAME_MAX];
@@ -122,9 +123,5 @@ int main(void)
     tcase_add_test(tests, test_names);
     tcase_add_test(tests, test_long_names);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -343,5 +343,5 @@ int main(void)
     tcase_add_test(rules, a_message_looks_only_at_bindings_that_can_match);
     tcase_add_test(rules, thousands_of_headers);
     suite_add_tcase(suite, rules);
-    return world_run(suite);
+    return suite_run(suite);
 }

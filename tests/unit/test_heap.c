@@ -5,6 +5,7 @@
 
 #include "base/heap.h"
 #include "base/rand.h"
+#include "tests/unit/suite.h"
 
 enum { NODES = 200, STEPS = 40000 };
 
@@ -84,9 +85,5 @@ int main(void)
     tcase_add_test(tcase, test_model);
     tcase_add_test(tcase, test_sorts);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

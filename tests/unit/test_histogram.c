@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/rand.h"
+#include "tests/unit/suite.h"
 #include "tools/perf/histogram.h"
 
 static struct histogram h, other;
@@ -144,9 +145,5 @@ int main(void)
     tcase_add_test(tests, test_percentiles_agree_with_sorting);
     tcase_add_test(tests, test_add_and_subtract_are_inverse);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

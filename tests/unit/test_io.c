@@ -14,6 +14,7 @@
 #include "store/io.h"
 #include "store/page_disk.h"
 #include "store/reader.h"
+#include "tests/unit/suite.h"
 
 static bool unruly; /* the calls below misbehave */
 static unsigned interrupted, shortened, syncs;
@@ -166,9 +167,5 @@ int main(void)
     tcase_add_test(tests, a_sync_is_never_repeated);
     tcase_add_test(tests, a_file_that_ends_early);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 #include "store/pages.h"
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
+#include "tests/unit/suite.h"
 
 enum { SEGMENT = 16 * 1024, MESSAGES = 64, PAGED = 12, BODY_MAX = 2600 };
 
@@ -439,9 +440,5 @@ int main(void)
     tcase_add_test(tests, every_open_finds_no_descriptor);
     tcase_add_test(tests, every_read_and_write_is_short);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

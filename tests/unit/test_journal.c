@@ -10,6 +10,7 @@
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
+#include "tests/unit/suite.h"
 
 enum { SEGMENT = 16 * 1024, HEADER = 4096 };
 
@@ -542,9 +543,5 @@ int main(void)
     tcase_add_test(tcase, batches_must_follow_each_other);
     tcase_add_test(tcase, sequences_must_not_go_back);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

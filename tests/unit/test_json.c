@@ -5,6 +5,7 @@
 #include "broker/json_in.h"
 #include "broker/json_out.h"
 #include "protocol/table.h"
+#include "tests/unit/suite.h"
 
 static void expect_text(const char *bytes, size_t len, const char *expected)
 {
@@ -95,9 +96,5 @@ int main(void)
     tcase_add_test(all, tables_come_back);
     tcase_add_test(all, what_is_no_table_is_refused);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

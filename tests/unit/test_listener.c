@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "net/listener.h"
 #include "net/tcp.h"
+#include "tests/unit/suite.h"
 
 enum { CONNECTIONS_MAX = 300, TURNS_MAX = 100000 };
 
@@ -480,9 +481,5 @@ int main(void)
     tcase_add_test(tcase, test_abort_inside_the_event);
     tcase_add_test(tcase, test_pause_and_resume);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

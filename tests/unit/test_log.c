@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "tests/unit/suite.h"
 
 static struct log log_;
 static char *text;
@@ -117,9 +118,5 @@ int main(void)
     tcase_add_test(tcase, test_level_names);
     tcase_add_test(tcase, test_file_is_appended_to);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "net/loop.h"
 #include "tests/sim/fakenet.h"
+#include "tests/unit/suite.h"
 
 static struct net net;
 static struct loop *loop;
@@ -130,9 +131,5 @@ int main(void)
     tcase_add_test(tcase, test_signals);
     tcase_add_test(tcase, test_does_not_sleep_on_work);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "tests/unit/suite.h"
 
 enum { KEYS = 400, STEPS = 60000, MAP_SEED = 77 };
 
@@ -108,9 +109,5 @@ int main(void)
     tcase_add_test(tcase, test_churn);
     tcase_add_test(tcase, test_empty);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

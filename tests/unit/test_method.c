@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "protocol/method.h"
+#include "tests/unit/suite.h"
 
 #define PUBLISH "\0\x3C\0\x28"
 #define DECLARE "\0\x32\0\x0A"
@@ -267,9 +268,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

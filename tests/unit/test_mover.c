@@ -7,6 +7,7 @@
 
 #include "queue/paging.h"
 #include "tests/sim/fakedisk.h"
+#include "tests/unit/suite.h"
 
 enum {
     QUEUES = 100000,
@@ -132,9 +133,5 @@ int main(void)
     TCase *tests = tcase_create("mover");
     tcase_add_test(tests, no_turn_looks_at_all_queues);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "base/rand.h"
 #include "queue/order.h"
 #include "queue/queue.h"
+#include "tests/unit/suite.h"
 
 enum { STEPS = 200000, WAITING_MAX = 3000 };
 
@@ -194,9 +195,5 @@ int main(void)
     tcase_add_test_raise_signal(tcase, test_take_from_empty, 6);
     tcase_add_test_raise_signal(tcase, test_free_with_entries, 6);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

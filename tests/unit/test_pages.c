@@ -14,6 +14,7 @@
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
+#include "tests/unit/suite.h"
 
 enum { PAGES = 3, PER_PAGE = 5, BODY = 40 };
 
@@ -563,9 +564,5 @@ int main(void)
     tcase_add_test(tests, a_batch_is_there_with_its_pages_or_not_at_all);
     tcase_add_loop_test(tests, a_file_is_given_time_to_die, 0, 3);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "auth/pattern.h"
 #include "base/mem.h"
+#include "tests/unit/suite.h"
 
 static bool matches(const char *source, struct slice name)
 {
@@ -147,9 +148,5 @@ int main(void)
     tcase_add_test(tcase, patterns_do_not_raise_the_limits);
     tcase_add_test(tcase, recursion_ends);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "store/progress.h"
+#include "tests/unit/suite.h"
 
 struct world {
     uint64_t now_ms;
@@ -84,9 +85,5 @@ int main(void)
     tcase_add_test(tcase, test_long_ones_say_how_far_they_are);
     tcase_add_test(tcase, test_without_a_clock_nothing_is_due);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "protocol/props.h"
+#include "tests/unit/suite.h"
 
 static struct props props;
 static struct fault f;
@@ -168,9 +169,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "net/address_range.h"
 #include "net/proxy.h"
+#include "tests/unit/suite.h"
 
 #define V2_START "\r\n\r\n\0\r\nQUIT\n"
 
@@ -175,9 +176,5 @@ int main(void)
     tcase_add_test(tcase, version_2_malformed);
     tcase_add_test(tcase, ranges);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
+#include "tests/unit/suite.h"
 
 enum { SEGMENT = 16 * 1024, HEADER = 4096, MESSAGES = 60, BODY = 400, RECORDS_MAX = 256 };
 
@@ -500,9 +501,5 @@ int main(void)
     tcase_add_test(tests, no_space_to_keep_it);
     tcase_add_test(tests, blocks_that_cannot_be_read);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

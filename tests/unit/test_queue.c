@@ -8,6 +8,7 @@
 #include "protocol/table.h"
 #include "queue/lane.h"
 #include "tests/sim/fakedisk.h"
+#include "tests/unit/suite.h"
 
 static struct slab_pool pool;
 static struct queue_home home;
@@ -613,9 +614,5 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     add_tests(tcase);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

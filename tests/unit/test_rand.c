@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rand.h"
+#include "tests/unit/suite.h"
 
 START_TEST(test_seeded_is_repeatable)
 {
@@ -77,9 +78,5 @@ int main(void)
     tcase_add_test(tcase, test_bytes);
     tcase_add_test(tcase, test_names);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include "protocol/table.h"
 #include "queue/delay.h"
 #include "queue/retry.h"
+#include "tests/unit/suite.h"
 
 static struct retry list_of(unsigned count, int64_t limit)
 {
@@ -125,9 +126,5 @@ int main(void)
     tcase_add_test(tests, jitter_goes_both_ways_and_not_further);
     tcase_add_test(tests, arguments_are_read);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "base/rand.h"
 #include "base/ring.h"
+#include "tests/unit/suite.h"
 
 enum { MODEL_MAX = 5000, STEPS = 60000 };
 
@@ -97,9 +98,5 @@ int main(void)
     tcase_add_test(tcase, test_model);
     tcase_add_test(tcase, test_gives_memory_back);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

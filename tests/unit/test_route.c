@@ -388,5 +388,5 @@ int main(void)
     tcase_add_test(cache, cache_takes_the_longest_and_the_empty_key);
     suite_add_tcase(suite, rules);
     suite_add_tcase(suite, cache);
-    return world_run(suite);
+    return suite_run(suite);
 }

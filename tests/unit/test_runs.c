@@ -9,6 +9,7 @@
 #include "store/pages.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
+#include "tests/unit/suite.h"
 
 enum { NOTES = 200000, BATCH = 5000, SPAN_MS = 100000, GATHERED = 2000, STEP_MS = 50 };
 
@@ -195,9 +196,5 @@ int main(void)
     tcase_add_test(tests, many_runs_are_merged);
     tcase_add_test(tests, what_nobody_needs_goes);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "protocol/frame.h"
 #include "protocol/method.h"
+#include "tests/unit/suite.h"
 #include "tools/perf/scan.h"
 
 enum { FRAME_MAX = 4096 };
@@ -202,9 +203,5 @@ int main(void)
     tcase_add_test(tests, test_content_out_of_place_is_bad);
     tcase_add_test(tests, test_too_large_frame_is_bad_at_once);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/rand.h"
+#include "tests/unit/suite.h"
 #include "tools/perf/sequence.h"
 
 static struct sequence s;
@@ -152,9 +153,5 @@ int main(void)
     tcase_add_test(tests, test_agrees_with_a_table);
     tcase_add_test(tests, test_more_gaps_than_are_kept_stay_missing);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "store/shred.h"
 #include "tests/sim/fakedisk.h"
+#include "tests/unit/suite.h"
 
 static struct fakedisk *disk;
 static struct io io;
@@ -145,9 +146,5 @@ int main(void)
     tcase_add_test(tests, descriptors_are_bounded);
     tcase_add_test(tests, failures);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

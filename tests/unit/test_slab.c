@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/slab.h"
+#include "tests/unit/suite.h"
 
 START_TEST(test_every_size)
 {
@@ -115,9 +116,5 @@ int main(void)
     tcase_add_test(tcase, test_reuse_and_return);
     tcase_add_test(tcase, test_places);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/slice.h"
+#include "tests/unit/suite.h"
 
 START_TEST(test_compare)
 {
@@ -118,9 +119,5 @@ int main(void)
     tcase_add_test(tcase, test_utf8_every_code_point);
     tcase_add_test(tcase, test_utf8_table);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

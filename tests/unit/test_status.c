@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "broker/status.h"
+#include "tests/unit/suite.h"
 
 START_TEST(test_amplification)
 {
@@ -51,9 +52,5 @@ int main(void)
     tcase_add_test(tcase, test_nothing_is_once_nothing);
     tcase_add_test(tcase, test_the_largest_numbers_fit);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
 #include "tests/sim/recovered.h"
+#include "tests/unit/suite.h"
 
 enum { SMALL_SEGMENT = 16 * 1024 };
 
@@ -727,9 +728,5 @@ int main(void)
     tcase_add_test(tcase, close_waits_for_both_batches);
     tcase_add_test(tcase, failed_sync_ends_the_process);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

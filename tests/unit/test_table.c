@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "protocol/table.h"
+#include "tests/unit/suite.h"
 
 static struct field field_of(char type, struct slice bytes)
 {
@@ -461,9 +462,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

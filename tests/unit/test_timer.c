@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/timer.h"
+#include "tests/unit/suite.h"
 
 static struct timers timers;
 static struct timer set[5];
@@ -98,9 +99,5 @@ int main(void)
     tcase_add_test(tcase, test_moved);
     tcase_add_test(tcase, test_set_and_clear_while_firing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -19,6 +19,7 @@
 #include "net/net.h"
 #include "net/stream.h"
 #include "net/tls.h"
+#include "tests/unit/suite.h"
 
 enum { SMALL_BUFFER = 20000, RECORD_OVERHEAD_1_3 = 5 + 1 + 16 };
 
@@ -619,9 +620,5 @@ int main(void)
     tcase_add_test(tcase, texts_of_a_certificate);
     tcase_add_test(tcase, tricks_in_a_certificate);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -341,5 +341,5 @@ int main(void)
     tcase_add_test(trie, memory_is_given_back);
     suite_add_tcase(suite, rules);
     suite_add_tcase(suite, trie);
-    return world_run(suite);
+    return suite_run(suite);
 }

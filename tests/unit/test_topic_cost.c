@@ -1,6 +1,7 @@
 /* test_topic_cost.c - what a topic match costs, in instructions: with 1,000,000 bindings little more than
  * with 10,000, and with many '#' no more than the words of the key times those of the pattern. */
 #include "tests/unit/steps.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/world.h"
 
 enum { FEW = 10000, MANY = 1000000, ROUTES = 10 };
@@ -106,9 +107,5 @@ int main(void)
     tcase_add_test(t, a_million_bindings);
     tcase_add_test(t, hashes_multiply_nothing);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

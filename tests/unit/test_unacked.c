@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "queue/unacked.h"
+#include "tests/unit/suite.h"
 
 /* Items are told apart by the sequence of their entry; the message is never looked at. */
 static struct unacked_item numbered(uint64_t number)
@@ -219,9 +220,5 @@ int main(void)
     tcase_add_test_raise_signal(tcase, test_put_twice, 6);
     tcase_add_test_raise_signal(tcase, test_free_with_items, 6);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

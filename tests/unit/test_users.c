@@ -6,6 +6,7 @@
 #include "auth/pattern.h"
 #include "auth/users.h"
 #include "base/mem.h"
+#include "tests/unit/suite.h"
 
 /* The example of RabbitMQ's passwords page: "test12" with the salt 90 8D C6 0A. */
 #define TEST12 "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
@@ -366,9 +367,5 @@ int main(void)
     tcase_add_test(tcase, plain_refuses);
     tcase_add_test(tcase, plain_every_length);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "protocol/wire.h"
+#include "tests/unit/suite.h"
 
 #define ASSERT_SLICE(got, want)                       \
     do {                                              \
@@ -207,9 +208,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "exchange/route.h"
 #include "protocol/table.h"
+#include "tests/unit/suite.h"
 
 enum { WORLD_QUEUES_MAX = 512, WORLD_SEED = 42 };
 
@@ -231,15 +232,6 @@ static inline uint64_t world_seed(const char *test)
     printf("%s: SEED=%llu\n", test, (unsigned long long)seed);
     fflush(stdout);
     return seed;
-}
-
-static inline int world_run(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif
