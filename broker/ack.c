@@ -59,9 +59,8 @@ static bool settle_tags(struct channel *ch, uint64_t tag, bool multiple, enum se
                         struct fault *f)
 {
     struct unacked_item item;
-    if (multiple && tag == 0)
-        return settle_multiple(ch, tag, how);
-    if (!unacked_has(&ch->unacked, tag))
+    bool all = multiple && tag == 0;
+    if (!all && !unacked_has(&ch->unacked, tag))
         return fault(f, PRECONDITION_FAILED, "unknown delivery tag %llu", (unsigned long long)tag);
     if (multiple)
         return settle_multiple(ch, tag, how);

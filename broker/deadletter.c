@@ -15,8 +15,7 @@
 enum {
     KEYS_MAX = 256,      /* as when it was published */
     RETRY_MS = 1000,     /* between two tries of what is kept */
-    RETRY_MESSAGES = 4096,
-    PENDING_MAX = 13 * 1024 * 1024 /* bytes on their way to the disk beyond which no more are published */
+    RETRY_MESSAGES = 4096
 };
 
 /* What is being published. */
@@ -144,7 +143,7 @@ static bool publish(struct server *s, struct outcome *outcome)
 
 bool deadletter_waits(const struct server *s)
 {
-    return s->home.outcomes.fresh.size > 0 && store_pending_bytes(s->store) < PENDING_MAX;
+    return s->home.outcomes.fresh.size > 0 && store_pending_bytes(s->store) < QUEUE_PENDING_MAX;
 }
 
 static void publish_next(struct server *s, struct outcome *outcome)
@@ -172,7 +171,7 @@ void deadletter_run(struct server *s, size_t budget)
         outcome_retry(&s->home, RETRY_MESSAGES);
         outcomes->retry_ms = s->home.now_ms + RETRY_MS;
     }
-    for (; budget > 0 && store_pending_bytes(s->store) < PENDING_MAX; budget--) {
+    for (; budget > 0 && store_pending_bytes(s->store) < QUEUE_PENDING_MAX; budget--) {
         if (!outcome_take(&s->home, &outcome))
             break;
         publish_next(s, &outcome);

@@ -10,10 +10,7 @@
 #include "queue/lane.h"
 #include "queue/retry.h"
 
-enum {
-    DUE_TURN_MAX = 8192,
-    PENDING_MAX = 13 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing more is published */
-};
+enum { DUE_TURN_MAX = 8192 };
 
 /* --- who delays --- */
 
@@ -293,7 +290,7 @@ void delayed_run(struct server *s)
 {
     struct delayed delayed;
     delay_run(&s->home.delays, s->home.now_ms);
-    for (int i = 0; i < DUE_TURN_MAX && store_pending_bytes(s->store) < PENDING_MAX; i++) {
+    for (int i = 0; i < DUE_TURN_MAX && store_pending_bytes(s->store) < QUEUE_PENDING_MAX; i++) {
         if (!delay_take(&s->home.delays, s->home.now_ms, &delayed))
             break;
         const struct delay *delay = delay_of(&delayed);

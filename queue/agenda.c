@@ -21,8 +21,7 @@ enum {
     NOTES_TURN = 16384,     /* brought in a turn */
     WAIT_MS = 5,            /* until a note is looked at again that waits for the disk */
     READ_BYTES_MAX = 2 * 1024 * 1024, READS_MAX = 4096, /* under way */
-    OUTCOMES_MAX = 8192,    /* dead letters that wait beyond which nothing is read */
-    PENDING_MAX = 13 * 1024 * 1024 /* bytes on their way to the disk beyond which nothing expires */
+    OUTCOMES_MAX = 8192     /* dead letters that wait beyond which nothing is read */
 };
 
 void agenda_init(struct agenda *agenda)
@@ -136,7 +135,7 @@ static bool may_expire(const struct queue_home *home)
 {
     const struct page_loader *loader = &store_pages(home->store)->loader;
     return loader->bytes < READ_BYTES_MAX && loader->under_way < READS_MAX &&
-           home->outcomes.fresh.size < OUTCOMES_MAX && store_pending_bytes(home->store) < PENDING_MAX;
+           home->outcomes.fresh.size < OUTCOMES_MAX && store_pending_bytes(home->store) < QUEUE_PENDING_MAX;
 }
 
 /* The message is on disk: takes it out of its page, or sees to it that it is. */

@@ -671,17 +671,6 @@ void delays_move(struct delays *delays, uint64_t limit)
     }
 }
 
-void delay_move(struct delay *delay, uint64_t limit)
-{
-    struct delays *delays = delay->delays;
-    move_buckets(delay, limit);
-    for (size_t i = 0; i < delays->near_size; i++) {
-        struct delayed *delayed = &delays->near[i];
-        if (delayed->bucket->delay == delay)
-            paging_move_entry(delay->keeper, &delayed->bucket->order, &delayed->entry, limit, false);
-    }
-}
-
 void delay_check(const struct delay *delay)
 {
     size_t waiting = 0;

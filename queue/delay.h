@@ -104,9 +104,8 @@ void delay_restored(struct delay *delay, uint64_t floor);
 
 /* A page came to one of its orders. */
 void delay_order_changed(struct order *order);
-/* As paging_move_ready, for all that waits in one calendar, or in all of them. */
+/* As paging_move_waiting, for all that waits in calendars. */
 void delays_move(struct delays *delays, uint64_t limit);
-void delay_move(struct delay *delay, uint64_t limit);
 /* Tests: checks what is counted. */
 void delay_check(const struct delay *delay);
 

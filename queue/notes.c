@@ -34,4 +34,3 @@ struct note notes_pop(struct notes *notes)
         notes_free(notes);
     return first;
 }
-

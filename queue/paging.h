@@ -47,9 +47,8 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
 /* So with an entry of that order, and with all that waits in it. */
 void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen);
 void paging_move_order(struct queue *q, struct order *order, uint64_t limit);
-/* So with all that waits in the queue to be delivered; and in its calendar, too. */
+/* So with all that waits in the queue to be delivered. */
 void paging_move_waiting(struct queue *q, uint64_t limit);
-void paging_move_ready(struct queue *q, uint64_t limit);
 /* The oldest batch of which something waits in the queue to be delivered, in memory; UINT64_MAX = none. */
 uint64_t paging_oldest(struct queue *q);
 

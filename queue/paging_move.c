@@ -116,10 +116,3 @@ uint64_t paging_oldest(struct queue *q)
     }
     return oldest;
 }
-
-void paging_move_ready(struct queue *q, uint64_t limit)
-{
-    paging_move_waiting(q, limit);
-    if (q->delay)
-        delay_move(q->delay, limit);
-}

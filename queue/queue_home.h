@@ -12,6 +12,10 @@
 #include "queue/outcome.h"
 #include "store/store.h"
 
+/* Bytes on their way to the disk beyond which nothing expires, and no dead letter and nothing that was
+ * delayed is published: a little more than what stops publishers, a little less than what stops pages. */
+enum { QUEUE_PENDING_MAX = 13 * 1024 * 1024 };
+
 /* What all queues of a server share. */
 struct queue_home {
     struct list ready;       /* queue.ready_link: may deliver */
