@@ -559,7 +559,7 @@ static void note_row(struct work *w, const struct page_row *row, enum store_note
              " messages)%s",
              w->r->options->dir, what, row->id, row->queue_id, row->first, row->count,
              level == STORE_NOTE_ERROR ? ": it is left out" : "");
-    note(w, STORE_NOTE_ERROR, text);
+    note(w, level, text);
 }
 
 /* NULL when the row does not make sense beside the others. */
