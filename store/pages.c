@@ -628,7 +628,7 @@ void pages_settled(struct pages *pages, struct batch *batch)
         if (batch->pages.jobs[i].kind == PAGE_JOB_MOVE)
             moved(pages, &batch->pages.jobs[i]);
     pages->settled = batch->number;
-    page_work_reset(&batch->pages);
+    page_work_reset(&batch->pages, batch->slow);
 }
 
 /* --- recovery --- */

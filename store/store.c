@@ -44,6 +44,7 @@ struct store {
     unsigned idle_turns;
     int lock_fd;
     bool recovered, full;
+    bool slow;  /* the disk was, with the last batch */
     bool folds; /* more rows of pages are to be written before the oldest segments can go */
     char dir[DIR_MAX];
 };
@@ -368,6 +369,7 @@ static bool in_flight(struct store *store)
         if (store->flying->place.size)
             segments_written(&store->segments, &store->flying->place);
         pages_settled(&store->pages, store->flying);
+        store->slow = store->flying->slow;
         store->flying = NULL;
         store->batch_count++;
     }
@@ -375,7 +377,7 @@ static bool in_flight(struct store *store)
 }
 
 /* What the journal alone says of pages goes to their rows when its oldest segments have nothing else that is
- * needed. With random deadlines that may be all pages: they share batches, so that none is held up for long. */
+ * needed. With random deadlines that may be all pages: they share batches, so that none takes long. */
 static void fold(struct store *store)
 {
     size_t rows = FOLD_ROWS + batch_pending_bytes(store->open) / FOLD_BYTES;
@@ -462,7 +464,8 @@ bool store_busy(struct store *store)
 
 size_t store_pending_bytes(struct store *store)
 {
-    return batch_pending_bytes(store->open) + (in_flight(store) ? store->flying_bytes : 0);
+    size_t bytes = batch_pending_bytes(store->open) + (in_flight(store) ? store->flying_bytes : 0);
+    return store->slow ? bytes + bytes / 3 : bytes;
 }
 
 size_t store_open_bytes(const struct store *store)
