@@ -501,7 +501,7 @@ static bool is_looked_for(struct order *order, const struct page *page, const st
 {
     struct queue *q = order->queue;
     struct message *m = reading_message(q, page, record);
-    if (delay_look_picks(order, m))
+    if (delay_look_picks(order, m, entry->sequence))
         entry->message = m;
     else
         message_unref(q->home->pool, &m);
