@@ -29,6 +29,7 @@ static void look(struct lab *lab)
     invariants_check(&lab->world->server, false);
     for (unsigned i = 0; i < lab->user_count; i++)
         lab_user_look(&lab->users[i]);
+    lab_levels_look(lab);
 }
 
 static void turn(struct lab *lab, bool calm)
@@ -313,10 +314,11 @@ static void report(const struct result *sum, unsigned runs)
            (unsigned long long)sum->stops, (unsigned long long)sum->failures,
            (unsigned long long)sum->refusals, (unsigned long long)c->policies,
            (unsigned long long)c->ordered);
-    printf("%llu transactions committed, %llu rolled back, %llu cut short and whole; %llu transient "
-           "messages, %llu lost\n",
+    printf("%llu transactions committed, %llu rolled back, %llu cut short and whole, %llu deliveries settled "
+           "by them; %llu transient messages, %llu lost; %llu turns in which a priority had to wait\n",
            (unsigned long long)c->committed, (unsigned long long)c->rolled, (unsigned long long)c->whole,
-           (unsigned long long)c->transient, (unsigned long long)c->lost);
+           (unsigned long long)c->tx_settled, (unsigned long long)c->transient, (unsigned long long)c->lost,
+           (unsigned long long)c->leveled);
     printf("%llu published (%llu again), %llu confirmed, %llu refused; %llu delivered: %llu dead "
            "letters, %llu "
            "delayed, %llu retried, %llu of a group, %llu to a single active consumer\n",
