@@ -586,7 +586,8 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     uint64_t last = page_last(page);
     uint32_t left = load->failed ? 0 : pick_due(order, page, load, &due);
     if (!page->noted && !load->failed && !q->keeper) {
-        page->noted = page->plain = true;
+        page->noted = true;
+        page->plain = !page->strayed;
         agenda_end_page(q->home);
     }
     for (size_t i = 0; i < due.size; i++) {
