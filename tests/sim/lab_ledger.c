@@ -249,17 +249,17 @@ static bool tells(const struct lab *lab, const struct lab_doubt *doubt)
 }
 
 /* A transaction whose commit was not answered is there as a whole, or not at all. */
-static void check_doubtful(struct lab *lab)
+static void check_doubtful(struct lab *lab, bool all_are_there)
 {
     uint32_t tx = 0;
     bool some = false, missing = false;
     for (; lab->doubtful.size; doubt_ring_pop_front(&lab->doubtful)) {
         const struct lab_doubt *doubt = doubt_ring_at(&lab->doubtful, 0);
-        bool done = lab->messages[doubt->id].copies[doubt->origin].found != doubt->acked;
+        bool found = lab->messages[doubt->id].copies[doubt->origin].found, done = found != doubt->acked;
         if (doubt->tx != tx)
             lab->counts.whole += some, some = missing = false;
         tx = doubt->tx;
-        if (!tells(lab, doubt))
+        if (!tells(lab, doubt) || (!found && !all_are_there))
             continue;
         some |= done, missing |= !done;
         assertf(!some || !missing, "transaction %u is there in part, message %u was %s: %s", tx, doubt->id,
@@ -280,7 +280,7 @@ void lab_check(struct lab *lab, bool recovered)
     for (int i = 0; i < LAB_QUEUES; i++)
         look_into(lab, i, recovered);
     if (recovered)
-        check_doubtful(lab);
+        check_doubtful(lab, waiting == 0);
     while (lab->doubtful.size)
         doubt_ring_pop_front(&lab->doubtful);
     for (uint32_t id = 1; id < lab->message_count; id++) {
