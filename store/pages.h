@@ -48,8 +48,8 @@ struct page {
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving, alone; /* to another file; could not be read: not to be merged with others */
-    bool noted, plain; /* its owner noted each deadline in it; and where: all or none are journalled */
-    bool strayed;      /* there may be notes that say where messages were before they came here */
+    bool noted, plain, strayed; /* its owner noted each deadline in it; and where: all or none are journalled;
+                                 * there may be notes that say where messages were before they came here */
 };
 
 RING(page_slot_ring, uint32_t);
@@ -138,8 +138,7 @@ void pages_forget_load(struct pages *pages, uint32_t slot);
 struct page_load *pages_loaded(struct pages *pages);
 /* Without a thread: pages_loaded may have one. */
 bool pages_have_loaded(const struct pages *pages);
-
-/* The store's. Before the batch goes: moves what lies in sparse files, lets empty ones go. */
+/* Before the batch goes: moves what lies in sparse files, lets empty ones go. */
 void pages_prepare(struct pages *pages);
 /* Puts what the batches up to that one say about pages into at most so many rows; true when more are left. */
 bool pages_fold(struct pages *pages, uint64_t batch, size_t rows_max);
