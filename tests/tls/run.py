@@ -527,7 +527,7 @@ def proxy(broker):
         close = link.next_event(0)
         check(close.fields.get("reply_code") == 403, str(close))
     broker.expect_log("(192.0.2.9:7000 -> 192.0.2.1:5672", 4)
-    broker.expect_log("(192.0.2.9:7000 -> 127.0.0.1:5672", 4) # where it comes to is on this machine, who comes is not
+    broker.expect_log("(192.0.2.9:7000 -> 127.0.0.1:5672", 4) # it comes to this machine, but not from it
     six = socket.inet_pton(socket.AF_INET6, "::1") * 2 + struct.pack(">HH", 7001, 5672)
     use(log_in(ProxiedLink(broker, v2(family=0x21, addresses=six + b"\x04\0\x03abc"))))
     broker.expect_log("accepting AMQP connection (::1:7001 -> ::1:5672)")
