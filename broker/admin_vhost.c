@@ -28,7 +28,7 @@ bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
     vhost_set_metadata(v, metadata);
     define_vhost(s, v);
     log_line(&s->log, LOG_INFO, 0, "added vhost '%.*s'", SLICE_ARG(v->name));
-    event(s, "vhost.created", EVENT_TEXT("name", v->name));
+    event_vhost(v, "vhost.created");
     return true;
 }
 
@@ -40,6 +40,7 @@ bool admin_set_vhost_metadata(struct server *s, struct slice name, struct slice 
         return false;
     vhost_set_metadata(v, metadata);
     define_vhost(s, v);
+    event_vhost(v, "vhost.updated");
     return true;
 }
 

@@ -1,10 +1,10 @@
-/* test_login_cost.c - a login that fails costs the same and is answered at the same moment, whoever it is for. */
+/* test_login_cost.c - a login that fails costs the same, and is answered at the same time, for all. */
 #include "broker/admin.h"
 #include "tests/unit/server_world.h"
 #include "tests/unit/steps.h"
 
-/* One instruction in so many may tell one failure from another: what it costs to compare a name that is there with
- * the one that is looked for, and the branches that were not taken. */
+/* One instruction in so many may tell one failure from another: what it costs to compare a name that is there
+ * with the one that is looked for, and the branches that were not taken. */
 enum { APART_PARTS = 100, REFUSAL_MS = 500 };
 
 static const struct {
@@ -90,14 +90,14 @@ START_TEST(failures_fail_and_are_told_at_the_same_time)
 {
     add_users();
     for (size_t i = 0; i < array_size(users); i++) {
-        struct attempt attempt = {.mechanism = mechanisms[_i], .user = users[i].user, .password = "wrong one"};
+        struct attempt attempt = {{0}, mechanisms[_i], users[i].user, "wrong one"};
         say_hello(&attempt);
         log_in(&attempt);
         pass(REFUSAL_MS - 1);
         ck_assert_str_eq(hear(&attempt.client), "");
         pass(1);
         ck_assert_str_eq(hear(&attempt.client), "connection.close(403)");
-        ck_assert_ptr_nonnull(strstr(attempt.client.text, "Login was refused using authentication mechanism"));
+        ck_assert_ptr_nonnull(strstr(attempt.client.text, "Login was refused using"));
         ck_assert_ptr_null(strstr(attempt.client.text, users[i].user));
         hang_up(&attempt.client);
     }
