@@ -417,3 +417,16 @@ bool config_next_item(const char **at, struct slice *value)
     *at += len + ((*at)[len] == ',');
     return true;
 }
+
+const char *config_join_items(const char *list, char between, char *to, size_t size)
+{
+    struct slice value;
+    size_t used = 0;
+    to[0] = 0;
+    while (config_next_item(&list, &value)) {
+        char comma[2] = {used ? between : 0};
+        used += (size_t)snprintf(to + used, size - used, "%s%.*s", comma, SLICE_ARG(value));
+        assertf(used < size, "items of %zu bytes for %zu", used, size);
+    }
+    return to;
+}

@@ -94,6 +94,8 @@ bool config_offers(const struct config *config, const char *mechanism);
 bool config_check(const struct config *config, char *error, size_t error_size);
 /* The value of the next item of a list "name=value,…", of which *at is the rest; false at its end. */
 bool config_next_item(const char **at, struct slice *value);
+/* The values of such a list, with `between` between them; what does not fit is a mistake of the caller's. */
+const char *config_join_items(const char *list, char between, char *to, size_t size);
 /* True when one of the values of such a list is `wanted`. */
 bool config_has_item(const char *list, const char *wanted);
 /* Writes every key with its effective value, in the syntax config_read takes, without the password. */

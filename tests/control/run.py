@@ -278,7 +278,7 @@ def vhosts_and_permissions():
 
 
 def events_of_a_vhost():
-    """What definitions change of it, and what they leave alone; rabbitmqctl of 3.10 wrote tags as one text."""
+    """What definitions change of it, or leave alone; rabbitmqctl of 3.10 wrote tags as one text."""
     connection = connect()
     channel = connection.channel()
     queue = channel.queue_declare("", exclusive=True).method.queue
@@ -325,7 +325,8 @@ def limits():
     equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest",
             "limits": {"max-channels": 1000}}])
     equal(ctl.rows("list_user_limits", "--global"), [{"user": "guest", "limits": {"max-channels": 1000}}])
-    equal(ctl.run("list_user_limits", "--user", "guest").splitlines()[0], 'Listing limits for user "guest" ...')
+    said = ctl.run("list_user_limits", "--user", "guest")
+    equal(said.splitlines()[0], 'Listing limits for user "guest" ...')
     equal(ctl.run("list_user_limits").splitlines()[0], "Listing limits for all users ...")
     ctl.run("clear_user_limits", "guest", "all")
     equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest", "limits": {}}])
