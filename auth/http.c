@@ -83,8 +83,8 @@ static void explain(const struct http *http, CURLcode code, char *error, size_t 
         snprintf(error, error_size, "%s", curl_easy_strerror(code));
 }
 
-/* libcurl says and verifies the name that is in the address: so the other one is put there, and the connection
- * and the header Host go to the host all the same. False when it is no address. */
+/* libcurl says and verifies the name that is in the address: so the other one is put there, and connection
+ * and header Host go to the host all the same. False when it is no address. */
 static bool rename_service(struct http *http, CURLU *parts)
 {
     char *host = NULL, *port = NULL, text[512];

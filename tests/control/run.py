@@ -306,6 +306,31 @@ def events_of_a_vhost():
         equal(list(headers["cluster_state"].values()), ["running"])
 
 
+def numbers_are_bounded():
+    """vhost_max and the limits of all queues and exchanges hold for what is imported, too."""
+    other = Leveret(options.leveret, ["vhost_max=2", "cluster_queue_limit=1", "cluster_exchange_limit=16"])
+    other.start()
+    there = Ctl(options.ctl, other)
+    there.run("add_vhost", "one")
+    said = "cannot create vhost 'two': vhost limit of 2 is reached"
+    there.fails(65, said, "add_vhost", "two")
+    path = other.directory / "more.json"
+    queue = {"vhost": "/", "durable": True, "auto_delete": False, "arguments": {}}
+    exchange = {**queue, "type": "topic", "internal": False}
+    for definitions, text in [({"vhosts": [{"name": "one"}, {"name": "two"}]}, said),
+                              ({"queues": [{"name": "q1", **queue}, {"name": "q2", **queue}]},
+                               "cannot declare queue 'q2': queue limit in cluster (1) is reached"),
+                              ({"exchanges": [{"name": "x1", **exchange}, {"name": "x2", **exchange}]},
+                               "cannot declare exchange 'x2' in vhost '/': exchange limit of 16 is reached")]:
+        path.write_text(json.dumps(definitions))
+        there.fails(69, text, "import_definitions", path)
+    there.run("delete_vhost", "one")
+    there.run("add_vhost", "two")
+    other.restart("term")
+    equal(len(there.rows("list_vhosts")), 2)
+    other.stop()
+
+
 def limits():
     ctl.run("add_vhost", "v2")
     ctl.run("set_vhost_limits", "-p", "v2", '{"max-queues": 1, "max-connections": 5}')
@@ -1221,7 +1246,7 @@ CHECKS = [
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
     vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
-    lists_of_clients,
+    numbers_are_bounded, lists_of_clients,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,
