@@ -424,6 +424,44 @@ START_TEST(guessing)
 }
 END_TEST
 
+/* --- questions to a backend --- */
+
+static void *start_nothing(struct backend *backend, const void *settings)
+{
+    (void)settings;
+    return backend;
+}
+
+/* Keeps the question: nobody hears of it again. */
+static bool keep(void *thread, struct question *question)
+{
+    (void)thread;
+    question_free(&question);
+    return false;
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+START_TEST(questions_are_bounded)
+{
+    static const struct backend_type silent = {"silent", start_nothing, keep, nothing, NULL};
+    struct backend_options options = {.type = &silent, .threads = 1, .wake = nothing};
+    struct backend *backend = backend_new(&options);
+    struct inquiry about = {.kind = QUESTION_LOGIN, .user = SLICE("u"), .password = SLICE("p")};
+    for (int i = 0; i < 4096; i++)
+        ck_assert(backend_ask(backend, question_new(&about, NULL)));
+    struct question *question = question_new(&about, NULL);
+    ck_assert(!backend_ask(backend, question));
+    ck_assert_int_eq(question->verdict, VERDICT_ERROR);
+    ck_assert_ptr_nonnull(strstr(question->reason, "4096 questions to answer already"));
+    question_free(&question);
+    backend_free(&backend);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("grant");
@@ -433,6 +471,7 @@ int main(void)
     tcase_add_test(plain, scopes);
     tcase_add_test(plain, keys_of_inquiries);
     tcase_add_test(plain, guessing);
+    tcase_add_test(plain, questions_are_bounded);
     tcase_add_test(signed_case, good_tokens);
     tcase_add_test(signed_case, refused_tokens);
     tcase_add_test(signed_case, damaged_tokens);

@@ -347,6 +347,24 @@ def many_bodies_begun(broker):
     back_to_normal(broker)
 
 
+def large_bodies_announced(broker):
+    """Who only announces 16 MB, and sends a kilobyte of it, takes little: no 506, on 2,047 channels."""
+    link = connect(broker)
+    header = amqp.write_header(16 * MB, amqp.write_properties({}))
+    data = b""
+    for channel in range(2, 2048):
+        data += method(channel, "channel.open") + method(channel, "basic.publish", routing_key=b"nowhere")
+        data += amqp.write_frame(amqp.HEADER, channel, header)
+        data += amqp.write_frame(amqp.BODY, channel, b"x" * 1024)
+    link.send(data)
+    for channel in range(2, 2048):
+        check(link.next_event(channel).name == "channel.open-ok", "a channel is not served")
+    link.call(1, "queue.declare", queue=b"other", exclusive=1)
+    check_memory(broker, BASE + 48 * MB)
+    check_bystander(broker)
+    link.close()
+
+
 def transaction_without_end(broker):
     link = connect(broker)
     link.call(1, "tx.select")
@@ -426,6 +444,7 @@ SCENARIOS = {
     "reads_slowly": (reads_slowly, []),
     "all_channels_at_once": (all_channels_at_once, []),
     "many_bodies_begun": (many_bodies_begun, []),
+    "large_bodies_announced": (large_bodies_announced, []),
     "transaction_without_end": (transaction_without_end, []),
     "memory_filled_with_small": (memory_filled_with_small, LIMITED),
     "memory_filled_with_large": (memory_filled_with_large, LIMITED),
