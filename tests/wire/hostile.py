@@ -20,7 +20,7 @@ MB = 1 << 20
 BASE = 40 * MB
 RESIDENT = 64 * MB  # of messages that wait: resident_memory, and what is on its way to the disk
 UNACKED_MAX = 32 * MB
-REPLIES_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 256 * MB, 131072
+REPLIES_MAX, REPLY_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 8 * MB, 256 * MB, 131072
 WATERMARK = 128 * MB
 
 
@@ -167,6 +167,35 @@ def fill_queue(broker, name, count, size):
     confirmed = 0
     while confirmed < count:
         confirmed = link.next_event(1).fields["delivery_tag"]
+    link.close()
+
+
+def direct_replies_not_read(broker):
+    """Who asked reads none of 200 MB of answers: what is too much is dropped, who answers is served."""
+    link, other = connect(broker), connect(broker)
+    link.call(1, "basic.consume", queue=b"amq.rabbitmq.reply-to", no_ack=1)
+    other.call(1, "queue.declare", queue=b"questions")
+    other.call(1, "basic.consume", queue=b"questions", no_ack=1)
+    link.send(amqp.publish_frames(1, {"exchange": b"", "routing_key": b"questions"}, amqp.write_properties(
+        {"reply_to": b"amq.rabbitmq.reply-to"}), b"question", FRAME_MAX))
+    address = other.next_event(1).properties["reply_to"]
+    other.call(1, "confirm.select")
+    for sent in range(2000):
+        other.send(publish(b"x" * 100_000, key=address))
+        check(other.next_event(1).name == "basic.ack", "no confirm")
+        if sent % 100 == 0:
+            check_memory(broker, BASE + 3 * REPLY_MAX)
+    check_bystander(broker)
+    # What was kept comes, the rest does not: the next answer is behind it.
+    other.send(publish(b"last", key=address))
+    check(other.next_event(1).name == "basic.ack", "no confirm")
+    got = 0
+    while got < 3 * REPLY_MAX // 100_000 and link.next_event(1).body != b"last":
+        got += 1
+        if got == 60:
+            other.send(publish(b"last", key=address))
+    check(60 <= got < 3 * REPLY_MAX // 100_000, f"{got} answers came")
+    other.close()
     link.close()
 
 
@@ -437,6 +466,7 @@ SCENARIOS = {
     "replies_not_read": (replies_not_read, []),
     "returns_not_read": (returns_not_read, []),
     "nacks_not_read": (nacks_not_read, []),
+    "direct_replies_not_read": (direct_replies_not_read, []),
     "consumer_never_reads": (consumer_never_reads, []),
     "consumer_never_acks": (consumer_never_acks, [f"connection_unacked_max={UNACKED_MAX}"]),
     "long_queue": (long_queue, ["vm_memory_high_watermark.absolute=192MB"]),
