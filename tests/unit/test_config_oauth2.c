@@ -128,6 +128,14 @@ START_TEST(oauth2_refused)
     refuses("auth_oauth2.oauth_providers.a.https.crl_check", "sometimes",
             "auth_oauth2.oauth_providers.a.https.crl_check = 'sometimes': expected one of false, "
             "peer, true, best_effort");
+    for (int i = 0; i < CONFIG_ALIASES_MAX; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "auth_oauth2.scope_aliases.many-%d", i);
+        must(key, "rabbitmq.read:*/*");
+    }
+    must("auth_oauth2.scope_aliases.many-0", "rabbitmq.write:*/*"); /* that one is there */
+    refuses("auth_oauth2.scope_aliases.more", "rabbitmq.read:*/*",
+            "auth_oauth2.scope_aliases.more = 'rabbitmq.read:*/*': there can be 64 aliases");
     refuses("auth_oauth2.scope_aliases.a.b", "x",
             "auth_oauth2.scope_aliases.a.b = 'x': expected scope_aliases.ALIAS, "
             "scope_aliases.INDEX.alias or "

@@ -225,6 +225,18 @@ START_TEST(key_sets)
     for (size_t i = 0; i < array_size(bad); i++)
         ck_assert_msg(!jwk_set_load(&keys, slice_of_string(bad[i]), reason, sizeof(reason)), "%s", bad[i]);
     ck_assert_ptr_nonnull(jwk_find(&keys, SLICE("k"))); /* what there was is kept */
+    struct buf many = {0};
+    buf_printf(&many, "{\"keys\":[");
+    for (int i = 0; i < 300; i++)
+        buf_printf(&many, "%s{\"kty\":\"EC\",\"crv\":\"P-256\",\"kid\":\"k%d\",\"x\":"
+                          "\"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY\",\"y\":"
+                          "\"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU\"}",
+                   i ? "," : "", i);
+    buf_printf(&many, "]}");
+    ck_assert(jwk_set_load(&keys, buf_slice(&many), reason, sizeof(reason)));
+    ck_assert_uint_eq(keys.by_id.size, 256);
+    ck_assert(jwk_find(&keys, SLICE("k255")) && !jwk_find(&keys, SLICE("k256")));
+    buf_free(&many);
 }
 END_TEST
 
