@@ -381,7 +381,7 @@ bool config_check(const struct config *config, char *error, size_t error_size)
     return config_read_chain(config, &chain, error, error_size) &&
            setting_check(config, error, error_size) &&
            setting_check_http(config, error, error_size) &&
-           setting_check_oauth2(config, error, error_size);
+           setting_check_oauth2(config, &chain, error, error_size);
 }
 
 bool config_is_secret(struct slice key)

@@ -33,6 +33,20 @@ static void refuses(const char *key, const char *value, const char *why)
     ck_assert_str_eq(error + strlen("--set: "), why);
 }
 
+START_TEST(oauth2_used)
+{
+    ck_assert(config_check(&config, error, sizeof(error)));
+    must("auth_backends.1", "oauth2");
+    ck_assert(!config_check(&config, error, sizeof(error)));
+    ck_assert_str_eq(error, "auth_oauth2.resource_server_id is not set");
+    must("auth_oauth2.verify_aud", "false");
+    ck_assert_msg(config_check(&config, error, sizeof(error)), "%s", error);
+    must("auth_oauth2.verify_aud", "true");
+    must("auth_oauth2.resource_server_id", "rabbitmq");
+    ck_assert_msg(config_check(&config, error, sizeof(error)), "%s", error);
+}
+END_TEST
+
 /* Every key of RabbitMQ's OAuth 2 documentation is honoured, or refused with a sentence. */
 START_TEST(oauth2_names)
 {
@@ -218,6 +232,7 @@ int main(void)
     Suite *suite = suite_create("config_oauth2");
     TCase *tcase = tcase_create("keys");
     tcase_add_checked_fixture(tcase, start, NULL);
+    tcase_add_test(tcase, oauth2_used);
     tcase_add_test(tcase, oauth2_names);
     tcase_add_test(tcase, oauth2_refused);
     tcase_add_test(tcase, prints_what_it_reads);
