@@ -507,12 +507,15 @@ def proxy(broker):
     broker.expect_log("accepting AMQP connection (127.0.0.9:7000 -> 127.0.0.1:5672), TLSv1.3")
     use(log_in(ProxiedLink(broker, V1, drip=True)))
     # guest is one of loopback_users, and comes from elsewhere.
-    for header in (v2(), b"PROXY TCP4 192.0.2.9 192.0.2.1 7000 5672\r\n"):
+    here = b"\xc0\0\2\x09\x7f\0\0\1" + struct.pack(">HH", 7000, 5672)
+    for header in (v2(), b"PROXY TCP4 192.0.2.9 192.0.2.1 7000 5672\r\n",
+                   v2(addresses=here), b"PROXY TCP4 192.0.2.9 127.0.0.1 7000 5672\r\n"):
         link = ProxiedLink(broker, header)
         link.start(b"guest", b"guest")
         close = link.next_event(0)
         check(close.fields.get("reply_code") == 403, str(close))
     broker.expect_log("(192.0.2.9:7000 -> 192.0.2.1:5672", 4)
+    broker.expect_log("(192.0.2.9:7000 -> 127.0.0.1:5672", 4) # it comes to this machine, but not from it
     six = socket.inet_pton(socket.AF_INET6, "::1") * 2 + struct.pack(">HH", 7001, 5672)
     use(log_in(ProxiedLink(broker, v2(family=0x21, addresses=six + b"\x04\0\x03abc"))))
     broker.expect_log("accepting AMQP connection (::1:7001 -> ::1:5672)")
@@ -549,7 +552,7 @@ def external(broker):
     link.tune()
     link.open()
     link.close()
-    for options in [{"client": "odd"}, {}]:
+    for options in [{"client": "odd"}, {"client": "trick"}, {}]:
         link = TlsLink(broker.tls_address, context(**options))
         link.start(b"", b"", mechanism=b"EXTERNAL", response=b"")
         event = link.next_event_or_close()

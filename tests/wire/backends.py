@@ -372,6 +372,46 @@ def versions(path):
         service.close()
 
 
+def names(path):
+    """Which name is said, and which the certificate has to be for. The address stays what it was."""
+    for server, options, name, said in [
+            ("server", {}, "localhost", None),
+            ("server", {"sni": "none"}, None, None),
+            ("sni", {"sni": "none"}, None, REFUSED + "it is another host's"),
+            ("sni", {"sni": "broker.example.com"}, "broker.example.com", None),
+            ("sni", {"sni": "any.wild.example.com"}, "any.wild.example.com", None),
+            ("sni", {"sni": "any.wild.example.com", "hostname_verification": "none"}, "any.wild.example.com",
+             REFUSED + "hostname mismatch"),
+            ("sni", {"sni": "broker.example.org"}, "broker.example.org", REFUSED + "it is another host's"),
+            ("server", {"sni": "an.example.com"}, "an.example.com", REFUSED + "it is another host's")]:
+        heard = []
+        tls = https(server)
+        tls.sni_callback = lambda _, told, __, heard=heard: heard.append(told)
+        service = Service(good, tls)
+        ask_by_https(path, "http", service, "localhost", options, said)
+        check(set(heard) == {name}, f"{server} with {options} heard {heard}")
+        check(set(service.hosts) <= {f"localhost:{service.port}"}, f"{service.hosts} was asked")
+        service.close()
+
+
+AES128, AES256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"
+
+
+def ciphers(path):
+    old, new = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+    for version, options, said in [
+            (old, {"ciphers.1": AES128}, None), (old, {"ciphers.1": AES256}, "no answer"),
+            (old, {"ciphers.1": AES256, "ciphers.2": AES128}, None),
+            (old, {"ciphers.1": "TLS_AES_128_GCM_SHA256"}, "no answer"),
+            (new, {"ciphers.1": "TLS_AES_128_GCM_SHA256"}, None), (new, {"ciphers.1": AES128}, "no answer"),
+            (new, {"ciphers.1": "TLS_AES_128_GCM_SHA256", "ciphers.2": AES128}, None)]:
+        tls = https("server", version=version)
+        tls.set_ciphers(AES128)
+        service = Service(good, tls)
+        ask_by_https(path, "http", service, "localhost", options, said)
+        service.close()
+
+
 def no_tls_there(path):
     """Behind an https address is somebody who talks HTTP, or noise, or nothing: no password is sent."""
     heard = []
@@ -407,6 +447,9 @@ OWN_ERRORS = [
     ({"certfile": "{server.pem}", "keyfile": "{locked.key}", "password": "wr0ng"},
      "keyfile = '{locked.key}'"),
     ({"keyfile": "{server.key}"}, "keyfile needs "),
+    ({"ciphers.1": "TLS_AES_128_GCM_SHA256", "versions.1": "tlsv1.2"},
+     "auth_http.ssl_options.ciphers = 'TLS_AES_128_GCM_SHA256': none of these is a cipher of the versions"),
+    ({"ciphers.1": "NONESUCH"}, "OpenSSL knows no such cipher"),
 ]
 
 
@@ -432,6 +475,7 @@ SCENARIOS = {
     "nobody_there": nobody_there, "redirects": redirects, "proxies": proxies,
     "known_keys_do_not_wait": known_keys_do_not_wait, "certificates_http": certificates("http"),
     "certificates_oauth2": certificates("oauth2"), "own_certificate": own_certificate, "versions": versions,
+    "names": names, "ciphers": ciphers,
     "no_tls_there": no_tls_there, "start_errors": start_errors}
 
 

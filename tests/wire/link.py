@@ -66,8 +66,8 @@ class Event:
 class Link:
     tls = None  # an ssl.SSLContext: every connection is made with it
 
-    def __init__(self, address, timeout):
-        self.socket = socket.create_connection(address, timeout=timeout)
+    def __init__(self, address, timeout, source=None):
+        self.socket = socket.create_connection(address, timeout=timeout, source_address=source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls:
             self.socket = self.tls.wrap_socket(self.socket, server_hostname="localhost")
