@@ -104,7 +104,8 @@ static inline void stop(void)
 static inline void run(void)
 {
     for (int quiet = 0; quiet < 3;) {
-        quiet = fakenet_pump(net, &server.net) || !net_is_idle(&server.net) ? 0 : quiet + 1;
+        bool busy = fakenet_pump(net, &server.net) || !net_is_idle(&server.net);
+        quiet = busy || giveback_is_busy(&server.giving) ? 0 : quiet + 1;
         server_act(&server);
         store_sync_now(server.store);
     }

@@ -220,26 +220,6 @@ START_TEST(nacks_up_to_all)
 }
 END_TEST
 
-/* What goes back goes at once, and in its order. */
-START_TEST(many_go_back_at_once)
-{
-    enum { TURN = EFFORT_MAX * EFFORT_SETTLED, COUNT = 2 * TURN };
-    struct client hostile;
-    struct buf out = {0};
-    take_messages(&hostile, COUNT);
-    struct method m = {.id = METHOD_basic_qos};
-    m.basic_qos.prefetch_count = 1;
-    m.basic_qos.global = true;
-    add_method(&out, 1, &m);
-    add_settle(&out, true, true, 0);
-    stuff(&hostile, &out);
-    turn(true);
-    ck_assert_uint_eq(queue("q")->unacked, 1);
-    ck_assert_uint_eq(queue_ready(queue("q")), COUNT - 1);
-    hang_up(&hostile);
-}
-END_TEST
-
 /* A connection that ends in the middle of it. */
 START_TEST(gone_before_it_is_through)
 {
@@ -647,7 +627,7 @@ int main(void)
 {
     const TTest *const tests[] = {methods_of_a_turn,   copies_of_a_turn,  acks_of_a_turn,
                                   ack_of_many,         acks_up_to_all,    nack_of_many,
-                                  nacks_up_to_all,     many_go_back_at_once, gone_before_it_is_through,
+                                  nacks_up_to_all,     gone_before_it_is_through,
                                   who_is_modest,       batches_stay_small, pages_of_a_batch,
                                   letters_of_a_turn,   deliveries_of_a_turn, reads_of_many,
                                   declarations_wait_for_the_disk, declarations_have_a_bound,
