@@ -421,7 +421,7 @@ static bool end_slice(struct vhost **vhost, size_t things)
     struct server *s = v->server;
     while (things > 0 && end_something(v))
         things--;
-    if (things == 0)
+    if (things == 0 || v->detached > 0)
         return false;
     assert(v->queues.size == 0 && v->exchanges.size == 1);
     for (int kind = 0; kind < 2; kind++)

@@ -11,7 +11,6 @@ import pathlib
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "control"), str(HERE.parent / "wire")]
 from broker import free_port  # noqa: E402
 from ctl import Ctl, Leveret  # noqa: E402
+import certificates  # noqa: E402
 from link import Link  # noqa: E402
 
 TIMEOUT = 60
@@ -296,8 +296,7 @@ def run(name, options):
     broker = Leveret(options.leveret, [setting for setting in settings if setting != "tls"])
     with tempfile.TemporaryDirectory(prefix="leveret-strangers-") as folder:
         if "tls" in settings:
-            subprocess.run([str(HERE.parent / "tls" / "certs.sh"), folder], check=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            certificates.make(folder)
             broker.certificates = folder
         try:
             broker.start()

@@ -2,7 +2,6 @@
 """run.py - TLS, PROXY headers and limits of connections, seen by clients: run.py --leveret PATH [scenario...]
 
 Each scenario has a broker of its own; all share the certificates that certs.sh makes."""
-import argparse
 import os
 import pathlib
 import signal
@@ -11,7 +10,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 
@@ -19,20 +17,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "wire"))
 import amqp  # noqa: E402
 from broker import BrokerFailed, Leveret, free_port  # noqa: E402
-from link import PROTOCOL_HEADER, Failure, Link  # noqa: E402
+from certificates import cert, main  # noqa: E402
+from link import PROTOCOL_HEADER, Failure, Link, check  # noqa: E402
 
 TIMEOUT = 30
-CERTS = None  # the folder, once it is made
-
-
-def cert(name):
-    return str(CERTS / name)
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
-
 
 class TlsBroker(Leveret):
     """A leveret with a TLS listener beside the plain one."""
@@ -668,19 +656,5 @@ def run(name, path):
     return True
 
 
-def main():
-    global CERTS
-    parser = argparse.ArgumentParser(description="TLS, PROXY headers and limits of connections.")
-    parser.add_argument("--leveret", metavar="PATH", required=True)
-    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="without any, all of them")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="leveret-certs-") as folder:
-        CERTS = pathlib.Path(folder)
-        subprocess.run([str(HERE / "certs.sh"), folder], check=True, stdout=subprocess.DEVNULL)
-        results = [run(name, options.leveret) for name in options.scenarios or SCENARIOS]
-    print(f"tls: {results.count(True)} passed, {results.count(False)} failed")
-    return 0 if all(results) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("tls", "TLS, PROXY headers and limits of connections.", SCENARIOS, run))

@@ -13,16 +13,11 @@ import time
 
 import amqp
 from broker import BrokerFailed, Leveret
-from link import Failure, Link
+from link import Failure, Link, check
 from service import Key, Service, b64
 
 TIMEOUT = 20
 FRAME_MAX = 131072
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def connect(broker, user=b"guest", password=b"guest", vhost=b"/", mechanism=b"PLAIN", response=None):

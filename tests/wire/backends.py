@@ -4,11 +4,9 @@ backends.py --leveret PATH [scenario...]
 
 Nobody gets in by them, whoever needs them not is served meanwhile, and the log says what was wrong.
 """
-import argparse
 import contextlib
 import json
 import os
-import pathlib
 import socket
 import ssl
 import subprocess
@@ -18,25 +16,14 @@ import threading
 import time
 
 from broker import BrokerFailed, Leveret, free_port
-from link import Failure, Link
+from certificates import cert, main
+from link import Failure, Link, check
 from service import Key, Service
 
-HERE = pathlib.Path(__file__).resolve().parent
 TIMEOUT = 30
 SECRET = b"s3cret-of-bob"
 KEYS = tempfile.TemporaryDirectory(prefix="leveret-keys-")
 FILED, FETCHED, STRANGER = (Key(KEYS.name, "ec", name) for name in ("filed", "fetched", "stranger"))
-CERTS = None  # the folder, once it is made
-
-
-def cert(name):
-    return str(CERTS / name)
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
-
 
 def token(key):
     return key.token({"aud": "rabbit", "exp": int(time.time()) + 600, "sub": "carol",
@@ -502,19 +489,5 @@ def run(name, path):
     return True
 
 
-def main():
-    global CERTS
-    parser = argparse.ArgumentParser(description="Backends that are slow, down, or not who they should be.")
-    parser.add_argument("--leveret", metavar="PATH", required=True)
-    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="without any, all of them")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="leveret-certs-") as folder:
-        CERTS = pathlib.Path(folder)
-        subprocess.run([str(HERE.parent / "tls" / "certs.sh"), folder], check=True, stdout=subprocess.DEVNULL)
-        results = [run(name, options.leveret) for name in options.scenarios or SCENARIOS]
-    print(f"backends: {results.count(True)} passed, {results.count(False)} failed")
-    return 0 if all(results) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("backends", "Backends that are slow, down, or not who they should be.", SCENARIOS, run))

@@ -12,7 +12,7 @@ import time
 
 import amqp
 from broker import BrokerFailed, Leveret
-from link import Failure, Link
+from link import Failure, Link, check
 
 TIMEOUT = 30
 MB = 1 << 20
@@ -27,11 +27,6 @@ WATERMARK = 128 * MB
 def resident(broker):
     with open(f"/proc/{broker.process.pid}/statm") as statm:
         return int(statm.read().split()[1]) * 4096
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def check_memory(broker, most):

@@ -18,6 +18,12 @@ class Failure(Exception):
     """The broker did not do what was expected."""
 
 
+def check(true, what):
+    """Fails with `what` unless it is true."""
+    if not true:
+        raise Failure(what)
+
+
 class Event:
     """A method that came in, with its content if it has one."""
 

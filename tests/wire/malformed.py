@@ -16,7 +16,7 @@ import sys
 import time
 
 import amqp
-from broker import BrokerFailed, Leveret
+from broker import Leveret
 from link import Failure, Link, PROTOCOL_HEADER
 
 TIMEOUT = 30
