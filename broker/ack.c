@@ -1,4 +1,4 @@
-/* ack.c - basic.ack, nack, reject and recover (semantics 1.5; K84-K86). */
+/* ack.c - basic.ack, nack and reject (semantics 1.5; K84-K86). */
 #include "broker/ack.h"
 #include "broker/consume.h"
 #include "broker/delayed.h"
@@ -28,22 +28,25 @@ static void settle(struct channel *ch, uint64_t tag, struct unacked_item *item,
 }
 
 /* All up to `up_to`, oldest first: consecutive acks become one range in the journal. False when that is not
- * done in this turn. What goes back to its queue goes at once: younger messages would overtake it. */
+ * done in this turn. */
 static bool settle_up_to(struct channel *ch, uint64_t up_to, enum settlement how)
 {
     struct unacked_item item;
     uint64_t tag;
     size_t count = 0;
-    size_t max = how == SETTLE_REQUEUE ? SIZE_MAX : (size_t)company_room(ch->conn) * EFFORT_SETTLED;
+    size_t max = (size_t)company_room(ch->conn) * EFFORT_SETTLED;
     for (; count < max && unacked_take_first(&ch->unacked, up_to, &tag, &item); count++)
         settle(ch, tag, &item, how);
     ch->conn->share.effort += (unsigned)(count / EFFORT_SETTLED);
     return unacked_first(&ch->unacked) > up_to;
 }
 
-/* In as many turns as it takes; tag 0 means all that has been delivered when it is first seen. */
+/* In as many turns as it takes; tag 0 means all that has been delivered when it is first seen. What goes back
+ * to its queue is not to be overtaken by younger messages. */
 static bool settle_multiple(struct channel *ch, uint64_t tag, enum settlement how)
 {
+    if (how == SETTLE_REQUEUE && ch->mode != CHANNEL_TX)
+        return giveback_requeue(ch, tag ? tag : ch->delivery_tag, how);
     if (ch->settling == 0)
         ch->settling = tag ? tag : ch->delivery_tag;
     assert(ch->settling <= ch->delivery_tag);
@@ -60,7 +63,8 @@ static bool settle_tags(struct channel *ch, uint64_t tag, bool multiple, enum se
 {
     struct unacked_item item;
     bool all = multiple && tag == 0;
-    if (!all && !unacked_has(&ch->unacked, tag))
+    bool again = multiple && how == SETTLE_REQUEUE && giveback_began(&ch->giveback);
+    if (!all && !again && !unacked_has(&ch->unacked, tag))
         return fault(f, PRECONDITION_FAILED, "unknown delivery tag %llu", (unsigned long long)tag);
     if (multiple)
         return settle_multiple(ch, tag, how);
@@ -79,12 +83,4 @@ bool ack_method(struct channel *ch, const struct method *m, struct fault *f)
     assert(m->id == METHOD_basic_reject);
     return settle_tags(ch, m->basic_reject.delivery_tag, false,
                        m->basic_reject.requeue ? SETTLE_REQUEUE : SETTLE_REJECT, f);
-}
-
-void ack_recover(struct channel *ch)
-{
-    struct unacked_item item;
-    uint64_t tag;
-    while (unacked_take_first(&ch->unacked, UINT64_MAX, &tag, &item))
-        ack_settle(ch, &item, SETTLE_RECOVER);
 }

@@ -17,6 +17,7 @@ struct channel *channel_new(struct connection *conn, uint16_t number)
     map_init(&ch->subscriptions, rand_u64(&conn->server->rand));
     unacked_init(&ch->unacked);
     list_init(&ch->parked);
+    consume_limit(ch, UINT32_MAX);
     patience_begin(ch, &ch->patience, conn->server->config->queues.consumer_timeout_ms);
     conn->server->counters.channels_opened++;
     conn->user->channel_count++;
@@ -34,51 +35,46 @@ static void stop_consumers(struct channel *ch)
     }
 }
 
-/* Returns what was handed out to its queues; what basic.get took is kept when `fetched_too` is false. */
-static void requeue_unacked(struct channel *ch, bool fetched_too)
+bool channel_release(struct channel *ch, bool fetched_too)
 {
-    struct unacked kept;
-    struct unacked_item item;
-    uint64_t tag;
-    unacked_init(&kept);
-    while (unacked_take_first(&ch->unacked, UINT64_MAX, &tag, &item)) {
-        if (!fetched_too && !item.consumer)
-            unacked_put(&kept, tag, &item);
-        else
-            ack_settle(ch, &item, SETTLE_RECOVER);
-    }
-    while (unacked_take_first(&kept, UINT64_MAX, &tag, &item))
-        unacked_put(&ch->unacked, tag, &item);
-    unacked_free(&kept);
-}
-
-void channel_release(struct channel *ch, bool fetched_too)
-{
+    ch->state = CHANNEL_CLOSING;
     publish_abandon(ch);
     patience_end(ch);
-    tx_free(ch);
     reply_end(ch);
     stop_consumers(ch);
-    requeue_unacked(ch, fetched_too);
     list_unlink(&ch->confirming);
     list_unlink(&ch->slack);
     confirm_ring_free(&ch->confirms.waiting);
     assert(list_empty(&ch->parked));
+    return giveback_end(ch, fetched_too ? GIVEBACK_ALL : GIVEBACK_CONSUMED);
+}
+
+/* It counts as closed. */
+static void say_closed(struct channel *ch)
+{
+    event_channel(ch, "channel.closed");
+    ch->conn->server->counters.channels_closed++;
+    ch->conn->user->channel_count--;
+}
+
+void channel_detach(struct channel *ch)
+{
+    say_closed(ch);
+    giveback_detach(ch);
 }
 
 void channel_free(struct channel **channel)
 {
     struct channel *ch = *channel;
     *channel = NULL;
-    channel_release(ch, true);
+    assert(ch->giveback.given == GIVEBACK_ALL && !list_linked(&ch->giveback.link));
     unacked_free(&ch->unacked);
     map_free(&ch->subscriptions);
     slice_free(&ch->last_queue);
     buf_free(&ch->assembly.names);
     buf_free(&ch->memo.name);
-    event_channel(ch, "channel.closed");
-    ch->conn->server->counters.channels_closed++;
-    ch->conn->user->channel_count--;
+    if (!ch->giveback.detached)
+        say_closed(ch);
     mem_free(ch);
 }
 
@@ -89,8 +85,7 @@ void channel_fail(struct channel *ch, const struct fault *f)
              "Channel error on connection (%s, vhost: '%.*s', user: '%.*s'), channel %u: %s (%s)",
              conn->name, SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name), ch->number,
              f->text, f->class_id ? method_name(METHOD_ID(f->class_id, f->method_id)) : "none");
-    channel_release(ch, false);
-    ch->state = CHANNEL_CLOSING;
+    (void)channel_release(ch, false);
     struct method m = {.id = METHOD_channel_close};
     m.channel_close.reply_code = (uint16_t)f->code;
     m.channel_close.reply_text = slice_of_string(f->text);
@@ -147,19 +142,25 @@ static bool recover(struct channel *ch, const struct method *m, struct fault *f)
     bool async = m->id == METHOD_basic_recover_async;
     if (!(async ? m->basic_recover_async.requeue : m->basic_recover.requeue))
         return fault(f, NOT_IMPLEMENTED, "requeue=false");
-    ack_recover(ch);
+    if (!giveback_requeue(ch, ch->delivery_tag, SETTLE_RECOVER))
+        return false;
     if (!async)
         channel_send(ch, &(struct method){.id = METHOD_basic_recover_ok});
     return true;
 }
 
-static bool close_channel(struct channel *ch)
+bool channel_end(struct channel *ch, bool tell)
 {
     struct connection *conn = ch->conn;
     uint16_t number = ch->number;
+    if (!channel_release(ch, true)) {
+        giveback_await(conn);
+        return false;
+    }
     connection_remove_channel(conn, ch);
     channel_free(&ch);
-    connection_send(conn, number, &(struct method){.id = METHOD_channel_close_ok});
+    if (tell)
+        connection_send(conn, number, &(struct method){.id = METHOD_channel_close_ok});
     return true;
 }
 
@@ -208,7 +209,7 @@ static bool other_method(struct channel *ch, const struct method *m, struct faul
     case METHOD_tx_rollback: return tx_method(ch, m, f);
     case METHOD_channel_flow: return flow(ch, m, f);
     case METHOD_access_request: return request_access(ch);
-    case METHOD_channel_close: return close_channel(ch);
+    case METHOD_channel_close: return channel_end(ch, true);
     case METHOD_channel_flow_ok: return true;
     case METHOD_channel_open:
         return fault(f, CHANNEL_ERROR, "second 'channel.open' seen");

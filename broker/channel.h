@@ -3,13 +3,15 @@
  *   OPEN --client's close--> gone
  *   OPEN --soft error: channel.close sent--> CLOSING --close-ok--> gone
  *
- * A CLOSING channel drops all but close and close-ok. */
+ * A CLOSING channel drops all but close and close-ok; its connection may be gone before it is (giveback.h).
+ * */
 #ifndef BROKER_CHANNEL_H
 #define BROKER_CHANNEL_H
 
 #include "base/buf.h"
 #include "base/ring.h"
 #include "broker/connection.h"
+#include "broker/giveback.h"
 #include "broker/patience.h"
 #include "broker/vhost.h"
 #include "protocol/method.h"
@@ -66,15 +68,17 @@ struct channel {
     uint64_t delivery_tag;         /* of the last delivery */
     uint64_t settling;             /* by an ack with `multiple` that is not through: up to there; 0 = none */
     uint16_t prefetch;             /* for consumers started from now on */
-    uint32_t global_prefetch;      /* 0 = no limit */
-    uint32_t consumer_unacked;     /* handed to consumers: what global_prefetch limits */
-    struct list parked;            /* consumers waiting for global_prefetch */
+    uint16_t global_prefetch;      /* 0 = no limit */
+    uint32_t consumer_unacked;     /* handed to consumers and not settled */
+    uint32_t unacked_max;          /* of these: global_prefetch; 0 until basic.recover is through */
+    struct list parked;            /* consumers waiting for that */
     struct list slack;             /* in server.slack: credit is left though consumers wait for it */
     struct slice last_queue;       /* last declared name, own memory, len 0 = none */
     struct assembly assembly;
     struct exchange_memo memo;
     struct confirms confirms;
     struct list confirming;        /* in server.confirming or server.confirmable */
+    struct giveback giveback;      /* what takes more than a turn */
     struct tx *tx;                 /* NULL until tx.select */
     struct patience patience;      /* with what basic.get took */
     struct timer patience_timer;
@@ -91,9 +95,14 @@ struct subscription {
 
 struct channel *channel_new(struct connection *conn, uint16_t number);
 /* Cancels consumers and requeues what is unacked; for a soft error (`fetched_too` false) what
- * basic.get took stays until close-ok (K36). */
-void channel_release(struct channel *ch, bool fetched_too);
-/* Releases all and frees. */
+ * basic.get took stays until close-ok (K36). False when that is not through: it goes on by itself. */
+bool channel_release(struct channel *ch, bool fetched_too);
+/* Releases all, frees and, if `tell`, says close-ok; false when that is to be called again. */
+bool channel_end(struct channel *ch, bool tell);
+/* The connection has ended: it was released, is in no table any more, and frees itself when that is through.
+ * */
+void channel_detach(struct channel *ch);
+/* All must have been released. */
 void channel_free(struct channel **ch);
 /* A soft error: channel.close with the fault's code and text. */
 void channel_fail(struct channel *ch, const struct fault *f);

@@ -74,7 +74,7 @@ void connection_free(struct connection **connection)
     struct connection *conn = *connection;
     *connection = NULL;
     assert(conn->state == CONNECTION_CLOSED && conn->channels.size == 0);
-    assert(!list_linked(&conn->get.link));
+    assert(!list_linked(&conn->get.link) && !list_linked(&conn->flow.throttled) && conn->flow.detached == 0);
     assert(conn->flow.held == 0 && conn->flow.unacked == 0 && !list_linked(&conn->flow.publishing));
     stream_free(&conn->stream);
     timer_clear(&conn->server->timers, &conn->timer);
@@ -93,28 +93,35 @@ void connection_free(struct connection **connection)
     mem_free(conn);
 }
 
-void connection_release(struct connection *conn)
+/* Releases all channels; true when that is through. */
+static bool release_channels(struct connection *conn)
 {
+    bool through = true;
     pace_stop(conn);
     consume_forget_get(conn);
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         struct channel *ch = conn->channels.slots[i];
         if (ch)
-            channel_release(ch, true);
+            through &= channel_release(ch, true);
     }
-    while (conn->channels.size) {
-        size_t i = 0;
-        while (!conn->channels.slots[i])
-            i++;
-        for (; i < conn->channels.capacity; i++) {
-            struct channel *ch = conn->channels.slots[i];
-            if (!ch)
-                continue;
-            conn->channels.slots[i] = NULL;
-            conn->channels.size--;
+    return through;
+}
+
+void connection_release(struct connection *conn)
+{
+    (void)release_channels(conn);
+    for (size_t i = 0; i < conn->channels.capacity; i++) {
+        struct channel *ch = conn->channels.slots[i];
+        if (!ch)
+            continue;
+        conn->channels.slots[i] = NULL;
+        conn->channels.size--;
+        if (channel_release(ch, true))
             channel_free(&ch);
-        }
+        else
+            channel_detach(ch);
     }
+    assert(conn->channels.size == 0);
     conn->last_channel = NULL;
     while (!list_empty(&conn->exclusive_queues))
         vhost_delete_queue(conn->vhost,
@@ -247,6 +254,8 @@ void connection_lift_barriers(struct server *s, uint64_t durable)
 
 static void throttle(struct connection *conn, enum flow_reason reason)
 {
+    if (conn->state >= CONNECTION_CLOSING)
+        return;
     flow_pause(conn, reason);
     if (!list_linked(&conn->flow.throttled))
         list_push_back(&conn->server->throttled, &conn->flow.throttled);
@@ -371,6 +380,10 @@ static bool close_method(struct connection *conn, const struct method *m)
 {
     struct server *s = conn->server;
     if (m->id == METHOD_connection_close) {
+        if (!release_channels(conn)) {
+            giveback_await(conn);
+            return false;
+        }
         if (conn->state == CONNECTION_OPEN)
             chatter_line(s, conn->peer->peer_host, LOG_INFO, conn->id,
                      "closing AMQP connection (%s, vhost: '%.*s', user: '%.*s')", conn->name,
@@ -439,13 +452,7 @@ static bool closing_channel_method(struct channel *ch, const struct method *m)
 {
     if (m->id != METHOD_channel_close_ok && m->id != METHOD_channel_close)
         return true;
-    if (m->id == METHOD_channel_close)
-        channel_send(ch, &(struct method){.id = METHOD_channel_close_ok});
-    struct connection *conn = ch->conn;
-    channel_release(ch, true);
-    connection_remove_channel(conn, ch);
-    channel_free(&ch);
-    return true;
+    return channel_end(ch, m->id == METHOD_channel_close);
 }
 
 static bool dispatch(struct connection *conn, struct channel *ch, uint16_t number,
@@ -455,7 +462,7 @@ static bool dispatch(struct connection *conn, struct channel *ch, uint16_t numbe
     bool on_connection = m->id >> 16 == METHOD_connection_start >> 16;
     if (number == 0) {
         if (on_connection)
-            return close_method(conn, m) || connection_handshake(conn, m, f);
+            return close_method(conn, m) || (!conn->share.again && connection_handshake(conn, m, f));
         if (conn->state != CONNECTION_OPEN)
             return conn->state >= CONNECTION_CLOSING ||
                    fault(f, COMMAND_INVALID, "%s before the connection is open", method_name(m->id));

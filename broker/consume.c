@@ -7,8 +7,16 @@
 #include "broker/reply.h"
 #include "broker/trace.h"
 #include "protocol/table.h"
+#include "queue/hold.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+
+void consume_limit(struct channel *ch, uint32_t unacked_max)
+{
+    ch->unacked_max = unacked_max;
+    while (!list_empty(&ch->parked)) /* they park again where the new limit says so */
+        consumer_unpark(list_first(&ch->parked, struct consumer, place));
+}
 
 bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 {
@@ -17,8 +25,7 @@ bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
         return fault(f, NOT_IMPLEMENTED, "prefetch_size!=0 (%u)", qos->prefetch_size);
     if (qos->global) {
         ch->global_prefetch = qos->prefetch_count;
-        while (!list_empty(&ch->parked)) /* they park again where the new limit says so */
-            consumer_unpark(list_first(&ch->parked, struct consumer, place));
+        consume_limit(ch, qos->prefetch_count ? qos->prefetch_count : UINT32_MAX);
     } else {
         ch->prefetch = qos->prefetch_count;
     }
@@ -88,10 +95,9 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
                                       reply_has_tag(ch, consume->consumer_tag)))
         return fault(f, NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
                      SLICE_ARG(consume->consumer_tag));
-    if (config->consumer_max_per_channel &&
-        ch->subscriptions.size >= config->consumer_max_per_channel)
-        return fault(f, NOT_ALLOWED, "reached maximum (%u) of consumers per channel",
-                     config->consumer_max_per_channel);
+    if (ch->subscriptions.size >= config->queues.consumers_max)
+        return fault(f, NOT_ALLOWED, "reached maximum (%llu) of consumers per channel",
+                     (unsigned long long)config->queues.consumers_max);
     if (!channel_queue_name(ch, consume->queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;
@@ -206,7 +212,7 @@ void consume_credit(struct channel *ch, struct consumer *c)
 void consume_grant(struct channel *ch)
 {
     uint32_t used = ch->consumer_unacked;
-    while (!list_empty(&ch->parked) && used < ch->global_prefetch) {
+    while (!list_empty(&ch->parked) && used < ch->unacked_max) {
         struct consumer *c = list_first(&ch->parked, struct consumer, place);
         consumer_unpark(c);
         used += queue_ready(c->queue) > 0;
@@ -246,8 +252,8 @@ static bool send_got(struct channel *ch, struct queue *q, struct entry *entry, b
                  ch->conn->frame_max);
 }
 
-/* The next message is on disk: it is asked for, and the connection waits. */
-static void await_page(struct channel *ch, struct queue *q, bool no_ack)
+/* The next message is on disk, and is asked for, or on its way back to the queue: the connection waits. */
+static void await_next(struct channel *ch, struct queue *q, bool no_ack)
 {
     struct pending_get *get = &ch->conn->get;
     get->queue = q;
@@ -255,7 +261,8 @@ static void await_page(struct channel *ch, struct queue *q, bool no_ack)
     get->no_ack = no_ack;
     list_push_back(&channel_server(ch)->getting, &get->link);
     q->leaving.gets++;
-    paging_await(lane_awaited(q));
+    if (!hold_is_on(q))
+        paging_await(lane_awaited(q));
     flow_pause(ch->conn, FLOW_GET);
 }
 
@@ -269,8 +276,8 @@ static bool answer_get(struct channel *ch, struct queue *q, bool no_ack, struct 
             connection_bar(ch->conn, batch);
         return send_got(ch, q, &entry, no_ack, f);
     }
-    if (lane_awaited(q))
-        await_page(ch, q, no_ack);
+    if (hold_is_on(q) || lane_awaited(q))
+        await_next(ch, q, no_ack);
     else
         channel_send(ch, &(struct method){.id = METHOD_basic_get_empty});
     return true;

@@ -26,6 +26,8 @@ void consume_stop(struct subscription *sub);
 /* One of the channel's deliveries was settled: its consumer (NULL for one that basic.get took) and
  * the channel have credit again. */
 void consume_credit(struct channel *ch, struct consumer *c);
+/* So many of its deliveries may be unsettled from now on. */
+void consume_limit(struct channel *ch, uint32_t unacked_max);
 /* Gives the channel's free slots (basic.qos global) to as many of the consumers that wait for one. */
 void consume_grant(struct channel *ch);
 

@@ -239,8 +239,7 @@ static inline bool set_aside(struct subscription *sub)
         consumer_park(&sub->consumer, &ch->conn->flow.parked);
         return true;
     }
-    if (ch->global_prefetch && !sub->consumer.no_ack &&
-        ch->consumer_unacked >= ch->global_prefetch) {
+    if (!sub->consumer.no_ack && ch->consumer_unacked >= ch->unacked_max) {
         consumer_park(&sub->consumer, &ch->parked);
         return true;
     }
@@ -273,7 +272,7 @@ static bool grant_slack(struct server *s)
     bool any = !list_empty(&channels);
     for (struct list *node; (node = list_pop_front(&channels));) {
         struct channel *ch = container_of(node, struct channel, slack);
-        if (ch->consumer_unacked < ch->global_prefetch)
+        if (ch->consumer_unacked < ch->unacked_max)
             consume_grant(ch);
     }
     return any;

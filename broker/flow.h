@@ -1,8 +1,8 @@
 /* flow.h - when a connection is not read, and how many bytes it may make the server hold.
  *
  * Reasons overlap: reading goes on when the last of them is gone. With those of FLOW_AT_ONCE it stops at
- * the end of the frame in hand (with FLOW_ASK before it, if that is to be done again), with the others at
- * the end of what was read already. */
+ * the end of the frame in hand (with FLOW_ASK and FLOW_BACK before it, if that is to be done again), with the
+ * others at the end of what was read already. */
 #ifndef BROKER_FLOW_H
 #define BROKER_FLOW_H
 
@@ -22,12 +22,15 @@ enum flow_reason {
     FLOW_PACE = 2,    /* it published to a queue that is behind (pace.c) */
     FLOW_ALARM = 4,   /* it publishes, and memory or disk is short (alarm.c) */
     FLOW_OUTPUT = 8,  /* it asks and does not read the answers */
-    FLOW_GET = 16,    /* its basic.get waits for a page */
+    FLOW_GET = 16,    /* its basic.get waits for a page, or for older messages on their way back */
     FLOW_DEFINE = 32, /* it declares and deletes faster than the disk writes that */
     FLOW_ASK = 128,   /* a backend is asked whether it may (ask.c) */
+    FLOW_BACK = 64,   /* its method means very many messages, and is not through (giveback.c) */
     FLOW_CROWD = 256, /* it has much in the open batch, and others wait for that (company.c) */
 };
-enum { FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET | FLOW_DEFINE | FLOW_ASK | FLOW_CROWD };
+enum {
+    FLOW_AT_ONCE = FLOW_ALARM | FLOW_OUTPUT | FLOW_GET | FLOW_DEFINE | FLOW_ASK | FLOW_BACK | FLOW_CROWD
+};
 
 /* Answers (what is not a delivery) that may wait for a client to read them. Deliveries stop earlier, by
  * themselves. */
@@ -43,6 +46,7 @@ struct flow {
     uint64_t replied;       /* bytes of answers since the output was last low */
     uint64_t held;          /* bytes of messages under assembly and in transactions */
     uint64_t unacked;       /* bytes handed out and not settled */
+    uint32_t detached;      /* channels that go on though the connection has ended (giveback.c) */
     unsigned paused;        /* reasons */
 };
 

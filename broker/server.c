@@ -14,6 +14,7 @@
 #include "broker/delayed.h"
 #include "broker/deliver.h"
 #include "broker/expire.h"
+#include "broker/giveback.h"
 #include "broker/outbox.h"
 #include "broker/privilege.h"
 #include "broker/recovery.h"
@@ -122,6 +123,7 @@ bool server_open(struct server *s, const struct server_options *options)
     parameters_init(&s->parameters, rand_u64(&s->rand));
     gate_init(&s->gate);
     company_init(&s->company);
+    giveback_init(&s->giving, options->giveback_max ? options->giveback_max : GIVEBACK_TURN);
     chatter_init(s, rand_u64(&s->rand));
     intercept_open(s);
     net_init(&s->net);
@@ -192,9 +194,11 @@ static void free_state(struct server *s)
 
 static void close_connections(struct server *s)
 {
+    list_each(node, &s->connections)
+        stream_abort(&container_of(node, struct connection, link)->stream, 0);
+    giveback_finish(s);
     while (!list_empty(&s->connections)) {
         struct connection *conn = list_first(&s->connections, struct connection, link);
-        stream_abort(&conn->stream, 0);
         list_unlink(&conn->doomed);
         connection_free(&conn);
     }
@@ -282,6 +286,12 @@ static void move_outcome(void *arg, struct outcome *outcome)
     paging_move(outcome->queue, &outcome->entry, *(const uint64_t *)arg, true);
 }
 
+static void move_channel(void *arg, struct channel *ch)
+{
+    unacked_walk(&ch->unacked, move_unacked, arg);
+    tx_walk(ch, move_unacked, arg);
+}
+
 /* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
  * that. Slice by slice, so that nobody waits for long. */
 static void compact_journal(struct server *s)
@@ -293,20 +303,20 @@ static void compact_journal(struct server *s)
     outcomes_walk(&s->home, move_outcome, &limit);
     list_each(node, &s->connections) {
         struct connection *conn = container_of(node, struct connection, link);
-        for (size_t i = 0; i < conn->channels.capacity; i++) {
-            struct channel *ch = conn->channels.slots[i];
-            if (!ch)
-                continue;
-            unacked_walk(&ch->unacked, move_unacked, &limit);
-            tx_walk(ch, move_unacked, &limit);
-        }
+        for (size_t i = 0; i < conn->channels.capacity; i++)
+            if (conn->channels.slots[i])
+                move_channel(&limit, conn->channels.slots[i]);
     }
+    giveback_each_detached(&s->giving, move_channel, &limit);
 }
 
 static void reap(struct server *s)
 {
-    for (struct list *node; (node = list_pop_front(&s->doomed));) {
+    list_each_safe(node, &s->doomed) {
         struct connection *conn = container_of(node, struct connection, doomed);
+        if (conn->flow.detached > 0)
+            continue;
+        list_remove(&conn->doomed);
         connection_free(&conn);
     }
 }
@@ -333,6 +343,7 @@ void server_act(struct server *s)
     alarm_watch(s);
     policies_act(s);
     vhost_end_some(s, false);
+    giveback_run(s);
     control_act(s);
     outbox_flush(s);
     deliver_ready(s);
@@ -343,7 +354,8 @@ void server_act(struct server *s)
     paging_fetch(&s->home);
     compact_journal(s);
     dedup_renew(&s->home.dedup, s->store);
-    store_commit(s->store);
+    if (!s->giving.committing) /* its parts are in one batch */
+        store_commit(s->store);
     confirm_durable(s);
     net_flush_all(&s->net);
     reap(s);
@@ -352,8 +364,8 @@ void server_act(struct server *s)
 int server_patience_ms(struct server *s)
 {
     if (!list_empty(&s->home.ready) || !list_empty(&s->home.graveyard) || !list_empty(&s->slack) ||
-        !list_empty(&s->outboxes) || !list_empty(&s->doomed) || !list_empty(&s->ending) ||
-        mover_is_busy(&s->home.mover) || policies_are_settling(s) ||
+        !list_empty(&s->outboxes) || giveback_is_busy(&s->giving) || !list_empty(&s->doomed) ||
+        !list_empty(&s->ending) || mover_is_busy(&s->home.mover) || policies_are_settling(s) ||
         control_is_busy(s) || deadletter_waits(s) ||
         pages_have_loaded(store_pages(s->store)))
         return 0;

@@ -19,6 +19,7 @@
 #include "broker/control.h"
 #include "broker/parameters.h"
 #include "broker/gate.h"
+#include "broker/giveback.h"
 #include "broker/event.h"
 #include "broker/intercept.h"
 #include "net/listener.h"
@@ -80,6 +81,7 @@ struct server {
     struct alarms alarms;
     struct bounds bounds;         /* on what is declared */
     struct company company;       /* is anybody here who wants little and waits for it? */
+    struct givings giving;        /* what takes channels more than a turn */
     struct server_expire expire;
     struct logins logins;
     struct chatter chatter;       /* bounds what the log says of strangers */
@@ -102,6 +104,7 @@ struct server_options {
     bool simulated;           /* no loop, no listeners, no disk thread */
     size_t segment_bytes;     /* of a journal segment; 0 = the store's default */
     size_t dead_letters_max;  /* that are published in a turn; 0 = DEAD_LETTERS_MAX */
+    size_t giveback_max;      /* that channels give back in a turn; 0 = GIVEBACK_TURN */
 };
 
 /* Opens the data directory, recovers, makes the default user and vhost on the first start. False when it

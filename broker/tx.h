@@ -10,7 +10,16 @@ bool tx_publish(struct channel *ch, struct message **m, bool mandatory, struct f
 /* Keeps a settlement for the commit; the item was taken out of unacked. */
 void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item,
                enum settlement how);
-/* Rolls back and ends the transactional mode. */
+/* Parts of tx.commit: publishes, at most so many copies, about; then settlements, at most `max`. Each returns
+ * how many there were. */
+size_t tx_commit_publishes(struct channel *ch, size_t room);
+size_t tx_commit_settlements(struct channel *ch, size_t max, bool held);
+/* Holds the queues of what is to be requeued (queue/hold.h), `max` settlements from that one on; returns how
+ * far it came. */
+size_t tx_hold_settlements(struct channel *ch, size_t at, size_t max);
+/* Rolls back at most `max` publishes and settlements; returns how many there were. */
+size_t tx_rollback(struct channel *ch, size_t max);
+/* Ends the transactional mode; nothing may be in it. */
 void tx_free(struct channel *ch);
 /* Publishes, or settlements, that await tx.commit. */
 size_t tx_uncommitted(const struct channel *ch, bool settlements);

@@ -26,6 +26,7 @@ struct vhost {
     uint64_t connection_count;
     struct policies policies;
     struct outbox outbox;
+    size_t detached;    /* channels without a connection that go on in it (giveback.c) */
     struct list ending; /* in server.ending while it is deleted, a slice a turn */
     bool traced; /* the firehose is on (trace.h) */
 };

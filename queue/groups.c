@@ -114,7 +114,9 @@ static void choose(struct groups *groups)
     struct queue *q = groups->queue;
     struct seat *seat = NULL, *open = first_seat(&groups->open);
     groups->turn = NULL;
-    if (open && rotation_any(&q->rotation)) {
+    if (q->rotation.held) {
+        seat = NULL;
+    } else if (open && rotation_any(&q->rotation)) {
         groups->turn = list_first(q->rotation.turn, struct consumer, place);
         seat = first_seat(&groups->turn->groups);
         if (!seat || seat->ticket > open->ticket)
@@ -138,6 +140,11 @@ static void see_owner(struct groups *groups, struct consumer *c)
         list_push_back(&groups->owning, &c->owning);
     else
         list_remove(&c->owning);
+}
+
+void groups_turned(struct groups *groups)
+{
+    choose(groups);
 }
 
 void groups_joined(struct groups *groups, struct consumer *c)
@@ -380,7 +387,7 @@ void groups_settled(struct groups *groups, const struct entry *entry, bool was_u
 
 struct order *groups_for_get(struct groups *groups)
 {
-    const struct seat *seat = first_seat(&groups->open);
+    const struct seat *seat = groups->queue->rotation.held ? NULL : first_seat(&groups->open);
     return seat ? seat->order : &groups->none;
 }
 

@@ -77,6 +77,8 @@ void groups_restored(struct groups *groups, uint64_t first_sequence);
 void groups_note(struct groups *groups, struct order *order);
 /* The queue's limit has changed. */
 void groups_limited(struct groups *groups);
+/* Who is next is to be chosen anew: the queue is held, or is not any more (hold.h). */
+void groups_turned(struct groups *groups);
 /* A consumer has begun or ceased to rotate. */
 void groups_joined(struct groups *groups, struct consumer *c);
 void groups_left(struct groups *groups, struct consumer *c);

@@ -77,7 +77,7 @@ static inline void lane_note(struct queue *q, struct order *order)
         groups_note(q->groups, order);
     } else {
         levels_note(q->levels, order);
-        q->front = levels_front(q->levels);
+        q->front = q->rotation.held ? &q->home->nothing : levels_front(q->levels);
     }
 }
 

@@ -82,6 +82,8 @@ static inline void set_ready(struct queue *q, bool ready)
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     const struct limit *limit = &q->settings.limit;
+    if (q->rotation.held) /* what comes back is older: it goes first */
+        return;
     while (!may_deliver(q) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
         struct order *order = lane_to_shed(q);
         if (order_loaded(order)) {
@@ -176,7 +178,7 @@ void queue_release(struct queue *q)
 {
     if (!q->deleted || q->unacked > 0 || q->leaving.outcomes > 0)
         return;
-    assert(queue_ready(q) == 0);
+    assert(queue_ready(q) == 0 && q->rotation.held == 0);
     settings_free(&q->settings);
     q->home->keeping_all -= q->stores == QUEUE_STORES_ALL;
     levels_free(&q->levels);
@@ -640,7 +642,8 @@ static void check_orders(const struct queue *q)
     }
     assertf(bytes == q->ready_bytes && ready == queue_ready(q), "%zu of %zu, %llu of %llu", ready,
             queue_ready(q), (unsigned long long)bytes, (unsigned long long)q->ready_bytes);
-    assert(q->groups || q->front == (q->levels ? levels_front(q->levels) : &q->order));
+    assert(q->groups || q->rotation.held || q->front == (q->levels ? levels_front(q->levels) : &q->order));
+    assert(!q->rotation.held || (!order_loaded(q->front) && q->rotation.held <= q->unacked));
     if (q->groups)
         groups_check(q->groups);
 }
@@ -670,7 +673,7 @@ void queue_check(const struct queue *q)
     assert(rotation_any(&q->rotation) == (rotating > 0));
     assert(list_linked(&q->ready_link) == may_deliver(q));
     check_orders(q);
-    assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) ||
+    assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) || q->rotation.held ||
            lane_to_shed(q)->backlog ||
            !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
 }

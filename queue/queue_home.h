@@ -19,6 +19,7 @@ enum { QUEUE_PENDING_MAX = 13 * 1024 * 1024 };
 /* What all queues of a server share. */
 struct queue_home {
     struct list ready;       /* queue.ready_link: may deliver */
+    struct order nothing;    /* always empty: the front of queues that are held */
     struct list graveyard;   /* grave.link: entries being dropped, a bounded number a turn */
     struct slab_pool *pool;  /* of messages */
     struct store *store;     /* NULL once it is closed: what is dropped then is no ack */

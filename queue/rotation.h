@@ -37,6 +37,7 @@ struct rotation {
     bool single;             /* one at a time */
     bool yields;             /* the active one gives way to a larger priority */
     struct groups *groups;   /* is told who rotates; NULL = any of them may be served */
+    size_t held;             /* entries that are to come back before anybody is served: see hold.h */
     bool special;            /* ranked, single, or with groups */
 };
 

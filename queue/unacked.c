@@ -170,6 +170,42 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
     return true;
 }
 
+/* The chunk with the smallest number that is not smaller than that; NULL when there is none. */
+static const struct unacked_chunk *chunk_from(const struct unacked *u, uint64_t number)
+{
+    const struct unacked_chunk *chunk = chunk_at(u, number);
+    if (chunk || list_empty(&u->chunks))
+        return chunk;
+    const struct unacked_chunk *first = list_first(&u->chunks, struct unacked_chunk, link);
+    const struct unacked_chunk *last = container_of(u->chunks.prev, struct unacked_chunk, link);
+    if (number <= first->number)
+        return first;
+    if (number > last->number)
+        return NULL;
+    return container_of(next_of(u, number), struct unacked_chunk, link);
+}
+
+const struct unacked_item *unacked_next(const struct unacked *u, uint64_t from, uint64_t *tag)
+{
+    const struct unacked_chunk *chunk = chunk_from(u, from / CHUNK_TAGS);
+    if (!chunk)
+        return NULL;
+    uint32_t live = chunk->live;
+    if (chunk->number == from / CHUNK_TAGS)
+        live &= UINT32_MAX << (from % CHUNK_TAGS);
+    if (live == 0) { /* the next one has something, unless it is the newest */
+        if (chunk->link.next == &u->chunks)
+            return NULL;
+        chunk = container_of(chunk->link.next, struct unacked_chunk, link);
+        live = chunk->live;
+    }
+    if (live == 0)
+        return NULL;
+    unsigned i = (unsigned)__builtin_ctz(live);
+    *tag = chunk->number * CHUNK_TAGS + i;
+    return &chunk->items[i];
+}
+
 void unacked_each(const struct unacked *u,
                   void (*each)(void *arg, uint64_t tag, const struct unacked_item *item), void *arg)
 {

@@ -36,6 +36,8 @@ bool unacked_take(struct unacked *u, uint64_t tag, struct unacked_item *item);
 /* The item with the smallest tag, if that is <= `up_to`. */
 bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
                         struct unacked_item *item);
+/* The item with the smallest tag that is not smaller than `from`; NULL when there is none. */
+const struct unacked_item *unacked_next(const struct unacked *u, uint64_t from, uint64_t *tag);
 /* Calls `each` for all items; it may change their entries. */
 void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg);
 /* The smallest tag; UINT64_MAX when there is none. */

@@ -93,9 +93,9 @@ static void check_parked(const struct channel *ch)
     list_each (node, &ch->parked) {
         const struct consumer *c = container_of(node, struct consumer, place);
         assert(c->state == CONSUMER_PARKED);
-        assertf(ch->consumer_unacked >= ch->global_prefetch || queue_ready(c->queue) == 0,
+        assertf(ch->consumer_unacked >= ch->unacked_max || queue_ready(c->queue) == 0,
                 "a consumer is parked with %u of %u unacked", ch->consumer_unacked,
-                ch->global_prefetch);
+                ch->unacked_max);
     }
 }
 
@@ -134,6 +134,22 @@ static void check_channel(struct census *census, const struct server *s, const s
     }
     check_parked(ch);
     check_confirms(s, ch);
+}
+
+/* What goes on without its connection. */
+struct detached {
+    struct census *census;
+    const struct server *s;
+    size_t channels;
+};
+
+static void check_detached(void *arg, struct channel *ch)
+{
+    struct detached *detached = arg;
+    assert(ch->state == CHANNEL_CLOSING && ch->conn->flow.detached > 0);
+    assert(ch->conn->state >= CONNECTION_CLOSING);
+    check_channel(detached->census, detached->s, ch);
+    detached->channels++;
 }
 
 static void check_connection(struct census *census, const struct server *s,
@@ -256,6 +272,12 @@ void invariants_check(const struct server *s, bool references)
         check_connection(&census, s, container_of(node, struct connection, link));
     map_each (&s->vhosts, i)
         count_queues(&census, s->vhosts.slots[i].value);
+    struct detached detached = {&census, s, 0};
+    size_t owed = 0;
+    giveback_each_detached(&s->giving, check_detached, &detached);
+    list_each (node, &s->connections)
+        owed += container_of(node, struct connection, link)->flow.detached;
+    assertf(owed == detached.channels, "%zu of %zu channels without a connection", detached.channels, owed);
     outcomes_walk((struct queue_home *)(uintptr_t)&s->home, count_outcome, &census);
     queue_home_each_buried(&s->home, count_entry, &census);
     check_references(&census, s);

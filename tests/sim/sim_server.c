@@ -84,7 +84,8 @@ static bool is_settled(const struct actor *actor)
 
 static bool is_quiet_server(const struct server *s)
 {
-    return s->home.outcomes.fresh.size == 0 && list_empty(&s->home.graveyard) &&
+    return s->home.outcomes.fresh.size == 0 && !giveback_is_busy(&s->giving) &&
+           list_empty(&s->home.graveyard) &&
            list_empty(&s->doomed) && net_is_idle(&s->net);
 }
 

@@ -92,6 +92,7 @@ bool world_open(struct world *world)
         .simulated = true,
         .segment_bytes = WORLD_SEGMENT_BYTES,
         .dead_letters_max = world->late_letters,
+        .giveback_max = world->seed % 4 < 3 ? 1 + world->seed % 7 : 0, /* a requeue takes several turns */
     };
     world->lives++;
     world->up = server_open(&world->server, &options);

@@ -29,22 +29,6 @@ static void add_open(struct buf *out, uint16_t channel)
     add_method(out, channel, &(struct method){.id = METHOD_channel_open});
 }
 
-static void add_durable_publish(struct buf *out, const char *name, size_t body_size)
-{
-    static const uint8_t body[BODY_MAX];
-    uint8_t header[15];
-    struct writer w = writer_of(header, sizeof(header));
-    struct method m = {.id = METHOD_basic_publish};
-    m.basic_publish.routing_key = slice_of_string(name);
-    add_method(out, 1, &m);
-    write_u32(&w, METHOD_basic_publish >> 16 << 16);
-    write_u64(&w, body_size);
-    write_u16(&w, 0x1000); /* delivery_mode */
-    write_u8(&w, 2);
-    add_frame(out, FRAME_HEADER, 1, slice_of(header, sizeof(header)));
-    add_frame(out, FRAME_BODY, 1, slice_of(body, body_size));
-}
-
 static void declare_durable(struct client *client, const char *name)
 {
     struct method m = {.id = METHOD_queue_declare};
@@ -236,26 +220,6 @@ START_TEST(nacks_up_to_all)
 }
 END_TEST
 
-/* What goes back goes at once, and in its order. */
-START_TEST(many_go_back_at_once)
-{
-    enum { TURN = EFFORT_MAX * EFFORT_SETTLED, COUNT = 2 * TURN };
-    struct client hostile;
-    struct buf out = {0};
-    take_messages(&hostile, COUNT);
-    struct method m = {.id = METHOD_basic_qos};
-    m.basic_qos.prefetch_count = 1;
-    m.basic_qos.global = true;
-    add_method(&out, 1, &m);
-    add_settle(&out, true, true, 0);
-    stuff(&hostile, &out);
-    turn(true);
-    ck_assert_uint_eq(queue("q")->unacked, 1);
-    ck_assert_uint_eq(queue_ready(queue("q")), COUNT - 1);
-    hang_up(&hostile);
-}
-END_TEST
-
 /* A connection that ends in the middle of it. */
 START_TEST(gone_before_it_is_through)
 {
@@ -333,7 +297,7 @@ START_TEST(batches_stay_small)
     declare_durable(&modest, "modest");
     send(&modest, 1, &(struct method){.id = METHOD_confirm_select});
     struct flood f = {.client = &hostile};
-    add_durable_publish(&f.unit, "flood", 1000);
+    add_publish_as(&f.unit, "flood", 1000, PERSISTENT);
     flood(&f);
     ck_assert_uint_eq(hostile.conn->flow.paused, FLOW_JOURNAL);
     ck_assert_uint_gt(store_open_bytes(server.store), 10 * MB); /* alone it may have all there is */
@@ -354,7 +318,7 @@ START_TEST(batches_stay_small)
     flood(&f);
     uint64_t confirmed = server.counters.confirmed;
     struct buf out = {0};
-    add_durable_publish(&out, "modest", 10);
+    add_publish_as(&out, "modest", 10, PERSISTENT);
     stuff(&modest, &out);
     turn(false);
     ck_assert_uint_eq(queue_ready(queue("modest")), 1); /* it is taken while the other one waits */
@@ -663,7 +627,7 @@ int main(void)
 {
     const TTest *const tests[] = {methods_of_a_turn,   copies_of_a_turn,  acks_of_a_turn,
                                   ack_of_many,         acks_up_to_all,    nack_of_many,
-                                  nacks_up_to_all,     many_go_back_at_once, gone_before_it_is_through,
+                                  nacks_up_to_all,     gone_before_it_is_through,
                                   who_is_modest,       batches_stay_small, pages_of_a_batch,
                                   letters_of_a_turn,   deliveries_of_a_turn, reads_of_many,
                                   declarations_wait_for_the_disk, declarations_have_a_bound,

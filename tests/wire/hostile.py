@@ -12,7 +12,7 @@ import time
 
 import amqp
 from broker import BrokerFailed, Leveret
-from link import Failure, Link
+from link import Failure, Link, check
 
 TIMEOUT = 30
 MB = 1 << 20
@@ -20,18 +20,13 @@ MB = 1 << 20
 BASE = 40 * MB
 RESIDENT = 64 * MB  # of messages that wait: resident_memory, and what is on its way to the disk
 UNACKED_MAX = 32 * MB
-REPLIES_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 256 * MB, 131072
+REPLIES_MAX, REPLY_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 8 * MB, 256 * MB, 131072
 WATERMARK = 128 * MB
 
 
 def resident(broker):
     with open(f"/proc/{broker.process.pid}/statm") as statm:
         return int(statm.read().split()[1]) * 4096
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def check_memory(broker, most):
@@ -170,6 +165,35 @@ def fill_queue(broker, name, count, size):
     link.close()
 
 
+def direct_replies_not_read(broker):
+    """Who asked reads none of 200 MB of answers: what is too much is dropped, who answers is served."""
+    link, other = connect(broker), connect(broker)
+    link.call(1, "basic.consume", queue=b"amq.rabbitmq.reply-to", no_ack=1)
+    other.call(1, "queue.declare", queue=b"questions")
+    other.call(1, "basic.consume", queue=b"questions", no_ack=1)
+    link.send(amqp.publish_frames(1, {"exchange": b"", "routing_key": b"questions"}, amqp.write_properties(
+        {"reply_to": b"amq.rabbitmq.reply-to"}), b"question", FRAME_MAX))
+    address = other.next_event(1).properties["reply_to"]
+    other.call(1, "confirm.select")
+    for sent in range(2000):
+        other.send(publish(b"x" * 100_000, key=address))
+        check(other.next_event(1).name == "basic.ack", "no confirm")
+        if sent % 100 == 0:
+            check_memory(broker, BASE + 3 * REPLY_MAX)
+    check_bystander(broker)
+    # What was kept comes, the rest does not: the next answer is behind it.
+    other.send(publish(b"last", key=address))
+    check(other.next_event(1).name == "basic.ack", "no confirm")
+    got = 0
+    while got < 3 * REPLY_MAX // 100_000 and link.next_event(1).body != b"last":
+        got += 1
+        if got == 60:
+            other.send(publish(b"last", key=address))
+    check(60 <= got < 3 * REPLY_MAX // 100_000, f"{got} answers came")
+    other.close()
+    link.close()
+
+
 def consumer_never_reads(broker):
     """256 MB wait for a consumer that does not read: what is on its way to it is bounded."""
     fill_queue(broker, b"hostile", 2000, 128 * 1024)
@@ -252,6 +276,30 @@ def long_queue(broker):
     check_memory(broker, BASE + RESIDENT + 32 * MB)
     maker.close()
     taker.close()
+
+
+def many_queues(broker):
+    """200 MB in 400 queues, none of which is long: together they keep what resident_memory allows."""
+    queues, each, size = 400, 150, 3500
+    link = connect(broker)
+    for queue in range(queues):
+        link.call(1, "queue.declare", queue=b"q%d" % queue)
+    link.call(1, "confirm.select")
+    for number in range(each):
+        link.send(b"".join(publish(b"%d " % number + b"x" * size, key=b"q%d" % queue)
+                           for queue in range(queues)))
+        confirmed = 0
+        while confirmed < (number + 1) * queues:
+            confirmed = link.next_event(1).fields["delivery_tag"]
+    check_memory(broker, BASE + RESIDENT + 32 * MB)
+    check_bystander(broker)
+    for queue in (0, 17, queues - 1):
+        link.send_method(1, "basic.consume", queue=b"q%d" % queue, consumer_tag=b"%d" % queue, no_ack=1)
+        check(link.next_event(1).name == "basic.consume-ok", "no consumer")
+        for number in range(each):
+            event = link.next_event(1)
+            check(event.body.startswith(b"%d " % number), f"{event.body[:10]} came instead of {number}")
+    link.close()
 
 
 def tenant_floods(broker):
@@ -347,6 +395,24 @@ def many_bodies_begun(broker):
     back_to_normal(broker)
 
 
+def large_bodies_announced(broker):
+    """Who announces 16 MB and sends little of it takes little: no 506, on 500 channels."""
+    link = connect(broker)
+    header = amqp.write_header(16 * MB, amqp.write_properties({}))
+    data = b""
+    for channel in range(2, 502):
+        data += method(channel, "channel.open") + method(channel, "basic.publish", routing_key=b"nowhere")
+        data += amqp.write_frame(amqp.HEADER, channel, header)
+        data += amqp.write_frame(amqp.BODY, channel, b"x" * 70_000) * 2
+    link.send(data)
+    for channel in range(2, 502):
+        check(link.next_event(channel).name == "channel.open-ok", "a channel is not served")
+    link.call(1, "queue.declare", queue=b"other", exclusive=1)
+    check_memory(broker, BASE + 144 * MB)
+    check_bystander(broker)
+    link.close()
+
+
 def transaction_without_end(broker):
     link = connect(broker)
     link.call(1, "tx.select")
@@ -419,13 +485,17 @@ SCENARIOS = {
     "replies_not_read": (replies_not_read, []),
     "returns_not_read": (returns_not_read, []),
     "nacks_not_read": (nacks_not_read, []),
+    "direct_replies_not_read": (direct_replies_not_read, []),
     "consumer_never_reads": (consumer_never_reads, []),
     "consumer_never_acks": (consumer_never_acks, [f"connection_unacked_max={UNACKED_MAX}"]),
     "long_queue": (long_queue, ["vm_memory_high_watermark.absolute=192MB"]),
+    "long_queue_of_its_own": (long_queue, ["resident_memory=1024GB"]),
+    "many_queues": (many_queues, []),
     "tenant_floods": (tenant_floods, []),
     "reads_slowly": (reads_slowly, []),
     "all_channels_at_once": (all_channels_at_once, []),
     "many_bodies_begun": (many_bodies_begun, []),
+    "large_bodies_announced": (large_bodies_announced, []),
     "transaction_without_end": (transaction_without_end, []),
     "memory_filled_with_small": (memory_filled_with_small, LIMITED),
     "memory_filled_with_large": (memory_filled_with_large, LIMITED),
