@@ -49,11 +49,14 @@ def arguments(parser):
     return options
 
 
-def processors():
-    """Ticks of all processors: idle, taken by the host for others, and in all."""
+def machine():
+    """Ticks of all processors: idle, of these with somebody waiting for a disk, taken by the host, and in all;
+    and the writes that all disks have completed."""
     with open("/proc/stat", encoding="ascii") as file:
         ticks = [int(word) for word in file.readline().split()[1:9]]
-    return ticks[3] + ticks[4], ticks[7], sum(ticks)
+    with open("/proc/diskstats", encoding="ascii") as file:
+        writes = sum(int(line.split()[7]) for line in file)
+    return ticks[3] + ticks[4], ticks[4], ticks[7], sum(ticks), writes
 
 
 class Sampler(threading.Thread):
@@ -62,16 +65,17 @@ class Sampler(threading.Thread):
     def __init__(self, broker):
         super().__init__(daemon=True)
         self.broker, self.rss, self.disk, self.ends = broker, 0, 0, False
-        self.machine = [(time.time(), *processors())]
+        self.machine = [(time.time(), *machine())]
         self.start()
 
-    def state(self, at, spread=0.2):
-        """Per cent of the processors' time that was idle, and that the host took, around that moment."""
-        near = [one for one in self.machine if at - spread - 0.1 <= one[0] <= at + spread + 0.2]
-        if len(near) < 2 or near[-1][3] == near[0][3]:
+    def state(self, at, before=0.5):
+        """What the processors did in the half second before, and how many writes disks completed."""
+        near = [one for one in self.machine if at - before <= one[0] <= at + 0.2]
+        if len(near) < 2 or near[-1][4] == near[0][4]:
             return "unknown"
-        idle, stolen, all_ = (near[-1][i] - near[0][i] for i in (1, 2, 3))
-        return f"idle {100 * idle / all_:.0f} %, stolen {100 * stolen / all_:.0f} %"
+        idle, waiting, stolen, all_, writes = (near[-1][i] - near[0][i] for i in (1, 2, 3, 4, 5))
+        return (f"idle {100 * idle / all_:.0f} %, of it {100 * waiting / all_:.0f} % waiting for a disk, "
+                f"stolen {100 * stolen / all_:.0f} %; {writes / (near[-1][0] - near[0][0]):.0f} writes/s")
 
     def run(self):
         for i in range(1 << 40):
@@ -81,7 +85,7 @@ class Sampler(threading.Thread):
                 self.rss = max(self.rss, brokers.rss_bytes(self.broker.pid))
             except (OSError, TypeError):
                 pass
-            self.machine.append((time.time(), *processors()))
+            self.machine.append((time.time(), *machine()))
             if i % 20 == 0:
                 self.disk = max(self.disk, self.broker.disk_bytes())
             time.sleep(0.1)
