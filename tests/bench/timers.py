@@ -50,7 +50,7 @@ def arguments(parser):
 
 
 def machine():
-    """Ticks of all processors: idle, of these with somebody waiting for a disk, taken by the host, and in all;
+    """Ticks of all processors: idle, of these with somebody waiting for a disk, taken by the host, in all;
     and the writes that all disks have completed."""
     with open("/proc/stat", encoding="ascii") as file:
         ticks = [int(word) for word in file.readline().split()[1:9]]

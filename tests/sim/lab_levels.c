@@ -30,14 +30,18 @@ static void see_user(struct lab_user *user, struct handed *handed)
     if (conn->id != user->seen_connection)
         memset(user->seen_tag, 0, sizeof(user->seen_tag));
     user->seen_connection = conn->id;
+    bool open[LAB_CHANNELS] = {false}; /* one that was closed begins anew with its tags */
     for (size_t i = 0; i < conn->channels.capacity; i++) {
         const struct channel *ch = conn->channels.slots[i];
-        if (!ch || ch->number == 0 || ch->number >= LAB_CHANNELS)
+        if (!ch || ch->number == 0 || ch->number >= LAB_CHANNELS || ch->state != CHANNEL_OPEN)
             continue;
+        open[ch->number] = true;
         handed->seen = handed->last = user->seen_tag[ch->number];
         unacked_each(&ch->unacked, see, handed);
         user->seen_tag[ch->number] = handed->last;
     }
+    for (int i = 0; i < LAB_CHANNELS; i++)
+        user->seen_tag[i] = open[i] ? user->seen_tag[i] : 0;
 }
 
 static void check(struct lab *lab, struct lab_queue *lq, struct queue *q, int lowest)

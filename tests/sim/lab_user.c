@@ -453,7 +453,6 @@ static void let_go(struct lab_user *user, uint16_t channel)
     for (size_t i = user->held_count; i-- > 0;)
         if (user->held[i].channel == channel)
             user->held[i] = user->held[--user->held_count];
-    user->seen_tag[channel] = 0;
     for (int i = 0; i < LAB_QUEUES; i++) {
         struct lab_queue *q = &user->lab->queues[i];
         if (q->active == user->client.server_id && q->active_channel == channel)
