@@ -49,6 +49,7 @@ struct page {
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving, alone; /* to another file; could not be read: not to be merged with others */
     bool noted, plain; /* its owner noted each deadline in it; and where: all or none are journalled */
+    bool strayed;      /* there may be notes that say where messages were before they came here */
 };
 
 RING(page_slot_ring, uint32_t);
