@@ -240,12 +240,12 @@ uint64_t store_message(struct store *store, const struct stored_message *message
 
 uint64_t store_sparse_part(struct store *store)
 {
-    return segments_sparse_part(&store->segments);
+    return segments_sparse_part(&store->segments, batch_journal_bytes(store->open));
 }
 
 uint64_t store_sparse_batch(struct store *store)
 {
-    return segments_sparse(&store->segments, store->open->number);
+    return segments_sparse(&store->segments, store->open->number, batch_journal_bytes(store->open));
 }
 
 bool store_is_sparse(const struct store *store)
