@@ -248,8 +248,8 @@ static uint64_t find_sparse(const struct segments *segments, size_t kept, uint64
 }
 
 /* Few old messages are moved on before the newest segment is full, by a batch of that size at the latest: so
- * they never hold on to more than the segment that they are in. What is on its way to a consumer that keeps up
- * is younger by then. */
+ * they never hold on to more than the segment that they are in. What is on its way to a consumer that keeps
+ * up is younger by then. */
 static uint64_t find_few(struct segments *segments, uint64_t open_bytes)
 {
     const struct segment *last = newest(segments);

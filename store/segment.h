@@ -62,8 +62,8 @@ uint64_t segments_dying(const struct segments *segments);
  * which come to disk behind its records. */
 void segments_handed_over(struct segments *segments);
 /* When the oldest segments are many and hold little that is live, or hold very little and the newest one is
- * half full or has no room for the open batch: their last batch, up to which what is needed is to be moved on;
- * 0 = nothing. A part of each kind is begun once a new segment. */
+ * half full or has no room for the open batch: their last batch, up to which what is needed is to be moved
+ * on; 0 = nothing. A part of each kind is begun once a new segment. */
 uint64_t segments_sparse_part(struct segments *segments, uint64_t open_bytes);
 /* What is needed of batches up to this one is to be moved on, now; 0 = nothing. With every open batch a
  * slice more, about 4,096 messages (less with small segments). */
