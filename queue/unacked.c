@@ -10,7 +10,8 @@ enum { CHUNK_TAGS = 32 };
 struct unacked_chunk {
     struct list link;
     uint64_t number;
-    uint32_t live; /* bit i: item i is there */
+    uint32_t live;   /* bit i: item i is there */
+    uint64_t oldest; /* no item's message is of an older batch of the journal */
     struct unacked_item items[CHUNK_TAGS];
 };
 
@@ -101,6 +102,7 @@ static struct unacked_chunk *new_chunk(struct unacked *u, uint64_t number)
     chunk->link = (struct list){0};
     chunk->number = number;
     chunk->live = 0;
+    chunk->oldest = UINT64_MAX;
     *reach(u, number) = chunk;
     link_chunk(u, chunk);
     if (newest && newest != u->chunks.prev)
@@ -118,6 +120,8 @@ void unacked_put(struct unacked *u, uint64_t tag, const struct unacked_item *ite
     assertf(!(chunk->live & bit), "tag %llu is there already", (unsigned long long)tag);
     chunk->live |= bit;
     chunk->items[tag % CHUNK_TAGS] = *item;
+    uint64_t batch = entry_batch(&item->entry);
+    chunk->oldest = batch < chunk->oldest ? batch : chunk->oldest;
     u->size++;
 }
 
@@ -222,11 +226,25 @@ void unacked_each(const struct unacked *u,
     assertf(count == u->size, "%zu of %zu", count, u->size);
 }
 
-void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg)
+static void walk_chunk(struct unacked_chunk *chunk, void (*each)(void *arg, struct unacked_item *item),
+                       void *arg)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (uint32_t live = chunk->live; live; live &= live - 1) {
+        struct unacked_item *item = &chunk->items[__builtin_ctz(live)];
+        each(arg, item);
+        uint64_t batch = entry_batch(&item->entry);
+        oldest = batch < oldest ? batch : oldest;
+    }
+    chunk->oldest = oldest;
+}
+
+void unacked_walk_old(struct unacked *u, uint64_t limit, void (*each)(void *arg, struct unacked_item *item),
+                      void *arg)
 {
     list_each(node, &u->chunks) {
         struct unacked_chunk *chunk = container_of(node, struct unacked_chunk, link);
-        for (uint32_t live = chunk->live; live; live &= live - 1)
-            each(arg, &chunk->items[__builtin_ctz(live)]);
+        if (chunk->oldest <= limit)
+            walk_chunk(chunk, each, arg);
     }
 }

@@ -38,8 +38,10 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
                         struct unacked_item *item);
 /* The item with the smallest tag that is not smaller than `from`; NULL when there is none. */
 const struct unacked_item *unacked_next(const struct unacked *u, uint64_t from, uint64_t *tag);
-/* Calls `each` for all items; it may change their entries. */
-void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg);
+/* Calls `each` for all items whose message is in the journal in a batch up to `limit`, and for some others;
+ * it may move the messages on. The others are not looked at one by one. */
+void unacked_walk_old(struct unacked *u, uint64_t limit, void (*each)(void *arg, struct unacked_item *item),
+                      void *arg);
 /* The smallest tag; UINT64_MAX when there is none. */
 uint64_t unacked_first(const struct unacked *u);
 bool unacked_has(const struct unacked *u, uint64_t tag);

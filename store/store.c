@@ -255,7 +255,7 @@ bool store_is_sparse(const struct store *store)
 
 uint64_t store_move(struct store *store, const struct stored_message *message)
 {
-    assert(store->recovered && message->target_count == 1);
+    assert(store->recovered);
     size_t used = store->open->used;
     batch_message(store->open, message, true);
     store->open_moved += store->open->used - used;

@@ -109,6 +109,7 @@ static void turn(struct model *m)
     if (limit) {
         for (size_t i = 0; i < m->taken_count; i++)
             paging_move(m->taken[i].queue, &m->taken[i].entry, limit, true);
+        mover_finish(&m->home);
     }
     store_commit(m->store);
     store_sync_now(m->store);
