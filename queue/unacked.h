@@ -2,12 +2,13 @@
  *
  * Tags rise by one (invariant I7), so an item is found by arithmetic: chunks of 32 tags, a directory of
  * chunk pointers, and a list of the chunks that still hold something. Taking one item is O(1); taking all
- * up to a tag visits only chunks that hold items; one tag that is never acked pins one chunk and 8 bytes
- * per 32 tags. */
+ * up to a tag visits only chunks that hold items. Where less than a quarter of the directory would be in use,
+ * its oldest chunks are in a tree instead: so one tag that is never acked pins one chunk, and no more. */
 #ifndef QUEUE_UNACKED_H
 #define QUEUE_UNACKED_H
 
 #include "base/ring.h"
+#include "base/tree.h"
 #include "queue/queue.h"
 
 struct unacked_item {
@@ -22,6 +23,8 @@ RING(chunk_ring, struct unacked_chunk *);
 struct unacked {
     struct chunk_ring directory; /* NULL where a chunk has emptied */
     uint64_t first_chunk;        /* number (tag / 32) of directory[0] */
+    size_t in_directory;         /* chunks */
+    struct tree old;             /* those with smaller numbers */
     struct list chunks;          /* those that exist, by number */
     size_t size;
 };
