@@ -8,11 +8,14 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
+enum { HOST_MAX = 255 };
+
 struct http {
     CURL *curl;
     const struct backend *backend;
     const struct http_options *options;
     struct buf *body; /* of the request that is made now */
+    struct curl_slist *place, *headers; /* of the last one, when the service is called by another name */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -61,6 +64,8 @@ struct http *http_new(const struct backend *backend, const struct http_options *
 void http_free(struct http **http)
 {
     curl_easy_cleanup((*http)->curl);
+    curl_slist_free_all((*http)->place);
+    curl_slist_free_all((*http)->headers);
     mem_free(*http);
     *http = NULL;
 }
@@ -78,6 +83,47 @@ static void explain(const struct http *http, CURLcode code, char *error, size_t 
         snprintf(error, error_size, "%s", curl_easy_strerror(code));
 }
 
+/* libcurl says and verifies the name that is in the address: so the other one is put there, and connection
+ * and header Host go to the host all the same. False when it is no address. */
+static bool rename_service(struct http *http, CURLU *parts)
+{
+    char *host = NULL, *port = NULL, text[512];
+    bool good = curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK && strlen(host) <= HOST_MAX &&
+                curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+                curl_url_set(parts, CURLUPART_HOST, http->options->tls.server_name, 0) == CURLUE_OK;
+    curl_slist_free_all(http->place);
+    curl_slist_free_all(http->headers);
+    http->place = http->headers = NULL;
+    if (good) {
+        snprintf(text, sizeof(text), "::%s:%s", host, port);
+        http->place = curl_slist_append(NULL, text);
+        snprintf(text, sizeof(text), "Host: %s%s%s", host, strcmp(port, "443") == 0 ? "" : ":",
+                 strcmp(port, "443") == 0 ? "" : port);
+        http->headers = curl_slist_append(NULL, text);
+    }
+    curl_free(host);
+    curl_free(port);
+    curl_easy_setopt(http->curl, CURLOPT_CONNECT_TO, http->place);
+    curl_easy_setopt(http->curl, CURLOPT_HTTPHEADER, http->headers);
+    return good;
+}
+
+static bool set_address(struct http *http, const char *url)
+{
+    char *renamed = NULL;
+    CURLU *parts;
+    if (!*http->options->tls.server_name || strncmp(url, "https:", 6) != 0)
+        return curl_easy_setopt(http->curl, CURLOPT_URL, url) == CURLE_OK;
+    parts = curl_url();
+    bool good = parts && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                rename_service(http, parts) &&
+                curl_url_get(parts, CURLUPART_URL, &renamed, 0) == CURLUE_OK &&
+                curl_easy_setopt(http->curl, CURLOPT_URL, renamed) == CURLE_OK;
+    curl_free(renamed);
+    curl_url_cleanup(parts);
+    return good;
+}
+
 bool http_request(struct http *http, const char *url, const struct buf *form, long *status,
                   struct buf *body, char *error, size_t error_size)
 {
@@ -85,7 +131,10 @@ bool http_request(struct http *http, const char *url, const struct buf *form, lo
     http->body = body;
     http->error[0] = 0;
     body->len = 0;
-    curl_easy_setopt(curl, CURLOPT_URL, url);
+    if (!set_address(http, url)) {
+        snprintf(error, error_size, "its address cannot be read");
+        return false;
+    }
     if (form) {
         curl_easy_setopt(curl, CURLOPT_POST, 1L);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)form->len);

@@ -52,6 +52,14 @@ static bool forbid_wildcards(CURL *curl, X509_VERIFY_PARAM *param)
     return set;
 }
 
+/* Before anything is said to the service. */
+static void forget_name(const SSL *ssl, int where, int result)
+{
+    (void)result;
+    if (where & SSL_CB_HANDSHAKE_START)
+        SSL_set_tlsext_host_name((SSL *)(uintptr_t)ssl, NULL);
+}
+
 static CURLcode on_context(CURL *curl, void *context, void *arg)
 {
     const struct http_tls *tls = arg;
@@ -60,6 +68,8 @@ static CURLcode on_context(CURL *curl, void *context, void *arg)
     assert(tls->verify || tls->crl_check == HTTP_CRL_NONE);
     if (tls->verify && tls->no_wildcards && !forbid_wildcards(curl, param))
         return CURLE_SSL_CERTPROBLEM;
+    if (tls->tells_no_name)
+        SSL_CTX_set_info_callback(ssl, forget_name);
     if (tls->depth)
         SSL_CTX_set_verify_depth(ssl, (int)tls->depth);
     if (tls->crl_check == HTTP_CRL_NONE)
@@ -83,14 +93,50 @@ static void set_own(CURL *curl, const struct http_tls *tls)
     curl_easy_setopt(curl, CURLOPT_KEYPASSWD, tls->password); /* also "": or OpenSSL asks the terminal */
 }
 
+/* --- versions and ciphers --- */
+
+/* What is offered: a version that is allowed and, when ciphers are named, has one of them. */
+struct offer {
+    bool tls_1_2, tls_1_3;
+    char old[4096], new[1024]; /* the ciphers of either; "" = what libcurl offers */
+};
+
+static void read_offer(const struct http_tls *tls, struct offer *offer)
+{
+    size_t old = 0, new = 0;
+    offer->old[0] = offer->new[0] = 0;
+    for (const char *at = tls->ciphers; *at;) {
+        size_t len = strcspn(at, ":");
+        bool is_new = len > 4 && strncmp(at, "TLS_", 4) == 0;
+        char *to = is_new ? offer->new : offer->old;
+        size_t *used = is_new ? &new : &old, size = is_new ? sizeof(offer->new) : sizeof(offer->old);
+        *used += (size_t)snprintf(to + *used, size - *used, "%s%.*s", *used ? ":" : "", (int)len, at);
+        assertf(*used < size, "ciphers of %zu bytes", strlen(tls->ciphers));
+        at += len + (at[len] == ':');
+    }
+    offer->tls_1_2 = !tls->no_tls_1_2 && (old || !*tls->ciphers);
+    offer->tls_1_3 = !tls->no_tls_1_3 && (new || !*tls->ciphers);
+}
+
+static void set_offer(CURL *curl, const struct http_tls *tls)
+{
+    struct offer offer;
+    read_offer(tls, &offer);
+    assert(offer.tls_1_2 || offer.tls_1_3);
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION,
+                     (long)(offer.tls_1_2 ? CURL_SSLVERSION_TLSv1_2 : CURL_SSLVERSION_TLSv1_3) |
+                         (long)(offer.tls_1_3 ? CURL_SSLVERSION_MAX_DEFAULT : CURL_SSLVERSION_MAX_TLSv1_2));
+    if (*offer.old)
+        curl_easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, offer.old);
+    if (*offer.new)
+        curl_easy_setopt(curl, CURLOPT_TLS13_CIPHERS, offer.new);
+}
+
 void http_tls_set(void *curl, const struct http_tls *tls)
 {
-    assert(!tls->no_tls_1_2 || !tls->no_tls_1_3);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, tls->verify ? 1L : 0L);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, tls->verify ? 2L : 0L);
-    curl_easy_setopt(curl, CURLOPT_SSLVERSION,
-                     (long)(tls->no_tls_1_2 ? CURL_SSLVERSION_TLSv1_3 : CURL_SSLVERSION_TLSv1_2) |
-                         (long)(tls->no_tls_1_3 ? CURL_SSLVERSION_MAX_TLSv1_2 : CURL_SSLVERSION_MAX_DEFAULT));
+    set_offer(curl, tls);
     curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, (void *)(uintptr_t)tls);
     curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_context);
     if (*tls->ca_file)
@@ -184,12 +230,17 @@ static bool check_own(const struct files *files, SSL_CTX *ssl)
 bool http_tls_check(const struct http_tls *tls, const char *prefix, char *error, size_t error_size)
 {
     struct files files = {tls, prefix, error, error_size};
+    struct offer offer;
     X509_STORE *store = X509_STORE_new();
     SSL_CTX *ssl = SSL_CTX_new(TLS_client_method());
     if (!store || !ssl)
         panic("out of memory for TLS");
     ERR_clear_error();
-    bool good = check_trust(&files, store) && check_own(&files, ssl);
+    read_offer(tls, &offer);
+    bool good = (offer.tls_1_2 || offer.tls_1_3 ||
+                 refuse(&files, "ciphers", tls->ciphers,
+                        "none of these is a cipher of the versions that are allowed")) &&
+                check_trust(&files, store) && check_own(&files, ssl);
     ERR_clear_error();
     X509_STORE_free(store);
     SSL_CTX_free(ssl);

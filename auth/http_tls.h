@@ -18,7 +18,10 @@ struct http_tls {
     const char *ca_file; /* PEM: whom to trust; "" = whom the system trusts */
     const char *cert_file, *key_file, *password; /* what Leveret shows; PEM */
     const char *crl_file; /* PEM, read for every connection */
+    const char *server_name; /* said and verified in the place of the address's host */
+    const char *ciphers;     /* OpenSSL's names with colons between, of both versions */
     enum http_crl_check crl_check;
+    bool tells_no_name; /* the host is verified, but not told */
     bool verify;
     bool no_wildcards; /* the host's name as it is; else *.example.com is good for it */
     bool no_tls_1_2;   /* only 1.3 */

@@ -25,6 +25,14 @@ struct limits limits_none(void)
     return limits;
 }
 
+bool limits_are_set(const struct limits *limits)
+{
+    for (size_t i = 0; i < LIMIT_KINDS; i++)
+        if (limits->max[i] != UNLIMITED)
+            return true;
+    return false;
+}
+
 bool limits_kind(enum limits_owner owner, struct slice name, enum limit_kind *kind)
 {
     assert((size_t)owner < array_size(kinds[0].of));

@@ -20,6 +20,7 @@ struct limits {
 };
 
 struct limits limits_none(void);
+bool limits_are_set(const struct limits *limits);
 /* Reads a JSON object into `limits`; what it does not name stays, a negative number is no limit. False
  * and one sentence, with `limits` as it was, when it is no such object or names something else. */
 bool limits_parse(struct limits *limits, enum limits_owner owner, struct slice json, char *error,

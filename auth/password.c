@@ -59,22 +59,33 @@ static void digest(enum password_hashing hashing, const uint8_t *salt, struct sl
             hashings[hashing].name, size);
 }
 
+/* What is decoded in the place of a hash that is not there, so that the time does not tell: zeros. */
+static void write_zeros(uint8_t *text, size_t size, size_t length)
+{
+    size_t padding = (3 - size % 3) % 3;
+    assert(length <= PASSWORD_HASH_MAX && padding < length);
+    memset(text, 'A', length);
+    memset(text + length - padding, '=', padding);
+}
+
 /* False when the text is no hash; `raw` is then all zero. The text has to be what the bytes are written as:
  * padding, if any, where it belongs, and nothing else. */
 static bool decode(enum password_hashing hashing, struct slice hash, uint8_t *raw)
 {
     size_t size = raw_bytes(hashing), length = (size + 2) / 3 * 4;
-    uint8_t bytes[PASSWORD_HASH_MAX];
+    uint8_t bytes[PASSWORD_HASH_MAX], zeros[PASSWORD_HASH_MAX];
     char again[PASSWORD_HASH_MAX + 1];
+    bool good = hash.len == length;
+    write_zeros(zeros, size, length);
+    const uint8_t *text = good ? hash.at : zeros;
     memset(raw, 0, RAW_MAX);
-    if (hash.len != length ||
-        EVP_DecodeBlock(bytes, hash.at, (int)length) != (int)(length / 4 * 3))
+    if (EVP_DecodeBlock(bytes, text, (int)length) != (int)(length / 4 * 3))
         return false;
     EVP_EncodeBlock((unsigned char *)again, bytes, (int)size);
-    if (CRYPTO_memcmp(again, hash.at, length) != 0)
-        return false;
-    memcpy(raw, bytes, size);
-    return true;
+    good = CRYPTO_memcmp(again, text, length) == 0 && good;
+    if (good)
+        memcpy(raw, bytes, size);
+    return good;
 }
 
 void password_hash_with(enum password_hashing hashing, struct rand *rand, struct slice password,

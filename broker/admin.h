@@ -14,7 +14,7 @@ enum admin_code {
     ADMIN_MISSING = 1, /* there is no such user, vhost, permission, exchange */
     ADMIN_EXISTS,      /* there is one already */
     ADMIN_INVALID,     /* a name, pattern, limit or password that cannot be */
-    ADMIN_REFUSED,     /* a wrong password */
+    ADMIN_REFUSED,     /* a wrong password; one too many */
 };
 
 struct admin_error {

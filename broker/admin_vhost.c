@@ -24,11 +24,14 @@ bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
         return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' already exists", SLICE_ARG(name));
     if (map_get(&s->vhosts, name))
         return admin_fail(e, ADMIN_EXISTS, "virtual host '%.*s' is being deleted", SLICE_ARG(name));
+    if (s->vhosts.size >= s->config->topology.vhosts_max)
+        return admin_fail(e, ADMIN_REFUSED, "cannot create vhost '%.*s': vhost limit of %llu is reached",
+                          SLICE_ARG(name), (unsigned long long)s->config->topology.vhosts_max);
     struct vhost *v = vhost_new(s, name);
     vhost_set_metadata(v, metadata);
     define_vhost(s, v);
     log_line(&s->log, LOG_INFO, 0, "added vhost '%.*s'", SLICE_ARG(v->name));
-    event(s, "vhost.created", EVENT_TEXT("name", v->name));
+    event_vhost(v, "vhost.created");
     return true;
 }
 
@@ -40,6 +43,7 @@ bool admin_set_vhost_metadata(struct server *s, struct slice name, struct slice 
         return false;
     vhost_set_metadata(v, metadata);
     define_vhost(s, v);
+    event_vhost(v, "vhost.updated");
     return true;
 }
 

@@ -200,6 +200,7 @@ void ask_arrive(struct server *s)
 static void set_http(struct server *s)
 {
     const struct config_http *config = &s->config->auth.http;
+    bool no_name = strcmp(config->server_name, "none") == 0;
     s->logins.http = (struct http_backend_settings){
         .post = config->method == 1,
         .user_path = config->user_path,
@@ -211,6 +212,10 @@ static void set_http(struct server *s)
                          .key_file = config->keyfile,
                          .password = config->password,
                          .crl_file = config->crlfile,
+                         .server_name = no_name ? "" : config->server_name,
+                         .ciphers = config_join_items(config->ciphers, ':', s->logins.http_ciphers,
+                                                      sizeof(s->logins.http_ciphers)),
+                         .tells_no_name = no_name,
                          .crl_check = (enum http_crl_check)config->crl_check,
                          .verify = config->verify_peer,
                          .no_wildcards = config->hostname_verification == 1,

@@ -35,6 +35,7 @@ struct answer {
 struct logins {
     struct config_chain chain;
     struct http_backend_settings http;
+    char http_ciphers[CONFIG_CIPHERS_MAX]; /* a part of them */
     struct tokens *tokens;                  /* OAuth 2's settings; NULL = not used */
     struct backend *backends[CONFIG_CACHE]; /* by enum config_backend_name; NULL = not used */
     struct answer_cache cache;              /* of the backend cache */

@@ -6,6 +6,7 @@
 #include "broker/bounds.h"
 
 #include "base/assert.h"
+#include "broker/arguments.h"
 #include "broker/server.h"
 #include "exchange/types.h"
 
@@ -73,9 +74,24 @@ void bounds_remove(struct server *s, uint64_t bytes)
     s->bounds.topology_bytes -= bytes;
 }
 
+bool bounds_permit_named(const struct server *s, const struct resource *what, struct fault *f)
+{
+    const struct config_topology *config = &s->config->topology;
+    bool queue = strcmp(what->kind, "queue") == 0;
+    if (queue && s->bounds.queues >= config->queues_max)
+        return fault(f, PRECONDITION_FAILED,
+                     "cannot declare queue '%.*s': queue limit in cluster (%llu) is reached",
+                     SLICE_ARG(what->name), (unsigned long long)config->queues_max);
+    if (!queue && s->bounds.exchanges >= config->exchanges_max)
+        return fault(f, PRECONDITION_FAILED,
+                     "cannot declare " RESOURCE_FORMAT ": exchange limit of %llu is reached",
+                     RESOURCE_ARG(what), (unsigned long long)config->exchanges_max);
+    return bounds_permit(s, what->kind, f);
+}
+
 uint64_t bounds_topology_max(const struct server *s)
 {
-    uint64_t given = s->config->topology_memory, limit = s->alarms.memory_limit;
+    uint64_t given = s->config->topology.memory, limit = s->alarms.memory_limit;
     if (given != CONFIG_NONE)
         return given;
     if (limit == UINT64_MAX)

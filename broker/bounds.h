@@ -9,6 +9,7 @@
 #include "protocol/fault.h"
 
 struct binding;
+struct resource;
 struct exchange;
 struct queue;
 struct server;
@@ -16,6 +17,7 @@ struct server;
 /* Of the server. */
 struct bounds {
     uint64_t topology_bytes; /* what the things that there are cost together, about and rather too much */
+    uint64_t queues, exchanges; /* of all vhosts */
 };
 
 /* What one costs as long as it lives. */
@@ -29,6 +31,9 @@ void bounds_remove(struct server *s, uint64_t bytes);
 /* False (406) when there is no room for one more of what a client declares. What is recovered is counted,
  * but not refused. */
 bool bounds_permit(const struct server *s, const char *what, struct fault *f);
+/* The same for a queue or an exchange, of which there may be too many, too (cluster_queue_limit,
+ * cluster_exchange_limit, keys of RabbitMQ 4). */
+bool bounds_permit_named(const struct server *s, const struct resource *what, struct fault *f);
 /* The bytes allowed: topology_memory, else half of the memory above which publishers are blocked. */
 uint64_t bounds_topology_max(const struct server *s);
 

@@ -321,7 +321,7 @@ void command_list_vhost_limits(struct request *r)
         return;
     map_each (&r->server->vhosts, i) {
         const struct vhost *v = r->server->vhosts.slots[i].value;
-        if (!one || slice_equal(v->name, request_text(r, "vhost")))
+        if (one ? slice_equal(v->name, request_text(r, "vhost")) : limits_are_set(&v->limits))
             put_limits(r, "vhost", v->name, &v->limits);
     }
 }
@@ -333,7 +333,7 @@ void command_list_user_limits(struct request *r)
         return;
     map_each (&r->server->users.by_name, i) {
         const struct user *user = r->server->users.by_name.slots[i].value;
-        if (!one || slice_equal(user->name, request_text(r, "user")))
+        if (one ? slice_equal(user->name, request_text(r, "user")) : limits_are_set(&user->limits))
             put_limits(r, "user", user->name, &user->limits);
     }
 }

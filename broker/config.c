@@ -381,7 +381,7 @@ bool config_check(const struct config *config, char *error, size_t error_size)
     return config_read_chain(config, &chain, error, error_size) &&
            setting_check(config, error, error_size) &&
            setting_check_http(config, error, error_size) &&
-           setting_check_oauth2(config, error, error_size);
+           setting_check_oauth2(config, &chain, error, error_size);
 }
 
 bool config_is_secret(struct slice key)
@@ -416,4 +416,17 @@ bool config_next_item(const char **at, struct slice *value)
     *value = slice_of(equals + 1, len - (size_t)(equals + 1 - *at));
     *at += len + ((*at)[len] == ',');
     return true;
+}
+
+const char *config_join_items(const char *list, char between, char *to, size_t size)
+{
+    struct slice value;
+    size_t used = 0;
+    to[0] = 0;
+    while (config_next_item(&list, &value)) {
+        char comma[2] = {used ? between : 0};
+        used += (size_t)snprintf(to + used, size - used, "%s%.*s", comma, SLICE_ARG(value));
+        assertf(used < size, "items of %zu bytes for %zu", used, size);
+    }
+    return to;
 }

@@ -40,9 +40,16 @@ struct config_alarms {
 struct config_queues {
     char default_type[16];        /* classic */
     uint64_t consumer_timeout_ms; /* 0 = no limit */
+    uint64_t consumers_max;       /* of a channel; CONFIG_NONE = no limit */
 };
 /* A message interceptor: off, or what it does to a header that is there already. */
 enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
+
+/* What users may declare: bounds.h. CONFIG_NONE = no limit. */
+struct config_topology {
+    uint64_t memory; /* bytes */
+    uint64_t vhosts_max, queues_max, exchanges_max;
+};
 
 struct config {
     struct listen_list listeners;
@@ -60,7 +67,6 @@ struct config {
     uint32_t initial_frame_max;        /* 8192: before tune */
     uint64_t max_message_size;         /* 16 MiB, at most 512 MiB */
     uint32_t handshake_timeout_ms;     /* 10000 */
-    uint32_t consumer_max_per_channel; /* 0 = no limit */
     uint64_t connection_unacked_max;   /* bytes; 0 = no limit */
     struct config_alarms alarms;
     struct config_queues queues;
@@ -72,7 +78,7 @@ struct config {
     enum config_overwrite intercept_timestamp, intercept_routing_node; /* message_interceptors */
     struct config_control control;
     struct config_identity identity;
-    uint64_t topology_memory;          /* bytes, or CONFIG_NONE: bounds.h */
+    struct config_topology topology;
     bool log_console;
     enum log_level log_console_level, log_file_level;
     char log_file[CONFIG_TEXT_MAX * 4]; /* log.dir and log.file joined; "" = none */
@@ -94,6 +100,8 @@ bool config_offers(const struct config *config, const char *mechanism);
 bool config_check(const struct config *config, char *error, size_t error_size);
 /* The value of the next item of a list "name=value,…", of which *at is the rest; false at its end. */
 bool config_next_item(const char **at, struct slice *value);
+/* The values of such a list, with `between` between them; what does not fit is a mistake of the caller's. */
+const char *config_join_items(const char *list, char between, char *to, size_t size);
 /* True when one of the values of such a list is `wanted`. */
 bool config_has_item(const char *list, const char *wanted);
 /* Writes every key with its effective value, in the syntax config_read takes, without the password. */

@@ -39,6 +39,7 @@ struct config_http {
         topic_path[CONFIG_PATH_MAX];
     char cacertfile[CONFIG_PATH_MAX], certfile[CONFIG_PATH_MAX], keyfile[CONFIG_PATH_MAX],
         crlfile[CONFIG_PATH_MAX];
+    char server_name[CONFIG_TEXT_MAX], ciphers[CONFIG_CIPHERS_MAX];
 };
 
 enum { CONFIG_OAUTH2_MAX = 16, CONFIG_OAUTH2_NAME_MAX = 64, CONFIG_ALIASES_MAX = 64 };

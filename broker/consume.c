@@ -95,10 +95,9 @@ bool consume_start(struct channel *ch, const struct method *m, struct fault *f)
                                       reply_has_tag(ch, consume->consumer_tag)))
         return fault(f, NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
                      SLICE_ARG(consume->consumer_tag));
-    if (config->consumer_max_per_channel &&
-        ch->subscriptions.size >= config->consumer_max_per_channel)
-        return fault(f, NOT_ALLOWED, "reached maximum (%u) of consumers per channel",
-                     config->consumer_max_per_channel);
+    if (ch->subscriptions.size >= config->queues.consumers_max)
+        return fault(f, NOT_ALLOWED, "reached maximum (%llu) of consumers per channel",
+                     (unsigned long long)config->queues.consumers_max);
     if (!channel_queue_name(ch, consume->queue, &name, f) ||
         !channel_permits(ch, ACCESS_READ, name, "queue", f) || !channel_find_queue(ch, name, &q, f))
         return false;

@@ -288,7 +288,7 @@ static bool read_arguments(struct definitions_import *import, const struct resou
 static bool need_room(struct definitions_import *import, const struct resource *what)
 {
     struct fault f;
-    return bounds_permit(import->server, what->kind, &f) ||
+    return bounds_permit_named(import->server, what, &f) ||
            fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(what), f.text);
 }
 

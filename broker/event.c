@@ -10,6 +10,7 @@
 #include "auth/limits.h"
 #include "broker/channel.h"
 #include "broker/connection_info.h"
+#include "broker/json_in.h"
 #include "broker/term.h"
 #include "protocol/props.h"
 #include "protocol/table.h"
@@ -92,6 +93,46 @@ static bool is_creation(const char *key)
 {
     size_t len = strlen(key);
     return len > 8 && strcmp(key + len - 8, ".created") == 0;
+}
+
+/* An array, also of what RabbitMQ 3.10's rabbitmqctl wrote as one text. */
+static void put_vhost_tags(const json_t *metadata, struct buf *items)
+{
+    const json_t *tags = json_object_get(metadata, "tags"), *tag;
+    struct slice text = SLICE(""), one;
+    size_t i;
+    if (json_in_text(metadata, "tags", &text))
+        while (tags_next(&text, &one))
+            array_put_string(items, one);
+    json_array_foreach(tags, i, tag)
+        if (json_is_string(tag))
+            array_put_string(items, slice_of(json_string_value(tag), json_string_length(tag)));
+}
+
+void event_vhost(const struct vhost *v, const char *key)
+{
+    char node[SERVER_NODE_SIZE], error[64];
+    struct buf table = {0}, tags = {0}, state = {0};
+    struct slice description = SLICE(""), type = v->default_queue_type;
+    const char *reason = NULL;
+    if (!event_wanted(v->server))
+        return;
+    json_t *metadata = v->metadata.len ? json_in_parse(v->metadata, error, sizeof(error)) : NULL;
+    if (!json_in_table(metadata, &table, &reason))
+        table.len = 0;
+    json_in_text(metadata, "description", &description);
+    put_vhost_tags(metadata, &tags);
+    server_node(node);
+    table_put_string(&state, node, SLICE("running"));
+    event(v->server, key, EVENT_TEXT("name", v->name), EVENT_TEXT("description", description),
+          EVENT_ARRAY("tags", buf_slice(&tags)),
+          EVENT_TEXT("default_queue_type", type.len ? type : SLICE("undefined")),
+          EVENT_TABLE("metadata", buf_slice(&table)), EVENT_FLAG("tracing", v->traced),
+          EVENT_TABLE("cluster_state", buf_slice(&state)));
+    json_decref(metadata);
+    buf_free(&table);
+    buf_free(&tags);
+    buf_free(&state);
 }
 
 void event_exchange(struct vhost *v, const struct exchange *x, const char *key)
@@ -242,10 +283,7 @@ void event_limits(struct server *s, const char *what, const struct event_field *
                   const struct limits *limits)
 {
     char key[32];
-    bool any = false;
-    for (int i = 0; i < LIMIT_KINDS; i++)
-        any |= limits->max[i] != UNLIMITED;
-    snprintf(key, sizeof(key), "%s.%s", what, any ? "set" : "cleared");
+    snprintf(key, sizeof(key), "%s.%s", what, limits_are_set(limits) ? "set" : "cleared");
     event(s, key, EVENT_TEXT("name", SLICE("limits")), *owner,
           limit_field("max-connections", limits->max[LIMIT_CONNECTIONS]),
           limit_field("max-channels", limits->max[LIMIT_CHANNELS]),

@@ -24,23 +24,11 @@ void gate_init(struct gate *gate)
 
 /* ---- TLS ---- */
 
-/* The values of a list, with colons between. */
-static void join_items(const char *list, char *to, size_t size)
-{
-    struct slice value;
-    size_t used = 0;
-    to[0] = 0;
-    while (config_next_item(&list, &value)) {
-        used += (size_t)snprintf(to + used, size - used, "%s%.*s", used ? ":" : "", SLICE_ARG(value));
-        assert(used < size);
-    }
-}
-
 static struct tls_context *make_context(const struct config_tls *tls, char *error, size_t error_size)
 {
     struct tls_pair names[CONFIG_SNI_MAX];
     char ciphers[CONFIG_CIPHERS_MAX];
-    join_items(tls->ciphers, ciphers, sizeof(ciphers));
+    config_join_items(tls->ciphers, ':', ciphers, sizeof(ciphers));
     for (size_t i = 0; i < tls->sni.count; i++) {
         const struct config_sni_name *name = &tls->sni.at[i];
         names[i] = (struct tls_pair){name->name, name->certfile, name->keyfile, name->password};

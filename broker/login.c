@@ -17,6 +17,7 @@ struct attempt {
     struct grant *grant;
     size_t link;      /* of the chain: the one that is asked */
     bool authorizing; /* the password was right, now the other backend is asked for the rights */
+    bool certified; /* by the certificate: there is no password */
     bool renews;
     char why[256];
 };
@@ -125,7 +126,7 @@ static bool read_response(struct connection *conn, struct slice mechanism, struc
         parsed = read_amqplain(response, &name, &password);
     } else if (slice_is(mechanism, "EXTERNAL") && offers(conn, "EXTERNAL")) {
         const char *text = name_in_certificate(conn, why);
-        parsed = text != NULL;
+        parsed = attempt->certified = text != NULL;
         name = slice_of_string(text ? text : "");
     } else if (slice_is(mechanism, "ANONYMOUS") && offers(conn, "ANONYMOUS")) {
         name = slice_of_string(auth->anonymous_user);
@@ -136,7 +137,7 @@ static bool read_response(struct connection *conn, struct slice mechanism, struc
     }
     if (!parsed)
         return false;
-    if (!slice_is(mechanism, "EXTERNAL") && password.len == 0) {
+    if (!attempt->certified && password.len == 0) {
         *why = "a blank password";
         return false;
     }
@@ -171,7 +172,7 @@ static enum answer_kind look_up(struct connection *conn)
 {
     struct attempt *attempt = conn->login.attempt;
     const struct users *users = &conn->server->users;
-    const struct user *user = attempt->authorizing || attempt->password.len == 0
+    const struct user *user = attempt->authorizing || attempt->certified
                                   ? user_find(users, attempt->user)
                                   : user_authenticate(users, attempt->user, attempt->password);
     if (user && !attempt->authorizing)

@@ -78,7 +78,8 @@ bool policies_set(struct vhost *v, const struct policy_given *given, bool stored
                   size_t reason_size)
 {
     struct policies *policies = &v->policies;
-    if (policies->counts[given->of_operator] >= POLICIES_MAX) {
+    if (policies->counts[given->of_operator] >= POLICIES_MAX &&
+        !find(policies, given->name, given->of_operator)) {
         snprintf(reason, reason_size, "a vhost has at most %d policies", POLICIES_MAX);
         return false;
     }

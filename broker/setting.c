@@ -168,12 +168,14 @@ bool setting_fixed(const struct setting *s)
 
 bool setting_limit(const struct setting *s)
 {
-    uint64_t *field = key_field(s->config, s->key);
-    assert(s->key->size == sizeof(*field));
+    uint64_t *field = key_field(s->config, s->key), number;
+    assert(s->key->size == sizeof(*field) && s->key->min <= 1);
     if (strcmp(s->value, "infinity") == 0)
         *field = CONFIG_NONE;
-    else if (!value_number(s->value, field) || *field > UINT32_MAX)
-        return setting_refuse(s, "expected a whole number or infinity");
+    else if (!value_number(s->value, &number) || number > UINT32_MAX || number < s->key->min)
+        return setting_refuse(s, "expected a whole number%s or infinity", s->key->min ? " from 1 on" : "");
+    else
+        *field = number;
     return true;
 }
 

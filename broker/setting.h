@@ -40,7 +40,8 @@ bool setting_alias(const struct setting *s);
 /* Notes that a key was given for which nothing is a value, too. */
 void setting_note_given(const struct setting *s);
 /* What only all keys of OAuth 2 together can tell; false and one sentence. */
-bool setting_check_oauth2(const struct config *config, char *error, size_t error_size);
+bool setting_check_oauth2(const struct config *config, const struct config_chain *chain, char *error,
+                          size_t error_size);
 /* The same of TLS to the services that backends ask. */
 bool setting_check_http(const struct config *config, char *error, size_t error_size);
 /* Reads the line in the file that a value "file:PATH" names. */

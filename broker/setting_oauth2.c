@@ -246,10 +246,23 @@ static bool check_provider(const struct config_oauth2 *oauth2, size_t place, cha
                     of, provider->name, dot);
 }
 
-bool setting_check_oauth2(const struct config *config, char *error, size_t error_size)
+/* What has to be there as soon as anybody is to log in with a token. */
+static bool check_used(const struct config_oauth2 *oauth2, const struct config_chain *chain, char *error,
+                       size_t size)
+{
+    const struct config_oauth2_server *root = &oauth2->servers[0];
+    bool used = false;
+    for (size_t i = 0; i < chain->count; i++)
+        used = used || chain->links[i].authn == CONFIG_OAUTH2;
+    return !used || oauth2->server_count > 0 || *root->id || !root->verify_aud ||
+           complain(error, size, "auth_oauth2.resource_server_id is not set");
+}
+
+bool setting_check_oauth2(const struct config *config, const struct config_chain *chain, char *error,
+                          size_t error_size)
 {
     const struct config_oauth2 *oauth2 = &config->auth.oauth2;
-    bool good = true;
+    bool good = check_used(oauth2, chain, error, error_size);
     for (size_t i = 0; good && i <= oauth2->server_count; i++)
         good = check_server(oauth2, i, error, error_size);
     for (size_t i = 0; good && i <= oauth2->provider_count; i++)

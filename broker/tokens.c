@@ -69,6 +69,8 @@ static void set_provider(struct tokens *tokens, const struct config_oauth2_provi
                                              .key_file = "",
                                              .password = "",
                                              .crl_file = from->crlfile,
+                                             .server_name = "",
+                                             .ciphers = "",
                                              .crl_check = (enum http_crl_check)from->crl_check,
                                              .verify = from->verify_peer,
                                              .no_wildcards = from->hostname_verification == 1,
@@ -79,17 +81,6 @@ static void set_provider(struct tokens *tokens, const struct config_oauth2_provi
 }
 
 /* --- servers --- */
-
-/* The values of "1=a,2=b", with commas between. */
-static const char *list_values(const char *items, char *out, size_t size)
-{
-    struct slice value;
-    size_t len = 0;
-    out[0] = 0;
-    while (config_next_item(&items, &value) && len < size)
-        len += (size_t)snprintf(out + len, size - len, "%s%.*s", len ? "," : "", SLICE_ARG(value));
-    return out;
-}
 
 static size_t find_provider(const struct config_oauth2 *config, const char *name)
 {
@@ -144,7 +135,7 @@ static void add_server(struct tokens *tokens, const struct config_oauth2 *config
         .server_type = *from->type ? from->type : root->type,
         .default_key = keys->default_key,
         .algorithms = algorithm_bits(keys->algorithms),
-        .username_claims = list_values(claims, tokens->claims[i], sizeof(tokens->claims[i])),
+        .username_claims = config_join_items(claims, ',', tokens->claims[i], sizeof(tokens->claims[i])),
         .additional_scopes = *from->additional_scopes_key ? from->additional_scopes_key
                                                           : root->additional_scopes_key,
         .verify_aud = from->verify_aud_given ? from->verify_aud : root->verify_aud,

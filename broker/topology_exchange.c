@@ -60,7 +60,7 @@ static bool create(struct channel *ch, struct slice name, const struct amqp_exch
         return fault(f, ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
                      SLICE_ARG(name));
     const struct exchange_type *type = exchange_type_find(declare->type);
-    if (!bounds_permit(channel_server(ch), "exchange", f) ||
+    if (!bounds_permit_named(channel_server(ch), what, f) ||
         !duplicate_check_args(declare->arguments, f) || !delayed_check_args(declare->arguments, f) ||
         (type->check_args && !type->check_args(declare->arguments, f)) ||
         !check_alternate(ch, name, declare->arguments, what, f))

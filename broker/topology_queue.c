@@ -121,7 +121,7 @@ static struct queue *create(struct channel *ch, struct slice name,
               (unsigned long long)conn->vhost->limits.max[LIMIT_QUEUES]);
         return NULL;
     }
-    if (!bounds_permit(conn->server, "queue", f) ||
+    if (!bounds_permit_named(conn->server, &what, f) ||
         !arguments_check_queue(declare->arguments, &what, f) || !check_quorum(declare, &what, f) ||
         !check_dead_letter(ch, name, declare->arguments, f))
         return NULL;

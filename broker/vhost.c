@@ -87,6 +87,7 @@ static void free_queues(struct vhost *v)
         expire_forget(v->server, q);
         policies_release(&q->dest);
         bounds_remove(v->server, bounds_of_queue(q));
+        v->server->bounds.queues--;
         queue_delete(&q);
     }
     map_free(&v->queues);
@@ -115,6 +116,7 @@ void vhost_free(struct vhost **vhost)
         delayed_forget(v, x, false);
         duplicate_forget(v, x, false);
         bounds_remove(v->server, bounds_of_exchange(x));
+        v->server->bounds.exchanges--;
         exchange_free(&x);
     }
     map_free(&v->exchanges);
@@ -149,6 +151,7 @@ struct exchange *vhost_add_exchange(struct vhost *v, struct slice name,
     x->auto_delete = properties->auto_delete;
     x->internal = properties->internal;
     bounds_add(s, bounds_of_exchange(x));
+    s->bounds.exchanges++;
     map_put(&v->exchanges, x->name, x);
     list_push_back(&v->exchange_list, &x->of_vhost);
     delayed_govern(x, false);
@@ -217,6 +220,7 @@ static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orpha
     delayed_forget(v, x, true);
     duplicate_forget(v, x, true);
     bounds_remove(v->server, bounds_of_exchange(x));
+    v->server->bounds.exchanges--;
     exchange_free(&x);
 }
 
@@ -284,6 +288,7 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     assert(id > 0);
     struct queue *q = queue_new(&s->home, name, properties->args, id);
     bounds_add(s, bounds_of_queue(q));
+    s->bounds.queues++;
     q->auto_delete = properties->auto_delete;
     q->exclusive_owner = properties->exclusive_owner;
     if (properties->durable && !q->exclusive_owner)
@@ -348,6 +353,7 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
     router_changed(&v->router);
     policies_release(&q->dest);
     bounds_remove(v->server, bounds_of_queue(q));
+    v->server->bounds.queues--;
     queue_delete(&q);
 }
 

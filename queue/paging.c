@@ -29,7 +29,8 @@ enum {
     FETCH_QUEUES_PRESSED = 8, FETCH_TURNS = 64,
     EXCESS_MAX = 16 * 1024 * 1024,          /* of memory, for what consumers wait for */
     QUEUE_BYTES = 512,                      /* that a long queue takes beside its messages, about */
-    CALENDAR_EIGHTHS = 2                    /* of that memory, beyond which calendars go to disk */
+    CALENDAR_EIGHTHS = 2,                   /* of that memory, beyond which calendars go to disk */
+    BUSY_BYTES = 4 * 1024 * 1024            /* on their way to the disk that are not taken off that */
 };
 
 static size_t least(size_t a, size_t b)
@@ -318,11 +319,21 @@ static void squeeze_list(struct queue_home *home, struct list *resident, uint64_
     }
 }
 
+/* What calendars may have in memory: a quarter of it when the disk is slow, and much is on its way there. */
+static uint64_t calendars_max(const struct queue_home *home)
+{
+    uint64_t max = home->paging.memory_max / 8 * CALENDAR_EIGHTHS;
+    size_t pending = store_pending_bytes(home->store);
+    uint64_t excess = pending > BUSY_BYTES ? pending - BUSY_BYTES : 0;
+    return max - (excess < max / 4 * 3 ? excess : max / 4 * 3);
+}
+
 /* What waits in a calendar is not needed soon: it goes to disk before anything else has to. */
 void paging_squeeze(struct queue_home *home)
 {
     struct paging *paging = &home->paging;
-    squeeze_list(home, &paging->calendars, paging->memory_max / 8 * CALENDAR_EIGHTHS, SQUEEZE_CALENDARS);
+    if (!list_empty(&paging->calendars))
+        squeeze_list(home, &paging->calendars, calendars_max(home), SQUEEZE_CALENDARS);
     squeeze_list(home, &paging->resident, paging->memory_max, SQUEEZE_QUEUES);
 }
 

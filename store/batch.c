@@ -332,7 +332,7 @@ static void shrink(struct batch *batch)
 void batch_reset(struct batch *batch)
 {
     size_t faded = batch->recent - batch->recent / 8;
-    batch->recent = batch->used > faded ? batch->used : faded;
+    batch->recent = batch->slow ? 0 : batch->used > faded ? batch->used : faded;
     shrink(batch);
     batch->used = BATCH_HEADER_BYTES;
     batch->records = batch->ack_count = batch->delivered_count = batch->note_count = 0;

@@ -61,6 +61,7 @@ struct batch {
     size_t sealed;      /* bytes to write at place.offset; 0 = not sealed yet */
     struct list letter; /* in the disk thread's mailbox */
     bool stop;          /* a letter that says: end */
+    bool slow;          /* the disk took long: what it took of memory goes back at once */
 };
 
 void batch_init(struct batch *batch);

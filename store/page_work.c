@@ -97,10 +97,10 @@ void page_work_stay(struct page_work *work, uint64_t id)
     }
 }
 
-void page_work_reset(struct page_work *work)
+void page_work_reset(struct page_work *work, bool slow)
 {
     size_t faded = work->recent - work->recent / 8;
-    work->recent = work->used > faded ? work->used : faded;
+    work->recent = slow ? 0 : work->used > faded ? work->used : faded;
     work->count = 0;
     work->used = work->moving = 0;
     work->written = false;
@@ -124,7 +124,7 @@ void page_work_relax(struct page_work *work)
 
 void page_work_free(struct page_work *work)
 {
-    page_work_reset(work);
+    page_work_reset(work, true);
     resize(work, 0);
     mem_free(work->jobs);
     buf_free(&work->rows);

@@ -81,8 +81,8 @@ void page_work_row(struct page_work *work, const struct page_row *row);
 struct slice page_work_next_row(struct slice rows, struct page_row *row);
 /* The page of that id is not moved after all. */
 void page_work_stay(struct page_work *work, uint64_t id);
-/* Makes it empty, and gives back most of its memory. */
-void page_work_reset(struct page_work *work);
+/* Makes it empty, and gives back what recent ones did not need; `slow`: see batch.slow. */
+void page_work_reset(struct page_work *work, bool slow);
 /* An idle broker's turn: halves what an empty one keeps for later. */
 void page_work_relax(struct page_work *work);
 void page_work_free(struct page_work *work);

@@ -577,15 +577,18 @@ void pages_prepare(struct pages *pages)
     }
 }
 
-void pages_fold(struct pages *pages, uint64_t batch)
+bool pages_fold(struct pages *pages, uint64_t batch, size_t rows_max)
 {
-    while (!list_empty(&pages->dirty)) {
+    for (size_t rows = 0; !list_empty(&pages->dirty); rows++) {
         struct page_progress *progress = list_first(&pages->dirty, struct page_progress, dirty);
         if (progress->dirty_batch > batch)
-            return;
+            return false;
+        if (rows == rows_max)
+            return true;
         list_remove(&progress->dirty);
         put_row(pages, progress->page, PAGE_ROW_PROGRESS);
     }
+    return false;
 }
 
 uint64_t pages_needed_batch(const struct pages *pages)
@@ -625,7 +628,7 @@ void pages_settled(struct pages *pages, struct batch *batch)
         if (batch->pages.jobs[i].kind == PAGE_JOB_MOVE)
             moved(pages, &batch->pages.jobs[i]);
     pages->settled = batch->number;
-    page_work_reset(&batch->pages);
+    page_work_reset(&batch->pages, batch->slow);
 }
 
 /* --- recovery --- */

@@ -140,8 +140,8 @@ bool pages_have_loaded(const struct pages *pages);
 
 /* The store's. Before the batch goes: moves what lies in sparse files, lets empty ones go. */
 void pages_prepare(struct pages *pages);
-/* Puts what the batches up to that one say about pages into the rows; the open batch carries them. */
-void pages_fold(struct pages *pages, uint64_t batch);
+/* Puts what the batches up to that one say about pages into at most so many rows; true when more are left. */
+bool pages_fold(struct pages *pages, uint64_t batch, size_t rows_max);
 /* The first batch whose acks are not in the rows; UINT64_MAX = none. */
 uint64_t pages_needed_batch(const struct pages *pages);
 /* The batch is on disk. */

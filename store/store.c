@@ -24,6 +24,8 @@
 enum {
     SEGMENT_BYTES_DEFAULT = 16 * 1024 * 1024,
     RELAX_TURNS = 64, /* empty turns after which kept memory is halved */
+    FOLD_ROWS = 256,  /* of pages that a batch writes, and one more ... */
+    FOLD_BYTES = 4096, /* ... for each so many bytes of it */
     DIR_MAX = JOURNAL_PATH_MAX - 64
 };
 
@@ -42,6 +44,8 @@ struct store {
     unsigned idle_turns;
     int lock_fd;
     bool recovered, full;
+    bool slow;  /* the disk was, with the last batch */
+    bool folds; /* more rows of pages are to be written before the oldest segments can go */
     char dir[DIR_MAX];
 };
 
@@ -365,10 +369,19 @@ static bool in_flight(struct store *store)
         if (store->flying->place.size)
             segments_written(&store->segments, &store->flying->place);
         pages_settled(&store->pages, store->flying);
+        store->slow = store->flying->slow;
         store->flying = NULL;
         store->batch_count++;
     }
     return store->flying != NULL;
+}
+
+/* What the journal alone says of pages goes to their rows when its oldest segments have nothing else that is
+ * needed. With random deadlines that may be all pages: they share batches, so that none takes long. */
+static void fold(struct store *store)
+{
+    size_t rows = FOLD_ROWS + batch_pending_bytes(store->open) / FOLD_BYTES;
+    store->folds = pages_fold(&store->pages, segments_dying(&store->segments), rows);
 }
 
 /* The open batch becomes the flying one; its bytes are the disk thread's from here on. */
@@ -377,7 +390,6 @@ static void hand_over(struct store *store)
     struct batch *batch = store->open;
     store->record_bytes += batch->used - BATCH_HEADER_BYTES - store->open_moved;
     store->open_moved = 0;
-    pages_fold(&store->pages, segments_dying(&store->segments));
     uint64_t pages = pages_needed_batch(&store->pages);
     store->segments.needed = pages < store->notes_needed ? pages : store->notes_needed;
     store->flying_bytes = batch_pending_bytes(batch);
@@ -432,6 +444,8 @@ void store_commit(struct store *store)
     if (in_flight(store))
         return;
     pages_prepare(&store->pages);
+    if (store->folds || !batch_empty(store->open))
+        fold(store);
     if (!batch_empty(store->open)) {
         uint64_t next = store->open->number + 1;
         hand_over(store);
@@ -450,7 +464,8 @@ bool store_busy(struct store *store)
 
 size_t store_pending_bytes(struct store *store)
 {
-    return batch_pending_bytes(store->open) + (in_flight(store) ? store->flying_bytes : 0);
+    size_t bytes = batch_pending_bytes(store->open) + (in_flight(store) ? store->flying_bytes : 0);
+    return store->slow ? bytes + bytes / 3 : bytes;
 }
 
 size_t store_open_bytes(const struct store *store)

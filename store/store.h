@@ -113,7 +113,7 @@ uint64_t store_durable(struct store *store);
 bool store_busy(struct store *store);
 /* True while the disk thread waits for space and nothing becomes durable; begin and end are noted. */
 bool store_full(const struct store *store);
-/* Bytes of records not yet durable: the publishers' flow control. */
+/* Bytes of records not yet durable, for flow control. On a slow disk each counts as four thirds of one. */
 size_t store_pending_bytes(struct store *store);
 /* The same of what is not handed over yet: it becomes durable together. */
 size_t store_open_bytes(const struct store *store);

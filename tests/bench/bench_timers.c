@@ -29,6 +29,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 
+enum { WINDOW_SMALL = 4000 /* of what has an expiration */, MOMENTS = 5, MOMENT_US = 100000 };
 enum { WINDOW = 20000, ACK_EVERY = 250, PREFETCH = 20000, STEP_US = 100, STEPS = 200000, STAMP_BYTES = 16 };
 
 struct lateness { /* in steps of 0.1 ms; the last is all beyond 20 s */
@@ -205,6 +206,8 @@ static struct link *open_link(const char *port)
 
 struct plan {
     const char *exchange, *key;
+    struct lateness *confirms;
+    uint64_t sent_us[WINDOW]; /* when number i modulo WINDOW was sent */
     bool delays, ttl;
     uint64_t count, bytes, rate, first, from_ms, to_ms;
     struct rand rand;
@@ -224,6 +227,7 @@ static void put_message(struct link *link, struct plan *plan, uint64_t number)
     put(&plan->head, 60, 2);
     put(&plan->head, 0, 2);
     put(&plan->head, plan->bytes, 8);
+    plan->sent_us[number % WINDOW] = now_us;
     if (plan->delays) {
         put(&plan->head, 0x3000, 2);
         put(&plan->head, 22, 4);
@@ -275,8 +279,11 @@ static void take_confirms(struct link *link, int wait_ms, uint64_t *confirmed, u
 static int publish(char **argv)
 {
     struct link *link = open_link(argv[2]);
-    struct plan plan = {.exchange = argv[3], .key = argv[4], .delays = strcmp(argv[5], "delay") == 0,
-                        .ttl = strcmp(argv[5], "ttl") == 0};
+    static struct plan plan;
+    plan.exchange = argv[3], plan.key = argv[4];
+    plan.confirms = mem_zalloc(sizeof(*plan.confirms));
+    plan.delays = strcmp(argv[5], "delay") == 0, plan.ttl = strcmp(argv[5], "ttl") == 0;
+    uint64_t window = plan.delays || plan.ttl ? WINDOW : WINDOW_SMALL;
     uint64_t *numbers[] = {&plan.count, &plan.bytes, &plan.rate, &plan.first, &plan.from_ms, &plan.to_ms};
     for (int i = 0; i < 6; i++)
         *numbers[i] = strtoull(argv[6 + i], NULL, 10);
@@ -288,7 +295,7 @@ static int publish(char **argv)
     await(link, 0x55000b);
     uint64_t began_us = wall_us(), sent = 0, confirmed = 0, refused = 0;
     while (confirmed < plan.count) {
-        uint64_t may = confirmed + WINDOW < plan.count ? confirmed + WINDOW : plan.count;
+        uint64_t may = confirmed + window < plan.count ? confirmed + window : plan.count;
         uint64_t paced = plan.rate ? (wall_us() - began_us) * plan.rate / 1000000 + 1 : may;
         uint64_t end = paced < may ? paced : may;
         if (end > sent + 500)
@@ -297,11 +304,16 @@ static int publish(char **argv)
         while (sent < end)
             put_message(link, &plan, plan.first + sent++);
         flush(link);
+        uint64_t before = confirmed;
         take_confirms(link, idle ? 1 : 0, &confirmed, &refused);
+        for (uint64_t now_us = wall_us(); before < confirmed; before++)
+            note(plan.confirms, now_us - plan.sent_us[(plan.first + before) % WINDOW]);
     }
     double seconds = (double)(wall_us() - began_us) / 1e6;
-    printf("{\"published\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"seconds\": %.2f, \"rate\": %.0f}\n",
+    printf("{\"published\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"seconds\": %.2f, \"rate\": %.0f",
            sent, refused, seconds, (double)sent / seconds);
+    print("confirm_ms", plan.confirms);
+    printf("}\n");
     return 0;
 }
 
@@ -331,11 +343,54 @@ static void *sleep_again_and_again(void *arg)
     return NULL;
 }
 
+/* A tenth of a second, since 1970, and the worst that came in it. */
+struct moment {
+    uint64_t number, worst_us, late, count; /* late: by more than 100 ms */
+};
+
 struct taken {
     struct lateness lateness;
+    struct moment now, worst[MOMENTS]; /* the worst first */
     uint8_t *seen; /* a bit for each number */
     uint64_t count, from_us, early, twice, tag, delivered;
 };
+
+static void end_moment(struct taken *taken)
+{
+    struct moment moment = taken->now;
+    for (int i = 0; i < MOMENTS; i++) {
+        struct moment other = taken->worst[i];
+        if (moment.worst_us <= other.worst_us)
+            continue;
+        taken->worst[i] = moment;
+        moment = other;
+    }
+    taken->now = (struct moment){0};
+}
+
+static void note_moment(struct taken *taken, uint64_t now_us, uint64_t late_us)
+{
+    if (taken->now.number != now_us / MOMENT_US)
+        end_moment(taken);
+    struct moment *now = &taken->now;
+    now->number = now_us / MOMENT_US;
+    now->count++;
+    now->late += late_us > 100000;
+    now->worst_us = late_us > now->worst_us ? late_us : now->worst_us;
+}
+
+static void print_moments(struct taken *taken)
+{
+    end_moment(taken);
+    printf(", \"moments\": [");
+    for (int i = 0; i < MOMENTS && taken->worst[i].count > 0; i++) {
+        const struct moment *moment = &taken->worst[i];
+        printf("%s{\"at\": %.1f, \"max\": %.1f, \"over_100_ms\": %" PRIu64 ", \"count\": %" PRIu64 "}",
+               i ? ", " : "", (double)moment->number / 10, (double)moment->worst_us / 1000, moment->late,
+               moment->count);
+    }
+    printf("]");
+}
 
 static void take(struct taken *taken, const uint8_t *body)
 {
@@ -346,8 +401,11 @@ static void take(struct taken *taken, const uint8_t *body)
     taken->delivered++;
     if (now_us + 1000 < due_us) /* clocks are read to the millisecond */
         taken->early++;
-    if (due_us >= taken->from_us)
-        note(&taken->lateness, now_us > due_us ? now_us - due_us : 0);
+    if (due_us < taken->from_us)
+        return;
+    uint64_t late_us = now_us > due_us ? now_us - due_us : 0;
+    note(&taken->lateness, late_us);
+    note_moment(taken, now_us, late_us);
 }
 
 static void ack(struct link *link, uint64_t tag)
@@ -411,6 +469,7 @@ static int consume(char **argv)
            PRIu64, taken->delivered, taken->count - distinct, taken->twice, taken->early);
     print("late_ms", &taken->lateness);
     print("timer_ms", &baseline->lateness);
+    print_moments(taken);
     printf("}\n");
     return 0;
 }

@@ -277,6 +277,60 @@ def vhosts_and_permissions():
     ctl.run("delete_user", "ann")
 
 
+def events_of_a_vhost():
+    """What definitions change of it, or leave alone; rabbitmqctl of 3.10 wrote tags as one text."""
+    connection = connect()
+    channel = connection.channel()
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_bind(queue, "amq.rabbitmq.event", "vhost.*")
+    path = broker.directory / "vhosts.json"
+    for description, tags in [("one", ["x", "y"]), ("one", ["x", "y"]), ("two", "x, y")]:
+        path.write_text(json.dumps({"vhosts": [
+            {"name": "v6", "metadata": {"description": description, "tags": tags,
+                                        "default_queue_type": "quorum"}}]}))
+        ctl.run("import_definitions", path)
+    ctl.run("delete_vhost", "v6")
+    told = []
+    while len(told) < 3:
+        method, properties, _ = channel.basic_get(queue, auto_ack=True)
+        if method:
+            told.append((method.routing_key, properties.headers))
+    connection.close()
+    equal([key for key, _ in told], ["vhost.created", "vhost.updated", "vhost.deleted"])
+    for (_, headers), description, tags in zip(told, ["one", "two"], [["x", "y"], "x, y"]):
+        equal({name: headers[name] for name in ("name", "description", "tags", "default_queue_type",
+                                                "metadata", "tracing")},
+              {"name": "v6", "description": description, "tags": ["x", "y"], "default_queue_type": "quorum",
+               "metadata": {"description": description, "tags": tags, "default_queue_type": "quorum"},
+               "tracing": False})
+        equal(list(headers["cluster_state"].values()), ["running"])
+
+
+def numbers_are_bounded():
+    """vhost_max and the limits of all queues and exchanges hold for what is imported, too."""
+    other = Leveret(options.leveret, ["vhost_max=2", "cluster_queue_limit=1", "cluster_exchange_limit=16"])
+    other.start()
+    there = Ctl(options.ctl, other)
+    there.run("add_vhost", "one")
+    said = "cannot create vhost 'two': vhost limit of 2 is reached"
+    there.fails(65, said, "add_vhost", "two")
+    path = other.directory / "more.json"
+    queue = {"vhost": "/", "durable": True, "auto_delete": False, "arguments": {}}
+    exchange = {**queue, "type": "topic", "internal": False}
+    for definitions, text in [({"vhosts": [{"name": "one"}, {"name": "two"}]}, said),
+                              ({"queues": [{"name": "q1", **queue}, {"name": "q2", **queue}]},
+                               "cannot declare queue 'q2': queue limit in cluster (1) is reached"),
+                              ({"exchanges": [{"name": "x1", **exchange}, {"name": "x2", **exchange}]},
+                               "cannot declare exchange 'x2' in vhost '/': exchange limit of 16 is reached")]:
+        path.write_text(json.dumps(definitions))
+        there.fails(69, text, "import_definitions", path)
+    there.run("delete_vhost", "one")
+    there.run("add_vhost", "two")
+    other.restart("term")
+    equal(len(there.rows("list_vhosts")), 2)
+    other.stop()
+
+
 def limits():
     ctl.run("add_vhost", "v2")
     ctl.run("set_vhost_limits", "-p", "v2", '{"max-queues": 1, "max-connections": 5}')
@@ -287,11 +341,18 @@ def limits():
           ctl.rows("list_parameters", "-p", "v2"))
     equal(ctl.run("list_vhost_limits", "-p", "v2").splitlines()[0], 'Listing limits for vhost "v2" ...')
     equal(ctl.run("list_vhost_limits", "--global").splitlines()[0], "Listing limits for all vhosts ...")
+    equal(ctl.rows("list_vhost_limits", "--global"),
+          [{"vhost": "v2", "limits": {"max-connections": 5, "max-queues": 1}}])
     ctl.run("clear_vhost_limits", "-p", "v2")
+    equal(ctl.rows("list_vhost_limits", "--global"), [])
     equal(ctl.rows("list_vhost_limits", "-p", "v2")[0]["limits"], {})
     ctl.run("set_user_limits", "guest", '{"max-channels": 1000}')
     equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest",
             "limits": {"max-channels": 1000}}])
+    equal(ctl.rows("list_user_limits", "--global"), [{"user": "guest", "limits": {"max-channels": 1000}}])
+    said = ctl.run("list_user_limits", "--user", "guest")
+    equal(said.splitlines()[0], 'Listing limits for user "guest" ...')
+    equal(ctl.run("list_user_limits").splitlines()[0], "Listing limits for all users ...")
     ctl.run("clear_user_limits", "guest", "all")
     equal(ctl.rows("list_user_limits", "--user", "guest"), [{"user": "guest", "limits": {}}])
     ctl.run("delete_vhost", "v2")
@@ -1184,7 +1245,8 @@ CHECKS = [
     lines_in_pieces_and_many_at_once, line_without_end_is_refused, too_many_clients_are_turned_away, usage,
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
-    vhosts_and_permissions, limits, living_connections_feel_it, lists_of_topology, lists_of_clients,
+    vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
+    numbers_are_bounded, lists_of_clients,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,

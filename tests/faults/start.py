@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 
-import faulty
 from faulty import brokers
 
 import link as links  # noqa: E402  (tests/wire, which faulty puts on the path)

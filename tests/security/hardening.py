@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "wire"))
 import amqp  # noqa: E402
 from broker import BrokerFailed, Leveret  # noqa: E402
-from link import Failure, Link  # noqa: E402
+from link import Failure, Link, check  # noqa: E402
 
 TIMEOUT = 30
 BINARIES = []
@@ -31,11 +31,6 @@ NOBODY = pwd.getpwnam("nobody")
 
 class NeedsRoot(Exception):
     """The check cannot be made by this user."""
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def need_root():

@@ -19,7 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "wire"))
 from broker import BrokerFailed, Leveret  # noqa: E402
-from link import PROTOCOL_HEADER, Failure, Link  # noqa: E402
+from link import PROTOCOL_HEADER, Failure, Link, check  # noqa: E402
 from service import Key, Service  # noqa: E402
 
 TIMEOUT = 30
@@ -43,11 +43,6 @@ def looks(word):
     for before in range(3):
         found.add(base64.b64encode(b"\0" * before + data)[4:-4])
     return found
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 class Told(Link):

@@ -51,7 +51,7 @@ def code_of(text):
 def calls(path):
     code = code_of(path.read_text(encoding="utf-8"))
     for number, line in enumerate(code.splitlines(), 1):
-        if re.match(r"(static |int |void |bool |struct |enum )", line):
+        if re.match(r"(static |int |void |bool |struct |enum )[^={]*$", line):
             continue  # a definition or declaration of ours
         for found in [*CALL.finditer(line), *THROUGH_IO.finditer(line)]:
             yield number, found[1]

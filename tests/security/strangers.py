@@ -10,7 +10,6 @@ import json
 import pathlib
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,6 +18,7 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "control"), str(HERE.parent / "wire")]
 from ctl import Ctl, Leveret  # noqa: E402
+import certificates  # noqa: E402
 from link import Link  # noqa: E402
 
 TIMEOUT = 60
@@ -261,8 +261,7 @@ def run(name, options):
     broker = Leveret(options.leveret, [setting for setting in settings if setting != "tls"])
     with tempfile.TemporaryDirectory(prefix="leveret-strangers-") as folder:
         if "tls" in settings:
-            subprocess.run([str(HERE.parent / "tls" / "certs.sh"), folder], check=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            certificates.make(folder)
             broker.certificates = folder
         try:
             broker.start()

@@ -19,7 +19,7 @@ UNIT = HERE.parent.parent / "packaging" / "leveret.service"
 sys.path.insert(0, str(HERE.parent / "wire"))
 import amqp  # noqa: E402
 from broker import BrokerFailed, Leveret  # noqa: E402
-from link import Failure, Link  # noqa: E402
+from link import Failure, Link, check  # noqa: E402
 
 TIMEOUT = 60
 EXPOSURE_MAX = 1.5
@@ -35,11 +35,6 @@ REQUIRED = {
 
 class LeftOut(Exception):
     """The check cannot be made here."""
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def read_unit():

@@ -31,14 +31,18 @@ static void look(struct lab *lab)
         lab_user_look(&lab->users[i]);
 }
 
+static void act(struct lab *lab)
+{
+    for (unsigned i = 0; i < lab->user_count; i++)
+        lab_user_turn(&lab->users[i]);
+    world_turn(lab->world);
+}
+
 static void turn(struct lab *lab, bool calm)
 {
-    for (unsigned i = 0; i < lab->user_count; i++) {
-        if (calm)
-            lab->users[i].client.deaf = 0;
-        lab_user_turn(&lab->users[i]);
-    }
-    world_turn(lab->world);
+    for (unsigned i = 0; calm && i < lab->user_count; i++)
+        lab->users[i].client.deaf = 0;
+    act(lab);
     look(lab);
     if (calm)
         store_sync_now(lab->world->server.store);
@@ -243,9 +247,7 @@ static struct result run(uint64_t seed, unsigned steps, bool verbose)
         if (rand_below(&read_rand, 100) == 0)
             arm(world, 3);
         uint64_t refused = fakedisk_refused(world->disk);
-        for (unsigned i = 0; i < lab->user_count; i++)
-            lab_user_turn(&lab->users[i]);
-        world_turn(world);
+        act(lab);
         if (fakedisk_refused(world->disk) > refused) {
             result.refusals++;
             crash(lab, &result); /* a page that cannot be read is left out until the next start */

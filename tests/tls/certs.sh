@@ -69,7 +69,7 @@ here='subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1'
 authority ca '/CN=Test CA/O=Leveret tests'
 authority other '/CN=Other CA/O=Leveret tests'
 
-for name in server sni client revoked expired future odd; do key "$name"; done
+for name in server sni client revoked expired future odd trick; do key "$name"; done
 key rsa rsa
 openssl genrsa -out weak.key 1024 2>/dev/null
 certificate server ca '/CN=localhost/O=Leveret tests' "$here"
@@ -81,6 +81,8 @@ certificate future ca '/CN=localhost' "$here" -startdate 20450101000000Z -enddat
 certificate client ca '/CN=guest/O=Leveret tests' \
     'subjectAltName = DNS:client.example.com, email:guest@example.com, IP:192.0.2.7, URI:urn:leveret:client'
 certificate odd ca '/C=DE/O=Hase, Igel \& Co/CN=första/CN=zweite' 'subjectAltName = DNS:odd.example.com'
+# One name that looks like two when they are put side by side.
+certificate trick ca '/O=Leveret tests,CN=guest' 'subjectAltName = email:guest@example.com.example.org'
 certificate revoked ca '/CN=revoked' 'extendedKeyUsage = clientAuth'
 key stranger && certificate stranger other '/CN=guest' 'extendedKeyUsage = clientAuth'
 key late && certificate late ca '/CN=guest' 'extendedKeyUsage = clientAuth' \

@@ -2,7 +2,6 @@
 """run.py - TLS, PROXY headers and limits of connections, seen by clients: run.py --leveret PATH [scenario...]
 
 Each scenario has a broker of its own; all share the certificates that certs.sh makes."""
-import argparse
 import os
 import pathlib
 import signal
@@ -11,7 +10,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 
@@ -19,20 +17,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "wire"))
 import amqp  # noqa: E402
 from broker import BrokerFailed, Leveret, free_port  # noqa: E402
-from link import PROTOCOL_HEADER, Failure, Link  # noqa: E402
+from certificates import cert, main  # noqa: E402
+from link import PROTOCOL_HEADER, Failure, Link, check  # noqa: E402
 
 TIMEOUT = 30
-CERTS = None  # the folder, once it is made
-
-
-def cert(name):
-    return str(CERTS / name)
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
-
 
 class TlsBroker(Leveret):
     """A leveret with a TLS listener beside the plain one."""
@@ -519,12 +507,15 @@ def proxy(broker):
     broker.expect_log("accepting AMQP connection (127.0.0.9:7000 -> 127.0.0.1:5672), TLSv1.3")
     use(log_in(ProxiedLink(broker, V1, drip=True)))
     # guest is one of loopback_users, and comes from elsewhere.
-    for header in (v2(), b"PROXY TCP4 192.0.2.9 192.0.2.1 7000 5672\r\n"):
+    here = b"\xc0\0\2\x09\x7f\0\0\1" + struct.pack(">HH", 7000, 5672)
+    for header in (v2(), b"PROXY TCP4 192.0.2.9 192.0.2.1 7000 5672\r\n",
+                   v2(addresses=here), b"PROXY TCP4 192.0.2.9 127.0.0.1 7000 5672\r\n"):
         link = ProxiedLink(broker, header)
         link.start(b"guest", b"guest")
         close = link.next_event(0)
         check(close.fields.get("reply_code") == 403, str(close))
     broker.expect_log("(192.0.2.9:7000 -> 192.0.2.1:5672", 4)
+    broker.expect_log("(192.0.2.9:7000 -> 127.0.0.1:5672", 4) # it comes to this machine, but not from it
     six = socket.inet_pton(socket.AF_INET6, "::1") * 2 + struct.pack(">HH", 7001, 5672)
     use(log_in(ProxiedLink(broker, v2(family=0x21, addresses=six + b"\x04\0\x03abc"))))
     broker.expect_log("accepting AMQP connection (::1:7001 -> ::1:5672)")
@@ -561,7 +552,7 @@ def external(broker):
     link.tune()
     link.open()
     link.close()
-    for options in [{"client": "odd"}, {}]:
+    for options in [{"client": "odd"}, {"client": "trick"}, {}]:
         link = TlsLink(broker.tls_address, context(**options))
         link.start(b"", b"", mechanism=b"EXTERNAL", response=b"")
         event = link.next_event_or_close()
@@ -645,19 +636,5 @@ def run(name, path):
     return True
 
 
-def main():
-    global CERTS
-    parser = argparse.ArgumentParser(description="TLS, PROXY headers and limits of connections.")
-    parser.add_argument("--leveret", metavar="PATH", required=True)
-    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="without any, all of them")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="leveret-certs-") as folder:
-        CERTS = pathlib.Path(folder)
-        subprocess.run([str(HERE / "certs.sh"), folder], check=True, stdout=subprocess.DEVNULL)
-        results = [run(name, options.leveret) for name in options.scenarios or SCENARIOS]
-    print(f"tls: {results.count(True)} passed, {results.count(False)} failed")
-    return 0 if all(results) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("tls", "TLS, PROXY headers and limits of connections.", SCENARIOS, run))

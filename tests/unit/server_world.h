@@ -151,20 +151,30 @@ static inline void add_method(struct buf *out, uint16_t channel, const struct me
     add_frame(out, FRAME_METHOD, channel, slice_of(room, (size_t)(w.at - room)));
 }
 
-static inline void add_publish(struct buf *out, const char *queue, size_t body_size)
+enum { PERSISTENT = 2 }; /* delivery_mode */
+
+/* basic.publish with `delivery_mode` as its only property; 0 is none. */
+static inline void add_publish_as(struct buf *out, const char *queue, size_t body_size, uint8_t delivery_mode)
 {
     static const uint8_t body[BODY_MAX];
-    uint8_t header[14];
+    uint8_t header[15];
     struct writer w = writer_of(header, sizeof(header));
     struct method m = {.id = METHOD_basic_publish};
     m.basic_publish.routing_key = slice_of_string(queue);
     add_method(out, 1, &m);
     write_u32(&w, METHOD_basic_publish >> 16 << 16);
     write_u64(&w, body_size);
-    write_u16(&w, 0);
-    add_frame(out, FRAME_HEADER, 1, slice_of(header, sizeof(header)));
+    write_u16(&w, delivery_mode ? 0x1000 : 0);
+    if (delivery_mode)
+        write_u8(&w, delivery_mode);
+    add_frame(out, FRAME_HEADER, 1, slice_of(header, (size_t)(w.at - header)));
     if (body_size)
         add_frame(out, FRAME_BODY, 1, slice_of(body, body_size));
+}
+
+static inline void add_publish(struct buf *out, const char *queue, size_t body_size)
+{
+    add_publish_as(out, queue, body_size, 0);
 }
 
 static inline void flush(struct client *client, struct buf *out)

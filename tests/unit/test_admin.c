@@ -474,6 +474,29 @@ START_TEST(vhosts_come_and_go)
 }
 END_TEST
 
+START_TEST(a_vhost_goes_in_slices)
+{
+    enum { QUEUES = 2000, TURN = 512 };
+    ck_assert(admin_add_vhost(&server, SLICE("v"), SLICE(""), &e));
+    struct vhost *v = server_find_vhost(&server, SLICE("v"));
+    for (int i = 0; i < QUEUES; i++) {
+        char name[20];
+        snprintf(name, sizeof(name), "q%d", i);
+        struct queue_properties properties = {0};
+        vhost_add_queue(v, slice_of_string(name), &properties, true);
+    }
+    run();
+    ck_assert(admin_delete_vhost(&server, SLICE("v"), &e));
+    for (size_t left = QUEUES - TURN; left > TURN; left -= TURN) {
+        ck_assert_uint_eq(v->queues.size, left);
+        ck_assert(!admin_add_vhost(&server, SLICE("v"), SLICE(""), &e));
+        server_act(&server);
+    }
+    run();
+    ck_assert(admin_add_vhost(&server, SLICE("v"), SLICE(""), &e));
+}
+END_TEST
+
 /* --- what is on disk --- */
 
 static void restart(void)
@@ -541,7 +564,7 @@ int main(void)
                                   routing_keys_in_headers,
                                   limits_of_users,
                                   limits_of_vhosts,
-                                  vhosts_come_and_go,
+                                  vhosts_come_and_go, a_vhost_goes_in_slices,
                                   everything_is_there_after_a_restart};
     return run_suite("admin", tests, array_size(tests), NULL, 0);
 }

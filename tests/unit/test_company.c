@@ -29,22 +29,6 @@ static void add_open(struct buf *out, uint16_t channel)
     add_method(out, channel, &(struct method){.id = METHOD_channel_open});
 }
 
-static void add_durable_publish(struct buf *out, const char *name, size_t body_size)
-{
-    static const uint8_t body[BODY_MAX];
-    uint8_t header[15];
-    struct writer w = writer_of(header, sizeof(header));
-    struct method m = {.id = METHOD_basic_publish};
-    m.basic_publish.routing_key = slice_of_string(name);
-    add_method(out, 1, &m);
-    write_u32(&w, METHOD_basic_publish >> 16 << 16);
-    write_u64(&w, body_size);
-    write_u16(&w, 0x1000); /* delivery_mode */
-    write_u8(&w, 2);
-    add_frame(out, FRAME_HEADER, 1, slice_of(header, sizeof(header)));
-    add_frame(out, FRAME_BODY, 1, slice_of(body, body_size));
-}
-
 static void declare_durable(struct client *client, const char *name)
 {
     struct method m = {.id = METHOD_queue_declare};
@@ -313,7 +297,7 @@ START_TEST(batches_stay_small)
     declare_durable(&modest, "modest");
     send(&modest, 1, &(struct method){.id = METHOD_confirm_select});
     struct flood f = {.client = &hostile};
-    add_durable_publish(&f.unit, "flood", 1000);
+    add_publish_as(&f.unit, "flood", 1000, PERSISTENT);
     flood(&f);
     ck_assert_uint_eq(hostile.conn->flow.paused, FLOW_JOURNAL);
     ck_assert_uint_gt(store_open_bytes(server.store), 10 * MB); /* alone it may have all there is */
@@ -334,7 +318,7 @@ START_TEST(batches_stay_small)
     flood(&f);
     uint64_t confirmed = server.counters.confirmed;
     struct buf out = {0};
-    add_durable_publish(&out, "modest", 10);
+    add_publish_as(&out, "modest", 10, PERSISTENT);
     stuff(&modest, &out);
     turn(false);
     ck_assert_uint_eq(queue_ready(queue("modest")), 1); /* it is taken while the other one waits */

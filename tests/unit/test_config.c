@@ -17,7 +17,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(config.initial_frame_max, 8192);
     ck_assert_uint_eq(config.max_message_size, 16 * 1024 * 1024);
     ck_assert_uint_eq(config.handshake_timeout_ms, 10000);
-    ck_assert_uint_eq(config.consumer_max_per_channel, 0);
+    ck_assert_uint_eq(config.queues.consumers_max, CONFIG_NONE);
     ck_assert_uint_eq(config.connection_unacked_max, 256 * 1024 * 1024);
     ck_assert_uint_eq(config.alarms.memory_ppm, 600000);
     ck_assert_uint_eq(config.alarms.memory_bytes, CONFIG_NONE);
@@ -79,7 +79,7 @@ START_TEST(every_key)
     ck_assert_uint_eq(config.frame_max, 65536);
     ck_assert_uint_eq(config.initial_frame_max, 16384);
     ck_assert_uint_eq(config.channel_max, 128);
-    ck_assert_uint_eq(config.consumer_max_per_channel, 10);
+    ck_assert_uint_eq(config.queues.consumers_max, 10);
     ck_assert_uint_eq(config.max_message_size, 536870912);
     ck_assert_uint_eq(config.connection_unacked_max, 1073741824);
     ck_assert_uint_eq(config.alarms.memory_ppm, 400000);
@@ -266,7 +266,7 @@ START_TEST(rabbitmq_keys)
         "web_stomp.tcp.port",
         "raft.wal_max_size_bytes",
         "net_ticktime",
-        "vhost_max",
+        "vhost_restart_strategy",
     };
     for (size_t i = 0; i < array_size(some); i++) {
         char expected[256];

@@ -33,6 +33,20 @@ static void refuses(const char *key, const char *value, const char *why)
     ck_assert_str_eq(error + strlen("--set: "), why);
 }
 
+START_TEST(oauth2_used)
+{
+    ck_assert(config_check(&config, error, sizeof(error)));
+    must("auth_backends.1", "oauth2");
+    ck_assert(!config_check(&config, error, sizeof(error)));
+    ck_assert_str_eq(error, "auth_oauth2.resource_server_id is not set");
+    must("auth_oauth2.verify_aud", "false");
+    ck_assert_msg(config_check(&config, error, sizeof(error)), "%s", error);
+    must("auth_oauth2.verify_aud", "true");
+    must("auth_oauth2.resource_server_id", "rabbitmq");
+    ck_assert_msg(config_check(&config, error, sizeof(error)), "%s", error);
+}
+END_TEST
+
 /* Every key of RabbitMQ's OAuth 2 documentation is honoured, or refused with a sentence. */
 START_TEST(oauth2_names)
 {
@@ -128,6 +142,14 @@ START_TEST(oauth2_refused)
     refuses("auth_oauth2.oauth_providers.a.https.crl_check", "sometimes",
             "auth_oauth2.oauth_providers.a.https.crl_check = 'sometimes': expected one of false, "
             "peer, true, best_effort");
+    for (int i = 0; i < CONFIG_ALIASES_MAX; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "auth_oauth2.scope_aliases.many-%d", i);
+        must(key, "rabbitmq.read:*/*");
+    }
+    must("auth_oauth2.scope_aliases.many-0", "rabbitmq.write:*/*"); /* that one is there */
+    refuses("auth_oauth2.scope_aliases.more", "rabbitmq.read:*/*",
+            "auth_oauth2.scope_aliases.more = 'rabbitmq.read:*/*': there can be 64 aliases");
     refuses("auth_oauth2.scope_aliases.a.b", "x",
             "auth_oauth2.scope_aliases.a.b = 'x': expected scope_aliases.ALIAS, "
             "scope_aliases.INDEX.alias or "
@@ -210,6 +232,7 @@ int main(void)
     Suite *suite = suite_create("config_oauth2");
     TCase *tcase = tcase_create("keys");
     tcase_add_checked_fixture(tcase, start, NULL);
+    tcase_add_test(tcase, oauth2_used);
     tcase_add_test(tcase, oauth2_names);
     tcase_add_test(tcase, oauth2_refused);
     tcase_add_test(tcase, prints_what_it_reads);

@@ -225,6 +225,18 @@ START_TEST(key_sets)
     for (size_t i = 0; i < array_size(bad); i++)
         ck_assert_msg(!jwk_set_load(&keys, slice_of_string(bad[i]), reason, sizeof(reason)), "%s", bad[i]);
     ck_assert_ptr_nonnull(jwk_find(&keys, SLICE("k"))); /* what there was is kept */
+    struct buf many = {0};
+    buf_printf(&many, "{\"keys\":[");
+    for (int i = 0; i < 300; i++)
+        buf_printf(&many, "%s{\"kty\":\"EC\",\"crv\":\"P-256\",\"kid\":\"k%d\",\"x\":"
+                          "\"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY\",\"y\":"
+                          "\"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU\"}",
+                   i ? "," : "", i);
+    buf_printf(&many, "]}");
+    ck_assert(jwk_set_load(&keys, buf_slice(&many), reason, sizeof(reason)));
+    ck_assert_uint_eq(keys.by_id.size, 256);
+    ck_assert(jwk_find(&keys, SLICE("k255")) && !jwk_find(&keys, SLICE("k256")));
+    buf_free(&many);
 }
 END_TEST
 
@@ -424,6 +436,44 @@ START_TEST(guessing)
 }
 END_TEST
 
+/* --- questions to a backend --- */
+
+static void *start_nothing(struct backend *backend, const void *settings)
+{
+    (void)settings;
+    return backend;
+}
+
+/* Keeps the question: nobody hears of it again. */
+static bool keep(void *thread, struct question *question)
+{
+    (void)thread;
+    question_free(&question);
+    return false;
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+START_TEST(questions_are_bounded)
+{
+    static const struct backend_type silent = {"silent", start_nothing, keep, nothing, NULL};
+    struct backend_options options = {.type = &silent, .threads = 1, .wake = nothing};
+    struct backend *backend = backend_new(&options);
+    struct inquiry about = {.kind = QUESTION_LOGIN, .user = SLICE("u"), .password = SLICE("p")};
+    for (int i = 0; i < 4096; i++)
+        ck_assert(backend_ask(backend, question_new(&about, NULL)));
+    struct question *question = question_new(&about, NULL);
+    ck_assert(!backend_ask(backend, question));
+    ck_assert_int_eq(question->verdict, VERDICT_ERROR);
+    ck_assert_ptr_nonnull(strstr(question->reason, "4096 questions to answer already"));
+    question_free(&question);
+    backend_free(&backend);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("grant");
@@ -433,6 +483,7 @@ int main(void)
     tcase_add_test(plain, scopes);
     tcase_add_test(plain, keys_of_inquiries);
     tcase_add_test(plain, guessing);
+    tcase_add_test(plain, questions_are_bounded);
     tcase_add_test(signed_case, good_tokens);
     tcase_add_test(signed_case, refused_tokens);
     tcase_add_test(signed_case, damaged_tokens);

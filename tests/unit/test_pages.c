@@ -26,7 +26,8 @@ static struct recovered found;
 static struct buf notes, saved;
 static char error[512], *said;
 static size_t said_size;
-static uint32_t slots[16];
+static uint32_t slots[4096];
+static size_t segment_bytes; /* 0 = the default */
 static unsigned slot_count;
 
 static void keep_note(void *arg, enum store_note level, const char *text)
@@ -45,7 +46,8 @@ static void keep_page(void *arg, uint64_t queue_id, uint32_t slot)
 static void start(void)
 {
     struct store_options options = {
-        .dir = "data", .io = fakedisk_io(disk), .note = keep_note, .quarantine = true, .without_thread = 1};
+        .dir = "data", .io = fakedisk_io(disk), .note = keep_note, .quarantine = true, .without_thread = 1,
+        .segment_bytes = segment_bytes};
     struct recovery_sink sink = recovered_sink(&found);
     recovered_free(&found);
     sink.page = keep_page;
@@ -545,6 +547,68 @@ START_TEST(a_file_is_given_time_to_die)
 }
 END_TEST
 
+enum { SMALL_BATCH = 160 * 1024 };
+
+static void sync_little(void)
+{
+    store_commit(store);
+    ck_assert_uint_lt(store_pending_bytes(store), SMALL_BATCH);
+    store_sync_now(store);
+}
+
+/* Some segments of a journal with nothing in it that is needed. */
+static void fill_segments(void)
+{
+    static uint8_t body[4096];
+    const struct stored_target target = {1, 5000000};
+    for (int i = 0; i < 12; i++) {
+        uint64_t batch = store_message(store, &(struct stored_message){.targets = &target, .target_count = 1,
+                                                                       .body = slice_of(body, sizeof body)});
+        store_ack_range(store, 1, 5000000, 1);
+        sync_little();
+        store_release(store, batch);
+    }
+}
+
+/* Random deadlines ack something in every page. What that makes of rows was one batch once, behind which
+ * all others waited: 40 ms and more for 6,000 pages. */
+START_TEST(rows_of_many_pages_are_shared_by_batches)
+{
+    enum { MANY = 4000, BATCHES = 40 };
+    struct store_stats stats;
+    struct store_run run = {0};
+    segment_bytes = 16 * 1024;
+    start();
+    uint32_t *many = calloc(MANY, sizeof *many);
+    for (int i = 0; i < MANY; i++) {
+        many[i] = write_page(1000 + (uint64_t)i * PER_PAGE);
+        if (i % 100 == 0)
+            sync_all();
+    }
+    sync_all();
+    for (int i = 0; i < MANY; i++) {
+        uint64_t sequence = 1000 + (uint64_t)i * PER_PAGE + 1;
+        store_ack(store, &run, 1, sequence);
+        pages_ack(store_pages(store), many[i], sequence, true);
+    }
+    sync_all();
+    fill_segments();
+    for (int i = 0; i < BATCHES; i++)
+        sync_little(); /* nobody gives it anything more */
+    ck_assert(!store_busy(store));
+    ck_assert_uint_eq(pages_needed_batch(store_pages(store)), UINT64_MAX);
+    fill_segments();
+    store_stats(store, &stats);
+    ck_assert_uint_le(stats.segments, 4);
+    stop();
+    start();
+    ck_assert_uint_eq(pages_at(store_pages(store), slots[slot_count - 1])->live, PER_PAGE - 2);
+    stop();
+    free(many);
+    segment_bytes = 0;
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pages");
@@ -563,6 +627,7 @@ int main(void)
     tcase_add_test(tests, damaged_rows_are_mended);
     tcase_add_test(tests, a_batch_is_there_with_its_pages_or_not_at_all);
     tcase_add_loop_test(tests, a_file_is_given_time_to_die, 0, 3);
+    tcase_add_test(tests, rows_of_many_pages_are_shared_by_batches);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

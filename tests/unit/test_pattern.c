@@ -6,6 +6,7 @@
 #include <pcre2.h>
 
 #include "auth/pattern.h"
+#include "base/buf.h"
 #include "base/mem.h"
 #include "tests/unit/suite.h"
 
@@ -109,6 +110,59 @@ START_TEST(catastrophic_ones_end)
 }
 END_TEST
 
+/* The match is left to pattern.c: whether it was given up. */
+static bool given_up(const char *source, struct slice name, bool *matched)
+{
+    char error[300];
+    struct pattern *pattern = pattern_compile(slice_of_string(source), error, sizeof(error));
+    ck_assert_msg(pattern != NULL, "%s", error);
+    *matched = pattern_matches(pattern, name);
+    bool gave_up = pattern_gave_up(pattern);
+    pattern_free(&pattern);
+    return gave_up;
+}
+
+/* Just as many steps as PATTERN_STEPS_MAX, where PCRE2 itself would take a hundred times as many. */
+START_TEST(steps_are_counted)
+{
+    static const char source[] = "^(a+)+$";
+    int within = 0, beyond = 0;
+    bool matched;
+    for (size_t length = 5; length < 25; length++) {
+        struct slice name = slice_of(long_name().at + 255 - length, length);
+        int found = verdict(source, name, PATTERN_STEPS_MAX, PATTERN_HEAP_KB_MAX);
+        bool gave_up = given_up(source, name, &matched);
+        ck_assert(!matched);
+        ck_assert_int_eq(gave_up, found == PCRE2_ERROR_MATCHLIMIT);
+        within += found == PCRE2_ERROR_NOMATCH;
+        beyond += gave_up && verdict(source, name, 100 * PATTERN_STEPS_MAX, 100 * PATTERN_HEAP_KB_MAX) ==
+                                 PCRE2_ERROR_NOMATCH;
+    }
+    ck_assert_int_ge(within, 5);
+    ck_assert_int_ge(beyond, 3);
+}
+END_TEST
+
+/* Few steps, but each keeps 500 groups: it would match, with more memory. */
+START_TEST(memory_is_counted)
+{
+    struct buf source = {0};
+    bool matched;
+    buf_printf(&source, "^");
+    for (int i = 0; i < 500; i++)
+        buf_printf(&source, "()");
+    buf_printf(&source, "(a|b)*!");
+    buf_append(&source, "", 1);
+    const char *text = (const char *)source.at;
+    ck_assert_int_eq(verdict(text, long_name(), PATTERN_STEPS_MAX, PATTERN_HEAP_KB_MAX),
+                     PCRE2_ERROR_HEAPLIMIT);
+    ck_assert_int_ge(verdict(text, long_name(), PATTERN_STEPS_MAX, 20 * PATTERN_HEAP_KB_MAX), 0);
+    ck_assert(given_up(text, long_name(), &matched));
+    ck_assert(!matched);
+    buf_free(&source);
+}
+END_TEST
+
 /* A limit within the pattern can only lower them. */
 START_TEST(patterns_do_not_raise_the_limits)
 {
@@ -145,6 +199,8 @@ int main(void)
     tcase_add_test(tcase, what_matches);
     tcase_add_test(tcase, what_is_none);
     tcase_add_test(tcase, catastrophic_ones_end);
+    tcase_add_test(tcase, steps_are_counted);
+    tcase_add_test(tcase, memory_is_counted);
     tcase_add_test(tcase, patterns_do_not_raise_the_limits);
     tcase_add_test(tcase, recursion_ends);
     suite_add_tcase(suite, tcase);

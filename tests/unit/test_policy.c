@@ -209,9 +209,30 @@ START_TEST(keeps_to_its_targets)
 }
 END_TEST
 
+/* 10,000 are not made here: what is there stands in many places. One too many is refused, a change is not. */
+START_TEST(no_more_than_there_may_be)
+{
+    struct policies *policies = &vhost()->policies;
+    ck_assert(put_policy("a", "^q", "queues", "{\"max-length\":1}", 1, false));
+    ck_assert(put_policy("z", "^q", "queues", "{\"max-length\":2}", 0, false));
+    struct policy *z = policies->lists[false][1];
+    policies->lists[false] = mem_realloc(policies->lists[false], POLICIES_MAX * sizeof(z));
+    for (size_t i = 2; i < POLICIES_MAX; i++)
+        policies->lists[false][i] = z;
+    policies->counts[false] = POLICIES_MAX;
+    ck_assert(!put_policy("b", "^q", "queues", "{\"max-length\":3}", 2, false));
+    ck_assert(put_policy("a", "^q", "queues", "{\"max-length\":3}", 2, false));
+    ck_assert(put_policy("b", "^q", "queues", "{\"max-length\":3}", 2, true));
+    policies->counts[false] = 2;
+    ck_assert(slice_is(policies->lists[false][0]->name, "a") && policies->lists[false][0]->priority == 2);
+    ck_assert(put_policy("b", "^q", "queues", "{\"max-length\":3}", 2, false));
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {governs_as_the_model_says, settles_while_queues_go,
-                                  merges_numbers_by_the_lesser, keeps_to_its_targets};
+                                  merges_numbers_by_the_lesser, keeps_to_its_targets,
+                                  no_more_than_there_may_be};
     return run_suite("policy", tests, array_size(tests), NULL, 0);
 }

@@ -20,6 +20,17 @@ START_TEST(test_seeded_is_repeatable)
 }
 END_TEST
 
+START_TEST(test_secure_is_not)
+{
+    struct rand a = rand_secure(), b = rand_secure();
+    unsigned same = 0;
+    for (int i = 0; i < 1000; i++)
+        same += rand_u64(&a) == rand_u64(&b);
+    ck_assert_uint_eq(same, 0);
+    ck_assert_uint_eq(a.state, 0); /* nothing is kept that the next one could be computed from */
+}
+END_TEST
+
 START_TEST(test_below)
 {
     struct rand rand = rand_seeded(1);
@@ -74,6 +85,7 @@ int main(void)
     Suite *suite = suite_create("rand");
     TCase *tcase = tcase_create("rand");
     tcase_add_test(tcase, test_seeded_is_repeatable);
+    tcase_add_test(tcase, test_secure_is_not);
     tcase_add_test(tcase, test_below);
     tcase_add_test(tcase, test_bytes);
     tcase_add_test(tcase, test_names);

@@ -596,6 +596,13 @@ START_TEST(tricks_in_a_certificate)
     buf_append(&sans, "", 1);
     x509 = make_certificate(key, (const char *)sans.at);
     ck_assert_ptr_null(certificate_new(x509));
+    X509_free(x509);
+    sans.len = 0; /* few, but long */
+    for (int i = 0; i < 20; i++)
+        buf_printf(&sans, "%sDNS:%0*d", i ? "," : "", CERTIFICATE_TEXT_MAX / 20, i);
+    buf_append(&sans, "", 1);
+    x509 = make_certificate(key, (const char *)sans.at);
+    ck_assert_ptr_null(certificate_new(x509));
     buf_free(&sans);
     X509_free(x509);
     EVP_PKEY_free(key);

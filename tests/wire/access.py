@@ -13,16 +13,11 @@ import time
 
 import amqp
 from broker import BrokerFailed, Leveret
-from link import Failure, Link
+from link import Failure, Link, check
 from service import Key, Service, b64
 
 TIMEOUT = 20
 FRAME_MAX = 131072
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def connect(broker, user=b"guest", password=b"guest", vhost=b"/", mechanism=b"PLAIN", response=None):
@@ -151,6 +146,9 @@ def http_rights(broker, service, _):
 
 def http_odd_answers(broker, service, _):
     """Nothing but a clear allow lets anybody in."""
+    service.answer = lambda path, query: (200, "allow")
+    refused(broker, b"bob", b"")
+    check(service.asked == [], "a blank password was asked about")
     for status, text in [(500, "allow"), (204, ""), (404, "allow"), (200, ""), (200, "allowed"), (200, "yes"),
                          (200, "deny"), (200, "ALL OW"), (200, "x" * 100000), (302, "allow")]:
         service.answer = lambda path, query, reply=(status, text): reply
@@ -265,10 +263,13 @@ def anonymous(broker, *_):
 def secrets(broker, *_):
     """A password from the configuration appears nowhere."""
     connect(broker, b"guest", b"p4ssw0rd").close()
+    refused(broker, b"p4ssw0rd", b"wr0ng-one")
+    refused(broker, b"guest", b"guest")
     command = pathlib.Path(f"/proc/{broker.process.pid}/cmdline").read_bytes()
     check(b"p4ssw0rd" not in command, "the process's title has the password")
-    check("p4ssw0rd" not in log_of(broker), "the log has the password")
-    refused(broker, b"guest", b"guest")
+    log = log_of(broker)
+    check("wr0ng-one" not in log, "the log has a wrong password")
+    check(log.count("p4ssw0rd") == log.count("user 'p4ssw0rd'") == 1, "the log has the password")
 
 
 # --- tokens ---

@@ -4,11 +4,9 @@ backends.py --leveret PATH [scenario...]
 
 Nobody gets in by them, whoever needs them not is served meanwhile, and the log says what was wrong.
 """
-import argparse
 import contextlib
 import json
 import os
-import pathlib
 import socket
 import ssl
 import subprocess
@@ -18,25 +16,14 @@ import threading
 import time
 
 from broker import BrokerFailed, Leveret, free_port
-from link import Failure, Link
+from certificates import cert, main
+from link import Failure, Link, check
 from service import Key, Service
 
-HERE = pathlib.Path(__file__).resolve().parent
 TIMEOUT = 30
 SECRET = b"s3cret-of-bob"
 KEYS = tempfile.TemporaryDirectory(prefix="leveret-keys-")
 FILED, FETCHED, STRANGER = (Key(KEYS.name, "ec", name) for name in ("filed", "fetched", "stranger"))
-CERTS = None  # the folder, once it is made
-
-
-def cert(name):
-    return str(CERTS / name)
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
-
 
 def token(key):
     return key.token({"aud": "rabbit", "exp": int(time.time()) + 600, "sub": "carol",
@@ -385,6 +372,46 @@ def versions(path):
         service.close()
 
 
+def names(path):
+    """Which name is said, and which the certificate has to be for. The address stays what it was."""
+    for server, options, name, said in [
+            ("server", {}, "localhost", None),
+            ("server", {"sni": "none"}, None, None),
+            ("sni", {"sni": "none"}, None, REFUSED + "it is another host's"),
+            ("sni", {"sni": "broker.example.com"}, "broker.example.com", None),
+            ("sni", {"sni": "any.wild.example.com"}, "any.wild.example.com", None),
+            ("sni", {"sni": "any.wild.example.com", "hostname_verification": "none"}, "any.wild.example.com",
+             REFUSED + "hostname mismatch"),
+            ("sni", {"sni": "broker.example.org"}, "broker.example.org", REFUSED + "it is another host's"),
+            ("server", {"sni": "an.example.com"}, "an.example.com", REFUSED + "it is another host's")]:
+        heard = []
+        tls = https(server)
+        tls.sni_callback = lambda _, told, __, heard=heard: heard.append(told)
+        service = Service(good, tls)
+        ask_by_https(path, "http", service, "localhost", options, said)
+        check(set(heard) == {name}, f"{server} with {options} heard {heard}")
+        check(set(service.hosts) <= {f"localhost:{service.port}"}, f"{service.hosts} was asked")
+        service.close()
+
+
+AES128, AES256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"
+
+
+def ciphers(path):
+    old, new = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+    for version, options, said in [
+            (old, {"ciphers.1": AES128}, None), (old, {"ciphers.1": AES256}, "no answer"),
+            (old, {"ciphers.1": AES256, "ciphers.2": AES128}, None),
+            (old, {"ciphers.1": "TLS_AES_128_GCM_SHA256"}, "no answer"),
+            (new, {"ciphers.1": "TLS_AES_128_GCM_SHA256"}, None), (new, {"ciphers.1": AES128}, "no answer"),
+            (new, {"ciphers.1": "TLS_AES_128_GCM_SHA256", "ciphers.2": AES128}, None)]:
+        tls = https("server", version=version)
+        tls.set_ciphers(AES128)
+        service = Service(good, tls)
+        ask_by_https(path, "http", service, "localhost", options, said)
+        service.close()
+
+
 def no_tls_there(path):
     """Behind an https address is somebody who talks HTTP, or noise, or nothing: no password is sent."""
     heard = []
@@ -420,6 +447,9 @@ OWN_ERRORS = [
     ({"certfile": "{server.pem}", "keyfile": "{locked.key}", "password": "wr0ng"},
      "keyfile = '{locked.key}'"),
     ({"keyfile": "{server.key}"}, "keyfile needs "),
+    ({"ciphers.1": "TLS_AES_128_GCM_SHA256", "versions.1": "tlsv1.2"},
+     "auth_http.ssl_options.ciphers = 'TLS_AES_128_GCM_SHA256': none of these is a cipher of the versions"),
+    ({"ciphers.1": "NONESUCH"}, "OpenSSL knows no such cipher"),
 ]
 
 
@@ -445,6 +475,7 @@ SCENARIOS = {
     "nobody_there": nobody_there, "redirects": redirects, "proxies": proxies,
     "known_keys_do_not_wait": known_keys_do_not_wait, "certificates_http": certificates("http"),
     "certificates_oauth2": certificates("oauth2"), "own_certificate": own_certificate, "versions": versions,
+    "names": names, "ciphers": ciphers,
     "no_tls_there": no_tls_there, "start_errors": start_errors}
 
 
@@ -458,19 +489,5 @@ def run(name, path):
     return True
 
 
-def main():
-    global CERTS
-    parser = argparse.ArgumentParser(description="Backends that are slow, down, or not who they should be.")
-    parser.add_argument("--leveret", metavar="PATH", required=True)
-    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="without any, all of them")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="leveret-certs-") as folder:
-        CERTS = pathlib.Path(folder)
-        subprocess.run([str(HERE.parent / "tls" / "certs.sh"), folder], check=True, stdout=subprocess.DEVNULL)
-        results = [run(name, options.leveret) for name in options.scenarios or SCENARIOS]
-    print(f"backends: {results.count(True)} passed, {results.count(False)} failed")
-    return 0 if all(results) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("backends", "Backends that are slow, down, or not who they should be.", SCENARIOS, run))

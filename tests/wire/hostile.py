@@ -12,7 +12,7 @@ import time
 
 import amqp
 from broker import BrokerFailed, Leveret
-from link import Failure, Link
+from link import Failure, Link, check
 
 TIMEOUT = 30
 MB = 1 << 20
@@ -20,18 +20,13 @@ MB = 1 << 20
 BASE = 40 * MB
 RESIDENT = 64 * MB  # of messages that wait: resident_memory, and what is on its way to the disk
 UNACKED_MAX = 32 * MB
-REPLIES_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 256 * MB, 131072
+REPLIES_MAX, REPLY_MAX, HELD_MAX, FRAME_MAX = 2 * MB, 8 * MB, 256 * MB, 131072
 WATERMARK = 128 * MB
 
 
 def resident(broker):
     with open(f"/proc/{broker.process.pid}/statm") as statm:
         return int(statm.read().split()[1]) * 4096
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def check_memory(broker, most):
@@ -167,6 +162,35 @@ def fill_queue(broker, name, count, size):
     confirmed = 0
     while confirmed < count:
         confirmed = link.next_event(1).fields["delivery_tag"]
+    link.close()
+
+
+def direct_replies_not_read(broker):
+    """Who asked reads none of 200 MB of answers: what is too much is dropped, who answers is served."""
+    link, other = connect(broker), connect(broker)
+    link.call(1, "basic.consume", queue=b"amq.rabbitmq.reply-to", no_ack=1)
+    other.call(1, "queue.declare", queue=b"questions")
+    other.call(1, "basic.consume", queue=b"questions", no_ack=1)
+    link.send(amqp.publish_frames(1, {"exchange": b"", "routing_key": b"questions"}, amqp.write_properties(
+        {"reply_to": b"amq.rabbitmq.reply-to"}), b"question", FRAME_MAX))
+    address = other.next_event(1).properties["reply_to"]
+    other.call(1, "confirm.select")
+    for sent in range(2000):
+        other.send(publish(b"x" * 100_000, key=address))
+        check(other.next_event(1).name == "basic.ack", "no confirm")
+        if sent % 100 == 0:
+            check_memory(broker, BASE + 3 * REPLY_MAX)
+    check_bystander(broker)
+    # What was kept comes, the rest does not: the next answer is behind it.
+    other.send(publish(b"last", key=address))
+    check(other.next_event(1).name == "basic.ack", "no confirm")
+    got = 0
+    while got < 3 * REPLY_MAX // 100_000 and link.next_event(1).body != b"last":
+        got += 1
+        if got == 60:
+            other.send(publish(b"last", key=address))
+    check(60 <= got < 3 * REPLY_MAX // 100_000, f"{got} answers came")
+    other.close()
     link.close()
 
 
@@ -347,6 +371,24 @@ def many_bodies_begun(broker):
     back_to_normal(broker)
 
 
+def large_bodies_announced(broker):
+    """Who only announces 16 MB, and sends a kilobyte of it, takes little: no 506, on 2,047 channels."""
+    link = connect(broker)
+    header = amqp.write_header(16 * MB, amqp.write_properties({}))
+    data = b""
+    for channel in range(2, 2048):
+        data += method(channel, "channel.open") + method(channel, "basic.publish", routing_key=b"nowhere")
+        data += amqp.write_frame(amqp.HEADER, channel, header)
+        data += amqp.write_frame(amqp.BODY, channel, b"x" * 1024)
+    link.send(data)
+    for channel in range(2, 2048):
+        check(link.next_event(channel).name == "channel.open-ok", "a channel is not served")
+    link.call(1, "queue.declare", queue=b"other", exclusive=1)
+    check_memory(broker, BASE + 48 * MB)
+    check_bystander(broker)
+    link.close()
+
+
 def transaction_without_end(broker):
     link = connect(broker)
     link.call(1, "tx.select")
@@ -419,6 +461,7 @@ SCENARIOS = {
     "replies_not_read": (replies_not_read, []),
     "returns_not_read": (returns_not_read, []),
     "nacks_not_read": (nacks_not_read, []),
+    "direct_replies_not_read": (direct_replies_not_read, []),
     "consumer_never_reads": (consumer_never_reads, []),
     "consumer_never_acks": (consumer_never_acks, [f"connection_unacked_max={UNACKED_MAX}"]),
     "long_queue": (long_queue, ["vm_memory_high_watermark.absolute=192MB"]),
@@ -426,6 +469,7 @@ SCENARIOS = {
     "reads_slowly": (reads_slowly, []),
     "all_channels_at_once": (all_channels_at_once, []),
     "many_bodies_begun": (many_bodies_begun, []),
+    "large_bodies_announced": (large_bodies_announced, []),
     "transaction_without_end": (transaction_without_end, []),
     "memory_filled_with_small": (memory_filled_with_small, LIMITED),
     "memory_filled_with_large": (memory_filled_with_large, LIMITED),

@@ -91,6 +91,12 @@ def consumers(number):
     return [method(1, "basic.consume", queue=b"mine", consumer_tag=name(number), no_ack=1, no_wait=1)]
 
 
+def consumers_with_arguments(number):
+    arguments = table(number, 400)
+    return [method(1, "basic.consume", queue=b"mine", consumer_tag=name(number), no_ack=1, no_wait=1,
+                   arguments=arguments)]
+
+
 def flood(broker, kind, most):
     """Declares until it is refused with 406, which has to come; then all of it goes with the connection."""
     bystander, link = Bystander(broker), connect(broker)
@@ -274,6 +280,7 @@ SCENARIOS = {
     "headers_bindings": (flooded(headers_bindings, 100000), BOUND),
     "hash_bindings": (flooded(hash_bindings, 2000), BOUND),
     "consumers": (flooded(consumers, 400000), BOUND),
+    "consumers_with_arguments": (flooded(consumers_with_arguments, 20000), BOUND),
     "silent_peers": (silent_peers, []),
     "peers_after_header": (peers_after_header, []),
     "peers_within_login": (peers_within_login, []),

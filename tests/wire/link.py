@@ -18,6 +18,12 @@ class Failure(Exception):
     """The broker did not do what was expected."""
 
 
+def check(true, what):
+    """Fails with `what` unless it is true."""
+    if not true:
+        raise Failure(what)
+
+
 class Event:
     """A method that came in, with its content if it has one."""
 
@@ -60,8 +66,8 @@ class Event:
 class Link:
     tls = None  # an ssl.SSLContext: every connection is made with it
 
-    def __init__(self, address, timeout):
-        self.socket = socket.create_connection(address, timeout=timeout)
+    def __init__(self, address, timeout, source=None):
+        self.socket = socket.create_connection(address, timeout=timeout, source_address=source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls:
             self.socket = self.tls.wrap_socket(self.socket, server_hostname="localhost")

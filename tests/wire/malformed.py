@@ -16,7 +16,7 @@ import sys
 import time
 
 import amqp
-from broker import BrokerFailed, Leveret
+from broker import Leveret
 from link import Failure, Link, PROTOCOL_HEADER
 
 TIMEOUT = 30
@@ -214,6 +214,9 @@ for name in ["CC", "BCC"]:
                         "a table": ("F", [])}.items():
         case(f"{name} is {what}", "channel",
              content(amqp.write_properties({"headers": [(name.encode(), *field)]})), "c406")
+    for keys, outcome in [(255, "fine"), (256, "c406")]:
+        case(f"{name} of {keys} keys", "channel", content(amqp.write_properties(
+            {"headers": [(name.encode(), "A", [("S", b"k")] * keys)]})), outcome)
 case("a user-id of somebody else", "channel", content(amqp.write_properties({"user_id": b"root"})), "c406")
 
 # Sense.

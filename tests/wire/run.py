@@ -6,12 +6,12 @@ import collections
 import concurrent.futures
 import pathlib
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 
+import certificates
 from broker import BrokerFailed, Leveret, Running
 from link import Failure, Link
 from play import Play
@@ -125,8 +125,7 @@ def use_tls():
     """From now on brokers that are started listen for TLS and all connections speak it; returns the folder of
     the certificates, which goes away with it."""
     folder = tempfile.TemporaryDirectory(prefix="leveret-certs-")
-    subprocess.run([str(FOLDER.parent / "tls" / "certs.sh"), folder.name], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    certificates.make(folder.name)
     Leveret.certificates = folder.name
     Link.tls = ssl.create_default_context(cafile=folder.name + "/ca.pem")
     return folder
@@ -140,7 +139,7 @@ def main():
         for script in scripts:
             print(f"{script.name}: {' '.join(script.header.get('checks', ['-']))}")
         return 0
-    certificates = use_tls() if options.tls else None
+    folder = use_tls() if options.tls else None
     begun, counts = time.monotonic(), collections.Counter()
     try:
         if options.port:
@@ -153,8 +152,8 @@ def main():
     except (BrokerFailed, OSError, Failure) as failed:
         print(f"FAIL {failed}")
         counts["failed"] += 1
-    if certificates:
-        certificates.cleanup()
+    if folder:
+        folder.cleanup()
     took = time.monotonic() - begun
     passed = counts["passed"] + counts["differs"]
     print(f"wire: {passed} passed, {counts['failed']} failed, {counts['skipped']} skipped in {took:.1f} s")

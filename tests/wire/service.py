@@ -10,10 +10,11 @@ import urllib.parse
 
 class Service:
     """An HTTP service on a free port of loopback. `answer(path, query)` returns (status, text); what was
-    asked is kept in `asked`. After `hold` requests wait for `free`. With `tls`, a context, it is https."""
+    asked is kept in `asked`, the header Host in `hosts`. After `hold` requests wait for `free`. With `tls`, a
+    context, it is https."""
 
     def __init__(self, answer, tls=None):
-        self.answer, self.asked, self.tls = answer, [], tls
+        self.answer, self.asked, self.hosts, self.tls = answer, [], [], tls
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = threading.Semaphore(0)
@@ -26,6 +27,7 @@ class Service:
                 path, _, in_path = self.path.partition("?")
                 query = dict(urllib.parse.parse_qsl(text or in_path, keep_blank_values=True))
                 outer.asked.append((path, query))
+                outer.hosts.append(self.headers["Host"])
                 if not outer.gate.is_set():
                     outer.waiting.release()
                 outer.gate.wait()

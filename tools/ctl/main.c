@@ -335,10 +335,12 @@ static enum ctl_status add_options(json_t *request, const struct ctl_verb *verb,
 
 /* --- doing it --- */
 
-static void print_scope(const struct ctl_options *options)
+static void print_scope(const struct ctl_options *options, bool users)
 {
-    if (options->global)
-        fputs("all vhosts", stdout);
+    if (users && options->user)
+        printf("user \"%s\"", options->user);
+    else if (users || options->global)
+        fputs(users ? "all users" : "all vhosts", stdout);
     else
         printf("vhost \"%s\"", options->vhost ? options->vhost : "/");
 }
@@ -355,8 +357,8 @@ static void print_banner(const struct ctl_verb *verb, const struct ctl_options *
             fputs(word <= count ? words[word - 1] : "", stdout);
         else if (at[0] == '%' && at[1] == 'p')
             fputs(options->vhost ? options->vhost : "/", stdout);
-        else if (at[0] == '%' && at[1] == 'v')
-            print_scope(options);
+        else if (at[0] == '%' && (at[1] == 'v' || at[1] == 'u'))
+            print_scope(options, at[1] == 'u');
         else
             fputc(*at, stdout);
         at += at[0] == '%';
