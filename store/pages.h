@@ -102,7 +102,6 @@ void pages_returned(struct pages *pages, uint32_t slot, uint64_t sequence, uint1
 uint16_t page_returns(const struct page *page, uint64_t sequence);
 /* None of its messages is needed any more. */
 void pages_drop(struct pages *pages, uint32_t slot);
-
 /* Bytes of pages that the open batch is to write. */
 static inline size_t pages_open_bytes(const struct pages *pages)
 {
