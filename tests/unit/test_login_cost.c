@@ -65,15 +65,26 @@ static void log_in(void *arg)
     buf_free(&response);
 }
 
+/* The least of three: a sanitizer tidies up its memory now and then. */
+static uint64_t least_steps(struct attempt *attempt)
+{
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        uint64_t steps = steps_of(log_in, attempt); /* in a copy of the same server */
+        least = steps < least ? steps : least;
+    }
+    return least;
+}
+
 START_TEST(failures_cost_the_same)
 {
     struct attempt attempt = {.mechanism = mechanisms[_i], .password = "wrong one"};
     uint64_t least = UINT64_MAX, most = 0;
     add_users();
     say_hello(&attempt);
-    for (size_t i = 0; i < array_size(users); i++) { /* each in a copy of the same server */
+    for (size_t i = 0; i < array_size(users); i++) {
         attempt.user = users[i].user;
-        uint64_t steps = steps_of(log_in, &attempt);
+        uint64_t steps = least_steps(&attempt);
         fprintf(stderr, "%s, %s: %llu instructions\n", attempt.mechanism, users[i].what,
                 (unsigned long long)steps);
         least = steps < least ? steps : least;
