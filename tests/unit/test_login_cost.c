@@ -100,7 +100,8 @@ START_TEST(failures_cost_the_same)
     apart = measure(&attempt, &most);
     for (int again = 0; again < 3 && apart * APART_PARTS > most; again++) /* a sanitizer tidied its memory */
         apart = measure(&attempt, &most);
-    ck_assert_msg(apart * APART_PARTS <= most, "%llu instructions lie between them", (unsigned long long)apart);
+    ck_assert_msg(apart * APART_PARTS <= most, "%llu instructions lie between them",
+                  (unsigned long long)apart);
     hang_up(&attempt.client);
     buf_free(&attempt.said);
 }
