@@ -288,8 +288,9 @@ static void move_outcome(void *arg, struct outcome *outcome)
 
 static void move_channel(void *arg, struct channel *ch)
 {
-    unacked_walk(&ch->unacked, move_unacked, arg);
-    tx_walk(ch, move_unacked, arg);
+    const uint64_t *limit = arg;
+    unacked_walk_old(&ch->unacked, *limit, move_unacked, arg);
+    tx_walk_old(ch, *limit, move_unacked, arg);
 }
 
 /* Lets the oldest part of the journal go when little of it is needed: one old message pins no more than
@@ -300,7 +301,7 @@ static void compact_journal(struct server *s)
     if (limit == 0)
         return;
     delays_move(&s->home.delays, limit);
-    outcomes_walk(&s->home, move_outcome, &limit);
+    outcomes_walk_old(&s->home, limit, move_outcome, &limit);
     list_each(node, &s->connections) {
         struct connection *conn = container_of(node, struct connection, link);
         for (size_t i = 0; i < conn->channels.capacity; i++)
@@ -308,6 +309,7 @@ static void compact_journal(struct server *s)
                 move_channel(&limit, conn->channels.slots[i]);
     }
     giveback_each_detached(&s->giving, move_channel, &limit);
+    mover_finish(&s->home);
 }
 
 static void reap(struct server *s)

@@ -18,6 +18,7 @@ struct tx_publish {
 struct tx_settlement {
     struct unacked_item item;
     uint64_t tag;
+    uint64_t batch; /* its message is of no older one */
     enum settlement how;
 };
 
@@ -58,7 +59,8 @@ static struct tx_publish take_publish(struct channel *ch)
 void tx_settle(struct channel *ch, uint64_t tag, const struct unacked_item *item,
                enum settlement how)
 {
-    tx_settlement_ring_push_back(&ch->tx->settlements, (struct tx_settlement){*item, tag, how});
+    struct tx_settlement settlement = {*item, tag, entry_batch(&item->entry), how};
+    tx_settlement_ring_push_back(&ch->tx->settlements, settlement);
 }
 
 /* Dead letters of what a transaction rejects or pushes out of a queue are published here and now, as its
@@ -208,8 +210,14 @@ void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, con
         message(arg, tx_publish_ring_at(&tx->publishes, i)->message);
 }
 
-void tx_walk(struct channel *ch, void (*each)(void *arg, struct unacked_item *item), void *arg)
+void tx_walk_old(struct channel *ch, uint64_t limit, void (*each)(void *arg, struct unacked_item *item),
+                 void *arg)
 {
-    for (size_t i = 0; ch->tx && i < ch->tx->settlements.size; i++)
-        each(arg, &tx_settlement_ring_at(&ch->tx->settlements, i)->item);
+    for (size_t i = 0; ch->tx && i < ch->tx->settlements.size; i++) {
+        struct tx_settlement *settlement = tx_settlement_ring_at(&ch->tx->settlements, i);
+        if (settlement->batch > limit)
+            continue;
+        each(arg, &settlement->item);
+        settlement->batch = entry_batch(&settlement->item.entry);
+    }
 }

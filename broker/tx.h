@@ -27,7 +27,9 @@ size_t tx_uncommitted(const struct channel *ch, bool settlements);
 void tx_each(const struct channel *ch, void (*item)(void *arg, uint64_t tag, const struct unacked_item *item),
              void (*message)(void *arg, struct message *m), void *arg);
 
-/* Calls `each` for what was settled and waits for tx.commit; it may change the entries. */
-void tx_walk(struct channel *ch, void (*each)(void *arg, struct unacked_item *item), void *arg);
+/* Calls `each` for what was settled, waits for tx.commit and may be in the journal in a batch up to `limit`;
+ * it may move the messages on. */
+void tx_walk_old(struct channel *ch, uint64_t limit, void (*each)(void *arg, struct unacked_item *item),
+                 void *arg);
 
 #endif

@@ -20,6 +20,12 @@ struct entry {
     uint32_t page;           /* slot of the page that it was read from; 0 = it is no page's */
 };
 
+/* The journal's batch that has it; UINT64_MAX: it is in a page, or not stored. */
+static inline uint64_t entry_batch(const struct entry *entry)
+{
+    return entry->journalled && !entry->page ? entry->message->batch : UINT64_MAX;
+}
+
 _Static_assert(sizeof(struct entry) <= 24, "an entry is the memory of a waiting message");
 
 #endif

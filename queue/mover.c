@@ -11,12 +11,14 @@ void mover_init(struct mover *mover)
 {
     *mover = (struct mover){.looks_max = MOVER_LOOKS_MAX};
     list_init(&mover->queues);
+    shared_moves_init(&mover->shared, (uintptr_t)mover);
 }
 
 void mover_free(struct mover *mover)
 {
     assert(list_empty(&mover->queues) && mover->old.size == 0);
     heap_free(&mover->old);
+    shared_moves_free(&mover->shared);
 }
 
 void mover_join(struct mover *mover, struct moving *moving)
@@ -105,6 +107,11 @@ uint64_t mover_run(struct queue_home *home)
     if (!store_is_sparse(home->store))
         mover->to = 0;
     return limit;
+}
+
+void mover_finish(struct queue_home *home)
+{
+    shared_moves_write(&home->mover.shared, home->store);
 }
 
 void mover_came_back(struct queue *q, const struct entry *entry)

@@ -10,6 +10,7 @@
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "queue/shared_move.h"
 
 struct entry;
 struct queue;
@@ -29,6 +30,7 @@ struct mover {
     struct heap old;    /* moving.node */
     uint64_t to;        /* the last batch of the part; 0 = nothing is under way */
     unsigned looks_max; /* queues that a turn looks at */
+    struct shared_moves shared; /* messages that more than one queue has */
     uint64_t looks;     /* that the last turn looked at or moved something of */
 };
 
@@ -38,8 +40,11 @@ void mover_join(struct mover *mover, struct moving *moving);
 void mover_leave(struct mover *mover, struct moving *moving);
 
 /* Once a turn, before the commit. Returns up to which batch everything that is in no queue's order is to be
- * moved on now (paging_move, delays_move); 0 = nothing. That in the queues was. */
+ * moved on now (paging_move, delays_move), and then mover_finish called; 0 = nothing. That in the queues was.
+ * */
 uint64_t mover_run(struct queue_home *home);
+/* All of that was moved on, in the same turn. */
+void mover_finish(struct queue_home *home);
 /* There is something to do though nothing happens. */
 static inline bool mover_is_busy(const struct mover *mover)
 {

@@ -28,7 +28,7 @@ void outcome_put(struct queue *q, struct entry *entry, enum outcome_reason reaso
         queue_settle(q, entry, false);
         return;
     }
-    add(q, &q->home->outcomes.fresh, &(struct outcome){q, *entry, reason});
+    add(q, &q->home->outcomes.fresh, &(struct outcome){q, *entry, reason, entry_batch(entry)});
     q->leaving.outcomes++;
     entry->message = NULL;
 }
@@ -107,4 +107,23 @@ void outcomes_walk(struct queue_home *home, void (*each)(void *arg, struct outco
 {
     walk(&home->outcomes.fresh, each, arg);
     walk(&home->outcomes.kept, each, arg);
+}
+
+static void walk_old(struct outcome_ring *ring, uint64_t limit,
+                     void (*each)(void *arg, struct outcome *outcome), void *arg)
+{
+    for (size_t i = 0; i < ring->size; i++) {
+        struct outcome *outcome = outcome_ring_at(ring, i);
+        if (outcome->batch > limit)
+            continue;
+        each(arg, outcome);
+        outcome->batch = entry_batch(&outcome->entry);
+    }
+}
+
+void outcomes_walk_old(struct queue_home *home, uint64_t limit,
+                       void (*each)(void *arg, struct outcome *outcome), void *arg)
+{
+    walk_old(&home->outcomes.fresh, limit, each, arg);
+    walk_old(&home->outcomes.kept, limit, each, arg);
 }

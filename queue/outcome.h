@@ -20,6 +20,7 @@ struct outcome {
     struct queue *queue; /* stays until it is settled */
     struct entry entry;
     enum outcome_reason reason;
+    uint64_t batch; /* its message is of no older one */
 };
 
 RING(outcome_ring, struct outcome);
@@ -55,7 +56,10 @@ void outcome_retry(struct queue_home *home, size_t count);
 /* Settles all without publishing them. */
 void outcomes_drop(struct queue_home *home);
 
-/* Calls `each` for all of them; it may change their entries. */
+/* Calls `each` for those that may be in the journal in a batch up to `limit`; it may move the messages on. */
+void outcomes_walk_old(struct queue_home *home, uint64_t limit,
+                       void (*each)(void *arg, struct outcome *outcome), void *arg);
+/* Tests: calls `each` for all of them. */
 void outcomes_walk(struct queue_home *home, void (*each)(void *arg, struct outcome *outcome), void *arg);
 
 #endif

@@ -17,29 +17,45 @@ void paging_move(struct queue *q, struct entry *entry, uint64_t limit, bool seen
     paging_move_entry(q, lane_of(q, entry), entry, limit, seen);
 }
 
+/* One queue has it: its record is written now. */
+static void move_alone(struct order *order, const struct entry *entry, bool keeps_birth)
+{
+    struct message *m = entry->message;
+    struct store *store = order->queue->home->store;
+    struct stored_target target = {order->id, entry->sequence};
+    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
+                                    message_props(m), message_body(m)};
+    uint64_t old = m->batch;
+    record.born_ms = keeps_birth ? m->born_ms : 0;
+    record.dead_letter = m->dead_letter;
+    record.retried = m->retried;
+    m->batch = store_move(store, &record);
+    store_release(store, old);
+}
+
 void paging_move_entry(struct queue *q, struct order *order, struct entry *entry, uint64_t limit, bool seen)
 {
     struct message *m = entry->message;
     struct store *store = q->home->store;
+    struct shared_moves *shared = &q->home->mover.shared;
     if (!entry->journalled || entry->page)
         return;
-    uint64_t open = store_open_batch(store), batch = m->batch;
-    if (batch > limit && !(m->moved && batch == open))
+    uint64_t open = store_open_batch(store);
+    bool others_were_seen = m->moved && m->batch == open && shared_move_has(shared, m);
+    if (m->batch > limit && !others_were_seen)
         return;
-    assert(batch > 0 && limit < open);
+    assert(m->batch > 0 && limit < open);
     if (q->deleted) {
         release(q, entry);
         return;
     }
-    struct stored_target target = {order->id, entry->sequence};
-    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
-                                    message_props(m), message_body(m)};
-    record.born_ms = lane_records_birth(q, m) ? m->born_ms : 0;
-    record.dead_letter = m->dead_letter;
-    record.retried = m->retried;
-    m->batch = store_move(store, &record);
+    bool keeps_birth = lane_records_birth(q, m);
+    if (others_were_seen || m->journal_refs > 1)
+        shared_move_add(shared, m, (struct stored_target){order->id, entry->sequence}, keeps_birth);
+    else
+        move_alone(order, entry, keeps_birth);
+    m->batch = open;
     m->moved = true;
-    store_release(store, batch); /* the old record, or one more of the same message in this batch */
     if (entry->returns)
         store_returned(store, order->id, entry->sequence, entry->returns);
     /* What a mark calls delivered that ran ahead is flagged by a restart. It stays so when the mark goes. */
@@ -74,20 +90,15 @@ void paging_move_waiting(struct queue *q, uint64_t limit)
             paging_move_order(q, lane_at(q, lane), limit);
 }
 
-static uint64_t batch_of(const struct entry *entry)
-{
-    return entry->journalled && !entry->page ? entry->message->batch : UINT64_MAX;
-}
-
 /* Behind the first that was not moved, none is older. */
 static uint64_t oldest_of_ring(const struct entry_ring *ring)
 {
     uint64_t oldest = UINT64_MAX;
     for (size_t i = 0; i < ring->size; i++) {
         const struct entry *entry = entry_ring_at(ring, i);
-        if (batch_of(entry) < oldest)
-            oldest = batch_of(entry);
-        if (batch_of(entry) < UINT64_MAX && !entry->message->moved)
+        if (entry_batch(entry) < oldest)
+            oldest = entry_batch(entry);
+        if (entry_batch(entry) < UINT64_MAX && !entry->message->moved)
             break;
     }
     return oldest;
@@ -100,8 +111,8 @@ static uint64_t oldest_of_order(const struct order *order)
     if (tail < oldest)
         oldest = tail;
     for (size_t i = 0; i < order->returned_size; i++)
-        if (batch_of(&order->returned[i]) < oldest)
-            oldest = batch_of(&order->returned[i]);
+        if (entry_batch(&order->returned[i]) < oldest)
+            oldest = entry_batch(&order->returned[i]);
     return oldest;
 }
 

@@ -2,12 +2,13 @@
  *
  * Tags rise by one (invariant I7), so an item is found by arithmetic: chunks of 32 tags, a directory of
  * chunk pointers, and a list of the chunks that still hold something. Taking one item is O(1); taking all
- * up to a tag visits only chunks that hold items; one tag that is never acked pins one chunk and 8 bytes
- * per 32 tags. */
+ * up to a tag visits only chunks that hold items. Where less than a quarter of the directory would be in use,
+ * its oldest chunks are in a tree instead: so one tag that is never acked pins one chunk, and no more. */
 #ifndef QUEUE_UNACKED_H
 #define QUEUE_UNACKED_H
 
 #include "base/ring.h"
+#include "base/tree.h"
 #include "queue/queue.h"
 
 struct unacked_item {
@@ -22,6 +23,8 @@ RING(chunk_ring, struct unacked_chunk *);
 struct unacked {
     struct chunk_ring directory; /* NULL where a chunk has emptied */
     uint64_t first_chunk;        /* number (tag / 32) of directory[0] */
+    size_t in_directory;         /* chunks */
+    struct tree old;             /* those with smaller numbers */
     struct list chunks;          /* those that exist, by number */
     size_t size;
 };
@@ -38,8 +41,10 @@ bool unacked_take_first(struct unacked *u, uint64_t up_to, uint64_t *tag,
                         struct unacked_item *item);
 /* The item with the smallest tag that is not smaller than `from`; NULL when there is none. */
 const struct unacked_item *unacked_next(const struct unacked *u, uint64_t from, uint64_t *tag);
-/* Calls `each` for all items; it may change their entries. */
-void unacked_walk(struct unacked *u, void (*each)(void *arg, struct unacked_item *item), void *arg);
+/* Calls `each` for all items whose message is in the journal in a batch up to `limit`, and for some others;
+ * it may move the messages on. The others are not looked at one by one. */
+void unacked_walk_old(struct unacked *u, uint64_t limit, void (*each)(void *arg, struct unacked_item *item),
+                      void *arg);
 /* The smallest tag; UINT64_MAX when there is none. */
 uint64_t unacked_first(const struct unacked *u);
 bool unacked_has(const struct unacked *u, uint64_t tag);

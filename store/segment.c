@@ -15,6 +15,8 @@ enum {
     SPARSE_MIN = 4,            /* segments in use from which the oldest may be asked to go */
     SPARSE_KEPT = 2,           /* newest segments that are left alone */
     SPARSE_SHARE = 8,          /* sparse = less than one in so many messages is live */
+    FEW_SHARE = 64,            /* few = less than one in so many: to move them on costs nothing */
+    FEW_PART = 2,              /* they are when so much of the newest segment, one part of it, is written */
     CROWDED_MIN = 8,           /* segments in use from which disk matters more than writing twice */
     CROWDED_SHARE = 2,
     SPARSE_LIVE_MAX = 256 * 1024, /* messages moved on */
@@ -229,13 +231,12 @@ static uint64_t count_up_to(const struct segments *segments, uint64_t batch, boo
     return count;
 }
 
-/* The part that is to be moved on: its last batch, 0 = none. */
-static uint64_t find_sparse(const struct segments *segments)
+/* The last batch of the oldest segments, but the newest `kept`, of which less than one message in `share` is
+ * live; 0 = none. */
+static uint64_t find_sparse(const struct segments *segments, size_t kept, uint64_t share)
 {
     uint64_t live = 0, messages = 0, last = 0;
-    size_t size = segments->in_use.size;
-    uint64_t share = size >= CROWDED_MIN ? CROWDED_SHARE : SPARSE_SHARE;
-    for (size_t i = 0; i + SPARSE_KEPT < size; i++) {
+    for (size_t i = 0; i + kept < segments->in_use.size; i++) {
         const struct segment *segment = *segment_ring_at(&segments->in_use, i);
         live += segment->live, messages += segment->messages;
         if (live > SPARSE_LIVE_MAX)
@@ -246,20 +247,47 @@ static uint64_t find_sparse(const struct segments *segments)
     return last;
 }
 
-static void begin_sparse(struct segments *segments, uint64_t slice)
+/* Few old messages are moved on before the newest segment is full, by a batch of that size at the latest: so
+ * they never hold on to more than the segment that they are in. What is on its way to a consumer that keeps
+ * up is younger by then. */
+static uint64_t find_few(struct segments *segments, uint64_t open_bytes)
+{
+    const struct segment *last = newest(segments);
+    size_t size = segments->in_use.size;
+    if (size < 2 || segments->asked_few == last->epoch)
+        return 0;
+    bool late = last->used * FEW_PART >= last->bytes || last->bytes - last->used < open_bytes;
+    if (!late && size == 2)
+        return 0;
+    segments->asked_few = last->epoch;
+    return find_sparse(segments, late ? 1 : 2, FEW_SHARE);
+}
+
+/* More are left longer, for most of them may go by themselves. */
+static uint64_t find_many(struct segments *segments)
+{
+    size_t size = segments->in_use.size;
+    if (size < SPARSE_MIN || segments->asked == newest(segments)->epoch)
+        return 0;
+    uint64_t last = find_sparse(segments, SPARSE_KEPT, size >= CROWDED_MIN ? CROWDED_SHARE : SPARSE_SHARE);
+    if (last)
+        segments->asked = newest(segments)->epoch;
+    return last;
+}
+
+static void begin_sparse(struct segments *segments, uint64_t open_bytes, uint64_t slice)
 {
     struct sparse *sparse = &segments->sparse;
-    if (segments->in_use.size < SPARSE_MIN || segments->asked == newest(segments)->epoch)
-        return;
-    uint64_t last = find_sparse(segments);
+    uint64_t last = find_many(segments);
+    if (!last)
+        last = find_few(segments, open_bytes);
     if (!last)
         return;
-    segments->asked = newest(segments)->epoch;
     uint64_t first = (*segment_ring_at(&segments->in_use, 0))->first_batch;
     uint64_t before = first > 0 && first <= last ? first - 1 : last - 1;
-    /* What is live may lie close together, in the oldest batches. */
-    uint64_t slices = count_up_to(segments, last, true) / slice + 1;
     uint64_t live = count_up_to(segments, last, false);
+    /* What is live may lie close together, in the oldest batches. */
+    uint64_t slices = live > slice ? count_up_to(segments, last, true) / slice + 1 : 1;
     *sparse = (struct sparse){before, last, (last - before) / slices + 1, live, sparse->batch};
 }
 
@@ -269,22 +297,22 @@ static uint64_t slice_of_part(const struct segments *segments)
     return slice > 0 ? slice : 1;
 }
 
-uint64_t segments_sparse_part(struct segments *segments)
+uint64_t segments_sparse_part(struct segments *segments, uint64_t open_bytes)
 {
     struct sparse *sparse = &segments->sparse;
     if (sparse->at >= sparse->to)
-        begin_sparse(segments, slice_of_part(segments));
+        begin_sparse(segments, open_bytes, slice_of_part(segments));
     assert(sparse->at <= sparse->to || sparse->to == 0);
     return sparse->at < sparse->to ? sparse->to : 0;
 }
 
-uint64_t segments_sparse(struct segments *segments, uint64_t open)
+uint64_t segments_sparse(struct segments *segments, uint64_t open, uint64_t open_bytes)
 {
     struct sparse *sparse = &segments->sparse;
     uint64_t slice = slice_of_part(segments);
     if (sparse->batch == open) /* what was moved into it looks as if others shared it */
         return 0;
-    if (segments_sparse_part(segments) == 0)
+    if (segments_sparse_part(segments, open_bytes) == 0)
         return 0;
     uint64_t live = count_up_to(segments, sparse->to, false);
     uint64_t gone = sparse->live > live ? sparse->live - live : 0;

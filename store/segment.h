@@ -40,6 +40,7 @@ struct segments {
     uint64_t needed;   /* acks from this batch on are told by the journal only; UINT64_MAX = none */
     uint64_t dead;     /* segments up to this batch are dead with what was handed over */
     uint64_t asked;    /* newest epoch when segments_sparse last began */
+    uint64_t asked_few; /* the same of few messages */
     struct sparse sparse;
     unsigned slot_next;
     struct rand rand;
@@ -60,12 +61,13 @@ uint64_t segments_dying(const struct segments *segments);
  * or needed; the last one always stays. This one may not: what makes them dead may be in rows of its own,
  * which come to disk behind its records. */
 void segments_handed_over(struct segments *segments);
-/* When the oldest segments are many and hold little that is live: their last batch, up to which what is
- * needed is to be moved on; 0 = nothing. A part is begun once a new segment. */
-uint64_t segments_sparse_part(struct segments *segments);
+/* When the oldest segments are many and hold little that is live, or hold very little and the newest one is
+ * half full or has no room for the open batch: their last batch, up to which what is needed is to be moved
+ * on; 0 = nothing. A part of each kind is begun once a new segment. */
+uint64_t segments_sparse_part(struct segments *segments, uint64_t open_bytes);
 /* What is needed of batches up to this one is to be moved on, now; 0 = nothing. With every open batch a
  * slice more, about 4,096 messages (less with small segments). */
-uint64_t segments_sparse(struct segments *segments, uint64_t open);
+uint64_t segments_sparse(struct segments *segments, uint64_t open, uint64_t open_bytes);
 
 /* Recovery: takes over a segment found on disk; in_use ones come oldest first. */
 void segments_adopt(struct segments *segments, struct segment *segment);

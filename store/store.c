@@ -244,12 +244,12 @@ uint64_t store_message(struct store *store, const struct stored_message *message
 
 uint64_t store_sparse_part(struct store *store)
 {
-    return segments_sparse_part(&store->segments);
+    return segments_sparse_part(&store->segments, batch_journal_bytes(store->open));
 }
 
 uint64_t store_sparse_batch(struct store *store)
 {
-    return segments_sparse(&store->segments, store->open->number);
+    return segments_sparse(&store->segments, store->open->number, batch_journal_bytes(store->open));
 }
 
 bool store_is_sparse(const struct store *store)
@@ -259,7 +259,7 @@ bool store_is_sparse(const struct store *store)
 
 uint64_t store_move(struct store *store, const struct stored_message *message)
 {
-    assert(store->recovered && message->target_count == 1);
+    assert(store->recovered);
     size_t used = store->open->used;
     batch_message(store->open, message, true);
     store->open_moved += store->open->used - used;

@@ -247,7 +247,8 @@ static void turn(struct model *m, uint64_t later_ms)
     uint64_t limit = store_sparse_batch(m->store);
     if (limit) {
         paging_move_waiting(m->queue, limit), delays_move(&m->home.delays, limit);
-        outcomes_walk(&m->home, move_outcome, &limit);
+        outcomes_walk_old(&m->home, limit, move_outcome, &limit);
+        mover_finish(&m->home);
     }
     store_commit(m->store);
     struct store_stats stats;

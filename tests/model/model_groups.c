@@ -297,6 +297,7 @@ static void turn(struct model *m)
         paging_move_waiting(m->q, limit), delays_move(&m->home.delays, limit);
     for (size_t i = 0; limit && i < m->out_count; i++)
         paging_move(m->q, &m->outs[i].entry, limit, true);
+    mover_finish(&m->home);
     store_commit(m->store);
     store_sync_now(m->store);
 }

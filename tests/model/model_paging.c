@@ -494,9 +494,10 @@ static void move_old(struct model *m)
     if (!limit)
         return;
     m->moved++;
-    outcomes_walk(&m->home, move_outcome, &limit);
+    outcomes_walk_old(&m->home, limit, move_outcome, &limit);
     for (size_t i = 0; i < m->taken_count; i++)
         paging_move(m->taken[i].line->queue, &m->taken[i].entry, limit, true);
+    mover_finish(&m->home);
 }
 
 /* What left is settled, now or in a later batch. */

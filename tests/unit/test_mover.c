@@ -7,13 +7,16 @@
 
 #include "queue/paging.h"
 #include "tests/sim/fakedisk.h"
+#include "queue/unacked.h"
+#include "tests/unit/steps.h"
 #include "tests/unit/suite.h"
 
 enum {
     QUEUES = 100000,
     SEGMENT_BYTES = 1024 * 1024,
     CHURN = 300000,               /* messages that are acked at once, in the same segments */
-    TURNS_MAX = 20000
+    TURNS_MAX = 20000,
+    CROWD = 10000                 /* queues that share a message */
 };
 
 static struct fakedisk *disk;
@@ -66,7 +69,10 @@ static uint64_t now_ns(void)
 static void turn(void)
 {
     uint64_t before = now_ns();
-    moves += mover_run(&home) > 0;
+    uint64_t limit = mover_run(&home);
+    moves += limit > 0;
+    if (limit)
+        mover_finish(&home);
     uint64_t took = now_ns() - before;
     longest_ns = took > longest_ns ? took : longest_ns;
     looks_max = home.mover.looks > looks_max ? home.mover.looks : looks_max;
@@ -77,7 +83,7 @@ static void turn(void)
 /* One message to `count` queues. */
 static void publish(size_t first, size_t count)
 {
-    struct stored_target targets[8];
+    static struct stored_target targets[CROWD];
     struct message *m = message_new(&pool, SLICE(""), SLICE("q"), SLICE(""), 20);
     memset(message_body_at(m), 'x', m->body_size);
     m->persistent = true;
@@ -122,7 +128,92 @@ START_TEST(no_turn_looks_at_all_queues)
     fflush(stdout);
     ck_assert_uint_gt(moves, 10);
     ck_assert_uint_le(looks_max, QUEUES / 16);
-    ck_assert_uint_ge(stats.moved_bytes, (uint64_t)QUEUES * 20);
+    ck_assert_uint_ge(stats.moved_bytes, (uint64_t)QUEUES / 4 * 20);
+    end();
+}
+END_TEST
+
+/* It is written once for all of them, as when it was published. */
+START_TEST(a_message_of_many_queues)
+{
+    enum { RECORD = 20 + 16 * CROWD + 100 };
+    struct store_stats stats;
+    begin();
+    publish(0, CROWD);
+    publish(CROWD, 1);
+    turn();
+    for (int i = 0; i < 40000; i++) {
+        struct entry entry;
+        publish(QUEUES - 1, 1);
+        ck_assert(queue_get(queues[QUEUES - 1], false, &entry));
+        queue_settle(queues[QUEUES - 1], &entry, true);
+        if (i % 400 == 0)
+            turn();
+    }
+    for (int i = 0; i < TURNS_MAX && mover_is_busy(&home.mover); i++)
+        turn();
+    store_stats(store, &stats);
+    printf("a message of %d queues: %llu slices, %.1f KB moved, %.2f ms\n", CROWD, (unsigned long long)moves,
+           (double)stats.moved_bytes / 1e3, (double)longest_ns / 1e6);
+    fflush(stdout);
+    ck_assert_uint_ge(moves, 1);
+    ck_assert_uint_ge(stats.moved_bytes, 16 * CROWD);
+    ck_assert_uint_le(stats.moved_bytes, moves * (RECORD + 200));
+    for (size_t i = 0; i <= CROWD; i++)
+        ck_assert(entry_ring_at(&queues[i]->order.fresh, 0)->message->batch > 1);
+    end();
+}
+END_TEST
+
+static struct unacked unacked;
+static struct message *kept;
+
+static void expect_none(void *arg, struct unacked_item *item)
+{
+    (void)arg, (void)item;
+    abort();
+}
+
+static void walk_the_young(void *arg)
+{
+    (void)arg;
+    unacked_walk_old(&unacked, kept->batch - 1, expect_none, NULL);
+}
+
+static void count(void *arg, struct unacked_item *item)
+{
+    ck_assert(item->entry.message == kept);
+    ++*(size_t *)arg;
+}
+
+/* What is not old is not looked at one by one. */
+START_TEST(very_many_unacked)
+{
+    enum { UNACKED = 100000 };
+    size_t found = 0;
+    begin();
+    kept = message_new(&pool, SLICE(""), SLICE("q"), SLICE(""), 0);
+    kept->batch = 7;
+    unacked_init(&unacked);
+    for (uint64_t tag = 1; tag <= UNACKED; tag++)
+        unacked_put(&unacked, tag,
+                    &(struct unacked_item){.entry = {.message = kept, .sequence = tag, .journalled = true}});
+    uint64_t steps = steps_of(walk_the_young, NULL);
+    printf("%d unacked, none of them old: %llu instructions\n", UNACKED, (unsigned long long)steps);
+    fflush(stdout);
+    ck_assert_uint_le(steps, UNACKED / 2);
+    unacked_walk_old(&unacked, 7, count, &found);
+    ck_assert_uint_eq(found, UNACKED);
+    kept->batch = 9; /* all were moved on, but it is known of those that are looked at only */
+    found = 0;
+    unacked_walk_old(&unacked, 7, count, &found);
+    ck_assert_uint_eq(found, UNACKED);
+    unacked_walk_old(&unacked, 8, expect_none, NULL);
+    struct unacked_item item;
+    for (uint64_t tag; unacked_take_first(&unacked, UINT64_MAX, &tag, &item);)
+        continue;
+    unacked_free(&unacked);
+    message_unref(&pool, &kept);
     end();
 }
 END_TEST
@@ -131,7 +222,10 @@ int main(void)
 {
     Suite *suite = suite_create("mover");
     TCase *tests = tcase_create("mover");
+    tcase_set_timeout(tests, 120);
     tcase_add_test(tests, no_turn_looks_at_all_queues);
+    tcase_add_test(tests, a_message_of_many_queues);
+    tcase_add_test(tests, very_many_unacked);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
