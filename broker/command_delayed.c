@@ -12,12 +12,15 @@
 #include "queue/delay_look.h"
 #include "queue/retry.h"
 
+/* Rows that wait to be taken: what moves is listed when it does, also when nobody reads. */
+enum { ROWS_BYTES_MAX = 8 * 1024 * 1024 };
+
 struct look {
     struct delay_look walk;
     struct request *request;
     struct vhost *vhost; /* of a list; compared only */
     int64_t number;      /* of what is cancelled */
-    bool found;
+    bool found, overrun; /* overrun: more moved than was read */
 };
 
 static void free_look(void *work)
@@ -61,8 +64,12 @@ static bool list_one(void *arg, const struct delay *delay, const struct message 
     int64_t number = 0;
     char id[80];
     const void *vhost = delay->queue ? delay->queue->leaving.vhost : delay->vhost;
-    if (vhost != look->vhost)
+    if (vhost != look->vhost || look->overrun)
         return false;
+    if (out->len > ROWS_BYTES_MAX) {
+        look->overrun = true;
+        return false;
+    }
     number_of(props.headers, &number);
     snprintf(id, sizeof(id), "%" PRIu64 "-%" PRIu64 "-%" PRIx64, delay_id(delay), m->born_ms,
              (uint64_t)number);
@@ -108,15 +115,19 @@ static bool goes_on(struct request *r)
     assert(look->request == r);
     for (int i = 0; i < 64 && !look->walk.done && !look->found && r->out.len < REQUEST_BATCH_BYTES; i++)
         delay_look_step(&look->walk);
-    return look->walk.done || look->found;
+    return look->walk.done || look->found || look->overrun;
 }
 
 static void list_step(struct request *r)
 {
+    struct look *look = r->work;
     if (!goes_on(r))
         return;
-    delay_look_end(&((struct look *)r->work)->walk);
+    delay_look_end(&look->walk);
     r->step = NULL;
+    if (look->overrun)
+        request_fail(r, REQUEST_REFUSED,
+                     "The list is not whole: it was read more slowly than messages moved on");
 }
 
 static void cancel_step(struct request *r)
@@ -148,7 +159,9 @@ void command_list_delayed(struct request *r)
     struct vhost *v = request_vhost(r);
     if (!v)
         return;
-    begin(r, list_one)->vhost = v;
+    struct look *look = begin(r, list_one);
+    look->vhost = v;
+    look->walk.lists = true;
     r->step = list_step;
 }
 

@@ -6,6 +6,8 @@
  * of the first point from its hash on. Where the points are depends on the destination's name alone: the
  * ring is the same after a restart, and a destination that comes or goes moves only its own share of the
  * messages. Of several bindings to one destination the first counts. */
+#include <stdlib.h>
+
 #include "base/map.h"
 #include "exchange/digest.h"
 #include "exchange/points.h"
@@ -141,24 +143,33 @@ static size_t weight_of(const struct binding *binding)
     return (size_t)weight;
 }
 
+static int compare_places(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return (left > right) - (left < right);
+}
+
 static void take_share(struct consistent *consistent, struct binding *binding)
 {
     size_t weight = weight_of(binding), count = weight * POINTS_PER_WEIGHT;
     struct share *share = mem_alloc(sizeof(*share) + count * sizeof(share->points[0]));
     share->weight = weight;
     uint64_t place = points_place(binding->dest->name, binding->dest->kind);
-    for (size_t i = 0; i < count; i++) {
-        share->points[i] = (struct point){.at = digest_pair(place, i), .binding = binding};
-        points_add(&consistent->ring, &share->points[i]);
-    }
+    uint64_t *places = mem_alloc(count * sizeof(*places));
+    for (size_t i = 0; i < count; i++)
+        places[i] = digest_pair(place, i);
+    qsort(places, count, sizeof(*places), compare_places);
+    for (size_t i = 0; i < count; i++)
+        share->points[i] = (struct point){.at = places[i], .binding = binding};
+    mem_free(places);
+    points_add_all(&consistent->ring, share->points, count);
     binding->index_node = share;
 }
 
 static void give_share(struct consistent *consistent, struct binding *binding)
 {
     struct share *share = binding->index_node;
-    for (size_t i = 0; i < share->weight * POINTS_PER_WEIGHT; i++)
-        points_remove(&consistent->ring, &share->points[i]);
+    points_remove_all(&consistent->ring, share->points, share->weight * POINTS_PER_WEIGHT);
     binding->index_node = NULL;
     mem_free(share);
 }

@@ -32,6 +32,10 @@ static inline size_t points_size(const struct points *points)
 void points_add(struct points *points, struct point *point);
 /* It must be there. */
 void points_remove(struct points *points, struct point *point);
+/* The same for many that lie one behind the other, by their places: in a step for each, and as many more as
+ * the logarithm of how many times as many there are. */
+void points_add_all(struct points *points, struct point *many, size_t count);
+void points_remove_all(struct points *points, struct point *many, size_t count);
 /* The first point at `at` or behind, around the ring; NULL when there is none at all. */
 struct point *points_from(const struct points *points, uint64_t at);
 /* The point with `n` before it; n < points_size. */

@@ -14,6 +14,8 @@ struct bucket {
     bool open;             /* its time is near: it is read, and dealt */
     bool awaits;           /* the disk, to be dealt */
     size_t out;            /* entries in the heap or handed over */
+    uint32_t looked;       /* since that list came to its calendar it got what is from `floor` on */
+    uint64_t floor;
 };
 
 /* A bucket of a level is this many milliseconds, as a power of two. */

@@ -199,6 +199,7 @@ static void put(struct bucket *bucket, struct message *m)
     struct order *order = &bucket->order;
     struct queue *keeper = order->queue;
     struct queue_home *home = keeper->home;
+    delay_look_puts(bucket);
     struct entry entry = {message_ref(m), order->next_sequence++, .journalled = queue_stores(keeper, m)};
     assert(m->journal_refs == 0);
     m->batch = 0;
@@ -366,6 +367,7 @@ struct entry delay_bucket_take_near(struct delays *delays, size_t i)
 static void deal(struct bucket *bucket)
 {
     struct queue_home *home = bucket->delay->home;
+    delay_look_moves(bucket);
     struct entry entry = take_first(bucket);
     struct message *m = message_ref(entry.message);
     drop(bucket, &entry);
@@ -390,8 +392,10 @@ static void read_next(struct bucket *bucket)
 static void bring_near(struct bucket *bucket)
 {
     struct delays *delays = bucket->delay->delays;
-    while (order_loaded(&bucket->order) && near_has_room(delays))
-        near_push(delays, (struct delayed){bucket, take_first(bucket)});
+    while (order_loaded(&bucket->order) && near_has_room(delays)) {
+        uint32_t looked = delay_look_nears(bucket);
+        near_push(delays, (struct delayed){bucket, take_first(bucket), looked});
+    }
 }
 
 /* After a long stop very many are due at once: they take turns. */

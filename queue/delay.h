@@ -42,12 +42,14 @@ struct delay {
     uint64_t first_sequence; /* of a new bucket: above all that its lane may have had */
     size_t count;            /* messages that wait */
     bool restoring;          /* recovery is under way */
+    uint32_t looked;         /* the last list that has come to it */
 };
 
 /* One that has come to the heap, or is being handed over. */
 struct delayed {
     struct bucket *bucket;
     struct entry entry;
+    uint32_t looked; /* the last list that has it: delay_look.h */
 };
 
 /* Of all calendars of a home. */
@@ -60,6 +62,7 @@ struct delays {
     struct list all;         /* delay.link */
     struct list walks;       /* through it */
     struct delay_look *look; /* under way, or NULL */
+    uint32_t looks;          /* that there were */
 };
 
 void delays_init(struct delays *delays);

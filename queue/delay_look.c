@@ -14,6 +14,7 @@ bool delay_look_begin(struct delay_look *look, struct queue_home *home)
     home->delays.look = look;
     look->home = home;
     look->begun = true;
+    look->number = ++home->delays.looks;
     walk_begin(&home->delays.walks, &look->walk, home);
     look->walk.at[0] = home->delays.all.next;
     return true;
@@ -43,12 +44,19 @@ static bool is_at(const struct delay_look *look, const struct bucket *bucket)
     return look && look->in_bucket && look->delay == bucket->delay && look->key == bucket->key;
 }
 
-bool delay_look_picks(struct order *order, const struct message *m)
+/* It came after the list. */
+static bool is_new(const struct delay_look *look, const struct bucket *bucket, uint64_t sequence)
+{
+    return look->lists && bucket->looked == look->number && sequence >= bucket->floor;
+}
+
+bool delay_look_picks(struct order *order, const struct message *m, uint64_t sequence)
 {
     struct delay_look *look = order->queue->home->delays.look;
     const struct bucket *bucket = container_of(order, struct bucket, order);
     const struct entry entry = {.message = (struct message *)(uintptr_t)m};
-    return is_at(look, bucket) && picks(look, &entry);
+    return is_at(look, bucket) && !(look->lists && sequence <= look->sequence) &&
+           !is_new(look, bucket, sequence) && picks(look, &entry);
 }
 
 void delay_look_saw(struct order *order, uint64_t sequence)
@@ -66,16 +74,25 @@ void delay_look_took(struct order *order, struct entry *entry)
     delay_bucket_drop(bucket, entry);
 }
 
-static void look_at_near(struct delay_look *look, struct bucket *bucket)
+/* What of the bucket is in the heap; true when there may be more, for another step. */
+static bool look_at_near(struct delay_look *look, struct bucket *bucket)
 {
     struct delays *delays = &look->home->delays;
-    for (size_t i = 0; i < delays->near_size; i++) {
-        if (delays->near[i].bucket != bucket || !picks(look, &delays->near[i].entry))
+    for (size_t i = 0, seen = 0; i < delays->near_size; i++) {
+        struct delayed *delayed = &delays->near[i];
+        if (delayed->bucket != bucket || (look->lists && delayed->looked == look->number) ||
+            is_new(look, bucket, delayed->entry.sequence))
+            continue;
+        if (seen++ == STEP_MAX)
+            return true;
+        delayed->looked = look->number;
+        if (!picks(look, &delayed->entry))
             continue;
         struct entry entry = delay_bucket_take_near(delays, i);
         delay_bucket_drop(bucket, &entry);
         break; /* what is taken out is one, and the heap has changed */
     }
+    return false;
 }
 
 struct sweep {
@@ -133,7 +150,7 @@ static bool look_at_ring(struct delay_look *look, struct bucket *bucket, const s
         const struct entry *entry = entry_ring_at(ring, i);
         look->sequence = entry->sequence;
         struct entry taken;
-        if (!picks(look, entry))
+        if (is_new(look, bucket, entry->sequence) || !picks(look, entry))
             continue;
         if (order_pluck(&bucket->order, look->sequence, &taken))
             drop_taken(bucket, taken); /* the ring is another now */
@@ -206,6 +223,7 @@ static bool enter_calendar(struct delay_look *look)
     } while (look->id && delay_id(look->delay) != look->id);
     look->level = DELAY_LEVELS;
     look->in_bucket = false;
+    look->delay->looked = look->number;
     return true;
 }
 
@@ -232,9 +250,49 @@ void delay_look_step(struct delay_look *look)
     const struct backlog *backlog = bucket->order.backlog;
     if (!look_at_ring(look, bucket, &bucket->order.fresh) && !look_at_pages(look, bucket) &&
         !(backlog && look_at_ring(look, bucket, &backlog->tail))) {
-        look_at_near(look, bucket); /* at last: what is read meanwhile goes there */
-        look->in_bucket = false;
+        look->in_bucket = look_at_near(look, bucket); /* at last: what is read meanwhile goes there */
     }
+}
+
+/* --- what changes meanwhile --- */
+
+void delay_look_puts(struct bucket *bucket)
+{
+    const struct delay_look *look = bucket->delay->delays->look;
+    if (!look || bucket->delay->looked != look->number || bucket->looked == look->number)
+        return;
+    bucket->looked = look->number;
+    bucket->floor = bucket->order.next_sequence;
+}
+
+/* The bucket's first entry was seen by the list where it is, or shall not be. */
+static bool was_seen(const struct delay_look *look, const struct bucket *bucket)
+{
+    const struct order *order = &bucket->order;
+    uint64_t sequence = order_first(order)->sequence;
+    if (look->delay != bucket->delay)
+        return bucket->delay->looked == look->number;
+    if (is_new(look, bucket, sequence))
+        return true;
+    if (look->level == DELAY_LEVELS)
+        return false;
+    if (bucket->key != look->key)
+        return comes_before(bucket, look->level, look->key);
+    bool returned = order->returned_size > 0 && order->returned[0].sequence == sequence;
+    return !look->in_bucket || returned || sequence <= look->sequence;
+}
+
+void delay_look_moves(struct bucket *bucket)
+{
+    struct delay_look *look = bucket->delay->delays->look;
+    if (look && look->lists && look->delay == bucket->delay && !was_seen(look, bucket))
+        picks(look, order_first(&bucket->order));
+}
+
+uint32_t delay_look_nears(const struct bucket *bucket)
+{
+    const struct delay_look *look = bucket->delay->delays->look;
+    return look && look->lists && was_seen(look, bucket) ? look->number : 0;
 }
 
 void delay_look_leave(struct delay *delay)

@@ -152,13 +152,14 @@ static void write(struct merge *merge)
     struct page_draft draft;
     struct page_times times = {.own_first = UINT64_MAX};
     uint64_t first = pages_at(pages, merge->slots[0])->first;
-    bool noted = true;
+    bool noted = true, strayed = false;
     pages_begin(pages, &draft, merge->bytes - (size_t)merge->count * PAGE_HEADER_BYTES);
     for (uint32_t i = 0; i < merge->count; i++) {
         const struct page *page = pages_at(pages, merge->slots[i]);
         assert(page->live == page->count && !page->progress);
         page_times_add(&times, &page->times);
         noted &= page->noted;
+        strayed |= page->noted || page->strayed;
         page_append(&draft, slice_of(merge->loads[i]->bytes, merge->loads[i]->size), page->persistent);
     }
     uint32_t slot = pages_write(pages, &draft, order->id, first, q->durable, &times);
@@ -166,6 +167,7 @@ static void write(struct merge *merge)
     for (uint32_t i = 0; i < merge->count; i++)
         pages_drop(pages, merge->slots[i]);
     pages_at(pages, slot)->noted = noted;
+    pages_at(pages, slot)->strayed = strayed;
     if (times.own_first < UINT64_MAX && !noted)
         expiry_note_page(order, first, times.own_first);
     q->home->paging.merged_pages += merge->count;

@@ -501,7 +501,7 @@ static bool is_looked_for(struct order *order, const struct page *page, const st
 {
     struct queue *q = order->queue;
     struct message *m = reading_message(q, page, record);
-    if (delay_look_picks(order, m))
+    if (delay_look_picks(order, m, entry->sequence))
         entry->message = m;
     else
         message_unref(q->home->pool, &m);
@@ -586,7 +586,8 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     uint64_t last = page_last(page);
     uint32_t left = load->failed ? 0 : pick_due(order, page, load, &due);
     if (!page->noted && !load->failed && !q->keeper) {
-        page->noted = page->plain = true;
+        page->noted = true;
+        page->plain = !page->strayed;
         agenda_end_page(q->home);
     }
     for (size_t i = 0; i < due.size; i++) {

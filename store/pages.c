@@ -447,6 +447,7 @@ static void thin(struct pages *pages, struct page *page, struct slice bytes)
     page->batch = pages->open->number;
     page->kept = page->live;
     page->plain = false;
+    page->strayed |= page->noted;
     put_page(pages, page, &draft);
     put_row(pages, page, PAGE_ROW_MOVE);
     pages->thinned_bytes += before - page->bytes;

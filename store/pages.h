@@ -49,6 +49,7 @@ struct page {
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
     bool moving, alone; /* to another file; could not be read: not to be merged with others */
     bool noted, plain; /* its owner noted each deadline in it; and where: all or none are journalled */
+    bool strayed;      /* there may be notes that say where messages were before they came here */
 };
 
 RING(page_slot_ring, uint32_t);
@@ -101,7 +102,6 @@ void pages_returned(struct pages *pages, uint32_t slot, uint64_t sequence, uint1
 uint16_t page_returns(const struct page *page, uint64_t sequence);
 /* None of its messages is needed any more. */
 void pages_drop(struct pages *pages, uint32_t slot);
-
 /* Bytes of pages that the open batch is to write. */
 static inline size_t pages_open_bytes(const struct pages *pages)
 {

@@ -19,8 +19,8 @@
 /* How often it looks whether there is space: once a second, in steps short enough for a stop. */
 enum { FULL_TICKS = 20, FULL_TICK_NS = 50 * 1000 * 1000 };
 
-/* A batch that takes longer is large because the disk is slow. It keeps no memory then: the other batch has
- * as much just now, and to ask for it again is a quarter of a millisecond's work a megabyte. */
+/* A batch that takes longer is large because the disk is slow. It keeps no memory then: the other one has as
+ * much just now, and to ask for it again costs a quarter of a millisecond a megabyte. */
 enum { SLOW_MS = 50 };
 
 void sync_init(struct sync *sync, const struct store_options *options,

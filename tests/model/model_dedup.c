@@ -302,6 +302,31 @@ START_TEST(a_window_with_an_age)
 END_TEST
 
 /* A note may say itself when it goes; taken again it lasts as long as the last one says. */
+/* Two tables that may have a million each have a million together: who grows forgets its own oldest. */
+START_TEST(all_tables_share_a_bound)
+{
+    struct dedup_home home;
+    struct dedup_limits limits = {.max[DEDUP_MESSAGE_ID] = DEDUP_MAX};
+    struct dedup_ids ids = {0};
+    struct dedup *both[2];
+    uint64_t batch = 0;
+    dedup_home_init(&home);
+    for (int i = 0; i < 2; i++)
+        both[i] = dedup_new(&home, owner_id(i), &limits);
+    for (uint64_t name = 0; name < DEDUP_MAX + 10000; name++) {
+        identify(&ids, DEDUP_MESSAGE_ID, name, 0);
+        dedup_take(both[name % 2], &ids, NULL);
+    }
+    ck_assert_uint_le(home.count, DEDUP_MAX + 1);
+    ck_assert(dedup_knows(both[1], &ids, &batch)); /* the last one */
+    identify(&ids, DEDUP_MESSAGE_ID, 1, 0);
+    ck_assert(!dedup_knows(both[1], &ids, &batch));
+    for (int i = 0; i < 2; i++)
+        dedup_free(&both[i]);
+    ck_assert_uint_eq(home.count, 0);
+}
+END_TEST
+
 START_TEST(a_note_that_says_when_it_goes)
 {
     struct dedup_home home;
@@ -347,6 +372,7 @@ int main(void)
     tcase_add_test(tcase, a_window_is_the_last_ids);
     tcase_add_test(tcase, a_window_with_an_age);
     tcase_add_test(tcase, a_note_that_says_when_it_goes);
+    tcase_add_test(tcase, all_tables_share_a_bound);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

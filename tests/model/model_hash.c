@@ -74,7 +74,9 @@ static const char *random_key(char key[16])
 static int compare_points(const void *a, const void *b)
 {
     const struct point *const *left = a, *const *right = b;
-    return (*left)->at < (*right)->at ? -1 : (*left)->at > (*right)->at;
+    if ((*left)->at != (*right)->at)
+        return (*left)->at < (*right)->at ? -1 : 1;
+    return *left < *right ? -1 : *left > *right;
 }
 
 START_TEST(points_against_a_sorted_array)
@@ -111,6 +113,46 @@ START_TEST(points_against_a_sorted_array)
         while (first < count && in[first]->at < at)
             first++;
         expect(points_from(&points, at) == (count ? in[first % count] : NULL), "from %zu", first);
+    }
+}
+END_TEST
+
+/* Some come and go many at a time, others one by one; a few places are taken twice. */
+START_TEST(many_points_at_once)
+{
+    enum { GROUPS = 8, SIZE = 300, ALL = GROUPS * SIZE };
+    static struct point memory[GROUPS][SIZE];
+    static struct point *in[ALL];
+    static struct binding binding;
+    size_t sizes[GROUPS] = {0};
+    struct rand rand = rand_seeded(world_seed("model_hash, many points"));
+    struct points points = {.seed = 1};
+    for (int step = 0; step < 1000; step++) {
+        size_t group = rand_below(&rand, GROUPS), count = 0;
+        bool one_by_one = rand_below(&rand, 4) == 0;
+        if (sizes[group] > 0) {
+            for (size_t i = 0; one_by_one && i < sizes[group]; i++)
+                points_remove(&points, &memory[group][i]);
+            if (!one_by_one)
+                points_remove_all(&points, memory[group], sizes[group]);
+            sizes[group] = 0;
+        } else {
+            sizes[group] = 1 + rand_below(&rand, SIZE);
+            uint64_t at = rand_below(&rand, 100);
+            for (size_t i = 0; i < sizes[group]; i++, at += rand_below(&rand, 1000))
+                memory[group][i] = (struct point){.at = at, .binding = &binding};
+            for (size_t i = 0; one_by_one && i < sizes[group]; i++)
+                points_add(&points, &memory[group][i]);
+            if (!one_by_one)
+                points_add_all(&points, memory[group], sizes[group]);
+        }
+        for (size_t i = 0; i < GROUPS; i++)
+            for (size_t j = 0; j < sizes[i]; j++)
+                in[count++] = &memory[i][j];
+        qsort(in, count, sizeof(in[0]), compare_points);
+        expect(points_size(&points) == count, "%zu points of %zu", points_size(&points), count);
+        for (size_t j = 0; j < count; j++)
+            expect(points_nth(&points, j) == in[j], "the %zuth", j);
     }
 }
 END_TEST
@@ -333,6 +375,7 @@ int main(void)
     TCase *tcase = tcase_create("hash");
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, points_against_a_sorted_array);
+    tcase_add_test(tcase, many_points_at_once);
     tcase_add_test(tcase, consistent_shares_follow_the_weights);
     tcase_add_test(tcase, consistent_moves_only_what_it_must);
     tcase_add_test(tcase, hashes_are_the_same_after_a_restart);

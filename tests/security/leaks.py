@@ -257,12 +257,31 @@ def search(broker):
             told(f"the file {file.name}", file.read_bytes())
 
 
+def run_alone(leveret, place):
+    """With users of our own only: no other backend's reason takes the place of ours."""
+    broker = Leveret(leveret, [f"default_pass=file:{place / 'password'}", "auth_mechanisms.1=PLAIN",
+                               "auth_mechanisms.2=AMQPLAIN", "log.console.level=debug",
+                               "handshake_timeout=20000"])
+    broker.start()
+    try:
+        wrong_logins(broker)
+        malformed_logins(broker)
+        broker.check_alive()
+        broker.end(15)
+        told("the log of one with users of its own", (broker.directory / "log").read_bytes())
+    finally:
+        if broker.process.poll() is None:
+            broker.process.kill()
+            broker.process.wait()
+
+
 def run(leveret, ctl_path):
     folder = tempfile.TemporaryDirectory(prefix="leveret-secrets-")
     place = pathlib.Path(folder.name)
     key = Key(folder.name, "ec", "first")
     service = Service(lambda *_: (200, "deny"))
     (place / "password").write_text(secret("default_pass") + "\n")
+    run_alone(leveret, place)
     broker = Leveret(leveret, [
         "auth_backends.1=internal", "auth_backends.2=http", "auth_backends.3=oauth2",
         "auth_oauth2.resource_server_id=rabbit", f"auth_oauth2.signing_keys.first={key.public}",

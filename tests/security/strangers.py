@@ -9,6 +9,7 @@ import argparse
 import json
 import pathlib
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "control"), str(HERE.parent / "wire")]
+from broker import free_port  # noqa: E402
 from ctl import Ctl, Leveret  # noqa: E402
 import certificates  # noqa: E402
 from link import Link  # noqa: E402
@@ -244,7 +246,40 @@ def vhost_with_many_queues(broker, ctl):
     check(ctl.rows("list_queues", "-p", "many", "name") == [], "its queues are back after a restart")
 
 
+def inside(leveret):
+    """In a network of its own, where this machine has an address that is no loopback one: who comes from it
+    is not "from this machine", though the listener is on it."""
+    broker = Leveret(leveret, ["proxy_protocol=false"])
+    elsewhere = ("192.0.2.7", free_port())
+    broker.settings.append(f"listeners.tcp.2={elsewhere[0]}:{elsewhere[1]}")
+    broker.start()
+    try:
+        connect(broker).close()
+        link = Link(elsewhere, TIMEOUT)
+        link.start(b"guest", b"guest")
+        event = link.next_event(0)
+        check(event.fields.get("reply_code") == 403, f"guest from elsewhere got {event}")
+        check("this user can only connect from localhost" in log_of(broker), "the log does not say why")
+    finally:
+        broker.stop()
+
+
+def guest_from_elsewhere(broker, _):
+    """A network of its own is something that the kernel gives, or not."""
+    setup = "ip link set lo up && ip address add 192.0.2.7/32 dev lo && "
+    alone = ["unshare", "-rn", "sh", "-c"]
+    if not shutil.which("ip") or subprocess.run([*alone, setup + "true"], capture_output=True,
+                                                check=False).returncode:
+        print("    left out: no network of its own can be had here (unshare, ip)")
+        return
+    done = subprocess.run([*alone, setup + 'exec "$@"', "sh", sys.executable, __file__, "--leveret",
+                           broker.path, "--ctl", "none", "--inside"],
+                          capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    check(done.returncode == 0, done.stdout + done.stderr)
+
+
 SCENARIOS = {
+    "guest_from_elsewhere": (guest_from_elsewhere, []),
     "flood_of_the_log": (flood_of_the_log, []),
     "flood_of_handshakes": (flood_of_handshakes, ["tls"]),
     "channel_errors": (channel_errors, []),
@@ -282,7 +317,11 @@ def main():
     parser.add_argument("--leveret", metavar="PATH", required=True)
     parser.add_argument("--ctl", metavar="PATH", required=True)
     parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="without any, all of them")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.inside:
+        inside(options.leveret)
+        return 0
     results = [run(name, options) for name in options.scenarios or SCENARIOS]
     print(f"strangers: {results.count(True)} passed, {results.count(False)} failed")
     return 0 if all(results) else 1

@@ -56,6 +56,12 @@ static void choose(struct lab *lab, int i)
     if (q->dead == i)
         q->dead = -1;
     q->governed = chance(lab, 4);
+    q->policy_dead = -1;
+    if (q->governed && q->dead < 0 && chance(lab, 2))
+        q->policy_dead = LAB_TOMB;
+    if (q->governed && chance(lab, 2))
+        q->policy_retry_ms = 20 + (uint32_t)world_pick(lab->world, 200);
+    q->policy_refuses = q->governed && !q->producers && chance(lab, 3);
 }
 
 /* Leaves it by itself, though nobody rejects it. */
@@ -74,7 +80,7 @@ static bool keeps(const struct lab *lab, int start)
     int i = start;
     for (int steps = 0; steps <= LAB_QUEUES; steps++) {
         const struct lab_queue *q = &lab->queues[i];
-        if (steps > 0 && q->reject)
+        if (steps > 0 && (q->reject || q->policy_refuses))
             return false;
         if (q->dead < 0)
             return !dies(q);
@@ -93,7 +99,7 @@ void lab_init(struct lab *lab, struct world *world)
     for (int i = 0; i < LAB_QUEUES; i++) {
         snprintf(lab->queues[i].name, sizeof(lab->queues[i].name),
                  i == LAB_TOMB ? "letters" : "q%d", i);
-        lab->queues[i].dead = -1;
+        lab->queues[i].dead = lab->queues[i].policy_dead = -1;
         if (i != LAB_TOMB)
             choose(lab, i);
     }
@@ -112,7 +118,7 @@ void lab_free(struct lab *lab)
         publish_ring_free(&lab->users[i].tx_sent);
         mem_free(lab->users[i].held);
     }
-    publish_ring_free(&lab->doubtful);
+    doubt_ring_free(&lab->doubtful);
     mem_free(lab->messages);
 }
 
@@ -185,6 +191,25 @@ void lab_build(struct lab *lab)
     lab->built = true;
 }
 
+/* What of dead letters, retries, deliveries and refusals a policy says, this time. */
+static void put_more(struct lab *lab, const struct lab_queue *q, json_t *definition)
+{
+    const char *tomb = q->policy_dead >= 0 ? lab->queues[q->policy_dead].name : NULL;
+    if (tomb && !chance(lab, 3)) {
+        json_object_set_new(definition, "dead-letter-exchange", json_string(""));
+        json_object_set_new(definition, "dead-letter-routing-key", json_string(tomb));
+    }
+    if (q->policy_retry_ms && !chance(lab, 3)) {
+        int base_ms = (int)q->policy_retry_ms + (int)world_pick(lab->world, 100);
+        json_object_set_new(definition, "retry-base", json_integer(base_ms));
+        json_object_set_new(definition, "retry-limit", json_integer(1 + (int)world_pick(lab->world, 4)));
+    }
+    if (chance(lab, 3))
+        json_object_set_new(definition, "delivery-limit", json_integer(1 + (int)world_pick(lab->world, 6)));
+    if (q->policy_refuses && chance(lab, 2))
+        json_object_set_new(definition, "overflow", json_string("reject-publish"));
+}
+
 void lab_govern(struct lab *lab)
 {
     int i = 1 + (int)world_pick(lab->world, LAB_QUEUES - 1);
@@ -209,6 +234,7 @@ void lab_govern(struct lab *lab)
         json_object_set_new(definition, "message-ttl", json_integer(ttl_ms));
     if (!chance(lab, 3) || json_object_size(definition) == 0)
         json_object_set_new(definition, "max-length", json_integer(length_max));
+    put_more(lab, q, definition);
     given.definition = definition;
     bool good = policies_set(v, &given, true, reason, sizeof(reason));
     assertf(good, "%s", reason);

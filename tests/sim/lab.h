@@ -20,16 +20,34 @@
 
 RING(publish_ring, uint32_t);
 
-enum { LAB_QUEUES = 6, LAB_USERS = 4, LAB_GROUPS = 5, LAB_TOMB = 0, LAB_PRIORITIES = 12 };
+/* Part of a transaction whose commit was not answered when the server went: published, or acked. */
+struct lab_doubt {
+    uint32_t id, tx;
+    uint8_t origin;
+    bool acked;
+};
+RING(doubt_ring, struct lab_doubt);
+
+enum { LAB_QUEUES = 6, LAB_USERS = 4, LAB_GROUPS = 5, LAB_TOMB = 0, LAB_PRIORITIES = 12, LAB_TX_HELD = 8 };
+enum { LAB_PUBLISHES = 1, LAB_CONSUMES, LAB_TRANSACTS, LAB_CHANNELS };
 
 struct lab_queue {
     char name[8];
     bool quorum, single, groups, window, producers, by_header, reject, reject_dead;
-    bool governed; /* by policies that come and go: shorter times and limits */
+    bool governed; /* by policies that come and go: shorter times and limits, and what follows */
+    int policy_dead;    /* where its dead letters go by a policy, -1 = nowhere */
+    uint32_t policy_retry_ms; /* the least that policies say, 0 = they say nothing of it */
+    bool policy_refuses;
     uint32_t priority_max, ttl_ms, length_max, delivery_limit, retry_ms, retry_limit;
     int dead; /* where its dead letters go, -1 = nowhere */
     bool keeps;
-    uint64_t active; /* connection of the consumer of a queue with a single one */
+    uint64_t active; /* connection of the consumer of a queue with a single one, and its channel */
+    uint16_t active_channel;
+    struct {
+        bool known;
+        unsigned level;
+        uint64_t sequence;
+    } top; /* what was first in the largest level when the last turn ended */
     struct {
         uint64_t epoch;
         uint32_t id;
@@ -60,7 +78,11 @@ struct lab_held {
     uint64_t tag;
     uint32_t id;
     int queue, origin;
+    uint16_t channel;
+    uint8_t how, before; /* in a transaction: enum lab_settlement, and the copy's state before its end */
 };
+
+enum lab_settlement { LAB_ACK, LAB_REJECT, LAB_REQUEUE };
 
 struct lab_user {
     struct client client;
@@ -70,6 +92,9 @@ struct lab_user {
     uint64_t epoch, published, resolved;
     struct publish_ring sent;
     struct publish_ring tx_sent; /* in the transaction that is open or being committed */
+    struct lab_held tx_held[LAB_TX_HELD]; /* settled in it */
+    unsigned tx_held_count;
+    uint64_t seen_connection, seen_tag[LAB_CHANNELS]; /* lab_levels.c: deliveries up to that were seen */
     /* Of each queue, priority and publisher: the last that came for the first time. */
     struct {
         uint64_t epoch;
@@ -85,6 +110,8 @@ struct lab_counts {
         checked, found;
     uint64_t transient, lost;          /* lost: of these, by a restart */
     uint64_t committed, rolled, whole; /* transactions; whole: those cut short that are there altogether */
+    uint64_t tx_settled;               /* deliveries that were settled by transactions which were answered */
+    uint64_t leveled;                  /* turns in which a lower priority might have been served first */
     uint64_t policies, ordered;
     uint64_t grouped, alone; /* deliveries of groups, and to a single active consumer */
 };
@@ -99,7 +126,7 @@ struct lab {
     uint32_t message_count, message_capacity;
     uint64_t epoch;
     uint32_t tx;                   /* of the last transaction */
-    struct publish_ring doubtful;  /* messages whose commit was not answered when the server went */
+    struct doubt_ring doubtful;    /* of commits that were not answered when the server went */
     struct lab_counts counts;
     bool built;
 };
@@ -135,6 +162,9 @@ void lab_withdrawn(struct lab *lab, uint32_t id);
 void lab_rejected(struct lab *lab, int queue, int origin, uint32_t id);
 /* No client is there: all is counted. */
 void lab_check(struct lab *lab, bool recovered);
+
+/* lab_levels.c: after each turn: nothing of a lower priority was handed out while something higher waited. */
+void lab_levels_look(struct lab *lab);
 
 /* lab_user.c */
 void lab_user_init(struct lab_user *user, struct lab *lab, unsigned index);

@@ -15,7 +15,7 @@ static bool may_leave(const struct lab *lab, const struct lab_message *m, int or
 {
     const struct lab_queue *q = &lab->queues[origin];
     /* What is routed late finds a full queue, and nobody is told. */
-    return !q->keeps || m->expires || (m->exchange == 2 && q->reject);
+    return !q->keeps || m->expires || (m->exchange == 2 && (q->reject || q->policy_refuses));
 }
 
 static bool deduplicates(const struct lab_queue *q)
@@ -55,8 +55,8 @@ void lab_resolved(struct lab *lab, uint32_t id, bool confirmed)
             copy->state = COPY_MUST; /* else it may have been taken and acked long ago */
         else if (!confirmed && only && !q->reject_dead && !copy->taken && !m->repeated)
             copy->state = COPY_NONE;
-        assertf(confirmed || !only || q->reject || m->exchange == 2, "message %u was refused by %s",
-                id, q->name);
+        assertf(confirmed || !only || q->reject || q->policy_refuses || m->exchange == 2,
+                "message %u was refused by %s", id, q->name);
     }
 }
 
@@ -103,7 +103,8 @@ static void check_deaths(const struct lab *lab, int queue, struct slice headers,
         if (last.len == 0)
             last = name;
     }
-    assertf(last.len && lab->queues[lab_find(lab, last)].dead == queue,
+    const struct lab_queue *from = last.len ? &lab->queues[lab_find(lab, last)] : NULL;
+    assertf(from && (from->dead == queue || (from->dead < 0 && from->policy_dead == queue)),
             "message %u came from %.*s to %s", id, SLICE_ARG(last), lab->queues[queue].name);
 }
 
@@ -159,7 +160,8 @@ void lab_delivered(struct lab *lab, int queue, const struct lab_reading *reading
         assertf(copy->nacks > 0, "message %u was retried, and nobody put it back", reading->id);
         assertf(!q->retry_limit || reading->retries <= q->retry_limit || queue != reading->origin,
                 "message %u was retried %lld times", reading->id, (long long)reading->retries);
-        assertf(lab_now_ms(lab) - copy->nacked_ms >= lab->queues[copy->nacked_in].retry_ms,
+        const struct lab_queue *in = &lab->queues[copy->nacked_in];
+        assertf(lab_now_ms(lab) - copy->nacked_ms >= (in->retry_ms ? in->retry_ms : in->policy_retry_ms),
                 "message %u came back in %llu ms", reading->id,
                 (unsigned long long)(lab_now_ms(lab) - copy->nacked_ms));
     }
@@ -176,7 +178,7 @@ void lab_rejected(struct lab *lab, int queue, int origin, uint32_t id)
 {
     struct copy *copy = &lab->messages[id].copies[origin];
     copy->rejects++;
-    if (lab->queues[queue].dead < 0)
+    if (lab->queues[queue].dead < 0 && lab->queues[queue].policy_dead < 0)
         copy->state = COPY_SETTLING;
 }
 
@@ -216,10 +218,11 @@ static void look_into(struct lab *lab, int i, bool recovered)
     struct count count = {lab, i, recovered};
     assertf(q && q->durable, "queue %s is not there", lq->name);
     model_each_entry(&lab->walker, q, count_entry, &count);
-    if (lq->length_max && !lq->reject && !recovered)
+    if (lq->length_max && !lq->reject && !lq->policy_refuses && !recovered)
         assertf(queue_ready(q) <= lq->length_max, "%zu messages in %s, %u are allowed",
                 queue_ready(q), lq->name, lq->length_max);
     lq->active = 0;
+    lq->top.known = false;
     if (recovered) /* what was dropped, and nobody was promised, may be back */
         memset(lq->last, 0, sizeof(lq->last));
 }
@@ -233,25 +236,34 @@ static void forget_transient(struct lab *lab)
                 lab->messages[id].copies[i].state = COPY_MAYBE;
 }
 
+/* Nothing but that transaction can have brought it, or taken it away. */
+static bool tells(const struct lab *lab, const struct lab_doubt *doubt)
+{
+    const struct lab_message *m = &lab->messages[doubt->id];
+    const struct lab_queue *q = &lab->queues[doubt->origin];
+    if (m->transient || may_leave(lab, m, doubt->origin))
+        return false;
+    if (doubt->acked)
+        return !m->repeated;
+    return m->exchange == 0 && !q->reject && !q->policy_refuses && !m->copies[doubt->origin].seen;
+}
+
 /* A transaction whose commit was not answered is there as a whole, or not at all. */
-static void check_doubtful(struct lab *lab)
+static void check_doubtful(struct lab *lab, bool all_are_there)
 {
     uint32_t tx = 0;
     bool some = false, missing = false;
-    for (; lab->doubtful.size; publish_ring_pop_front(&lab->doubtful)) {
-        uint32_t id = *publish_ring_at(&lab->doubtful, 0);
-        const struct lab_message *m = &lab->messages[id];
-        const struct copy *copy = &m->copies[m->target];
-        if (m->tx != tx)
+    for (; lab->doubtful.size; doubt_ring_pop_front(&lab->doubtful)) {
+        const struct lab_doubt *doubt = doubt_ring_at(&lab->doubtful, 0);
+        bool found = lab->messages[doubt->id].copies[doubt->origin].found, done = found != doubt->acked;
+        if (doubt->tx != tx)
             lab->counts.whole += some, some = missing = false;
-        tx = m->tx;
-        if (m->transient || m->exchange != 0 || may_leave(lab, m, m->target) ||
-            lab->queues[m->target].reject ||
-            copy->seen)
+        tx = doubt->tx;
+        if (!tells(lab, doubt) || (!found && !all_are_there))
             continue;
-        some |= copy->found, missing |= !copy->found;
-        assertf(!some || !missing, "transaction %u is there in part, message %u %s", tx, id,
-                copy->found ? "too" : "not");
+        some |= done, missing |= !done;
+        assertf(!some || !missing, "transaction %u is there in part, message %u was %s: %s", tx, doubt->id,
+                doubt->acked ? "acked" : "published", done ? "done" : "not done");
     }
     lab->counts.whole += some;
 }
@@ -268,9 +280,9 @@ void lab_check(struct lab *lab, bool recovered)
     for (int i = 0; i < LAB_QUEUES; i++)
         look_into(lab, i, recovered);
     if (recovered)
-        check_doubtful(lab);
+        check_doubtful(lab, waiting == 0);
     while (lab->doubtful.size)
-        publish_ring_pop_front(&lab->doubtful);
+        doubt_ring_pop_front(&lab->doubtful);
     for (uint32_t id = 1; id < lab->message_count; id++) {
         for (int i = 0; i < LAB_QUEUES; i++) {
             struct copy *copy = &lab->messages[id].copies[i];

@@ -1,5 +1,5 @@
 /* lab_user.c - a client of the laboratory: publishes with confirms on channel 1, consumes from every
- * queue on channel 2, and publishes in transactions on channel 3. */
+ * queue on channel 2, and publishes and settles in transactions on channel 3. */
 #include <stdio.h>
 
 #include "broker/channel.h"
@@ -8,9 +8,9 @@
 #include "tests/sim/lab.h"
 
 enum {
-    PUBLISHES = 1,
-    CONSUMES = 2,
-    TRANSACTS = 3,
+    PUBLISHES = LAB_PUBLISHES,
+    CONSUMES = LAB_CONSUMES,
+    TRANSACTS = LAB_TRANSACTS,
     TX_MAX = 6,
     BURST = 10,
     BODY_MAX = 400,
@@ -111,6 +111,45 @@ static void publish(struct lab_user *user, uint32_t id)
     buf_free(&body);
 }
 
+/* Of what the transaction's channel was handed, some is settled in it. */
+static void settle_in_tx(struct lab_user *user)
+{
+    for (size_t i = 0; i < user->held_count && user->tx_held_count < LAB_TX_HELD;) {
+        struct lab_held held = user->held[i];
+        if (held.channel != TRANSACTS || chance(user, 3)) {
+            i++;
+            continue;
+        }
+        uint64_t dice = pick(user, 10);
+        held.how = dice < 6 ? LAB_ACK : dice < 8 ? LAB_REJECT : LAB_REQUEUE;
+        struct method m = {.id = METHOD_basic_ack, .basic_ack = {.delivery_tag = held.tag}};
+        if (held.how != LAB_ACK)
+            m = (struct method){.id = METHOD_basic_reject,
+                                .basic_reject = {held.tag, held.how == LAB_REQUEUE}};
+        SAY(user, "settles %u of %s in %s, %u, in the transaction", held.id,
+            user->lab->queues[held.origin].name, user->lab->queues[held.queue].name, held.how);
+        client_send(&user->client, TRANSACTS, &m);
+        user->held[i] = user->held[--user->held_count];
+        user->tx_held[user->tx_held_count++] = held;
+    }
+}
+
+/* The commit is on its way: what it settles may be gone from now on. */
+static void commit_settlements(struct lab_user *user)
+{
+    for (unsigned i = 0; i < user->tx_held_count; i++) {
+        struct lab_held *held = &user->tx_held[i];
+        struct copy *copy = &user->lab->messages[held->id].copies[held->origin];
+        held->before = copy->state;
+        if (held->how == LAB_ACK)
+            lab_acked(user->lab, held->queue, held->origin, held->id);
+        else if (held->how == LAB_REJECT)
+            lab_rejected(user->lab, held->queue, held->origin, held->id);
+        else
+            copy->nacks++, copy->nacked_ms = lab_now_ms(user->lab), copy->nacked_in = (uint8_t)held->queue;
+    }
+}
+
 /* Some messages that are there together or not at all. */
 static void transact(struct lab_user *user)
 {
@@ -124,11 +163,39 @@ static void transact(struct lab_user *user)
         lab->messages[id].tx = lab->tx;
         publish(user, id);
     }
+    settle_in_tx(user);
     user->tx_ends = true;
     user->tx_rolls = chance(user, 4);
+    if (!user->tx_rolls)
+        commit_settlements(user);
     SAY(user, "%s %u", user->tx_rolls ? "rollback" : "commit", lab->tx);
     client_send(&user->client, TRANSACTS,
                 &(struct method){.id = user->tx_rolls ? METHOD_tx_rollback : METHOD_tx_commit});
+}
+
+static void hold(struct lab_user *user, const struct lab_held *held)
+{
+    if (user->held_count == user->held_capacity) {
+        user->held_capacity = user->held_capacity ? user->held_capacity * 2 : 16;
+        user->held = mem_realloc(user->held, user->held_capacity * sizeof(*user->held));
+    }
+    user->held[user->held_count++] = *held;
+}
+
+/* What an answered commit acked is gone, also after a crash; what was rolled back is held as before. */
+static void end_settlements(struct lab_user *user, bool known)
+{
+    for (unsigned i = 0; i < user->tx_held_count; i++) {
+        const struct lab_held *held = &user->tx_held[i];
+        struct lab_message *m = &user->lab->messages[held->id];
+        struct copy *copy = &m->copies[held->origin];
+        if (user->tx_rolls && known)
+            hold(user, held);
+        user->lab->counts.tx_settled += known;
+        if (known && !user->tx_rolls && held->how == LAB_ACK && !m->repeated && copy->state == COPY_SETTLING)
+            copy->state = COPY_GONE;
+    }
+    user->tx_held_count = 0;
 }
 
 /* The transaction is over: committed, rolled back, or nobody knows. */
@@ -142,6 +209,7 @@ static void end_tx(struct lab_user *user, bool known)
         else if (known)
             lab_resolved(lab, id, true);
     }
+    end_settlements(user, known);
     lab->counts.committed += known && !user->tx_rolls, lab->counts.rolled += known && user->tx_rolls;
     user->tx_ends = user->tx_rolls = false;
 }
@@ -175,6 +243,8 @@ static void settle(struct lab_user *user)
     struct lab *lab = user->lab;
     size_t i = (size_t)pick(user, user->held_count);
     struct lab_held held = user->held[i];
+    if (held.channel == TRANSACTS)
+        return;
     struct copy *copy = &lab->messages[held.id].copies[held.origin];
     uint64_t dice = pick(user, 100);
     struct method m = {.id = METHOD_basic_ack, .basic_ack = {.delivery_tag = held.tag}};
@@ -233,21 +303,26 @@ void lab_user_step(struct lab_user *user)
 
 /* --- what it is told --- */
 
-/* When the channels are open. */
-static void begin(struct lab_user *user)
+static void consume(struct lab_user *user, uint16_t channel, uint64_t left_out)
 {
     const struct lab *lab = user->lab;
     struct method qos = {.id = METHOD_basic_qos};
-    client_send(&user->client, PUBLISHES, &(struct method){.id = METHOD_confirm_select});
     qos.basic_qos.prefetch_count = (uint16_t)(1 + pick(user, 12));
-    client_send(&user->client, CONSUMES, &qos);
+    client_send(&user->client, channel, &qos);
     for (int i = 1; i < LAB_QUEUES; i++) { /* nobody looks at the letters but the ledger */
         struct method m = {.id = METHOD_basic_consume};
-        if (chance(user, 4))
+        if (pick(user, 8) < left_out)
             continue;
         m.basic_consume.queue = m.basic_consume.consumer_tag = slice_of_string(lab->queues[i].name);
-        client_send(&user->client, CONSUMES, &m);
+        client_send(&user->client, channel, &m);
     }
+}
+
+/* When the channels are open. */
+static void begin(struct lab_user *user)
+{
+    client_send(&user->client, PUBLISHES, &(struct method){.id = METHOD_confirm_select});
+    consume(user, CONSUMES, 2);
     user->ready = true;
 }
 
@@ -277,6 +352,23 @@ static bool is_alive(const struct lab_user *user)
     return user->client.state == CLIENT_OPEN && conn && conn->state == CONNECTION_OPEN;
 }
 
+/* NULL when the server has closed it, as it does after a transaction that is done in part. */
+static const struct channel *open_channel(const struct connection *conn, uint16_t number)
+{
+    for (size_t i = 0; i < conn->channels.capacity; i++) {
+        const struct channel *ch = conn->channels.slots[i];
+        if (ch && ch->number == number)
+            return ch->state == CHANNEL_OPEN ? ch : NULL;
+    }
+    return NULL;
+}
+
+static bool has_unacked(const struct lab_user *user, uint16_t channel, uint64_t tag)
+{
+    const struct channel *ch = open_channel(client_peer(&user->client), channel);
+    return ch && unacked_has(&ch->unacked, tag);
+}
+
 static void check_group(struct lab_user *user, int queue, const struct lab_reading *r,
                         bool redelivered)
 {
@@ -290,6 +382,7 @@ static void check_group(struct lab_user *user, int queue, const struct lab_readi
         const struct lab_user *other = &lab->users[i];
         for (size_t h = 0; other != user && is_alive(other) && h < other->held_count; h++)
             assertf(other->held[h].queue != queue ||
+                        (other->tx_ends && other->held[h].channel == TRANSACTS) || /* closed, it may be */
                         lab->messages[other->held[h].id].group != m->group,
                     "message %u of group %u of %s came while user %u has %u", r->id, m->group,
                     q->name, i, other->held[h].id);
@@ -321,7 +414,7 @@ static void check_order(struct lab_user *user, int queue, const struct lab_readi
     user->lab->counts.ordered++;
 }
 
-static void check_single(struct lab_user *user, int queue)
+static void check_single(struct lab_user *user, int queue, uint16_t channel)
 {
     struct lab_queue *q = &user->lab->queues[queue];
     uint64_t id = user->client.server_id;
@@ -329,13 +422,14 @@ static void check_single(struct lab_user *user, int queue)
         return;
     const struct connection *active =
         q->active ? world_connection(user->lab->world, q->active) : NULL;
-    assertf(q->active == id || !active || active->state != CONNECTION_OPEN,
+    assertf((q->active == id && q->active_channel == channel) || !active ||
+                active->state != CONNECTION_OPEN || !open_channel(active, q->active_channel),
             "%s has a single active consumer, and another gets messages", q->name);
-    q->active = id;
+    q->active = id, q->active_channel = channel;
     user->lab->counts.alone++;
 }
 
-static void on_deliver(struct lab_user *user, const struct amqp_basic_deliver *deliver,
+static void on_deliver(struct lab_user *user, uint16_t channel, const struct amqp_basic_deliver *deliver,
                        const struct content *content)
 {
     struct lab *lab = user->lab;
@@ -344,18 +438,27 @@ static void on_deliver(struct lab_user *user, const struct amqp_basic_deliver *d
     struct lab_reading reading = lab_read(lab, queue, content->props, content->body);
     SAY(user, "message %u of %s in %s%s", reading.id, lab->queues[reading.origin].name,
         lab->queues[queue].name, deliver->redelivered ? ", again" : "");
-    if (!is_alive(user))
+    if (!is_alive(user) || !has_unacked(user, channel, deliver->delivery_tag))
         return; /* it is somebody else's already */
     lab_delivered(lab, queue, &reading);
     check_group(user, queue, &reading, deliver->redelivered);
     check_order(user, queue, &reading, deliver->redelivered);
-    check_single(user, queue);
-    if (user->held_count == user->held_capacity) {
-        user->held_capacity = user->held_capacity ? user->held_capacity * 2 : 16;
-        user->held = mem_realloc(user->held, user->held_capacity * sizeof(*user->held));
+    check_single(user, queue, channel);
+    hold(user, &(struct lab_held){deliver->delivery_tag, reading.id, queue, reading.origin, channel, 0, 0});
+}
+
+/* What a channel held when it was closed is others' again. */
+static void let_go(struct lab_user *user, uint16_t channel)
+{
+    for (size_t i = user->held_count; i-- > 0;)
+        if (user->held[i].channel == channel)
+            user->held[i] = user->held[--user->held_count];
+    user->seen_tag[channel] = 0;
+    for (int i = 0; i < LAB_QUEUES; i++) {
+        struct lab_queue *q = &user->lab->queues[i];
+        if (q->active == user->client.server_id && q->active_channel == channel)
+            q->active = 0;
     }
-    user->held[user->held_count++] =
-        (struct lab_held){deliver->delivery_tag, reading.id, queue, reading.origin};
 }
 
 static void on_method(void *arg, uint16_t channel, const struct method *m,
@@ -372,6 +475,7 @@ static void on_method(void *arg, uint16_t channel, const struct method *m,
             client_send(&user->client, TRANSACTS, &(struct method){.id = METHOD_tx_select});
     } else if (m->id == METHOD_tx_select_ok) {
         user->tx_ready = true;
+        consume(user, TRANSACTS, 5);
     } else if (m->id == METHOD_tx_commit_ok || m->id == METHOD_tx_rollback_ok) {
         assertf(user->tx_ends && user->tx_rolls == (m->id == METHOD_tx_rollback_ok), "%s came",
                 method_name(m->id));
@@ -384,6 +488,7 @@ static void on_method(void *arg, uint16_t channel, const struct method *m,
         SAY(user, "%s", "the transaction is done in part");
         end_tx(user, false);
         user->tx_ready = false;
+        let_go(user, TRANSACTS);
         client_send(&user->client, TRANSACTS, &(struct method){.id = METHOD_channel_close_ok});
         client_send(&user->client, TRANSACTS, &(struct method){.id = METHOD_channel_open});
     } else if (m->id == METHOD_basic_ack) {
@@ -391,7 +496,7 @@ static void on_method(void *arg, uint16_t channel, const struct method *m,
     } else if (m->id == METHOD_basic_nack) {
         on_settled(user, m->basic_nack.delivery_tag, m->basic_nack.multiple, false);
     } else if (m->id == METHOD_basic_deliver) {
-        on_deliver(user, &m->basic_deliver, content);
+        on_deliver(user, channel, &m->basic_deliver, content);
     } else if (m->id == METHOD_connection_close) {
         SAY(user, "told to close: %.*s", SLICE_ARG(m->connection_close.reply_text));
         client_send(&user->client, 0, &(struct method){.id = METHOD_connection_close_ok});
@@ -437,8 +542,20 @@ void lab_user_look(struct lab_user *user)
 
 void lab_user_bury(struct lab_user *user)
 {
-    for (size_t i = 0; user->tx_ends && !user->tx_rolls && i < user->tx_sent.size; i++)
-        publish_ring_push_back(&user->lab->doubtful, *publish_ring_at(&user->tx_sent, i));
+    bool doubtful = user->tx_ends && !user->tx_rolls;
+    struct lab *lab = user->lab;
+    for (size_t i = 0; doubtful && i < user->tx_sent.size; i++) {
+        uint32_t id = *publish_ring_at(&user->tx_sent, i);
+        const struct lab_message *m = &lab->messages[id];
+        doubt_ring_push_back(&lab->doubtful, (struct lab_doubt){id, m->tx, m->target, false});
+    }
+    for (unsigned i = 0; doubtful && i < user->tx_held_count; i++) {
+        const struct lab_held *held = &user->tx_held[i];
+        uint32_t tx = lab->messages[*publish_ring_at(&user->tx_sent, 0)].tx;
+        if (held->how == LAB_ACK && held->before == COPY_MUST)
+            doubt_ring_push_back(&lab->doubtful,
+                                 (struct lab_doubt){held->id, tx, (uint8_t)held->origin, true});
+    }
     client_drop(&user->client, true);
     user->dying = false;
     if (user->client.state != CLIENT_OFF)

@@ -261,6 +261,25 @@ def deep_enough(broker):
     use(log_in(TlsLink(broker.tls_address, context("deep"))))
 
 
+def long_chain(broker):
+    """More certificates than a chain may have octets are refused, whatever they are."""
+    def shown(count):
+        path = broker.directory / f"chain-{count}.pem"
+        path.write_text(pathlib.Path(cert("client.pem")).read_text() +
+                        pathlib.Path(cert("middle.pem")).read_text() * count)
+        tls = context()
+        tls.load_cert_chain(path, cert("client.key"))
+        return tls
+    use(log_in(TlsLink(broker.tls_address, shown(9))))
+    try:
+        link = TlsLink(broker.tls_address, shown(120))
+        link.start(b"guest", b"guest")
+        raise Failure("a chain of 50 KB was taken")
+    except OSError:
+        pass
+    broker.expect_log("TLS handshake failed: excessive message size")
+
+
 def tickets(broker):
     tls = context(version=ssl.TLSVersion.TLSv1_2)
     first = log_in(TlsLink(broker.tls_address, tls))
@@ -588,6 +607,7 @@ SCENARIOS = {
             {"pair": "rsa"}),
     "depth": (depth, [PEER, "ssl_options.depth=1"], {}),
     "deep_enough": (deep_enough, [PEER, "ssl_options.depth=2"], {}),
+    "long_chain": (long_chain, [PEER], {}),
     "crl_of_all": (deep_enough, [PEER, "ssl_options.crl_check=true", "ssl_options.crlfile={all.crl}"], {}),
     "tickets": (tickets, [PEER], {}),
     "no_tickets": (no_tickets, ["ssl_options.reuse_sessions=false"], {}),

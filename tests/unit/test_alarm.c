@@ -298,12 +298,32 @@ START_TEST(growth_is_seen_at_once)
 }
 END_TEST
 
+/* Whatever resident_memory says: then messages have half of the watermark, and their own again after it. */
+START_TEST(messages_go_to_disk_while_memory_is_short)
+{
+    struct client client;
+    set("resident_memory", "900000000");
+    server.home.paging.memory_max = config.resident_memory;
+    connect_client(&client, true, 0);
+    used = 700 * MB;
+    pass(3000);
+    ck_assert_uint_eq(server.alarms.on, ALARM_MEMORY);
+    ck_assert_uint_eq(server.home.paging.memory_max, 300 * MB);
+    used = 100 * MB;
+    pass(3000);
+    ck_assert_uint_eq(server.alarms.on, 0);
+    ck_assert_uint_eq(server.home.paging.memory_max, 900 * MB);
+    hang_up(&client);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {publisher_is_blocked_where_it_is,
                                   all_who_have_published_are_blocked, two_alarms, heartbeats_go_on,
                                   reasons_overlap, blocked_connections_end,
-                                  what_is_unknown_changes_nothing, growth_is_seen_at_once};
+                                  what_is_unknown_changes_nothing, growth_is_seen_at_once,
+                                  messages_go_to_disk_while_memory_is_short};
     const TTest *const pure[] = {amounts, fractions, absolute_before_relative, the_system_answers};
     return run_suite("alarm", tests, array_size(tests), pure, array_size(pure));
 }

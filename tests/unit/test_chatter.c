@@ -89,6 +89,20 @@ START_TEST(addresses_are_forgotten)
 }
 END_TEST
 
+/* One that has said its share makes room for a newcomer, who does not stand for it. */
+START_TEST(newcomers_have_their_own)
+{
+    say("192.0.2.1", 1000);
+    for (int i = 0; i < 4095; i++)
+        say(address_of(i), 1);
+    ck_assert_uint_eq(server.chatter.by_address.size, 4096);
+    lines("");
+    say("192.0.2.2", 10);
+    ck_assert_uint_eq(lines("hello"), 10);
+    ck_assert_uint_eq(server.chatter.by_address.size, 4096);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("chatter");
@@ -98,6 +112,7 @@ int main(void)
     tcase_add_test(tcase, an_address_has_its_share);
     tcase_add_test(tcase, all_addresses_have_theirs);
     tcase_add_test(tcase, addresses_are_forgotten);
+    tcase_add_test(tcase, newcomers_have_their_own);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

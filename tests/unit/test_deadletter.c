@@ -152,8 +152,37 @@ START_TEST(others_wait)
 }
 END_TEST
 
+/* However many are due at once: what expires and what is published of it in a turn is bounded. */
+START_TEST(a_turn_has_its_share)
+{
+    enum { COUNT = 20000, EXPIRE_TURN = 8192, LETTERS_TURN = 1024 };
+    struct client client;
+    size_t left = COUNT, letters = 0;
+    server.home.paging.resident_max = 2 * COUNT;
+    connect_client(&client, true, 0);
+    declare_durable(&client, "tomb", NULL, 0);
+    declare_durable(&client, "q", "x-message-ttl", 1000);
+    for (int i = 0; i < COUNT; i += 1000)
+        publish(&client, "q", 1, 1000);
+    ck_assert_uint_eq(queue_ready(queue("q")), COUNT);
+    now_ns += 2000000000;
+    for (int turns = 0; letters < COUNT; turns++) {
+        ck_assert_int_lt(turns, 100);
+        server_act(&server);
+        ck_assert_uint_le(left - queue_ready(queue("q")), 2 * EXPIRE_TURN); /* before and after delivering */
+        ck_assert_uint_le(queue_ready(queue("tomb")) - letters, LETTERS_TURN);
+        left = queue_ready(queue("q"));
+        letters = queue_ready(queue("tomb"));
+        store_sync_now(server.store);
+    }
+    ck_assert_uint_eq(left, 0);
+    hang_up(&client);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {rejected_in_a_transaction, pushed_out_by_a_transaction, others_wait};
+    const TTest *const tests[] = {rejected_in_a_transaction, pushed_out_by_a_transaction, others_wait,
+                                  a_turn_has_its_share};
     return run_suite("deadletter", tests, array_size(tests), NULL, 0);
 }

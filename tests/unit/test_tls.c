@@ -597,6 +597,19 @@ START_TEST(tricks_in_a_certificate)
     x509 = make_certificate(key, (const char *)sans.at);
     ck_assert_ptr_null(certificate_new(x509));
     X509_free(x509);
+    x509 = make_certificate(key, NULL);
+    GENERAL_NAMES *names = GENERAL_NAMES_new();
+    GENERAL_NAME *name = GENERAL_NAME_new();
+    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+    ck_assert_int_eq(ASN1_STRING_set(text, "admin\0.example.com", 18), 1);
+    GENERAL_NAME_set0_value(name, GEN_DNS, text);
+    sk_GENERAL_NAME_push(names, name);
+    ck_assert_int_eq(X509_add1_ext_i2d(x509, NID_subject_alt_name, names, 0, X509V3_ADD_REPLACE), 1);
+    GENERAL_NAMES_free(names);
+    c = certificate_new(x509);
+    ck_assert_str_eq(certificate_san(c, SAN_DNS, 0), "");
+    certificate_free(&c);
+    X509_free(x509);
     sans.len = 0; /* few, but long */
     for (int i = 0; i < 20; i++)
         buf_printf(&sans, "%sDNS:%0*d", i ? "," : "", CERTIFICATE_TEXT_MAX / 20, i);

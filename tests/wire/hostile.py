@@ -278,6 +278,30 @@ def long_queue(broker):
     taker.close()
 
 
+def many_queues(broker):
+    """200 MB in 400 queues, none of which is long: together they keep what resident_memory allows."""
+    queues, each, size = 400, 150, 3500
+    link = connect(broker)
+    for queue in range(queues):
+        link.call(1, "queue.declare", queue=b"q%d" % queue)
+    link.call(1, "confirm.select")
+    for number in range(each):
+        link.send(b"".join(publish(b"%d " % number + b"x" * size, key=b"q%d" % queue)
+                           for queue in range(queues)))
+        confirmed = 0
+        while confirmed < (number + 1) * queues:
+            confirmed = link.next_event(1).fields["delivery_tag"]
+    check_memory(broker, BASE + RESIDENT + 32 * MB)
+    check_bystander(broker)
+    for queue in (0, 17, queues - 1):
+        link.send_method(1, "basic.consume", queue=b"q%d" % queue, consumer_tag=b"%d" % queue, no_ack=1)
+        check(link.next_event(1).name == "basic.consume-ok", "no consumer")
+        for number in range(each):
+            event = link.next_event(1)
+            check(event.body.startswith(b"%d " % number), f"{event.body[:10]} came instead of {number}")
+    link.close()
+
+
 def tenant_floods(broker):
     """20,000 messages of one tenant wait, then 20 others send ten each, to a queue with x-group-by. Until the
     last of these is served, the flood has had a turn for each of theirs, whoever takes them, and no more."""
@@ -372,19 +396,19 @@ def many_bodies_begun(broker):
 
 
 def large_bodies_announced(broker):
-    """Who only announces 16 MB, and sends a kilobyte of it, takes little: no 506, on 2,047 channels."""
+    """Who announces 16 MB and sends little of it takes little: no 506, on 500 channels."""
     link = connect(broker)
     header = amqp.write_header(16 * MB, amqp.write_properties({}))
     data = b""
-    for channel in range(2, 2048):
+    for channel in range(2, 502):
         data += method(channel, "channel.open") + method(channel, "basic.publish", routing_key=b"nowhere")
         data += amqp.write_frame(amqp.HEADER, channel, header)
-        data += amqp.write_frame(amqp.BODY, channel, b"x" * 1024)
+        data += amqp.write_frame(amqp.BODY, channel, b"x" * 70_000) * 2
     link.send(data)
-    for channel in range(2, 2048):
+    for channel in range(2, 502):
         check(link.next_event(channel).name == "channel.open-ok", "a channel is not served")
     link.call(1, "queue.declare", queue=b"other", exclusive=1)
-    check_memory(broker, BASE + 48 * MB)
+    check_memory(broker, BASE + 144 * MB)
     check_bystander(broker)
     link.close()
 
@@ -465,6 +489,8 @@ SCENARIOS = {
     "consumer_never_reads": (consumer_never_reads, []),
     "consumer_never_acks": (consumer_never_acks, [f"connection_unacked_max={UNACKED_MAX}"]),
     "long_queue": (long_queue, ["vm_memory_high_watermark.absolute=192MB"]),
+    "long_queue_of_its_own": (long_queue, ["resident_memory=1024GB"]),
+    "many_queues": (many_queues, []),
     "tenant_floods": (tenant_floods, []),
     "reads_slowly": (reads_slowly, []),
     "all_channels_at_once": (all_channels_at_once, []),
