@@ -38,6 +38,20 @@ static void complain(struct recovery *r, const struct definition *d, const char 
              what, SLICE_ARG(d->name), SLICE_ARG(d->vhost));
 }
 
+/* Nothing in it can be trusted: what it seems to be is a guess. */
+static void complain_of_damage(struct recovery *r, const struct definition *d)
+{
+    static const char *const kinds[] = {
+        [DEFINITION_VHOST] = "vhost",           [DEFINITION_USER] = "user",
+        [DEFINITION_PERMISSION] = "permission", [DEFINITION_TOPIC_PERMISSION] = "topic permission",
+        [DEFINITION_PARAMETER] = "parameter",   [DEFINITION_EXCHANGE] = "exchange",
+        [DEFINITION_QUEUE] = "queue",           [DEFINITION_BINDING] = "binding"};
+    log_line(&r->server->log, LOG_ERROR, 0, "%s/definitions.db: damaged and left out: a %s, perhaps '%.*s' "
+             "in vhost '%.*s': its checksum is wrong", r->server->config->data_dir, kinds[d->kind],
+             (int)(d->name.len < 300 ? d->name.len : 300), (const char *)d->name.at,
+             (int)(d->vhost.len < 300 ? d->vhost.len : 300), (const char *)d->vhost.at);
+}
+
 /* Of several reasons the first counts. */
 static void refuse(struct recovery *r, const struct definition *d, const char *why)
 {
@@ -239,7 +253,11 @@ static void on_definition(void *arg, const struct definition *d)
     struct recovery *r = arg;
     struct server *s = r->server;
     struct vhost *v = server_find_vhost(s, d->vhost);
-    if (d->kind == DEFINITION_VHOST)
+    if (d->damaged && d->kind == DEFINITION_QUEUE)
+        refuse(r, d, "its checksum is wrong");
+    else if (d->damaged)
+        complain_of_damage(r, d);
+    else if (d->kind == DEFINITION_VHOST)
         recover_vhost(r, d);
     else if (d->kind == DEFINITION_PARAMETER)
         recover_parameter(r, d);

@@ -91,18 +91,26 @@ int check_enter(const struct io *io, const char *dir, FILE *out, int *fd)
 
 /* Definitions. */
 
-static void count_definition(void *arg, const struct definition *definition)
-{
-    struct check *c = arg;
-    assert((unsigned)definition->kind < DEFINITION_KINDS);
-    c->definitions[definition->kind]++;
-}
-
 static void definitions_damage(void *arg, const char *what)
 {
     struct check *c = arg;
     c->damages++;
     fprintf(c->out, "%s/definitions.db: damaged: %s\n", c->dir, what);
+}
+
+static void count_definition(void *arg, const struct definition *definition)
+{
+    struct check *c = arg;
+    assert((unsigned)definition->kind < DEFINITION_KINDS);
+    c->definitions[definition->kind]++;
+    if (definition->damaged) {
+        char what[256];
+        snprintf(what, sizeof what, "a row of the table %s has another checksum, perhaps that of '%.*s'",
+                 schema_tables[definition->kind].name,
+                 (int)(definition->name.len < 100 ? definition->name.len : 100),
+                 (const char *)definition->name.at);
+        definitions_damage(c, what);
+    }
 }
 
 static void tell_definitions(const struct check *c)
@@ -162,7 +170,7 @@ static void check_definitions(struct check *c, const struct io *io)
         return;
     }
     unsigned before = c->damages;
-    failed = definitions_verify(&d, definitions_damage, c);
+    failed = definitions_verify(&d, false, definitions_damage, c);
     if (failed)
         definitions_damage(c, strerror(-failed));
     else if (definitions_load(&d, &sink, error, sizeof error) != 0)

@@ -29,6 +29,7 @@ struct definition {
     struct slice configure, write, read;
     uint64_t id;
     bool auto_delete, internal, to_queue;
+    bool damaged; /* recovery: the row has another checksum than it should have */
 };
 
 #endif

@@ -31,7 +31,7 @@ static int prepare(struct definitions *d, const char *sql, sqlite3_stmt **statem
 
 static int open_tables(struct definitions *d, char *error, size_t error_size)
 {
-    int64_t version = 0, id = 0, epoch = 0;
+    int64_t version = 0, id = 0, epoch = 0, wrong = 0;
     int code = schema_run(d, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     if (code == SQLITE_OK)
         code = schema_number(d, "PRAGMA user_version", &version);
@@ -50,11 +50,19 @@ static int open_tables(struct definitions *d, char *error, size_t error_size)
     if (code == SQLITE_OK)
         code = prepare(d, "COMMIT", &d->commit);
     if (code == SQLITE_OK)
-        code = prepare(d, "UPDATE meta SET value = ? WHERE key = 'queue_id_max'", &d->keep_id);
+        code = prepare(d, "UPDATE meta SET value = ?1, sum = meta_sum(key, ?1) "
+                          "WHERE key = 'queue_id_max'", &d->keep_id);
     if (code == SQLITE_OK)
         code = schema_number(d, "SELECT value FROM meta WHERE key = 'journal_epoch'", &epoch);
     if (code == SQLITE_OK)
-        code = prepare(d, "INSERT OR REPLACE INTO meta VALUES ('journal_epoch', ?)", &d->keep_epoch);
+        code = prepare(d, "INSERT OR REPLACE INTO meta VALUES ('journal_epoch', ?1, "
+                          "meta_sum('journal_epoch', ?1))", &d->keep_epoch);
+    if (code == SQLITE_OK)
+        code = schema_number(d, "SELECT count(*) FROM meta WHERE sum != meta_sum(key, value)", &wrong);
+    if (code == SQLITE_OK && wrong > 0) {
+        snprintf(error, error_size, "%s: damaged: a row of the table meta has another checksum", d->path);
+        return -EILSEQ;
+    }
     if (code == SQLITE_OK && (id < 0 || (uint64_t)id > STORE_QUEUE_ID_MAX || epoch < 0)) {
         snprintf(error, error_size, "%s: damaged: the table meta has impossible numbers", d->path);
         return -EILSEQ;
@@ -105,22 +113,20 @@ void definitions_close(struct definitions *d, bool crash)
     *d = (struct definitions){0};
 }
 
-static void *member_at(struct definition *definition, size_t at)
-{
-    return (char *)definition + at;
-}
-
 static void fetch(sqlite3_stmt *row, const struct schema_table *table,
                   struct definition *definition)
 {
-    for (int i = 0; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++) {
-        void *member = member_at(definition, table->columns[i].at);
+    bool impossible = false;
+    int i = 0;
+    for (; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++) {
+        void *member = schema_member(definition, &table->columns[i]);
         switch (table->columns[i].type) {
         case COLUMN_ID:
             *(uint64_t *)member = (uint64_t)sqlite3_column_int64(row, i);
             break;
         case COLUMN_BOOL:
-            *(bool *)member = sqlite3_column_int(row, i) != 0;
+            *(bool *)member = sqlite3_column_int64(row, i) != 0;
+            impossible |= (sqlite3_column_int64(row, i) & ~1ll) != 0;
             break;
         case COLUMN_TEXT:
         case COLUMN_BLOB: {
@@ -130,6 +136,7 @@ static void fetch(sqlite3_stmt *row, const struct schema_table *table,
         }
         }
     }
+    definition->damaged = impossible || sqlite3_column_int64(row, i) != schema_sum(definition);
 }
 
 static int load_kind(struct definitions *d, enum definition_kind kind,
@@ -139,8 +146,8 @@ static int load_kind(struct definitions *d, enum definition_kind kind,
     struct buf sql = {0};
     buf_printf(&sql, "SELECT ");
     for (unsigned i = 0; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++)
-        buf_printf(&sql, "%s\"%s\"", i ? ", " : "", table->columns[i].name);
-    buf_printf(&sql, " FROM %s", table->name);
+        buf_printf(&sql, "\"%s\", ", table->columns[i].name);
+    buf_printf(&sql, "sum FROM %s", table->name);
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(d->db, (const char *)sql.at, -1, &statement, NULL);
     buf_free(&sql);
@@ -188,10 +195,12 @@ int definitions_load_pages(struct definitions *d, void (*each)(void *arg, const 
     return code == SQLITE_OK ? 0 : schema_tell(d, code, error, error_size);
 }
 
-int definitions_verify(struct definitions *d, void (*damage)(void *arg, const char *what), void *arg)
+int definitions_verify(struct definitions *d, bool quick, void (*damage)(void *arg, const char *what),
+                       void *arg)
 {
     sqlite3_stmt *statement;
-    int code = sqlite3_prepare_v2(d->db, "PRAGMA integrity_check", -1, &statement, NULL);
+    const char *sql = quick ? "PRAGMA quick_check" : "PRAGMA integrity_check";
+    int code = sqlite3_prepare_v2(d->db, sql, -1, &statement, NULL);
     if (code != SQLITE_OK)
         return schema_error(d, code);
     while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
@@ -222,7 +231,7 @@ static struct slice decode(struct slice changes, struct definition *definition, 
     memcpy(definition, changes.at + sizeof *undefine, sizeof *definition);
     size_t used = sizeof *undefine + sizeof *definition;
     for (size_t i = 0; i < array_size(slices); i++) {
-        struct slice *slice = member_at(definition, slices[i]);
+        struct slice *slice = (struct slice *)(void *)((char *)definition + slices[i]);
         assert(slice->len <= changes.len - used);
         slice->at = changes.at + used;
         used += slice->len;
@@ -241,8 +250,8 @@ static int prepare_change(struct definitions *d, enum definition_kind kind, bool
     } else {
         buf_printf(&sql, "INSERT OR REPLACE INTO %s VALUES (", table->name);
         for (unsigned i = 0; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++)
-            buf_printf(&sql, "%s?%u", i ? ", " : "", i + 1);
-        buf_printf(&sql, ")");
+            buf_printf(&sql, "?%u, ", i + 1);
+        buf_printf(&sql, "?%u)", SCHEMA_COLUMNS_MAX + 1);
     }
     int code = prepare(d, (const char *)sql.at, undefine ? &d->deletes[kind] : &d->upserts[kind]);
     buf_free(&sql);
@@ -252,7 +261,7 @@ static int prepare_change(struct definitions *d, enum definition_kind kind, bool
 static int bind(sqlite3_stmt *statement, int i, const struct schema_column *column,
                 struct definition *definition)
 {
-    const void *member = member_at(definition, column->at);
+    const void *member = schema_member(definition, column);
     const struct slice *slice = member;
     switch (column->type) {
     case COLUMN_ID:
@@ -277,6 +286,8 @@ static int apply(struct definitions *d, struct definition *definition, bool unde
     unsigned columns = undefine ? table->keys : SCHEMA_COLUMNS_MAX;
     for (unsigned i = 0; code == SQLITE_OK && i < columns && table->columns[i].name; i++)
         code = bind(*statement, (int)i + 1, &table->columns[i], definition);
+    if (code == SQLITE_OK && !undefine)
+        code = sqlite3_bind_int64(*statement, SCHEMA_COLUMNS_MAX + 1, schema_sum(definition));
     if (code != SQLITE_OK)
         return code;
     sqlite3_step(*statement);

@@ -33,8 +33,9 @@ void definitions_close(struct definitions *definitions, bool crash);
 int definitions_load(struct definitions *definitions, const struct recovery_sink *sink, char *error,
                      size_t error_size) __attribute__((warn_unused_result));
 
-/* SQLite's own verification of the whole file: calls `damage` with each thing it finds. */
-int definitions_verify(struct definitions *definitions,
+/* SQLite's own verification of the whole file, or, `quick`, of all but that indexes and tables agree: calls
+ * `damage` with each thing it finds. */
+int definitions_verify(struct definitions *definitions, bool quick,
                        void (*damage)(void *arg, const char *what), void *arg)
     __attribute__((warn_unused_result));
 

@@ -698,6 +698,22 @@ static void free_work(struct work *w)
     scar_ring_free(&w->scars);
 }
 
+static void note_definitions(void *arg, const char *what)
+{
+    struct work *w = arg;
+    char text[sizeof w->r->definitions->path + 512];
+    snprintf(text, sizeof text, "%s: damaged: %.400s", w->r->definitions->path, what);
+    note(w, STORE_NOTE_ERROR, text);
+}
+
+/* Rows have sums of their own; this is about those that cannot be come by any more. */
+static int verify_definitions(struct work *w)
+{
+    struct definitions *definitions = w->r->definitions;
+    int failed = definitions_verify(definitions, true, note_definitions, w);
+    return schema_told(definitions->path, failed, w->r->error, w->r->error_size);
+}
+
 int recover_run(struct recover *r)
 {
     struct work *w = mem_zalloc(sizeof *w);
@@ -710,6 +726,8 @@ int recover_run(struct recover *r)
     const struct clock clock = clock_system();
     progress_init(&w->progress, r->options, r->options->without_thread ? NULL : &clock);
     int failed = settle_definitions(w);
+    if (!failed)
+        failed = verify_definitions(w);
     if (!failed)
         failed = definitions_load(r->definitions, &learner, r->error, r->error_size);
     if (!failed)

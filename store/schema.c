@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "store/format.h"
 #include "store/page_disk.h"
 
 #define COLUMN(type, member)                                                                       \
@@ -63,6 +64,71 @@ const struct schema_table schema_tables[DEFINITION_KINDS] = {
                              COLUMN(COLUMN_TEXT, key), COLUMN(COLUMN_BLOB, args)}},
 };
 
+/* --- checksums --- */
+
+static uint64_t sum_more(uint64_t sum, const void *bytes, size_t size)
+{
+    return XXH3_64bits_withSeed(size ? bytes : "", size, sum + size);
+}
+
+/* Not negative: the sum that old rows have, 0, may be told from it, and SQLite keeps it in six bytes. */
+static int64_t sum_end(uint64_t sum)
+{
+    return (int64_t)(sum >> 17) + 1;
+}
+
+int64_t schema_sum(const struct definition *definition)
+{
+    const struct schema_table *table = &schema_tables[definition->kind];
+    uint64_t sum = (uint64_t)definition->kind + 1;
+    for (unsigned i = 0; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++) {
+        const void *member = (const char *)definition + table->columns[i].at;
+        const struct slice *slice = member;
+        uint8_t number[8];
+        if (table->columns[i].type == COLUMN_TEXT || table->columns[i].type == COLUMN_BLOB) {
+            sum = sum_more(sum, slice->at, slice->len);
+            continue;
+        }
+        format_put_u64(number, table->columns[i].type == COLUMN_ID ? *(const uint64_t *)member
+                                                                   : *(const bool *)member);
+        sum = sum_more(sum, number, sizeof number);
+    }
+    return sum_end(sum);
+}
+
+/* row_sum(kind, the columns), for rows of an older version. */
+static void sum_row(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    struct definition definition = {.kind = (enum definition_kind)sqlite3_value_int(values[0])};
+    assert((unsigned)definition.kind < DEFINITION_KINDS);
+    const struct schema_table *table = &schema_tables[definition.kind];
+    for (int i = 0; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++) {
+        void *member = schema_member(&definition, &table->columns[i]);
+        sqlite3_value *value = values[i + 1];
+        assert(i + 1 < count);
+        if (table->columns[i].type == COLUMN_ID) {
+            *(uint64_t *)member = (uint64_t)sqlite3_value_int64(value);
+        } else if (table->columns[i].type == COLUMN_BOOL) {
+            *(bool *)member = sqlite3_value_int(value) != 0;
+        } else {
+            const void *bytes = sqlite3_value_blob(value);
+            *(struct slice *)member = slice_of(bytes, (size_t)sqlite3_value_bytes(value));
+        }
+    }
+    sqlite3_result_int64(context, schema_sum(&definition));
+}
+
+/* meta_sum(key, value). */
+static void sum_meta(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    uint8_t number[8];
+    assert(count == 2);
+    const void *key = sqlite3_value_blob(values[0]);
+    uint64_t sum = sum_more(DEFINITION_KINDS + 1, key, (size_t)sqlite3_value_bytes(values[0]));
+    format_put_u64(number, (uint64_t)sqlite3_value_int64(values[1]));
+    sqlite3_result_int64(context, sum_end(sum_more(sum, number, sizeof number)));
+}
+
 int schema_error(struct definitions *d, int code)
 {
     assert(code != SQLITE_OK);
@@ -106,6 +172,8 @@ int schema_number(struct definitions *d, const char *sql, int64_t *number)
     return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+#define SUM_COLUMN "sum INTEGER NOT NULL DEFAULT 0"
+
 static int create_table(struct definitions *d, const struct schema_table *table)
 {
     static const char *const types[] = {[COLUMN_TEXT] = "TEXT NOT NULL",
@@ -116,7 +184,7 @@ static int create_table(struct definitions *d, const struct schema_table *table)
     buf_printf(&sql, "CREATE TABLE %s (", table->name);
     for (unsigned i = 0; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++)
         buf_printf(&sql, "\"%s\" %s, ", table->columns[i].name, types[table->columns[i].type]);
-    buf_printf(&sql, "PRIMARY KEY (");
+    buf_printf(&sql, SUM_COLUMN ", PRIMARY KEY (");
     for (unsigned i = 0; i < table->keys; i++)
         buf_printf(&sql, "%s\"%s\"", i ? ", " : "", table->columns[i].name);
     buf_printf(&sql, ")%s)%s", table->unique,
@@ -135,9 +203,9 @@ static int create_schema(struct definitions *d)
         code = schema_run(d, page_rows_schema());
     if (code == SQLITE_OK)
         code = schema_run(
-            d, "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-               "INSERT INTO meta VALUES ('queue_id_max', 0);"
-               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 5; COMMIT");
+            d, "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, " SUM_COLUMN
+               ") WITHOUT ROWID; INSERT INTO meta VALUES ('queue_id_max', 0, meta_sum('queue_id_max', 0));"
+               "PRAGMA application_id = 0x4C657672; PRAGMA user_version = 6; COMMIT");
     return code;
 }
 
@@ -153,6 +221,27 @@ static int upgrade_to_3(struct definitions *d)
     return code == SQLITE_OK ? create_table(d, &schema_tables[DEFINITION_PARAMETER]) : code;
 }
 
+/* Versions up to 5 had no sums but those of pages; `made`: tables that were made just now have the column. */
+static int add_sums(struct definitions *d, bool made)
+{
+    struct buf sql = {0};
+    buf_printf(&sql, "ALTER TABLE meta ADD COLUMN " SUM_COLUMN ";"
+                     "UPDATE meta SET sum = meta_sum(key, value);");
+    for (unsigned kind = 0; kind < DEFINITION_KINDS; kind++) {
+        const struct schema_table *table = &schema_tables[kind];
+        bool has = made && (kind == DEFINITION_TOPIC_PERMISSION || kind == DEFINITION_PARAMETER);
+        if (!has)
+            buf_printf(&sql, "ALTER TABLE %s ADD COLUMN " SUM_COLUMN ";", table->name);
+        buf_printf(&sql, "UPDATE %s SET sum = row_sum(%u", table->name, kind);
+        for (unsigned i = 0; i < SCHEMA_COLUMNS_MAX && table->columns[i].name; i++)
+            buf_printf(&sql, ", \"%s\"", table->columns[i].name);
+        buf_printf(&sql, ");");
+    }
+    int code = schema_run(d, (const char *)sql.at);
+    buf_free(&sql);
+    return code;
+}
+
 /* Version 1 had no pages. All or nothing. */
 int schema_upgrade(struct definitions *d, int64_t *version)
 {
@@ -160,11 +249,15 @@ int schema_upgrade(struct definitions *d, int64_t *version)
         return SQLITE_OK;
     int code = schema_run(d, "BEGIN IMMEDIATE");
     if (code == SQLITE_OK)
-        code = *version == 1 ? schema_run(d, page_rows_schema()) : page_rows_upgrade(d->db, *version);
+        code = *version == 1  ? schema_run(d, page_rows_schema())
+               : *version < 5 ? page_rows_upgrade(d->db, *version)
+                              : SQLITE_OK;
     if (code == SQLITE_OK && *version < 3)
         code = upgrade_to_3(d);
     if (code == SQLITE_OK)
-        code = schema_run(d, "PRAGMA user_version = 5; COMMIT");
+        code = add_sums(d, *version < 3);
+    if (code == SQLITE_OK)
+        code = schema_run(d, "PRAGMA user_version = 6; COMMIT");
     *version = SCHEMA_VERSION;
     return code;
 }
@@ -178,6 +271,11 @@ int schema_open(struct definitions *d, const char *path)
     if (code == SQLITE_OK)
         code = schema_run(d, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = MEMORY; PRAGMA "
                              "cache_size = -1024");
+    int flat = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
+    if (code == SQLITE_OK)
+        code = sqlite3_create_function(d->db, "row_sum", -1, flat, NULL, sum_row, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_create_function(d->db, "meta_sum", 2, flat, NULL, sum_meta, NULL, NULL);
     return code;
 }
 

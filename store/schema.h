@@ -4,7 +4,7 @@
 
 #include "store/definitions.h"
 
-enum { SCHEMA_VERSION = 5, SCHEMA_COLUMNS_MAX = 7 };
+enum { SCHEMA_VERSION = 6, SCHEMA_COLUMNS_MAX = 7 };
 
 enum schema_type { COLUMN_TEXT, COLUMN_BLOB, COLUMN_BOOL, COLUMN_ID };
 
@@ -22,6 +22,14 @@ struct schema_table {
 };
 
 extern const struct schema_table schema_tables[DEFINITION_KINDS];
+
+/* The checksum that the definition's row has, in its last column. */
+int64_t schema_sum(const struct definition *definition);
+/* The member of a definition that a column is about. */
+static inline void *schema_member(struct definition *definition, const struct schema_column *column)
+{
+    return (char *)definition + column->at;
+}
 
 /* What SQLite reports, as -errno; with schema_tell also as a sentence. */
 int schema_error(struct definitions *definitions, int code);

@@ -158,8 +158,37 @@ def newer_definitions(bench):
     database.commit()
     database.close()
     before = path.read_bytes()
-    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 5")
+    bench.expect_refusal(f"{path}: its schema has version 9, this program knows version 6")
     expect(path.read_bytes() == before, "it changed the file")
+
+
+SUMMED = ("meta", "vhost", "user", "permission", "topic_permission", "parameter", "exchange", "queue",
+          "binding")
+
+
+@case
+def definitions_without_checksums(bench):
+    """Version 5 gets them; from then on a changed row of a queue is refused, by name."""
+    path = bench.data / "definitions.db"
+    bench.fill()
+    database = sqlite3.connect(path)
+    for table in SUMMED:
+        database.execute(f"ALTER TABLE {table} DROP COLUMN sum")
+    database.execute("PRAGMA user_version = 5")
+    database.commit()
+    database.close()
+    bench.start()
+    expect(bench.depth() == 20, "messages are missing")
+    expect(bench.end() == 0, "it does not stop")
+    database = sqlite3.connect(path)
+    expect(all(database.execute(f"SELECT count(*) FROM {table} WHERE sum = 0").fetchone() == (0,)
+               for table in SUMMED), "a row has no checksum")
+    name, = database.execute("SELECT name FROM queue").fetchone()
+    database.execute("UPDATE queue SET name = name || 'x'")
+    database.commit()
+    database.close()
+    bench.expect_refusal(f"{path}: the row of queue '{name}x' (id 1) in vhost '/' is damaged: its checksum "
+                         "is wrong; its messages would be lost without it")
 
 
 @case
@@ -173,6 +202,8 @@ def older_definitions(bench):
                    "ALTER TABLE page DROP COLUMN born_last", "ALTER TABLE page DROP COLUMN own_first",
                    "ALTER TABLE page DROP COLUMN self_sum", "ALTER TABLE page DROP COLUMN place_sum",
                    "ALTER TABLE page DROP COLUMN progress_sum",
+                   *(f"ALTER TABLE {table} DROP COLUMN sum" for table in (
+                       "meta", "vhost", "user", "permission", "exchange", "queue", "binding")),
                    "PRAGMA user_version = 2"):
         database.execute(change)
     database.commit()
@@ -181,7 +212,7 @@ def older_definitions(bench):
     expect(bench.depth() == 20, "messages are missing")
     expect(bench.end() == 0, "it does not stop")
     database = sqlite3.connect(bench.data / "definitions.db")
-    expect(database.execute("PRAGMA user_version").fetchone() == (5,), "the version is not the new one")
+    expect(database.execute("PRAGMA user_version").fetchone() == (6,), "the version is not the new one")
     expect(database.execute("SELECT DISTINCT type FROM user").fetchall() ==
            [("rabbit_password_hashing_sha256",)], "users without their algorithm")
     database.close()

@@ -153,7 +153,7 @@ START_TEST(clean_directory)
     ck_assert_int_eq(check(), CHECK_CLEAN);
     expect_said(DEFINITIONS
                 ": ok: vhosts 1, users 0, permissions 0, topic_permissions 0, parameters 0, exchanges 0, "
-                "queues 1, bindings 1; schema version 5\n");
+                "queues 1, bindings 1; schema version 6\n");
     snprintf(line, sizeof line,
              FIRST ": ok: epoch 1, 3 batches, 4 messages, 1 ranges of acks, 1 delivered marks, "
                    "%llu of %d bytes\n",
