@@ -3,8 +3,8 @@
  *   OPEN --client's close--> gone
  *   OPEN --soft error: channel.close sent--> CLOSING --close-ok--> gone
  *
- * A CLOSING channel drops all but close and close-ok; its connection may be gone before it is (giveback.h).
- * */
+ * A CLOSING channel drops all but close and close-ok; its connection may be gone before it is (see
+ * giveback.h). */
 #ifndef BROKER_CHANNEL_H
 #define BROKER_CHANNEL_H
 
@@ -99,8 +99,8 @@ struct channel *channel_new(struct connection *conn, uint16_t number);
 bool channel_release(struct channel *ch, bool fetched_too);
 /* Releases all, frees and, if `tell`, says close-ok; false when that is to be called again. */
 bool channel_end(struct channel *ch, bool tell);
-/* The connection has ended: it was released, is in no table any more, and frees itself when that is through.
- * */
+/* The connection has ended: the channel was released, is in no table any more, and frees itself when that is
+ * through. */
 void channel_detach(struct channel *ch);
 /* All must have been released. */
 void channel_free(struct channel **ch);

@@ -40,8 +40,8 @@ void mover_join(struct mover *mover, struct moving *moving);
 void mover_leave(struct mover *mover, struct moving *moving);
 
 /* Once a turn, before the commit. Returns up to which batch everything that is in no queue's order is to be
- * moved on now (paging_move, delays_move), and then mover_finish called; 0 = nothing. That in the queues was.
- * */
+ * moved on now (paging_move, delays_move), and then mover_finish called; 0 = nothing. What is in the queues'
+ * orders was moved. */
 uint64_t mover_run(struct queue_home *home);
 /* All of that was moved on, in the same turn. */
 void mover_finish(struct queue_home *home);

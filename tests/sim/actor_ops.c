@@ -379,8 +379,7 @@ static void consume(struct actor_channel *ch)
 }
 
 /* So much to a queue with a slow consumer that its publisher is slowed down; and then perhaps the
- * queue goes.
- * */
+ * queue goes. */
 static void flood(struct actor_channel *ch)
 {
     int q = pick_queue(ch);

@@ -1,6 +1,5 @@
 /* body.c - what the messages of the simulator carry, made from their ids so that every octet can be
- * checked.
- * */
+ * checked. */
 #include "protocol/table.h"
 #include "protocol/wire.h"
 #include "tests/sim/model.h"

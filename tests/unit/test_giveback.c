@@ -478,8 +478,8 @@ static void publish_durable(struct client *client, int count)
     flush(client, &out);
 }
 
-/* A large transaction is in one batch: nothing of it is on disk before all is, and a crash leaves none of it.
- * */
+/* A large transaction is in one batch: nothing of it is on disk before all is, and a crash leaves none
+ * of it. */
 START_TEST(commit_is_all_or_nothing)
 {
     connect_client(&hostile, true, 0);
