@@ -220,8 +220,8 @@ START_TEST(key_sets)
         "", "[]", "{}", "{\"keys\":[]}", "{\"keys\":{}}",
         "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}]}",
         "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}", "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\"}]}",
-        "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\","
-        "\"y\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}"};
+        ("{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\","
+         "\"y\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}")};
     for (size_t i = 0; i < array_size(bad); i++)
         ck_assert_msg(!jwk_set_load(&keys, slice_of_string(bad[i]), reason, sizeof(reason)), "%s", bad[i]);
     ck_assert_ptr_nonnull(jwk_find(&keys, SLICE("k"))); /* what there was is kept */
