@@ -3,8 +3,8 @@
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "queue/paging.h"
 #include "tests/sim/fakedisk.h"
 #include "queue/unacked.h"
@@ -59,21 +59,14 @@ static void end(void)
     fakedisk_free(&disk);
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
-
 static void turn(void)
 {
-    uint64_t before = now_ns();
+    uint64_t before = clock_now_ns();
     uint64_t limit = mover_run(&home);
     moves += limit > 0;
     if (limit)
         mover_finish(&home);
-    uint64_t took = now_ns() - before;
+    uint64_t took = clock_now_ns() - before;
     longest_ns = took > longest_ns ? took : longest_ns;
     looks_max = home.mover.looks > looks_max ? home.mover.looks : looks_max;
     store_commit(store);
