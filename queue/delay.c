@@ -10,6 +10,7 @@
 #include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "queue/record.h"
 
 enum {
     NEAR_MAX = 16384,   /* messages in memory because they are due soon ... */
@@ -184,16 +185,6 @@ void delay_order_changed(struct order *order)
         look_at(bucket, bucket->delay->home->now_ms); /* one that is not near yet stays: see delay_is_open */
 }
 
-static struct stored_message record_of(const struct message *m, const struct stored_target *target)
-{
-    struct stored_message record = {target,           1, message_exchange(m), message_key(m),
-                                    message_props(m), message_body(m)};
-    record.born_ms = m->born_ms;
-    record.dead_letter = m->dead_letter;
-    record.retried = m->retried;
-    return record;
-}
-
 static void put(struct bucket *bucket, struct message *m)
 {
     struct order *order = &bucket->order;
@@ -206,7 +197,7 @@ static void put(struct bucket *bucket, struct message *m)
     m->moved = false;
     if (entry.journalled && home->store) {
         struct stored_target target = {order->id, entry.sequence};
-        struct stored_message record = record_of(m, &target);
+        struct stored_message record = record_of(m, &target, 1, true);
         m->batch = store_message(home->store, &record);
         m->journal_refs = 1;
     }
@@ -508,8 +499,7 @@ void delay_give_back(struct queue *q, struct message *m)
     m->born_ms = q->home->now_ms;
     if (journalled) {
         struct stored_target target = lane_target(q, m);
-        struct stored_message record = record_of(m, &target);
-        record.born_ms = lane_records_birth(q, m) ? m->born_ms : 0;
+        struct stored_message record = record_of(m, &target, 1, lane_records_birth(q, m));
         m->batch = store_message(q->home->store, &record);
         m->journal_refs = 1;
     }

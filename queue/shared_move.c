@@ -6,7 +6,7 @@
 #include "queue/shared_move.h"
 
 #include "base/mem.h"
-#include "protocol/message.h"
+#include "queue/record.h"
 
 struct shared_move {
     struct message *message;
@@ -67,11 +67,7 @@ static void write_one(struct shared_move *move, struct store *store)
     struct message *m = move->message;
     assertf(move->count > 0 && move->count <= m->journal_refs, "%u of %u queues", move->count,
             m->journal_refs);
-    struct stored_message record = {move->targets,    move->count,      message_exchange(m),
-                                    message_key(m),   message_props(m), message_body(m)};
-    record.born_ms = move->keeps_birth ? m->born_ms : 0;
-    record.dead_letter = m->dead_letter;
-    record.retried = m->retried;
+    struct stored_message record = record_of(m, move->targets, move->count, move->keeps_birth);
     uint64_t batch = store_move(store, &record);
     assert(batch == m->batch);
     store_release(store, move->old_batch);
