@@ -116,7 +116,7 @@ void connection_release(struct connection *conn)
             continue;
         conn->channels.slots[i] = NULL;
         conn->channels.size--;
-        if (channel_release(ch, true))
+        if (giveback_is_through(&ch->giveback))
             channel_free(&ch);
         else
             channel_detach(ch);
