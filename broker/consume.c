@@ -36,7 +36,7 @@ bool consume_qos(struct channel *ch, const struct method *m, struct fault *f)
 static bool check_exclusive(struct channel *ch, const struct queue *q, bool exclusive,
                             struct fault *f)
 {
-    if (q->exclusive_consumer || (exclusive && (q->consumer_count > 0 || q->rotation.single)))
+    if (q->consumers.exclusive || (exclusive && (q->consumers.count > 0 || q->consumers.rotation.single)))
         return fault(f, ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use",
                      SLICE_ARG(q->name), SLICE_ARG(ch->conn->vhost->name));
     return true;
@@ -75,7 +75,7 @@ static uint64_t timeout_of(const struct channel *ch, const struct queue *q, stru
 
 void consume_retime(struct queue *q)
 {
-    list_each(node, &q->consumers) {
+    list_each(node, &q->consumers.all) {
         struct subscription *sub =
             container_of(container_of(node, struct consumer, of_queue), struct subscription, consumer);
         if (!sub->consumer.no_ack)

@@ -149,7 +149,7 @@ void event_exchange(struct vhost *v, const struct exchange *x, const char *key)
 void event_queue(struct vhost *v, const struct queue *q, const char *key)
 {
     char pid[PID_SIZE];
-    const struct connection *owner = q->exclusive_owner;
+    const struct connection *owner = q->owner.connection;
     if (!event_wanted(v->server))
         return;
     if (!is_creation(key))

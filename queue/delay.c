@@ -236,7 +236,7 @@ static void drop(struct bucket *bucket, struct entry *entry)
 {
     const struct queue *keeper = bucket->order.queue;
     struct queue_home *home = keeper->home;
-    bool told = entry->journalled && !keeper->deleted && home->store;
+    bool told = entry->journalled && !keeper->leaving.deleted && home->store;
     assert(bucket->out > 0 && bucket->delay->count > 0);
     bucket->out--;
     delay_add(bucket->delay, -(size_t)1);
@@ -463,7 +463,7 @@ struct delay *delay_new_among(struct delays *delays, struct queue_home *home, ui
     delay->home = home;
     delay->delays = delays;
     delay->keeper = queue_new(home, SLICE(""), SLICE(""), id);
-    delay->keeper->keeper = true;
+    delay->keeper->kind.keeper = true;
     delay->first_sequence = home->store ? store_open_batch(home->store) << SEQUENCES_PER_BATCH_BITS : 1;
     map_init(&delay->buckets, id);
     list_push_back(&delays->all, &delay->link);
@@ -531,7 +531,7 @@ void delay_delete(struct delay **delay_at)
     struct queue *keeper = delay->keeper;
     *delay_at = NULL;
     delay_look_leave(delay);
-    keeper->deleted = true;
+    keeper->leaving.deleted = true;
     leave_near(delay);
     while (delay->buckets.size > 0)
         for (size_t i = delay->buckets.capacity; i-- > 0;) {
@@ -543,7 +543,7 @@ void delay_delete(struct delay **delay_at)
         }
     delay->delays->count -= delay->count;
     keeper->ready_bytes = 0;
-    keeper->deleted = false;
+    keeper->leaving.deleted = false;
     queue_delete(&keeper);
     map_free(&delay->buckets);
     mem_free(delay);

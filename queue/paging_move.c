@@ -42,7 +42,7 @@ void paging_move_entry(struct queue *q, struct order *order, struct entry *entry
     if (m->batch > limit && !others_were_seen)
         return;
     assert(m->batch > 0 && limit < open);
-    if (q->deleted) {
+    if (q->leaving.deleted) {
         release(q, entry);
         return;
     }
