@@ -368,6 +368,27 @@ def tokens_expire(broker, *_):
     link.close()
 
 
+def many_consumers_stop(broker, *_):
+    """All of them, wherever they are in the tables of their channels."""
+    channels, each = range(2, 42), 6
+    link = connect(broker, b"", RSA.token(claims()).encode())
+    link.call(1, "queue.declare", queue=b"q1")
+    link.call(1, "queue.declare", queue=b"q2")
+    for channel in channels:
+        link.call(channel, "channel.open")
+        for i in range(each):
+            link.call(channel, "basic.consume", queue=b"q%d" % (1 + i % 2))
+    only_q2 = "rabbit.write:*/* rabbit.configure:*/* rabbit.read:%2F/q2"
+    link.call(0, "connection.update-secret", new_secret=RSA.token(claims(scope=only_q2)).encode())
+    for channel in channels:
+        for _ in range(each // 2):
+            event = link.next_event(channel)
+            check(event.name == "basic.cancel", f"got {event}")
+    check(link.call(1, "queue.declare", queue=b"q2").fields["consumer_count"] == each // 2 * len(channels),
+          "consumers that may read are gone")
+    link.close()
+
+
 def key_set(broker, service, _):
     """Keys come from the key set; an unknown one makes it be fetched again, but not over and over."""
     keys = [RSA]
@@ -478,6 +499,7 @@ SCENARIOS = {
     "token_rights": (token_rights, lambda service: OAUTH2),
     "bad_tokens": (bad_tokens, lambda service: OAUTH2),
     "tokens_expire": (tokens_expire, lambda service: OAUTH2),
+    "many_consumers_stop": (many_consumers_stop, lambda service: OAUTH2),
     "key_set": (key_set, fetched),
     "key_set_of_ec": (key_set_of_ec, fetched),
     "key_set_missing": (key_set_missing, fetched),
