@@ -201,6 +201,29 @@ def http_slow(broker, service, _):
     service.free()
 
 
+def http_abandoned(broker, service, _):
+    """Who goes before the service has answered counts as one who guessed wrong, and need not be answered."""
+    service.hold()
+    links = []
+    for _ in range(120):  # 50 at a time: the others are thrown out
+        link = Link(broker.address, TIMEOUT)
+        link.start(b"bob", b"wrong")
+        links.append(link)
+    for link in links[:70]:
+        link.wait_for_end(TIMEOUT)
+    check("too many wrong passwords came from this address" in log_of(broker), "nobody was slowed down")
+    service.free()
+    link = Link(broker.address, TIMEOUT, source=("127.0.0.2", 0))
+    link.start(b"bob", b"s3cret &=+%")
+    link.tune()
+    link.open(b"/")
+    link.close()
+    asked = sum(path == "/user" for path, _ in service.asked)
+    check(asked < 45, f"the service was asked {asked} times")
+    for link in links[70:]:
+        link.drop()
+
+
 def http_cached(broker, service, _):
     """Answers are kept for all connections; refusals and wrong passwords are not."""
     for _ in range(3):
@@ -489,6 +512,7 @@ SCENARIOS = {
     "http_odd_answers": (http_odd_answers, lambda service: http_settings(service)),
     "http_slow": (http_slow, lambda service: ["auth_backends.2=internal", "handshake_timeout=3000",
                                               *http_settings(service)]),
+    "http_abandoned": (http_abandoned, lambda service: ["handshakes_max=50", *http_settings(service)]),
     "http_cached": (http_cached, cached),
     "http_rights_only": (http_rights_only, apart("internal", "http")),
     "http_password_only": (http_password_only, apart("http", "internal")),
