@@ -88,7 +88,7 @@ struct backend *backend_new(const struct backend_options *options);
 void backend_free(struct backend **backend);
 /* Takes over the question. False, and the question answered with VERDICT_ERROR, when too many wait. */
 bool backend_ask(struct backend *backend, struct question *question);
-/* Nobody waits for the question any more; it comes back all the same, perhaps without having been looked at. */
+/* Nobody waits for the question any more; it comes back all the same, perhaps without a look at it. */
 void backend_forget(struct question *question);
 /* An answered question, which goes over to the caller; NULL when there is none. */
 struct question *backend_answered(struct backend *backend);
