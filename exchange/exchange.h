@@ -29,7 +29,7 @@ struct exchange_type {
     void (*remove)(void *index, struct binding *binding);
     /* All are about to be removed, and none is looked for any more; NULL = no matter. */
     void (*close)(void *index);
-    /* What it takes to add or remove a binding with this key, in messages pushed to a queue; NULL = little. */
+    /* What adding or removing a binding with this key takes, in messages pushed to a queue; NULL = little. */
     unsigned (*cost)(struct slice key);
     /* Calls route_add for the destination of each matching binding. */
     void (*match)(void *index, const struct route_input *input, struct slice key,
