@@ -276,7 +276,7 @@ static void send_return(struct channel *ch, struct message *m)
     ret.basic_return.routing_key = message_key(m);
     channel_server(ch)->counters.returned++;
     bool fits = deliver_content(ch, &ret, m, message_props(m));
-    assertf(fits, "the header came in a frame of the same size"); /* frame_max is the connection's */
+    assertf(fits, "%zu bytes of properties were let in", message_props(m).len); /* by publish_header */
 }
 
 /* Fills in what routing may look at; true when the message has BCC keys, which no consumer may see. */
