@@ -55,7 +55,7 @@ static void append_time(struct buf *line, uint64_t wall_us)
 }
 
 /* Bytes of the character at the front, 0 when it is not to be seen as it is: a control (terminals take those
- * of U+0080 to U+009F for their own, too), an end of a line, what turns the direction of writing, no UTF-8. */
+ * of U+0080 to U+009F for their own), an end of a line, what turns the direction of writing, no UTF-8. */
 static size_t plain_length(struct slice rest)
 {
     const uint8_t *at = rest.at;
