@@ -115,8 +115,8 @@ static bool is_trusted(const struct arrival *a)
     return false;
 }
 
-/* From here on the connection is whose the proxy says. Somebody whom a proxy on this machine cannot name is not
- * from this machine. */
+/* From here on the connection is whose the proxy says. Somebody whom a proxy on this machine cannot name is
+ * not from this machine. */
 static void believe(struct arrival *a, const struct proxy_header *header)
 {
     struct peer *peer = &a->peer;
