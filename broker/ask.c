@@ -87,7 +87,8 @@ static bool post(struct connection *conn, enum config_backend_name name, const s
     assert(!conn->login.asked);
     struct question *question = question_new(about, conn);
     if (!backend_ask(backend_of(conn, name), question)) {
-        log_line(&s->log, LOG_ERROR, conn->id, "connection (%s): %s", conn->name, question->reason);
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id, "connection (%s): %s", conn->name,
+                     question->reason);
         question_free(&question);
         return false;
     }
@@ -158,8 +159,8 @@ static void keep_own(struct connection *conn, const struct question *question, s
                                         server_now_ms(conn->server) + OWN_TTL_MS);
     answer->uses = allowed ? 0 : REFUSAL_USES;
     if (question->verdict == VERDICT_ERROR)
-        log_line(&conn->server->log, LOG_ERROR, conn->id, "connection (%s): access refused: %s",
-                 conn->name, question->reason);
+        chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "connection (%s): access refused: %s", conn->name, question->reason);
 }
 
 static void take(struct server *s, struct question *question)

@@ -80,10 +80,10 @@ static void log_cycle(struct letter *letter, const struct queue *target)
     if (q->leaving.cycle_told)
         return;
     q->leaving.cycle_told = true;
-    log_line(&letter->server->log, LOG_WARNING, 0,
-             "queue '%.*s' in vhost '%.*s': a dead letter that came back to queue '%.*s' without having been "
-             "rejected was dropped; this is not told again",
-             SLICE_ARG(q->name), SLICE_ARG(letter->vhost->name), SLICE_ARG(target->name));
+    chatter_line(letter->server, CHATTER_QUEUES, LOG_WARNING, 0,
+                 "queue '%.*s' in vhost '%.*s': a dead letter that came back to queue '%.*s' without having "
+                 "been rejected was dropped; this is not told again",
+                 SLICE_ARG(q->name), SLICE_ARG(letter->vhost->name), SLICE_ARG(target->name));
 }
 
 /* Copies the queues that the letter may go to; a cycle ends here unless a client rejected the message. */
