@@ -87,7 +87,8 @@ static bool post(struct connection *conn, enum config_backend_name name, const s
     assert(!conn->login.asked);
     struct question *question = question_new(about, conn);
     if (!backend_ask(backend_of(conn, name), question)) {
-        log_line(&s->log, LOG_ERROR, conn->id, "connection (%s): %s", conn->name, question->reason);
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id, "connection (%s): %s", conn->name,
+                     question->reason);
         question_free(&question);
         return false;
     }
