@@ -380,7 +380,8 @@ CHECKS = {"binaries": binaries, "files": files, "strict_umask": strict_umask, "d
           "reads_keys_as_root": reads_keys_as_root, "refuses_to_become": refuses_to_become,
           "warns_of_root": warns_of_root,
           "dumps_no_core": dumps_no_core,
-          "nothing_can_be_foretold": nothing_can_be_foretold, "notifies": notifies, "goes_unnotified": goes_unnotified}
+          "nothing_can_be_foretold": nothing_can_be_foretold, "notifies": notifies,
+          "goes_unnotified": goes_unnotified}
 
 
 def main():
