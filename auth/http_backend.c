@@ -125,8 +125,8 @@ static struct slice reason_of(const struct question *question, struct slice text
 static void deny(struct question *question, struct slice text)
 {
     question->said = slice_copy(reason_of(question, text));
-    question_decide(question, VERDICT_DENY, "denied by the HTTP service%s%.*s", question->said.len ? ": " : "",
-                    SLICE_ARG(question->said));
+    question_decide(question, VERDICT_DENY, "denied by the HTTP service%s%.*s",
+                    question->said.len ? ": " : "", SLICE_ARG(question->said));
 }
 
 void http_backend_read(struct question *question, long status, struct slice body)
