@@ -1198,6 +1198,22 @@ def definitions_name_what_is_wrong():
     ctl.run("import_definitions", "-", text="{", status=65)
 
 
+def export_while_a_vhost_is_deleted():
+    """Which takes many turns for 20,000 queues: what goes is not in the file, and the file is whole."""
+    ctl.run("add_vhost", "going")
+    ctl.run("import_definitions", "-", text=json.dumps(
+        {"queues": [{"name": f"g.{i}", "durable": False, "vhost": "going"} for i in range(20000)]}))
+    deleting, exporting = Line(ctl.socket), Line(ctl.socket)
+    deleting.send({"verb": "delete_vhost", "name": "going"})
+    export = {"verb": "export_definitions"}
+    eventually(lambda: not any("going" in str(row) for row in exporting.ask(export)[0]))
+    equal(deleting.answer(), ([], {"ok": True}))
+    rows, end = exporting.ask(export)
+    holds(end["ok"] and any("vhosts" in row for row in rows))
+    deleting.close()
+    exporting.close()
+
+
 def export_to_a_pipe():
     """What is no plain file is written to, not replaced: it could be /dev/null."""
     pipe = broker.directory / "pipe"
@@ -1255,7 +1271,7 @@ CHECKS = [
     definitions_of_rabbitmq,
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
-    existing_queues_stay_as_they_are,
+    existing_queues_stay_as_they_are, export_while_a_vhost_is_deleted,
     a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 
