@@ -1196,6 +1196,8 @@ def definitions_name_what_is_wrong():
     export_to_a_pipe()
     ctl.run("export_definitions", "/nonexistent/file", status=74)
     ctl.run("import_definitions", "-", text="{", status=65)
+    ctl.run("import_definitions", "-", text='{"queues": {"name": "d.q", "vhost": "/"}}', status=65)
+    holds("'queues' is no list" in ctl.error)
 
 
 def export_while_a_vhost_is_deleted():
@@ -1225,6 +1227,25 @@ def export_to_a_pipe():
     thread.join()
     holds("guest" in [user["name"] for user in heard[0]["users"]])
     holds(stat.S_ISFIFO(os.lstat(pipe).st_mode))
+
+
+def export_to_a_link():
+    """What it leads to is written from its beginning, and what was there before is gone to the last byte."""
+    target, link = broker.directory / "target", broker.directory / "link"
+    target.write_text("x" * 100000)
+    link.symlink_to(target)
+    ctl.run("export_definitions", link)
+    holds(link.is_symlink() and "guest" in [user["name"] for user in json.loads(target.read_text())["users"]])
+
+
+def a_full_disk_is_said():
+    for words in (["export_definitions", "-"], ["export_definitions", "/dev/full"], ["list_vhosts"],
+                  ["status"], ["--formatter", "json", "list_exchanges"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([ctl.path, "--socket", str(ctl.socket), *words], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        equal((words, done.returncode), (words, 74))
+        holds("No space left on device" in done.stderr or "cannot be written" in done.stderr, done.stderr)
 
 
 def existing_queues_stay_as_they_are():
@@ -1271,7 +1292,7 @@ CHECKS = [
     definitions_of_rabbitmq,
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
-    existing_queues_stay_as_they_are, export_while_a_vhost_is_deleted,
+    existing_queues_stay_as_they_are, export_to_a_link, a_full_disk_is_said, export_while_a_vhost_is_deleted,
     a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 
