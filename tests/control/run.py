@@ -439,6 +439,21 @@ def lists_of_topology():
     ctl.run("delete_queue", "l.durable")
 
 
+def names_do_not_speak_to_the_terminal():
+    """U+009B is to many terminals what ESC [ is: clients choose names, and administrators list them."""
+    connection = connect()
+    name = "n\x1b[\x7f\u009b2J\u00e9"
+    connection.channel().queue_declare(name, arguments={name: name})
+    text = r"n\x1b[\x7f\u009b2J\xe9".replace(r"\xe9", "\u00e9")
+    for form in ("table", "pretty_table", "csv", "json"):
+        said = ctl.run("-s", "--formatter", form, "list_queues", "name", "arguments")
+        holds(not any(character in said for character in "\x1b\x7f\u009b") and "J\u00e9" in said, said)
+        holds(form == "json" or text in said, said)
+    equal(ctl.rows("list_queues", "name", "arguments"), [{"name": name, "arguments": {name: name}}])
+    connection.close()
+    ctl.run("delete_queue", name)
+
+
 def lists_of_clients():
     connection = connect(properties={"connection_name": "the reporter", "product": "test"})
     channel = connection.channel(7)
@@ -1283,7 +1298,7 @@ CHECKS = [
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
     vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
-    numbers_are_bounded, lists_of_clients,
+    numbers_are_bounded, lists_of_clients, names_do_not_speak_to_the_terminal,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,

@@ -9,16 +9,42 @@
 #include "base/mem.h"
 #include "tools/ctl/ctl.h"
 
-/* A tab or newline in a name must not make another cell. */
+/* Bytes of the control character that the text begins with, 0 when it is none. U+0080 to U+009F are some,
+ * too: to a terminal U+009B is what ESC [ is. */
+static size_t control_at(const unsigned char *text, size_t len)
+{
+    if (text[0] < 0x20 || text[0] == 0x7f)
+        return 1;
+    return len > 1 && text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0 ? 2 : 0;
+}
+
+/* A tab or newline in a name must not make another cell, and nothing in it is for the terminal. */
 static void put_text(struct buf *out, const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        if (byte < 0x20 || byte == 0x7f)
-            buf_printf(out, "\\x%02x", byte);
+    const unsigned char *at = (const unsigned char *)text;
+    for (size_t i = 0, size; i < len; i += size ? size : 1) {
+        size = control_at(at + i, len - i);
+        if (size)
+            buf_printf(out, size == 1 ? "\\x%02x" : "\\u%04x", at[i + size - 1]);
         else
-            buf_append(out, &byte, 1);
+            buf_append(out, at + i, 1);
     }
+}
+
+/* The same for JSON, where they are in strings only. */
+static void put_json(struct buf *out, const json_t *value)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    const unsigned char *at = (const unsigned char *)text;
+    size_t len = text ? strlen(text) : 0;
+    for (size_t i = 0, size; i < len; i += size ? size : 1) {
+        size = control_at(at + i, len - i);
+        if (size)
+            buf_printf(out, "\\u%04x", at[i + size - 1]);
+        else
+            buf_append(out, at + i, 1);
+    }
+    free(text);
 }
 
 /* [a, b] for lists of texts, as rabbitmqctl has it; else compact JSON. */
@@ -40,9 +66,7 @@ void ctl_cell(struct buf *out, const json_t *value)
     } else if (json_is_array(value)) {
         put_list(out, value);
     } else if (!json_is_null(value)) {
-        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-        buf_printf(out, "%s", text);
-        free(text);
+        put_json(out, value);
     }
 }
 
@@ -122,7 +146,10 @@ void ctl_table_row(void *arg, const json_t *row)
     }
     if (table->options->format == FORMAT_JSON) {
         fputs(first ? "\n" : ",\n", table->out);
-        json_dumpf(row, table->out, JSON_COMPACT);
+        struct buf text = {0};
+        put_json(&text, row);
+        fwrite(text.at, 1, text.len, table->out);
+        buf_free(&text);
         return;
     }
     if (first && !table->options->no_headers)
@@ -179,10 +206,15 @@ static void print_line(const struct ctl_table *table, const json_t *row, const s
 static void print_aligned(const struct ctl_table *table)
 {
     const json_t *first = json_array_get(table->rows, 0);
-    size_t *widths = mem_zalloc((json_object_size(first) + 1) * sizeof(size_t));
     const char *name;
     json_t *value;
     struct buf cell = {0};
+    size_t columns = 1; /* of the row that has most: the server gives all the same */
+    for (size_t row = 0; row < json_array_size(table->rows); row++) {
+        size_t count = json_object_size(json_array_get(table->rows, row));
+        columns = count > columns ? count : columns;
+    }
+    size_t *widths = mem_zalloc(columns * sizeof(size_t));
     for (size_t row = 0; row < json_array_size(table->rows); row++) {
         size_t i = 0;
         json_object_foreach(json_array_get(table->rows, row), name, value)
