@@ -131,7 +131,7 @@ const struct answer *ask_cached_login(struct server *s, const struct inquiry *ab
 void ask_forget(struct connection *conn)
 {
     if (conn->login.asked)
-        conn->login.asked->asker = NULL;
+        backend_forget(conn->login.asked);
     conn->login.asked = NULL;
 }
 

@@ -163,10 +163,11 @@ void consume_queue_deleted(struct consumer *c)
     drop_subscription(sub);
 }
 
-void consume_revoke(struct channel *ch)
+/* One walk over all; what moves to another slot meanwhile may be missed. True when it stopped something. */
+static bool revoke_some(struct channel *ch)
 {
     struct vhost *v = ch->conn->vhost;
-    /* From the end: what moves to a freed slot was seen already, or is seen now. */
+    bool stopped = false;
     for (size_t i = ch->subscriptions.capacity; i-- > 0;) {
         struct subscription *sub = ch->subscriptions.slots[i].value;
         struct queue *q = sub ? sub->consumer.queue : NULL;
@@ -175,7 +176,15 @@ void consume_revoke(struct channel *ch)
             continue;
         consume_queue_deleted(&sub->consumer);
         vhost_consumer_gone(v, q);
+        stopped = true;
     }
+    return stopped;
+}
+
+void consume_revoke(struct channel *ch)
+{
+    while (revoke_some(ch))
+        ;
 }
 
 bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)

@@ -42,7 +42,7 @@ enum login_result login_start(struct connection *conn, struct slice mechanism, s
 enum login_result login_renew(struct connection *conn, struct slice secret, const char **why);
 /* Who it is, or said it was, "" when that could not be read. */
 struct slice login_name(const struct connection *conn);
-/* For login_leave. */
+/* For login_leave: the attempt ends, whether or not its backend has answered. */
 void login_drop_attempt(struct connection *conn);
 /* A backend answered a question of the attempt. */
 void login_answered(struct connection *conn, struct question *question);

@@ -18,8 +18,8 @@
 /* Ten years, the longest expiration (semantics 1.2). */
 #define EXPIRATION_MAX_MS 315360000000u
 
-/* Most keys that CC and BCC may add: routing is bounded work. */
-enum { KEYS_MAX = 256 };
+/* Most keys that CC and BCC may add: routing is bounded work. Each is what basic.publish could carry. */
+enum { KEYS_MAX = 256, KEY_BYTES_MAX = 255 };
 
 /* The exchange, if it may be written: permission before existence (K62). */
 static struct exchange *find_exchange(struct channel *ch, struct slice name, struct slice key,
@@ -102,7 +102,8 @@ struct keys {
     size_t count;
 };
 
-/* Adds the keys of a CC or BCC header: an array of longstr (K65). */
+/* Adds the keys of a CC or BCC header: an array of longstr (K65), none longer than a key can be: what matches
+ * them, and what they are written to, has room for that. */
 static bool add_keys(struct slice headers, const char *name, struct keys *keys, struct fault *f)
 {
     struct field field, item;
@@ -117,10 +118,15 @@ static bool add_keys(struct slice headers, const char *name, struct keys *keys, 
         if (keys->count == KEYS_MAX)
             return fault(f, PRECONDITION_FAILED, "invalid message: more than %d routing keys in '%s'",
                          KEYS_MAX - 1, name);
-        if (!field_string(&item, &keys->at[keys->count++]))
+        struct slice *key = &keys->at[keys->count++];
+        if (!field_string(&item, key))
             return fault(f, PRECONDITION_FAILED,
                          "invalid message: {unacceptable_type_in_header,\"%s\",%s}",
                          name, field_type_name(item.type));
+        if (key->len > KEY_BYTES_MAX)
+            return fault(f, PRECONDITION_FAILED,
+                         "invalid message: a routing key in '%s' has %zu bytes, more than %d", name, key->len,
+                         KEY_BYTES_MAX);
     }
     return true;
 }

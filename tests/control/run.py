@@ -1039,7 +1039,9 @@ def parameters():
     ctl.run("clear_global_parameter", "g")
     ctl.run("clear_global_parameter", "h")
     equal(ctl.rows("list_global_parameters"), [])
-    for value, told in ('"the east"', "the east"), ('{"no": "text"}', "leveret@"):
+    for value, told in (('"the east"', "the east"), ('{"no": "text"}', "leveret@"),
+                        (f'"{"e" * 255}"', "e" * 255), (f'"{"e" * 256}"', "leveret@"),
+                        (f'"{"e" * 100000}"', "leveret@")):
         ctl.run("set_global_parameter", "cluster_name", value)
         with connect() as connection:
             holds(connection._impl.server_properties["cluster_name"].startswith(told))

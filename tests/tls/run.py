@@ -586,6 +586,7 @@ def external(broker):
 
 
 EXTERNAL = [PEER, "auth_mechanisms.1=PLAIN", "auth_mechanisms.2=EXTERNAL"]
+BEST_EFFORT = "ssl_options.crl_check=best_effort"
 EMAIL = ["ssl_cert_login_from=subject_alternative_name", "ssl_cert_login_san_type=email"]
 SCENARIOS = {
     "external_name": (external, [*EXTERNAL, "ssl_cert_login_from=common_name"], {}),
@@ -600,6 +601,9 @@ SCENARIOS = {
     "verify_only": (verify_only, [PEER], {}),
     "verify_none": (verify_none, [], {}),
     "revoked": (revoked, [PEER, "ssl_options.crl_check=peer", "ssl_options.crlfile={ca.crl}"], {}),
+    "revoked_or_unknown": (revoked, [PEER, BEST_EFFORT, "ssl_options.crlfile={ca.crl}"], {}),
+    "external_unknown": (external, [*EXTERNAL, "ssl_cert_login_from=common_name", BEST_EFFORT,
+                                    "ssl_options.crlfile={middle.crl}"], {}),
     "versions": (versions, [], {"pair": "rsa"}),
     "only_1_3": (only_1_3, ["ssl_options.versions.1=tlsv1.3"], {}),
     "ciphers": (ciphers, ["ssl_options.ciphers.1=ECDHE-ECDSA-AES128-GCM-SHA256"], {}),
