@@ -53,16 +53,12 @@ static void append_time(struct buf *line, uint64_t wall_us)
     buf_printf(line, "%s.%06u+00:00", text, (unsigned)(wall_us % 1000000));
 }
 
-/* One line, whatever a client put into a name, and nothing for the terminal that it is read on: U+0080 to
- * U+009F are control characters, too. */
+/* One line, whatever a client put into a name. */
 static void append_escaped(struct buf *line, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
-        bool above = c == 0xC2 && i + 1 < len && ((unsigned char)text[i + 1] & 0xE0) == 0x80;
-        if (above)
-            buf_printf(line, "\\u%04x", (unsigned char)text[++i]);
-        else if (c >= 0x20 && c != 0x7F)
+        if (c >= 0x20 && c != 0x7F)
             buf_append(line, &c, 1);
         else
             buf_printf(line, "\\x%02x", c);

@@ -442,12 +442,12 @@ def lists_of_topology():
 def names_do_not_speak_to_the_terminal():
     """U+009B is to many terminals what ESC [ is: clients choose names, and administrators list them."""
     connection = connect()
-    name = "n\x1b[\x7f\u009b2J\u00e9"
+    name = "n\x1b[\x7f\u009b2J\u202ex\u00e9"
     connection.channel().queue_declare(name, arguments={name: name})
-    text = r"n\x1b[\x7f\u009b2J\xe9".replace(r"\xe9", "\u00e9")
+    text = r"n\x1b[\x7f\u009b2J\u202ex" + "\u00e9"
     for form in ("table", "pretty_table", "csv", "json"):
         said = ctl.run("-s", "--formatter", form, "list_queues", "name", "arguments")
-        holds(not any(character in said for character in "\x1b\x7f\u009b") and "J\u00e9" in said, said)
+        holds(not any(character in said for character in "\x1b\x7f\u009b\u202e") and "x\u00e9" in said, said)
         holds(form == "json" or text in said, said)
     equal(ctl.rows("list_queues", "name", "arguments"), [{"name": name, "arguments": {name: name}}])
     connection.close()

@@ -9,41 +9,50 @@
 #include "base/mem.h"
 #include "tools/ctl/ctl.h"
 
-/* Bytes of the control character that the text begins with, 0 when it is none. U+0080 to U+009F are some,
- * too: to a terminal U+009B is what ESC [ is. */
-static size_t control_at(const unsigned char *text, size_t len)
+/* Bytes of the character that the text begins with when it is not to be seen as it is, else 0: a control (to
+ * a terminal U+009B is what ESC [ is), an end of a line, what turns the direction of writing. */
+static size_t control_at(const unsigned char *text, size_t len, unsigned *code)
 {
-    if (text[0] < 0x20 || text[0] == 0x7f)
-        return 1;
-    return len > 1 && text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0 ? 2 : 0;
+    size_t size = 0;
+    *code = text[0];
+    if (text[0] < 0x20 || text[0] == 0x7f) {
+        size = 1;
+    } else if (text[0] == 0xc2 && len > 1) {
+        *code = text[1];
+        size = *code >= 0x80 && *code < 0xa0 ? 2 : 0;
+    } else if (text[0] == 0xe2 && len > 2) {
+        *code = 0x2000 | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+        size = (*code >= 0x2028 && *code <= 0x202e) || (*code >= 0x2066 && *code <= 0x2069) ? 3 : 0;
+    }
+    return size;
+}
+
+/* As \x1b in a text, as \u001b in JSON and what is more than a byte. */
+static void put_escaped(struct buf *out, const char *text, size_t len, bool json)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    unsigned code;
+    for (size_t i = 0, size; i < len; i += size ? size : 1) {
+        size = control_at(at + i, len - i, &code);
+        if (size)
+            buf_printf(out, size == 1 && !json ? "\\x%02x" : "\\u%04x", code);
+        else
+            buf_append(out, at + i, 1);
+    }
 }
 
 /* A tab or newline in a name must not make another cell, and nothing in it is for the terminal. */
 static void put_text(struct buf *out, const char *text, size_t len)
 {
-    const unsigned char *at = (const unsigned char *)text;
-    for (size_t i = 0, size; i < len; i += size ? size : 1) {
-        size = control_at(at + i, len - i);
-        if (size)
-            buf_printf(out, size == 1 ? "\\x%02x" : "\\u%04x", at[i + size - 1]);
-        else
-            buf_append(out, at + i, 1);
-    }
+    put_escaped(out, text, len, false);
 }
 
-/* The same for JSON, where they are in strings only. */
+/* JSON has such characters in strings only. */
 static void put_json(struct buf *out, const json_t *value)
 {
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    const unsigned char *at = (const unsigned char *)text;
-    size_t len = text ? strlen(text) : 0;
-    for (size_t i = 0, size; i < len; i += size ? size : 1) {
-        size = control_at(at + i, len - i);
-        if (size)
-            buf_printf(out, "\\u%04x", at[i + size - 1]);
-        else
-            buf_append(out, at + i, 1);
-    }
+    if (text)
+        put_escaped(out, text, strlen(text), true);
     free(text);
 }
 
