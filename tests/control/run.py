@@ -1191,6 +1191,8 @@ def definitions_name_what_is_wrong():
                           "x-max-priority": 3}}]}, "x-max-priority"),
             ({"queues": [{"vhost": "/"}]}, "a queue has no text 'name'"),
             ({"queues": [{"name": "x" * 256, "vhost": "/"}]}, "255"),
+            ({"queues": [{"name": "amq.delayed.d.x", "vhost": "/"}]}, "amq.delayed. and amq.memory. are"),
+            ({"queues": [{"name": "amq.memory.d.x", "vhost": "/"}]}, "amq.delayed. and amq.memory. are"),
             ({"queues": [5]}, "number 1 of 'queues' is no object"),
             ({"exchanges": [{"name": "d.x", "vhost": "/", "type": "nonsense"}]},
                     "unknown exchange type 'nonsense'"),
