@@ -118,9 +118,11 @@ static bool is_trusted(const struct arrival *a)
 /* From here on the connection is whose the proxy says. */
 static void believe(struct arrival *a, const struct proxy_header *header)
 {
-    if (header->local)
-        return;
     struct peer *peer = &a->peer;
+    if (header->local) {
+        peer->loopback &= !header->unnamed;
+        return;
+    }
     peer->peer_port = address_text(&header->source, peer->peer_host, sizeof(peer->peer_host));
     peer->port = address_text(&header->destination, peer->host, sizeof(peer->host));
     peer->loopback = address_is_loopback(&header->source);

@@ -16,6 +16,7 @@ enum proxy_status { PROXY_COMPLETE, PROXY_NEEDS_MORE, PROXY_BAD };
 
 struct proxy_header {
     bool local; /* the balancer's own connection, or one it cannot describe: the socket's addresses hold */
+    bool unnamed; /* it cannot say from where a client comes: not to be taken for one of this machine */
     union address source, destination; /* unless local */
 };
 

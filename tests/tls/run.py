@@ -538,8 +538,13 @@ def proxy(broker):
     six = socket.inet_pton(socket.AF_INET6, "::1") * 2 + struct.pack(">HH", 7001, 5672)
     use(log_in(ProxiedLink(broker, v2(family=0x21, addresses=six + b"\x04\0\x03abc"))))
     broker.expect_log("accepting AMQP connection (::1:7001 -> ::1:5672)")
-    for local in (v2(command=0), v2(family=0, addresses=b""), b"PROXY UNKNOWN\r\n"):
-        use(log_in(ProxiedLink(broker, local)))
+    use(log_in(ProxiedLink(broker, v2(command=0)))) # the proxy itself
+    # A client of whom it says nothing may be anybody's, though the proxy is on this machine.
+    for unnamed in (v2(family=0, addresses=b""), b"PROXY UNKNOWN\r\n"):
+        link = ProxiedLink(broker, unnamed)
+        link.start(b"guest", b"guest")
+        close = link.next_event(0)
+        check(close.fields.get("reply_code") == 403, str(close))
     use(log_in(TlsLink(broker.tls_address, before=v2(command=0))))
 
 
