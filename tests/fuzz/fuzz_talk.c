@@ -2,9 +2,9 @@
  * what is long, empty, huge, negative, of another type or just at a limit, in every argument, property and
  * header, while an administrator's commands and the time go on. The invariants hold after every step.
  *
- * An input is a list of steps: an octet that says whose it is (bit 0), on which channel (bits 1-2), what it is
- * (bits 3-5), and whether the guest reads what the server has said (not when bit 6 is set); then an octet for
- * each choice. */
+ * An input is a list of steps: an octet that says whose it is (bit 0), on which channel (bits 1-2), what it
+ * is (bits 3-5), and whether the guest reads what the server has said (not when bit 6 is set); then an octet
+ * for each choice. */
 #include "broker/commands.h"
 #include "protocol/props.h"
 #include "tests/fuzz/house.h"
@@ -29,31 +29,34 @@ static const uint32_t methods[] = {
 /* Names, types, keys, tags, words: any of them anywhere. */
 static const struct slice texts[] = {
     TEXT("q"), TEXT("q"), TEXT("q2"), TEXT("x"), TEXT("x"), TEXT("x2"), TEXT(""), TEXT(A255),
-    TEXT("amq.topic"), TEXT("amq.direct"), TEXT("amq.headers"), TEXT("amq.rabbitmq.trace"), TEXT("amq.gen-1"),
-    TEXT("amq.rabbitmq.reply-to"), TEXT("amq.rabbitmq.event"), TEXT("direct"), TEXT("fanout"),
-    TEXT("topic"), TEXT("headers"), TEXT("x-consistent-hash"), TEXT("x-modulus-hash"), TEXT("x-random"),
-    TEXT("x-recent-history"), TEXT("x-delayed-message"), TEXT("x-message-deduplication"), TEXT("a.b"), TEXT("#"),
-    TEXT("*.b"), TEXT("a.#.b.#"), TEXT("1"), TEXT("0"), TEXT("-1"), TEXT("100"), TEXT("1000"), TEXT("4294967296"),
-    TEXT("99999999999999999999"), TEXT("1.5"), TEXT("classic"), TEXT("quorum"), TEXT("stream"),
-    TEXT("drop-head"), TEXT("reject-publish"), TEXT("reject-publish-dlx"), TEXT("at-least-once"), TEXT("at-most-once"),
+    TEXT("amq.topic"), TEXT("amq.direct"), TEXT("amq.headers"), TEXT("amq.rabbitmq.trace"),
+    TEXT("amq.gen-1"), TEXT("amq.rabbitmq.reply-to"), TEXT("amq.rabbitmq.event"), TEXT("direct"),
+    TEXT("fanout"), TEXT("topic"), TEXT("headers"), TEXT("x-consistent-hash"), TEXT("x-modulus-hash"),
+    TEXT("x-random"), TEXT("x-recent-history"), TEXT("x-delayed-message"),
+    TEXT("x-message-deduplication"), TEXT("a.b"), TEXT("#"), TEXT("*.b"), TEXT("a.#.b.#"), TEXT("1"),
+    TEXT("0"), TEXT("-1"), TEXT("100"), TEXT("1000"), TEXT("4294967296"), TEXT("99999999999999999999"),
+    TEXT("1.5"), TEXT("classic"), TEXT("quorum"), TEXT("stream"), TEXT("drop-head"),
+    TEXT("reject-publish"), TEXT("reject-publish-dlx"), TEXT("at-least-once"), TEXT("at-most-once"),
     TEXT("lazy"), TEXT("all"), TEXT("any-with-x"), TEXT("guest"), TEXT("\r\n"), TEXT("\xc3\xa9\0z"),
     TEXT("message_id"), TEXT("header"), TEXT("key"), TEXT("1h"), TEXT("%s%n"), TEXT("x-group"),
 };
 
 /* Names of arguments and of headers. */
 static const struct slice names[] = {
-    TEXT("x-message-ttl"), TEXT("x-expires"), TEXT("x-max-length"), TEXT("x-max-length-bytes"), TEXT("x-overflow"),
-    TEXT("x-dead-letter-exchange"), TEXT("x-dead-letter-routing-key"), TEXT("x-dead-letter-strategy"),
-    TEXT("x-max-priority"), TEXT("x-single-active-consumer"), TEXT("x-queue-type"), TEXT("x-queue-mode"),
-    TEXT("x-queue-version"), TEXT("x-delivery-limit"), TEXT("x-consumer-timeout"), TEXT("x-group-by"),
-    TEXT("x-group-max"), TEXT("x-dedup-window"), TEXT("x-dedup-window-age"), TEXT("x-dedup-producers"),
-    TEXT("x-message-deduplication"), TEXT("x-deduplication-header"), TEXT("x-cache-size"), TEXT("x-cache-ttl"),
+    TEXT("x-message-ttl"), TEXT("x-expires"), TEXT("x-max-length"), TEXT("x-max-length-bytes"),
+    TEXT("x-overflow"), TEXT("x-dead-letter-exchange"), TEXT("x-dead-letter-routing-key"),
+    TEXT("x-dead-letter-strategy"), TEXT("x-max-priority"), TEXT("x-single-active-consumer"),
+    TEXT("x-queue-type"), TEXT("x-queue-mode"), TEXT("x-queue-version"), TEXT("x-delivery-limit"),
+    TEXT("x-consumer-timeout"), TEXT("x-group-by"), TEXT("x-group-max"), TEXT("x-dedup-window"),
+    TEXT("x-dedup-window-age"), TEXT("x-dedup-producers"), TEXT("x-message-deduplication"),
+    TEXT("x-deduplication-header"), TEXT("x-cache-size"), TEXT("x-cache-ttl"),
     TEXT("x-cache-persistence"), TEXT("x-delayed-type"), TEXT("x-delay"), TEXT("x-deliver-at"),
-    TEXT("alternate-exchange"), TEXT("hash-header"), TEXT("hash-property"), TEXT("x-match"), TEXT("x-priority"),
-    TEXT("x-recent-history-length"), TEXT("x-recent-history-no-store"), TEXT("modulus"), TEXT("CC"), TEXT("BCC"),
-    TEXT("x-death"), TEXT("x-first-death-queue"), TEXT("x-delivery-count"), TEXT("x-producer"),
-    TEXT("x-sequence"), TEXT("x-stream-offset"), TEXT("x-cancel-on-ha-failover"), TEXT("x-max-age"), TEXT("header"),
-    TEXT("x-routed-by"), TEXT("x-initial-cluster-size"), TEXT("x-max-in-memory-length"), TEXT(""), TEXT(A128),
+    TEXT("alternate-exchange"), TEXT("hash-header"), TEXT("hash-property"), TEXT("x-match"),
+    TEXT("x-priority"), TEXT("x-recent-history-length"), TEXT("x-recent-history-no-store"),
+    TEXT("modulus"), TEXT("CC"), TEXT("BCC"), TEXT("x-death"), TEXT("x-first-death-queue"),
+    TEXT("x-delivery-count"), TEXT("x-producer"), TEXT("x-sequence"), TEXT("x-stream-offset"),
+    TEXT("x-cancel-on-ha-failover"), TEXT("x-max-age"), TEXT("header"), TEXT("x-routed-by"),
+    TEXT("x-initial-cluster-size"), TEXT("x-max-in-memory-length"), TEXT(""), TEXT(A128),
 };
 
 static const int64_t numbers[] = {
@@ -71,7 +74,8 @@ static const char *const requests[] = {
     "{\"verb\":\"set_permissions\",\"user\":\"guest\",\"configure\":\".*\",\"write\":\".*\",\"read\":\".*\"}",
     "{\"verb\":\"set_permissions\",\"user\":\"guest\",\"configure\":\"\",\"write\":\"^x\",\"read\":\"q$\"}",
     "{\"verb\":\"clear_permissions\",\"user\":\"guest\"}",
-    "{\"verb\":\"set_topic_permissions\",\"user\":\"guest\",\"exchange\":\"x\",\"write\":\"^a\",\"read\":\"b\"}",
+    "{\"verb\":\"set_topic_permissions\",\"user\":\"guest\",\"exchange\":\"x\",\"write\":\"^a\","
+    "\"read\":\"b\"}",
     "{\"verb\":\"set_policy\",\"name\":\"p\",\"pattern\":\"\",\"definition\":\"{\\\"max-length\\\":1}\"}",
     "{\"verb\":\"set_policy\",\"name\":\"p\",\"pattern\":\"q\",\"definition\":\"{\\\"max-length-bytes\\\":0,"
     "\\\"overflow\\\":\\\"reject-publish-dlx\\\",\\\"dead-letter-exchange\\\":\\\"x\\\"}\"}",
@@ -81,8 +85,8 @@ static const char *const requests[] = {
     "\\\"delivery-limit\\\":0,\\\"consumer-timeout\\\":1}\"}",
     "{\"verb\":\"set_policy\",\"name\":\"e\",\"pattern\":\"x\",\"apply_to\":\"exchanges\",\"definition\":"
     "\"{\\\"alternate-exchange\\\":\\\"x2\\\"}\"}",
-    "{\"verb\":\"set_operator_policy\",\"name\":\"o\",\"pattern\":\"\",\"definition\":\"{\\\"max-length\\\":2,"
-    "\\\"message-ttl\\\":5000}\"}",
+    "{\"verb\":\"set_operator_policy\",\"name\":\"o\",\"pattern\":\"\",\"definition\":"
+    "\"{\\\"max-length\\\":2,\\\"message-ttl\\\":5000}\"}",
     "{\"verb\":\"clear_policy\",\"name\":\"p\"}", "{\"verb\":\"clear_operator_policy\",\"name\":\"o\"}",
     "{\"verb\":\"set_vhost_limits\",\"definition\":\"{\\\"max-queues\\\":1,\\\"max-connections\\\":1}\"}",
     "{\"verb\":\"clear_vhost_limits\"}", "{\"verb\":\"close_all_connections\",\"reason\":\"enough\"}",
