@@ -26,6 +26,11 @@ const struct exchange_type *delayed_routes_as(const struct exchange *x)
     return inner ? inner : x->type;
 }
 
+void *delayed_index_of(const struct exchange *x)
+{
+    return x->type == &delayed_message_type ? ((struct delayed_index *)x->index)->index : x->index;
+}
+
 static bool delayed_check_args(struct slice args, struct fault *f)
 {
     const struct exchange_type *type = inner_type(args);

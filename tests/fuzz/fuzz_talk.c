@@ -4,7 +4,7 @@
  *
  * An input is a list of steps: an octet that says whose it is (bit 0), on which channel (bits 1-2), what it
  * is (bits 3-5), and whether the guest reads what the server has said (not when bit 6 is set); then an octet
- * for each choice. */
+ * for each choice. Now and then the process dies, and another one starts with what it had synced. */
 #include "broker/commands.h"
 #include "protocol/props.h"
 #include "tests/fuzz/house.h"
@@ -337,14 +337,38 @@ static void go_on_with_request(struct talk *t)
         request_free(&t->request);
 }
 
-static void ask(struct talk *t)
+static void finish_request(struct talk *t)
 {
-    const char *line = ONE_OF(t, requests);
     while (t->request) {
         go_on_with_request(t);
         turn(&t->house);
     }
+}
+
+static void ask(struct talk *t)
+{
+    const char *line = ONE_OF(t, requests);
+    finish_request(t);
     t->request = request_new(&t->house.server, slice_of_string(line));
+}
+
+static void let_time_pass(struct talk *t)
+{
+    t->house.now_ns += (uint64_t)some_number(t) % 10000 * 1000000;
+}
+
+static void come_again(struct talk *t, struct guest *guest, bool reset)
+{
+    leave(&t->house, guest, reset);
+    (void)enter(&t->house, guest);
+}
+
+static void start_again(struct talk *t)
+{
+    finish_request(t);
+    crash(&t->house);
+    for (size_t i = 0; i < array_size(t->house.guests); i++)
+        (void)enter(&t->house, &t->house.guests[i]);
 }
 
 static void step(struct talk *t)
@@ -360,10 +384,12 @@ static void step(struct talk *t)
         say_something(t, guest, channel);
     } else if (kind < 6) {
         publish(t, guest, channel);
+    } else if (kind == 6 && channel == 4) {
+        start_again(t);
+    } else if (kind == 6 && channel == 3) {
+        come_again(t, guest, what & 0x80);
     } else if (kind == 6) {
-        t->house.now_ns += (uint64_t)some_number(t) % 10000 * 1000000;
-        if (channel == 4)
-            leave(&t->house, guest, what & 0x80), (void)enter(&t->house, guest);
+        let_time_pass(t);
     } else {
         ask(t);
     }
@@ -386,10 +412,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     while (talk.in.len)
         step(&talk);
-    while (talk.request) {
-        go_on_with_request(&talk);
-        turn(&talk.house);
-    }
+    finish_request(&talk);
     close_house(&talk.house);
     buf_free(&talk.table);
     return 0;
