@@ -110,7 +110,10 @@ static bool any_refuses(struct dest *const *queues, size_t count, const struct m
 /* False when it may not be lost and could not be published now. */
 static bool route_letter(struct letter *letter, bool at_least_once)
 {
-    struct route_input input = {letter->keys, letter->key_count, buf_slice(&letter->headers)};
+    struct route_input input = {.keys = letter->keys,
+                                .key_count = letter->key_count,
+                                .headers = buf_slice(&letter->headers),
+                                .props = message_props(letter->message)};
     const struct route_set *set = route(&letter->vhost->router, letter->exchange, &input);
     struct buf queues = {0};
     size_t routed = set->size;
