@@ -85,6 +85,7 @@ bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error 
     undefine_limits(s, v);
     log_line(&s->log, LOG_INFO, 0, "deleted vhost '%.*s'", SLICE_ARG(v->name));
     event(s, "vhost.deleted", EVENT_TEXT("name", v->name));
+    event_vhost_down(v);
     vhost_delete(&v);
     buf_free(&reason);
     return true;

@@ -257,7 +257,7 @@ static bool refuse(const char *name, const struct field *field, const char *reas
         at += word != NULL;
         int n = snprintf(text + len, sizeof(text) - len, "%.*s", word ? (int)strlen(word) : 1,
                          word ? word : at);
-        assertf(n >= 0, "snprintf returned %d", n);
+        assertf(n >= 0, "snprintf returned %d", n); /* 0: the value is an empty text */
         len += (size_t)n;
     }
     text[len < sizeof(text) ? len : sizeof(text) - 1] = 0;

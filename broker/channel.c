@@ -109,7 +109,7 @@ bool channel_find_queue(struct channel *ch, struct slice name, struct queue **q,
     if (!*q)
         return fault(f, NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_ARG(name),
                      SLICE_ARG(v->name));
-    if ((*q)->exclusive_owner && (*q)->exclusive_owner != ch->conn)
+    if ((*q)->owner.connection && (*q)->owner.connection != ch->conn)
         return fault(f, RESOURCE_LOCKED,
                      "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could "
                      "be originally declared on another connection or the exclusive property value "

@@ -128,7 +128,7 @@ void command_delete_queue(struct request *r)
     struct queue *q = find_queue(r, &v);
     if (!q)
         return;
-    if (json_is_true(json_object_get(r->args, "if_unused")) && q->consumer_count > 0) {
+    if (json_is_true(json_object_get(r->args, "if_unused")) && q->consumers.count > 0) {
         request_fail(r, REQUEST_REFUSED, "Queue is in use");
         return;
     }

@@ -31,6 +31,7 @@ struct config_chain {
 
 /* auth_http.* */
 struct config_http {
+    bool disclosure; /* of the reasons why access was denied, to clients */
     uint32_t method; /* 0 = GET, 1 = POST */
     uint32_t timeout_ms, connect_timeout_ms;
     uint32_t verify_peer, hostname_verification, depth, crl_check;

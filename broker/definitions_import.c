@@ -324,12 +324,21 @@ static bool import_exchange(struct definitions_import *import, const json_t *obj
     return good;
 }
 
+/* In the store such names are those of what exchanges keep; clients cannot use them (amq.) either. */
+static bool is_kept_by_exchange(struct slice name)
+{
+    return slice_starts_with(name, DELAYED_NAME_PREFIX) || slice_starts_with(name, DUPLICATE_NAME_PREFIX);
+}
+
 static bool import_queue(struct definitions_import *import, const json_t *object)
 {
     struct vhost *v = need_vhost(import, "queue", object);
     struct slice name;
     if (!v || !need_name(import, "queue", object, "name", &name))
         return false;
+    if (is_kept_by_exchange(name))
+        return fail(import, "queue '%.*s': names that begin with " DELAYED_NAME_PREFIX " and "
+                            DUPLICATE_NAME_PREFIX " are the server's", SLICE_ARG(name));
     if (vhost_find_queue(v, name))
         return true;
     if (name.len == 0 || json_in_flag_or(object, "exclusive", false)) {

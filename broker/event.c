@@ -136,6 +136,20 @@ void event_vhost(const struct vhost *v, const char *key)
     buf_free(&state);
 }
 
+/* RabbitMQ stops a vhost's processes after it was deleted, and says that it did so itself. */
+void event_vhost_down(const struct vhost *v)
+{
+    struct events *events = &v->server->events;
+    struct events before = *events;
+    char node[SERVER_NODE_SIZE];
+    server_node(node);
+    events->actor = NULL;
+    events->by_ctl = false;
+    event(v->server, "vhost.down", EVENT_TEXT("name", v->name), EVENT_TEXT("node", slice_of_string(node)));
+    events->actor = before.actor;
+    events->by_ctl = before.by_ctl;
+}
+
 void event_exchange(struct vhost *v, const struct exchange *x, const char *key)
 {
     if (!is_creation(key))
@@ -150,7 +164,7 @@ void event_exchange(struct vhost *v, const struct exchange *x, const char *key)
 void event_queue(struct vhost *v, const struct queue *q, const char *key)
 {
     char pid[PID_SIZE];
-    const struct connection *owner = q->exclusive_owner;
+    const struct connection *owner = q->owner.connection;
     if (!event_wanted(v->server))
         return;
     if (!is_creation(key))

@@ -62,6 +62,7 @@ void event_emit(struct server *s, const char *key, const struct event_field *fie
 
 /* The events of the things that a server is made of; `key` is "queue.created" and the like. */
 void event_vhost(const struct vhost *v, const char *key);
+void event_vhost_down(const struct vhost *v);
 void event_exchange(struct vhost *v, const struct exchange *x, const char *key);
 void event_queue(struct vhost *v, const struct queue *q, const char *key);
 void event_binding(struct vhost *v, const struct binding *binding, const char *key);

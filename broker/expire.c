@@ -55,8 +55,8 @@ static void on_unused(struct timer *timer)
     struct vhost *v = q->leaving.vhost;
     struct server *s = v->server;
     uint64_t now = server_now_ms(s), expires = q->settings.expires_ms;
-    uint64_t due = (q->consumer_count > 0 ? now : q->leaving.used_ms) + expires;
-    assert(!q->deleted && expires != SETTINGS_NEVER);
+    uint64_t due = (q->consumers.count > 0 ? now : q->leaving.used_ms) + expires;
+    assert(!q->leaving.deleted && expires != SETTINGS_NEVER);
     if (due > now) {
         timer_set(&s->timers, timer, due);
         return;

@@ -13,6 +13,7 @@
 #include "protocol/table.h"
 #include "queue/excess.h"
 #include "queue/lane.h"
+#include "queue/record.h"
 
 /* Ten years, the longest expiration (semantics 1.2). */
 #define EXPIRATION_MAX_MS 315360000000u
@@ -186,11 +187,7 @@ static size_t journal(struct server *s, struct dest *const *queues, size_t count
         keeps_birth |= queue_keeps_birth(q, m);
     }
     if (durable) {
-        struct stored_message record = {s->targets,      durable,          message_exchange(m),
-                                        message_key(m), message_props(m), message_body(m)};
-        record.born_ms = keeps_birth ? m->born_ms : 0;
-        record.dead_letter = m->dead_letter;
-        record.retried = m->retried;
+        struct stored_message record = record_of(m, s->targets, durable, keeps_birth);
         m->batch = store_message(s->store, &record);
         m->journal_refs = (uint32_t)durable;
     }

@@ -71,6 +71,13 @@ static void delayed_remove(void *index, struct binding *binding)
     delayed->type->remove(delayed->index, binding);
 }
 
+static void delayed_close(void *index)
+{
+    struct delayed_index *delayed = index;
+    if (delayed->type->close)
+        delayed->type->close(delayed->index);
+}
+
 static void delayed_match(void *index, const struct route_input *input, struct slice key,
                           struct route_set *set)
 {
@@ -86,5 +93,6 @@ const struct exchange_type delayed_message_type = {
     .check = delayed_check,
     .add = delayed_add,
     .remove = delayed_remove,
+    .close = delayed_close,
     .match = delayed_match,
 };

@@ -60,7 +60,7 @@ static void free_arrival(struct arrival *a)
     if (a->tcp)
         tcp_transport.close(a->tcp);
     buf_free(&a->header);
-    certificate_free(&a->peer.certificate);
+    assert(!a->peer.certificate); /* made when the connection is handed over */
     mem_free(a);
     arrivals->count--;
     arrivals->on_leave(arrivals->owner);

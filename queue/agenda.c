@@ -123,7 +123,7 @@ static void drop_unread(struct order *order, const struct page *page, const stru
 {
     struct queue *q = order->queue;
     struct store *store = q->home->store;
-    bool told = note->persistent && page->stored && !q->deleted;
+    bool told = note->persistent && page->stored && !q->leaving.deleted;
     if (told)
         store_ack(store, &order->run, order->id, note->sequence);
     pages_ack(store_pages(store), page->slot, note->sequence, told);

@@ -439,6 +439,21 @@ def lists_of_topology():
     ctl.run("delete_queue", "l.durable")
 
 
+def names_do_not_speak_to_the_terminal():
+    """U+009B is to many terminals what ESC [ is: clients choose names, and administrators list them."""
+    connection = connect()
+    name = "n\x1b[\x7f\u009b2J\u202ex\u00e9"
+    connection.channel().queue_declare(name, arguments={name: name})
+    text = r"n\x1b[\x7f\u009b2J\u202ex" + "\u00e9"
+    for form in ("table", "pretty_table", "csv", "json"):
+        said = ctl.run("-s", "--formatter", form, "list_queues", "name", "arguments")
+        holds(not any(character in said for character in "\x1b\x7f\u009b\u202e") and "x\u00e9" in said, said)
+        holds(form == "json" or text in said, said)
+    equal(ctl.rows("list_queues", "name", "arguments"), [{"name": name, "arguments": {name: name}}])
+    connection.close()
+    ctl.run("delete_queue", name)
+
+
 def lists_of_clients():
     connection = connect(properties={"connection_name": "the reporter", "product": "test"})
     channel = connection.channel(7)
@@ -1176,6 +1191,8 @@ def definitions_name_what_is_wrong():
                           "x-max-priority": 3}}]}, "x-max-priority"),
             ({"queues": [{"vhost": "/"}]}, "a queue has no text 'name'"),
             ({"queues": [{"name": "x" * 256, "vhost": "/"}]}, "255"),
+            ({"queues": [{"name": "amq.delayed.d.x", "vhost": "/"}]}, "amq.delayed. and amq.memory. are"),
+            ({"queues": [{"name": "amq.memory.d.x", "vhost": "/"}]}, "amq.delayed. and amq.memory. are"),
             ({"queues": [5]}, "number 1 of 'queues' is no object"),
             ({"exchanges": [{"name": "d.x", "vhost": "/", "type": "nonsense"}]},
                     "unknown exchange type 'nonsense'"),
@@ -1198,6 +1215,24 @@ def definitions_name_what_is_wrong():
     export_to_a_pipe()
     ctl.run("export_definitions", "/nonexistent/file", status=74)
     ctl.run("import_definitions", "-", text="{", status=65)
+    ctl.run("import_definitions", "-", text='{"queues": {"name": "d.q", "vhost": "/"}}', status=65)
+    holds("'queues' is no list" in ctl.error)
+
+
+def export_while_a_vhost_is_deleted():
+    """Which takes many turns for 20,000 queues: what goes is not in the file, and the file is whole."""
+    ctl.run("add_vhost", "going")
+    ctl.run("import_definitions", "-", text=json.dumps(
+        {"queues": [{"name": f"g.{i}", "durable": False, "vhost": "going"} for i in range(20000)]}))
+    deleting, exporting = Line(ctl.socket), Line(ctl.socket)
+    deleting.send({"verb": "delete_vhost", "name": "going"})
+    export = {"verb": "export_definitions"}
+    eventually(lambda: not any("going" in str(row) for row in exporting.ask(export)[0]))
+    equal(deleting.answer(), ([], {"ok": True}))
+    rows, end = exporting.ask(export)
+    holds(end["ok"] and any("vhosts" in row for row in rows))
+    deleting.close()
+    exporting.close()
 
 
 def export_to_a_pipe():
@@ -1211,6 +1246,25 @@ def export_to_a_pipe():
     thread.join()
     holds("guest" in [user["name"] for user in heard[0]["users"]])
     holds(stat.S_ISFIFO(os.lstat(pipe).st_mode))
+
+
+def export_to_a_link():
+    """What it leads to is written from its beginning, and what was there before is gone to the last byte."""
+    target, link = broker.directory / "target", broker.directory / "link"
+    target.write_text("x" * 100000)
+    link.symlink_to(target)
+    ctl.run("export_definitions", link)
+    holds(link.is_symlink() and "guest" in [user["name"] for user in json.loads(target.read_text())["users"]])
+
+
+def a_full_disk_is_said():
+    for words in (["export_definitions", "-"], ["export_definitions", "/dev/full"], ["list_vhosts"],
+                  ["status"], ["--formatter", "json", "list_exchanges"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([ctl.path, "--socket", str(ctl.socket), *words], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        equal((words, done.returncode), (words, 74))
+        holds("No space left on device" in done.stderr or "cannot be written" in done.stderr, done.stderr)
 
 
 def existing_queues_stay_as_they_are():
@@ -1248,7 +1302,7 @@ CHECKS = [
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
     vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
-    numbers_are_bounded, lists_of_clients,
+    numbers_are_bounded, lists_of_clients, names_do_not_speak_to_the_terminal,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,
@@ -1257,7 +1311,7 @@ CHECKS = [
     definitions_of_rabbitmq,
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
-    existing_queues_stay_as_they_are,
+    existing_queues_stay_as_they_are, export_to_a_link, a_full_disk_is_said, export_while_a_vhost_is_deleted,
     a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 

@@ -130,7 +130,7 @@ static void check_channel(struct census *census, const struct server *s, const s
     map_each (&ch->subscriptions, i) {
         const struct subscription *sub = ch->subscriptions.slots[i].value;
         assert(sub->channel == ch && sub->consumer.state != CONSUMER_GONE &&
-               !sub->consumer.queue->deleted);
+               !sub->consumer.queue->leaving.deleted);
     }
     check_parked(ch);
     check_confirms(s, ch);
@@ -232,7 +232,7 @@ static void check_unacked(struct census *census, const struct server *s)
         size_t items = run(&census->queues, &at);
         assertf(items == q->unacked, "queue %.*s has %zu unacked, %zu items", SLICE_ARG(q->name),
                 q->unacked, items);
-        deleted += q->deleted;
+        deleted += q->leaving.deleted;
     }
     sort(&census->leaving);
     for (size_t at = 0; at < census->leaving.size;) {
@@ -240,7 +240,7 @@ static void check_unacked(struct census *census, const struct server *s)
         size_t items = run(&census->leaving, &at);
         assertf(items == q->leaving.outcomes, "queue %.*s has %zu outcomes, %zu are there",
                 SLICE_ARG(q->name), q->leaving.outcomes, items);
-        deleted += q->deleted && q->unacked == 0; /* the others were counted */
+        deleted += q->leaving.deleted && q->unacked == 0; /* the others were counted */
     }
     for (size_t at = 0; at < census->consumers.size;) {
         const struct consumer *c = census->consumers.slots[at];

@@ -292,6 +292,11 @@ def tickets(broker):
     use(first)
     check(log_in(TlsLink(broker.tls_address, new, session=first.socket.session)).socket.session_reused,
           "the ticket of TLS 1.3 was not taken")
+    broker.end(signal.SIGTERM)
+    broker.start()
+    for what, tls, session in (("1.2", tls, second.socket.session), ("1.3", new, first.socket.session)):
+        check(not log_in(TlsLink(broker.tls_address, tls, session=session)).socket.session_reused,
+              f"TLS {what}: a ticket of the server before this one was taken: its key is no secret")
 
 
 def no_tickets(broker):

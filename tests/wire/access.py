@@ -165,6 +165,69 @@ def http_odd_answers(broker, service, _):
     link.close()
 
 
+REASON = "not on Mondays: \u274c 100 %s"
+
+
+def denied_with(reasons):
+    """What is asked for is denied as `reasons` has it for its path and name, and allowed else."""
+    return lambda path, query: (200, reasons.get((path, query.get("name", query.get("vhost"))), "allow"))
+
+
+def http_reasons(broker, service, told):
+    """What the service says behind deny is in the log, and told to clients if that is wanted; never why a
+    login failed, and nothing that has the password in it or is no text."""
+    service.answer = denied_with({
+        ("/user", None): f"deny {REASON}", ("/vhost", "/"): f"deny {REASON}"})
+    refused(broker, b"bob", b"s3cret")
+    check(f"denied by the HTTP service: {REASON}" in log_of(broker), "the log has no reason")
+    service.answer = denied_with({("/user", None): "deny s3cret is wrong"})
+    refused(broker, b"eve", b"s3cret")
+    check("s3cret" not in log_of(broker), "the log has the password")
+    service.answer = denied_with({("/vhost", "/"): f"deny {REASON}"})
+    by = f" by backend http: {REASON}".encode() if told else b""
+    link = Link(broker.address, TIMEOUT)
+    link.start(b"ann", b"s3cret")
+    link.tune()
+    link.send_method(0, "connection.open", virtual_host=b"/")
+    ends_with(link.next_event_or_close(), b"NOT_ALLOWED - access to vhost '/' refused for user 'ann'" + by)
+    link.drop()
+    service.answer = denied_with({
+        ("/resource", "q"): f"DENY \t {REASON} \r\n", ("/topic", "amq.topic"): f"deny {REASON}",
+        ("/resource", "blank"): "deny", ("/resource", "long"): "deny " + "\u274c" * 200,
+        ("/resource", "zero"): "deny a\0b", ("/resource", "noise"): "deny \udcff"})
+    link = connect(broker, b"dan", b"s3cret")
+    for name, reason in [(b"q", by), (b"blank", b""), (b"zero", b""), (b"noise", b""), (b"q", by)]:
+        link.send_method(1, "queue.declare", queue=name, passive=int(name == b"q"))
+        refusal = b"ACCESS_REFUSED - access to queue '%s' in vhost '/' refused for user 'dan'" % name
+        ends_with(link.next_event(1), refusal + reason)
+        reopen(link)
+    link.send_method(1, "queue.declare", queue=b"long")
+    text = link.next_event(1).fields["reply_text"]
+    check(text.decode().endswith("\u274c..." if told else "user 'dan'"), f"got {text}")
+    reopen(link)
+    publish(link, b"amq.topic", b"k", b"")
+    refusal = b"access to topic 'k' in exchange 'amq.topic' in vhost '/' refused for user 'dan'"
+    ends_with(link.next_event(1), b"ACCESS_REFUSED - " + refusal + by)
+    link.drop()
+
+
+def ends_with(event, text):
+    check(event.name.endswith(".close") and event.fields["reply_text"] == text, f"got {event}")
+
+
+def reopen(link):
+    link.send_method(1, "channel.close-ok")
+    link.call(1, "channel.open")
+
+
+def http_told(broker, service, _):
+    http_reasons(broker, service, True)
+
+
+def http_untold(broker, service, _):
+    http_reasons(broker, service, False)
+
+
 def http_slow(broker, service, _):
     """While the service thinks, others are served; what waits goes on when it answers."""
     bob = connect(broker, b"bob", b"s3cret &=+%")
@@ -517,6 +580,12 @@ SCENARIOS = {
     "http_post": (http_rights, lambda service: http_settings(service)),
     "http_get": (http_rights, lambda service: http_settings(service, method="get")),
     "http_odd_answers": (http_odd_answers, lambda service: http_settings(service)),
+    "http_untold": (http_untold, lambda service: http_settings(service)),
+    "http_told": (http_told, lambda service: ["auth_http.authorization_failure_disclosure=true",
+                                              *http_settings(service)]),
+    "http_told_from_cache": (http_told, lambda service: [
+        "auth_http.authorization_failure_disclosure=true", "auth_cache.cache_refusals=true",
+        *cached(service)]),
     "http_slow": (http_slow, lambda service: ["auth_backends.2=internal", "handshake_timeout=3000",
                                               *http_settings(service)]),
     "http_abandoned": (http_abandoned, lambda service: ["handshakes_max=50", *http_settings(service)]),

@@ -1,6 +1,7 @@
 /* main.c - leveretctl: asks a running server, in rabbitmqctl's words.
  *
  * The command line becomes one request (verbs.def says which), the answer a table. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +145,7 @@ static bool set_timeout(struct ctl_options *options, const char *text)
     options->timeout_s = strtod(text, &end);
     if (strcmp(text, "infinity") == 0)
         options->timeout_s = 0;
-    else if (*end || end == text || !(options->timeout_s >= 0 && options->timeout_s < 1e9))
+    else if (*end || end == text || !(options->timeout_s >= 0 && options->timeout_s < 2e6)) /* in ms an int */
         return false;
     return true;
 }
@@ -468,6 +469,17 @@ static bool connect_for(const struct ctl_verb *verb, struct ctl_link *link,
     return true;
 }
 
+/* What was printed may wait in a buffer still: whoever writes it to a full disk is told. */
+static enum ctl_status finish(enum ctl_status status)
+{
+    bool written = fflush(stdout) == 0;
+    if (written && !ferror(stdout))
+        return status;
+    fprintf(stderr, "Error:\nstandard output cannot be written%s%s\n", written ? "" : ": ",
+            written ? "" : strerror(errno));
+    return status == CTL_OK ? CTL_FILE : status;
+}
+
 int main(int argc, char **argv)
 {
     struct ctl_options options = {0};
@@ -503,5 +515,5 @@ int main(int argc, char **argv)
     }
     enum ctl_status status = run(&link, verb, &options, argv + optind, argc - optind);
     ctl_hang_up(&link);
-    return (int)status;
+    return (int)finish(status);
 }
