@@ -19,7 +19,7 @@ enum { LOGIN_ANSWERS_MAX = 64, LOGIN_NAME_SIZE = 64 };
 struct login {
     struct list of_user;  /* in user.connections, from login on */
     struct list of_vhost; /* in vhost.connections, while it is open */
-    enum config_backend_name authz; /* who knows the user's rights */
+    enum config_backend_name authn, authz; /* who has checked the password; who knows the user's rights */
     bool cached;                    /* and the backend cache stands before it */
     struct grant *grant;            /* what his token says, with oauth2 */
     struct answer_cache answers;    /* what authz has said, with http */

@@ -307,6 +307,13 @@ def http_rights_only(broker, service, _):
     link.close()
     refused(broker, b"guest", b"wrong")
     check(all(query.get("password", "guest") == "guest" for _, query in service.asked), f"{service.asked}")
+    link, other = connect(broker), connect(broker)
+    broker.ctl(["add_user", "another", "guest"])
+    broker.ctl(["delete_user", "another"])
+    link.call(1, "queue.declare", queue=b"q")
+    broker.ctl(["delete_user", "guest"])
+    for one in (link, other):
+        closed_with(one, 320, b"user 'guest' is deleted")
 
 
 def http_password_only(broker, service, _):
