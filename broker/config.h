@@ -45,10 +45,22 @@ struct config_queues {
 /* A message interceptor: off, or what it does to a header that is there already. */
 enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
 
+/* Components of runtime parameters; the first two are those of policies. */
+enum config_component {
+    COMPONENT_POLICY,
+    COMPONENT_OPERATOR_POLICY,
+    COMPONENT_SHOVEL,
+    COMPONENT_FEDERATION,
+    COMPONENT_UPSTREAM,
+    COMPONENT_UPSTREAM_SET,
+    COMPONENT_COUNT
+};
+
 /* What users may declare: bounds.h. CONFIG_NONE = no limit. */
 struct config_topology {
     uint64_t memory; /* bytes */
     uint64_t vhosts_max, queues_max, exchanges_max;
+    uint64_t parameters_max[COMPONENT_COUNT]; /* of all vhosts together */
 };
 
 struct config {
