@@ -40,8 +40,15 @@ static int compare(const void *a, const void *b)
     return policy_compare(*(struct policy *const *)a, *(struct policy *const *)b);
 }
 
-static void put(struct policies *policies, struct policy *policy)
+/* Of all vhosts. */
+static size_t *count_of(struct vhost *v, bool of_operator)
 {
+    return &v->server->parameters.counts[COMPONENT_POLICY + of_operator];
+}
+
+static void put(struct vhost *v, struct policy *policy)
+{
+    struct policies *policies = &v->policies;
     bool kind = policy->of_operator;
     struct policy **old = find(policies, policy->name, kind);
     if (old) {
@@ -51,6 +58,7 @@ static void put(struct policies *policies, struct policy *policy)
         size_t count = policies->counts[kind]++;
         policies->lists[kind] = mem_realloc(policies->lists[kind], (count + 1) * sizeof(struct policy *));
         policies->lists[kind][count] = policy;
+        ++*count_of(v, kind);
     }
     qsort(policies->lists[kind], policies->counts[kind], sizeof(struct policy *), compare);
 }
@@ -83,10 +91,13 @@ bool policies_set(struct vhost *v, const struct policy_given *given, bool stored
         snprintf(reason, reason_size, "a vhost has at most %d policies", POLICIES_MAX);
         return false;
     }
+    if (stored && !parameters_fit(v->server, COMPONENT_POLICY + given->of_operator,
+                                  find(policies, given->name, given->of_operator), reason, reason_size))
+        return false;
     struct policy *policy = policy_new(given, reason, reason_size);
     if (!policy)
         return false;
-    put(policies, policy);
+    put(v, policy);
     const char *idle = policy_idle_key(policy);
     if (idle)
         log_line(&v->server->log, LOG_WARNING, 0,
@@ -139,6 +150,7 @@ bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
     store_undefine(v->server->store, &definition);
     v->server->defined_batch = store_open_batch(v->server->store);
     tell(v, name, of_operator, NULL);
+    --*count_of(v, of_operator);
     policy_drop(at);
     size_t after = --policies->counts[of_operator] - (size_t)(at - policies->lists[of_operator]);
     memmove(at, at + 1, after * sizeof(struct policy *));
@@ -157,6 +169,7 @@ void policies_free(struct vhost *v)
     struct policies *policies = &v->policies;
     policies_stop(v);
     for (int kind = 0; kind < 2; kind++) {
+        *count_of(v, kind) -= policies->counts[kind];
         for (size_t i = 0; i < policies->counts[kind]; i++)
             policy_drop(&policies->lists[kind][i]);
         mem_free(policies->lists[kind]);

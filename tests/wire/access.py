@@ -522,6 +522,8 @@ def many_servers(broker, service, _):
     for key, aud in [(EC, "rabbit-prod"), (RSA, "rabbit-dev"), (STRANGER, "rabbit-dev"),
                      (RSA, "rabbit"), (RSA, None), (RSA, ["rabbit-prod", "rabbit-dev"])]:
         made_of("out", broker, key, aud=aud)
+    made_of("in", broker, EC, aud="rabbit-dev", exp=None, scope=None, roles="developer", who="d").close()
+    made_of("out", broker, RSA, aud="rabbit-prod", exp=None)
     asked = [question for question in service.asked if question[0].startswith("/realm")]
     check(asked == [("/realm/.well-known/openid-configuration", {"for": "leveret"})], f"{service.asked}")
     log = log_of(broker)
@@ -535,7 +537,7 @@ def many_servers_settings(service):
     return ["auth_backends.1=oauth2", "auth_oauth2.preferred_username_claims.1=nick",
             f"{server}.1.id=rabbit-prod", f"{server}.1.scope_prefix=", f"{server}.1.oauth_provider_id=files",
             f"{server}.rabbit-dev.additional_scopes_key=roles",
-            f"{server}.rabbit-dev.oauth_provider_id=realm",
+            f"{server}.rabbit-dev.oauth_provider_id=realm", f"{server}.rabbit-dev.require_exp=false",
             f"{server}.rabbit-dev.preferred_username_claims.1=who",
             f"{server}.rabbit-dev.scope_aliases.developer=rabbit-dev.configure:*/dev-* rabbit-dev.tag:x",
             f"{provider}.files.signing_keys.first={RSA.public}", f"{provider}.files.algorithms.1=RS256",
