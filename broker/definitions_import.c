@@ -320,6 +320,7 @@ static bool import_exchange(struct definitions_import *import, const json_t *obj
         good = fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(&what), f.text);
     if (good && (good = need_room(import, &what)))
         vhost_add_exchange(v, name, &properties, true);
+    import->cost += policies_cost(&v->policies);
     buf_free(&args);
     return good;
 }
@@ -360,6 +361,7 @@ static bool import_queue(struct definitions_import *import, const json_t *object
                     properties.durable ? "auto-delete" : "non-durable", SLICE_ARG(name), SLICE_ARG(v->name));
     if (good && (good = need_room(import, &what)))
         vhost_add_queue(v, name, &properties, true);
+    import->cost += policies_cost(&v->policies);
     buf_free(&args);
     return good;
 }
@@ -448,14 +450,16 @@ bool definitions_import_step(struct definitions_import *import, size_t budget)
     while (import->section < array_size(sections)) {
         const json_t *section = json_object_get(import->root, sections[import->section].name);
         for (; import->index < json_array_size(section); import->index++, import->done++) {
-            if (budget-- == 0)
+            if (budget == 0)
                 return true;
+            import->cost = 1;
             const json_t *object = json_array_get(section, import->index);
             if (!json_is_object(object))
                 return fail(import, "number %zu of '%s' is no object", import->index + 1,
                             sections[import->section].name);
             if (!sections[import->section].import(import, object))
                 return false;
+            budget -= import->cost < budget ? import->cost : budget;
         }
         import->index = 0;
         import->section++;
