@@ -98,7 +98,9 @@ static bool set_user_limits(struct definitions_import *import, struct slice name
     if (!json_is_object(limits))
         return true;
     struct slice text = json_in_dump(limits);
-    bool done = admin_clear_user_limits(import->server, name, SLICE("all"), e) &&
+    struct limits checked = limits_none(); /* before those that there are go */
+    bool done = limits_parse(&checked, LIMITS_OF_USER, text, e->text, sizeof(e->text)) &&
+                admin_clear_user_limits(import->server, name, SLICE("all"), e) &&
                 admin_set_user_limits(import->server, name, text, e);
     slice_free(&text);
     return done;

@@ -1181,6 +1181,20 @@ def definitions_that_cannot_be_stop_the_start():
         other.temporary.cleanup()
 
 
+def limits_that_are_wrong_leave_those_that_are_there():
+    ctl.run("add_user", "limited", "pw")
+    ctl.run("set_user_limits", "limited", '{"max-connections": 5}')
+    user = {"name": "limited", "password_hash": "", "tags": [], "limits": {"max-connections": "x"}}
+    ctl.run("import_definitions", "-", text=json.dumps({"users": [user]}), status=69)
+    holds("max-connections should be an integer" in ctl.error, ctl.error)
+    holds('"max-connections":5' in ctl.run("list_user_limits", "--user", "limited"))
+    user["limits"] = {"max-channels": 7}
+    ctl.run("import_definitions", "-", text=json.dumps({"users": [user]}))
+    limits = ctl.run("list_user_limits", "--user", "limited")
+    holds("max-connections" not in limits and '"max-channels":7' in limits, limits)
+    ctl.run("delete_user", "limited")
+
+
 def definitions_name_what_is_wrong():
     for definitions, error in (
             ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": {"x-max-length": "x"}}]}, "d.bad"),
@@ -1311,6 +1325,7 @@ CHECKS = [
     definitions_of_rabbitmq,
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
+    limits_that_are_wrong_leave_those_that_are_there,
     existing_queues_stay_as_they_are, export_to_a_link, a_full_disk_is_said, export_while_a_vhost_is_deleted,
     a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
