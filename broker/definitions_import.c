@@ -44,13 +44,13 @@ static bool need_text(struct definitions_import *import, const char *kind, const
     return json_in_text(object, name, text) || fail(import, "a %s has no text '%s'", kind, name);
 }
 
-/* The name of an exchange, queue or parameter: what AMQP can carry. */
+/* The name of an exchange or queue, or a key: what AMQP can carry. */
 static bool need_name(struct definitions_import *import, const char *kind, const json_t *object,
                       const char *name, struct slice *text)
 {
     if (!need_text(import, kind, object, name, text))
         return false;
-    return (text->len <= NAME_MAX_BYTES && !memchr(text->at, 0, text->len)) ||
+    return text->len <= NAME_MAX_BYTES ||
            fail(import, "%s '%.60s...': '%s' is longer than 255 bytes", kind, (const char *)text->at, name);
 }
 
@@ -272,6 +272,8 @@ static bool import_global_parameter(struct definitions_import *import, const jso
     const json_t *value = json_object_get(object, "value");
     if (!need_name(import, "global parameter", object, "name", &name))
         return false;
+    if (name.len == 0 || memchr(name.at, 0, name.len))
+        return fail(import, "the name of a global parameter is empty, or has a zero byte");
     return value ? put_parameter(import, SLICE(""), SLICE("global"), name, value)
                  : fail(import, "global parameter '%.*s' has no value", SLICE_ARG(name));
 }

@@ -174,6 +174,16 @@ static void put_field(struct buf *out, const struct field *field)
     }
 }
 
+/* A zero byte would be JSON, but hardly any program reads it in the name of a member. */
+static void put_name(struct buf *out, struct slice name)
+{
+    struct buf whole = {0};
+    for (size_t i = 0; i < name.len; i++)
+        buf_append(&whole, name.at[i] ? (const char *)name.at + i : "\xef\xbf\xbd", name.at[i] ? 1 : 3);
+    json_out_text(out, buf_slice(&whole));
+    buf_free(&whole);
+}
+
 void json_out_table(struct buf *out, struct slice table)
 {
     struct slice name;
@@ -181,7 +191,10 @@ void json_out_table(struct buf *out, struct slice table)
     json_out_open(out, '{');
     while (table_next(&table, &name, &field)) {
         json_out_next(out);
-        json_out_text(out, name);
+        if (name.len && memchr(name.at, 0, name.len))
+            put_name(out, name);
+        else
+            json_out_text(out, name);
         buf_append(out, ":", 1);
         put_field(out, &field);
     }

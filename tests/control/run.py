@@ -1262,6 +1262,40 @@ def export_to_a_pipe():
     holds(stat.S_ISFIFO(os.lstat(pipe).st_mode))
 
 
+def zero_bytes_in_names():
+    """AMQP allows them, and so may nobody hide a queue from the lists by one, or spoil the definitions."""
+    name, file = "z\0z", broker.directory / "zeros.json"
+    connection = connect()
+    channel = connection.channel()
+    channel.queue_declare(name, durable=True, arguments={"k\0k": "v\0v"})
+    channel.queue_bind(name, "amq.topic", "a\0b")
+    equal(ctl.rows("list_queues", "name", "arguments"), [{"name": name, "arguments": {"k\ufffdk": "v\0v"}}])
+    ctl.run("set_policy", "zeros", "^z", '{"dead-letter-exchange": "d\\u0000d"}')
+    ctl.run("export_definitions", file)
+    ctl.run("clear_policy", "zeros")
+    channel.queue_delete(name)
+    for _ in range(2):
+        ctl.run("import_definitions", file)
+        channel.queue_declare(name, passive=True)
+        holds({"source_name": "amq.topic", "routing_key": "a\0b"} in
+              ctl.rows("list_bindings", "source_name", "routing_key"))
+        holds("d\\u0000d" in ctl.run("list_policies"))
+    policy = {"name": "z\0", "vhost": "/", "pattern": "", "definition": {"expires": 1}}
+    for definitions in ({"policies": [policy]},
+                        {"global_parameters": [{"name": "z\0", "value": 1}]},
+                        {"parameters": [{"component": "shovel", "name": "z\0", "vhost": "/", "value": 1}]},
+                        {"vhosts": [{"name": "z\0"}]}, {"users": [{"name": "z\0", "password_hash": ""}]}):
+        ctl.run("import_definitions", "-", text=json.dumps(definitions), status=69)
+    line = Line(ctl.socket)
+    equal(line.ask({"verb": "delete_queue", "name": name})[1]["ok"], True)
+    for verb in ("clear_parameter", "clear_global_parameter"):
+        equal(line.ask({"verb": verb, "name": "a\0b", **({"component": "c\0"} if verb[6] == "p" else {})})[1]
+              ["error"], "not_found")
+    line.close()
+    ctl.run("clear_policy", "zeros")
+    connection.close()
+
+
 def export_to_a_link():
     """What it leads to is written from its beginning, and what was there before is gone to the last byte."""
     target, link = broker.directory / "target", broker.directory / "link"
@@ -1326,7 +1360,8 @@ CHECKS = [
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
     limits_that_are_wrong_leave_those_that_are_there,
-    existing_queues_stay_as_they_are, export_to_a_link, a_full_disk_is_said, export_while_a_vhost_is_deleted,
+    existing_queues_stay_as_they_are, zero_bytes_in_names, export_to_a_link, a_full_disk_is_said,
+    export_while_a_vhost_is_deleted,
     a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 
