@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import socket
 import stat
 import subprocess
 import sys
@@ -146,6 +147,22 @@ def lines_in_pieces_and_many_at_once():
     equal(line.answer()[1]["error"], "malformed")
     equal(line.answer()[1]["ok"], True)
     line.close()
+
+
+def who_closes_its_end_is_answered():
+    """As do socat and nc: all of a long answer comes, and that to the line behind."""
+    ctl.run("add_vhost", "w")
+    queues = [{"name": f"w.{i}" + "x" * 200, "vhost": "w", "durable": False} for i in range(10000)]
+    ctl.run("import_definitions", "-", text=json.dumps({"queues": queues}))
+    line = Line(ctl.socket)
+    line.send(b'{"verb":"list_queues","vhost":"w","columns":["name","arguments"]}\n{"verb":"ping"}\n')
+    line.socket.shutdown(socket.SHUT_WR)
+    rows, end = line.answer()
+    equal((len(rows), end["ok"]), (10000, True))
+    holds("node" in line.answer()[1]["result"])
+    equal(line.answer(), None)
+    line.close()
+    ctl.run("delete_vhost", "w")
 
 
 def line_without_end_is_refused():
@@ -1346,7 +1363,8 @@ def stop_waits_for_the_end():
 CHECKS = [
     socket_is_its_owners_alone, socket_mode_does_not_follow_the_umask, socket_of_a_killed_server_is_replaced,
     socket_elsewhere_or_nowhere, a_file_in_the_way_stops_the_start, lines_that_are_no_requests,
-    lines_in_pieces_and_many_at_once, line_without_end_is_refused, too_many_clients_are_turned_away, usage,
+    lines_in_pieces_and_many_at_once, who_closes_its_end_is_answered,
+    line_without_end_is_refused, too_many_clients_are_turned_away, usage,
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
     vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
