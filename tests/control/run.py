@@ -1332,6 +1332,26 @@ def a_full_disk_is_said():
         holds("No space left on device" in done.stderr or "cannot be written" in done.stderr, done.stderr)
 
 
+def closed_standard_descriptors():
+    """Nothing of the server gets their numbers, and leveretctl does not talk to the server through print."""
+    other = Leveret(options.leveret)
+    data = other.directory / "data"
+    words = [other.path, "--data-dir", str(data), "--set", f"listeners.tcp.1=127.0.0.1:{other.address[1]}"]
+    process = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words])
+    try:
+        eventually(other.accepts)
+        for number in range(3):
+            equal(os.readlink(f"/proc/{process.pid}/fd/{number}"), "/dev/null")
+    finally:
+        process.terminate()
+    equal(process.wait(20), 0)
+    words = [ctl.path, "--socket", str(ctl.socket), "list_vhosts"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], stderr=subprocess.PIPE, text=True,
+                          check=False)
+    equal(done.returncode, 74)
+    holds("Bad file descriptor" in done.stderr or "cannot be written" in done.stderr, done.stderr)
+
+
 def existing_queues_stay_as_they_are():
     connection = connect()
     connection.channel().queue_declare("e.q", durable=True, arguments={"x-max-length": 5})
@@ -1379,8 +1399,8 @@ CHECKS = [
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
     limits_that_are_wrong_leave_those_that_are_there,
     existing_queues_stay_as_they_are, zero_bytes_in_names, export_to_a_link, a_full_disk_is_said,
-    export_while_a_vhost_is_deleted,
-    a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
+    closed_standard_descriptors,
+    export_while_a_vhost_is_deleted, a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 
 
