@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/assert.h"
+#include "base/map.h"
 #include "protocol/table.h"
 
 /* Bytes of the UTF-8 sequence that `rest` begins with, 0 when it is none. */
@@ -184,12 +185,20 @@ static void put_name(struct buf *out, struct slice name)
     buf_free(&whole);
 }
 
+/* Where a name stands twice, the first one counts, as for whoever looks for it in the table; most programs
+ * would take the last. */
 void json_out_table(struct buf *out, struct slice table)
 {
     struct slice name;
     struct field field;
+    struct map seen;
+    map_init(&seen, (uintptr_t)table.at); /* nobody else knows that */
     json_out_open(out, '{');
     while (table_next(&table, &name, &field)) {
+        if (map_get(&seen, name))
+            continue;
+        if (table.len > 0) /* else nothing comes that could be the same */
+            map_put(&seen, name, out);
         json_out_next(out);
         if (name.len && memchr(name.at, 0, name.len))
             put_name(out, name);
@@ -198,5 +207,6 @@ void json_out_table(struct buf *out, struct slice table)
         buf_append(out, ":", 1);
         put_field(out, &field);
     }
+    map_free(&seen);
     json_out_close(out, '}');
 }
