@@ -175,14 +175,25 @@ static void put_field(struct buf *out, const struct field *field)
     }
 }
 
-/* A zero byte would be JSON, but hardly any program reads it in the name of a member. */
+/* A zero byte would be JSON, but hardly any program reads it in the name of a member. What is no text gets
+ * longer, and is cut to what a name can be: else nobody could take it in again. */
 static void put_name(struct buf *out, struct slice name)
 {
-    struct buf whole = {0};
-    for (size_t i = 0; i < name.len; i++)
-        buf_append(&whole, name.at[i] ? (const char *)name.at + i : "\xef\xbf\xbd", name.at[i] ? 1 : 3);
-    json_out_text(out, buf_slice(&whole));
-    buf_free(&whole);
+    char whole[UINT8_MAX];
+    size_t used = 0;
+    if (slice_is_utf8(name) && !(name.len && memchr(name.at, 0, name.len))) {
+        json_out_text(out, name);
+        return;
+    }
+    while (name.len) {
+        size_t len = name.at[0] ? sequence_length(name) : 0, size = len ? len : 3;
+        if (used + size > sizeof(whole))
+            break;
+        memcpy(whole + used, len ? (const char *)name.at : "\xef\xbf\xbd", size);
+        used += size;
+        name = slice_of(name.at + (len ? len : 1), name.len - (len ? len : 1));
+    }
+    json_out_text(out, slice_of(whole, used));
 }
 
 /* Where a name stands twice, the first one counts, as for whoever looks for it in the table; most programs
@@ -200,10 +211,7 @@ void json_out_table(struct buf *out, struct slice table)
         if (table.len > 0) /* else nothing comes that could be the same */
             map_put(&seen, name, out);
         json_out_next(out);
-        if (name.len && memchr(name.at, 0, name.len))
-            put_name(out, name);
-        else
-            json_out_text(out, name);
+        put_name(out, name);
         buf_append(out, ":", 1);
         put_field(out, &field);
     }

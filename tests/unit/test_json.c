@@ -89,6 +89,14 @@ START_TEST(every_name_stands_once)
     expect_json(&table, "{\"a\":1,\"b\":2,\"\":4}");
     put_field(&table, "x\0y", 3, 1);
     expect_json(&table, "{\"x\xef\xbf\xbdy\":1}");
+    put_field(&table, "\xc3\xbc\xff\xc3", 4, 1);
+    expect_json(&table, "{\"\xc3\xbc\xef\xbf\xbd\xef\xbf\xbd\":1}");
+    char name[255], json[300] = "{\"";
+    memset(name, 0xff, sizeof(name));
+    put_field(&table, name, sizeof(name), 1);
+    for (int i = 0; i < 85; i++) /* of three bytes each */
+        strcat(json, "\xef\xbf\xbd");
+    expect_json(&table, strcat(json, "\":1}"));
 }
 END_TEST
 
