@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import socket
 import stat
 import subprocess
 import sys
@@ -146,6 +147,22 @@ def lines_in_pieces_and_many_at_once():
     equal(line.answer()[1]["error"], "malformed")
     equal(line.answer()[1]["ok"], True)
     line.close()
+
+
+def who_closes_its_end_is_answered():
+    """As do socat and nc: all of a long answer comes, and that to the line behind."""
+    ctl.run("add_vhost", "w")
+    queues = [{"name": f"w.{i}" + "x" * 200, "vhost": "w", "durable": False} for i in range(10000)]
+    ctl.run("import_definitions", "-", text=json.dumps({"queues": queues}))
+    line = Line(ctl.socket)
+    line.send(b'{"verb":"list_queues","vhost":"w","columns":["name","arguments"]}\n{"verb":"ping"}\n')
+    line.socket.shutdown(socket.SHUT_WR)
+    rows, end = line.answer()
+    equal((len(rows), end["ok"]), (10000, True))
+    holds("node" in line.answer()[1]["result"])
+    equal(line.answer(), None)
+    line.close()
+    ctl.run("delete_vhost", "w")
 
 
 def line_without_end_is_refused():
@@ -1260,6 +1277,20 @@ def definitions_that_cannot_be_stop_the_start():
         other.temporary.cleanup()
 
 
+def limits_that_are_wrong_leave_those_that_are_there():
+    ctl.run("add_user", "limited", "pw")
+    ctl.run("set_user_limits", "limited", '{"max-connections": 5}')
+    user = {"name": "limited", "password_hash": "", "tags": [], "limits": {"max-connections": "x"}}
+    ctl.run("import_definitions", "-", text=json.dumps({"users": [user]}), status=69)
+    holds("max-connections should be an integer" in ctl.error, ctl.error)
+    holds('"max-connections":5' in ctl.run("list_user_limits", "--user", "limited"))
+    user["limits"] = {"max-channels": 7}
+    ctl.run("import_definitions", "-", text=json.dumps({"users": [user]}))
+    limits = ctl.run("list_user_limits", "--user", "limited")
+    holds("max-connections" not in limits and '"max-channels":7' in limits, limits)
+    ctl.run("delete_user", "limited")
+
+
 def definitions_name_what_is_wrong():
     for definitions, error in (
             ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": {"x-max-length": "x"}}]}, "d.bad"),
@@ -1327,6 +1358,40 @@ def export_to_a_pipe():
     holds(stat.S_ISFIFO(os.lstat(pipe).st_mode))
 
 
+def zero_bytes_in_names():
+    """AMQP allows them, and so may nobody hide a queue from the lists by one, or spoil the definitions."""
+    name, file = "z\0z", broker.directory / "zeros.json"
+    connection = connect()
+    channel = connection.channel()
+    channel.queue_declare(name, durable=True, arguments={"k\0k": "v\0v"})
+    channel.queue_bind(name, "amq.topic", "a\0b")
+    equal(ctl.rows("list_queues", "name", "arguments"), [{"name": name, "arguments": {"k\ufffdk": "v\0v"}}])
+    ctl.run("set_policy", "zeros", "^z", '{"dead-letter-exchange": "d\\u0000d"}')
+    ctl.run("export_definitions", file)
+    ctl.run("clear_policy", "zeros")
+    channel.queue_delete(name)
+    for _ in range(2):
+        ctl.run("import_definitions", file)
+        channel.queue_declare(name, passive=True)
+        holds({"source_name": "amq.topic", "routing_key": "a\0b"} in
+              ctl.rows("list_bindings", "source_name", "routing_key"))
+        holds("d\\u0000d" in ctl.run("list_policies"))
+    policy = {"name": "z\0", "vhost": "/", "pattern": "", "definition": {"expires": 1}}
+    for definitions in ({"policies": [policy]},
+                        {"global_parameters": [{"name": "z\0", "value": 1}]},
+                        {"parameters": [{"component": "shovel", "name": "z\0", "vhost": "/", "value": 1}]},
+                        {"vhosts": [{"name": "z\0"}]}, {"users": [{"name": "z\0", "password_hash": ""}]}):
+        ctl.run("import_definitions", "-", text=json.dumps(definitions), status=69)
+    line = Line(ctl.socket)
+    equal(line.ask({"verb": "delete_queue", "name": name})[1]["ok"], True)
+    for verb in ("clear_parameter", "clear_global_parameter"):
+        equal(line.ask({"verb": verb, "name": "a\0b", **({"component": "c\0"} if verb[6] == "p" else {})})[1]
+              ["error"], "not_found")
+    line.close()
+    ctl.run("clear_policy", "zeros")
+    connection.close()
+
+
 def export_to_a_link():
     """What it leads to is written from its beginning, and what was there before is gone to the last byte."""
     target, link = broker.directory / "target", broker.directory / "link"
@@ -1344,6 +1409,26 @@ def a_full_disk_is_said():
                                   stderr=subprocess.PIPE, text=True, check=False)
         equal((words, done.returncode), (words, 74))
         holds("No space left on device" in done.stderr or "cannot be written" in done.stderr, done.stderr)
+
+
+def closed_standard_descriptors():
+    """Nothing of the server gets their numbers, and leveretctl does not talk to the server through print."""
+    other = Leveret(options.leveret)
+    data = other.directory / "data"
+    words = [other.path, "--data-dir", str(data), "--set", f"listeners.tcp.1=127.0.0.1:{other.address[1]}"]
+    process = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words])
+    try:
+        eventually(other.accepts)
+        for number in range(3):
+            equal(os.readlink(f"/proc/{process.pid}/fd/{number}"), "/dev/null")
+    finally:
+        process.terminate()
+    equal(process.wait(20), 0)
+    words = [ctl.path, "--socket", str(ctl.socket), "list_vhosts"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], stderr=subprocess.PIPE, text=True,
+                          check=False)
+    equal(done.returncode, 74)
+    holds("Bad file descriptor" in done.stderr or "cannot be written" in done.stderr, done.stderr)
 
 
 def existing_queues_stay_as_they_are():
@@ -1377,7 +1462,8 @@ def stop_waits_for_the_end():
 CHECKS = [
     socket_is_its_owners_alone, socket_mode_does_not_follow_the_umask, socket_of_a_killed_server_is_replaced,
     socket_elsewhere_or_nowhere, a_file_in_the_way_stops_the_start, lines_that_are_no_requests,
-    lines_in_pieces_and_many_at_once, line_without_end_is_refused, too_many_clients_are_turned_away, usage,
+    lines_in_pieces_and_many_at_once, who_closes_its_end_is_answered,
+    line_without_end_is_refused, too_many_clients_are_turned_away, usage,
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
     vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
@@ -1391,8 +1477,10 @@ CHECKS = [
     definitions_of_rabbitmq,
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
-    existing_queues_stay_as_they_are, export_to_a_link, a_full_disk_is_said, export_while_a_vhost_is_deleted,
-    a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
+    limits_that_are_wrong_leave_those_that_are_there,
+    existing_queues_stay_as_they_are, zero_bytes_in_names, export_to_a_link, a_full_disk_is_said,
+    closed_standard_descriptors,
+    export_while_a_vhost_is_deleted, a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 
 

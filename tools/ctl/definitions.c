@@ -88,7 +88,7 @@ enum ctl_status ctl_import(struct ctl_link *link, const char *path)
     FILE *file = standard ? stdin : fopen(path, "rbe");
     if (!file)
         return fail_file(path);
-    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     if (!standard)
         fclose(file);
     if (!json_is_object(root)) {
@@ -175,7 +175,7 @@ static json_t *sorted(const json_t *list)
         texts[i] = json_dumps(json_array_get(list, i), JSON_COMPACT);
     qsort(texts, count, sizeof(char *), compare);
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(result, json_loads(texts[i], 0, NULL));
+        json_array_append_new(result, json_loads(texts[i], JSON_ALLOW_NUL, NULL));
         free(texts[i]);
     }
     mem_free(texts);

@@ -2,6 +2,7 @@
  *
  * The command line becomes one request (verbs.def says which), the answer a table. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -480,11 +481,20 @@ static enum ctl_status finish(enum ctl_status status)
     return status == CTL_OK ? CTL_FILE : status;
 }
 
+/* Else the server's socket could be standard output. What is written to one that was closed fails. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            exit(CTL_FILE);
+}
+
 int main(int argc, char **argv)
 {
     struct ctl_options options = {0};
     struct ctl_link link;
     char error[512];
+    hold_standard_descriptors();
     for (int option; (option = getopt_long(argc, argv, "p:qst:", long_options, NULL)) != -1;) {
         if (option == OPTION_HELP || option == OPTION_VERSION) {
             if (option == OPTION_HELP)
