@@ -322,7 +322,7 @@ void consume_forget_get(struct connection *conn)
     conn->get.queue->leaving.gets--;
 }
 
-/* Answers it, or lets it wait on. The answer may end a channel, with that a queue, and with that other gets. */
+/* Answers it, or lets it wait on. The answer may end a channel, with that a queue, and so other gets. */
 static void resume_get(struct connection *conn)
 {
     struct fault f;

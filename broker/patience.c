@@ -5,31 +5,49 @@
 
 #include "broker/channel.h"
 
-struct search {
-    const struct consumer *consumer; /* NULL: of basic.get */
-    uint64_t tag;
-    bool found;
-};
+/* Looks are no closer together, however short a timeout is: each goes through what is unacked. */
+enum { LOOK_LEAST_MS = 125 };
 
-static void compare(void *arg, uint64_t tag, const struct unacked_item *item)
+static uint64_t next_look_ms(uint64_t now_ms, uint64_t timeout_ms)
 {
-    struct search *search = arg;
-    search->found |= tag <= search->tag && item->consumer == search->consumer;
+    uint64_t part = timeout_ms / PATIENCE_LOOKS;
+    return now_ms + (part > LOOK_LEAST_MS ? part : LOOK_LEAST_MS) + 1;
 }
 
-/* Looks: true when something that was there at the oldest look still is. */
-static bool is_overdue(const struct channel *ch, struct patience *patience, const struct consumer *consumer,
-                       uint64_t now_ms)
+/* Notes the last delivery, if it is time for that. From then on what is overdue has a tag up to
+ * patience.overdue, if it is still there. */
+static void note_look(const struct channel *ch, struct patience *patience, uint64_t now_ms)
 {
+    patience->overdue = 0;
     if (patience->timeout_ms == 0 || now_ms < patience->next_ms)
-        return false;
-    struct search search = {consumer, patience->tags[patience->oldest], false};
-    if (search.tag && unacked_first(&ch->unacked) <= search.tag)
-        unacked_each(&ch->unacked, compare, &search);
+        return;
+    patience->overdue = patience->tags[patience->oldest];
     patience->tags[patience->oldest] = ch->delivery_tag;
     patience->oldest = (patience->oldest + 1) % PATIENCE_LOOKS;
-    patience->next_ms = now_ms + patience->timeout_ms / PATIENCE_LOOKS + 1;
-    return search.found;
+    patience->next_ms = next_look_ms(now_ms, patience->timeout_ms);
+}
+
+/* Whose time it is on; NULL when he is gone, and nobody waits for him. */
+static const struct patience *patience_of(const struct channel *ch, const struct consumer *consumer)
+{
+    if (!consumer)
+        return &ch->patience;
+    return consumer->state == CONSUMER_GONE
+               ? NULL
+               : &container_of(consumer, const struct subscription, consumer)->patience;
+}
+
+/* Goes through what is unacked up to that tag, once for all consumers; NULL when nothing is overdue. */
+static const struct patience *find_overdue(const struct channel *ch, uint64_t up_to)
+{
+    const struct unacked_item *item;
+    uint64_t tag = 0;
+    while ((item = unacked_next(&ch->unacked, tag + 1, &tag)) && tag <= up_to) {
+        const struct patience *patience = patience_of(ch, item->consumer);
+        if (patience && tag <= patience->overdue)
+            return patience;
+    }
+    return NULL;
 }
 
 static void run_out(struct channel *ch, const struct patience *patience)
@@ -59,13 +77,15 @@ static void look(struct timer *timer)
 {
     struct channel *ch = container_of(timer, struct channel, patience_timer);
     uint64_t now_ms = server_now_ms(channel_server(ch));
-    struct patience *overdue = is_overdue(ch, &ch->patience, NULL, now_ms) ? &ch->patience : NULL;
     assert(ch->state == CHANNEL_OPEN);
+    note_look(ch, &ch->patience, now_ms);
+    uint64_t up_to = ch->patience.overdue;
     map_each(&ch->subscriptions, i) {
         struct subscription *sub = ch->subscriptions.slots[i].value;
-        if (is_overdue(ch, &sub->patience, &sub->consumer, now_ms))
-            overdue = &sub->patience;
+        note_look(ch, &sub->patience, now_ms);
+        up_to = sub->patience.overdue > up_to ? sub->patience.overdue : up_to;
     }
+    const struct patience *overdue = up_to ? find_overdue(ch, up_to) : NULL;
     if (overdue)
         run_out(ch, overdue);
     else
@@ -77,7 +97,7 @@ void patience_begin(struct channel *ch, struct patience *patience, uint64_t time
     *patience = (struct patience){.timeout_ms = timeout_ms};
     if (timeout_ms == 0)
         return;
-    patience->next_ms = server_now_ms(channel_server(ch)) + timeout_ms / PATIENCE_LOOKS + 1;
+    patience->next_ms = next_look_ms(server_now_ms(channel_server(ch)), timeout_ms);
     ch->patience_timer.fire = look;
     if (!heap_linked(&ch->patience_timer.node) || ch->patience_timer.node.key > patience->next_ms)
         timer_set(&channel_server(ch)->timers, &ch->patience_timer, patience->next_ms);

@@ -3,7 +3,8 @@
  *
  * Nothing is noted for a message. A channel's timer looks a few times within the timeout, and notes the last
  * delivery tag; what is still there when that look is as long ago as the timeout, is overdue, and ends the
- * channel with 406. So a channel ends at most an eighth of the timeout late. */
+ * channel with 406. So a channel ends at most an eighth of the timeout late, or, with one of less than a
+ * second, a second after. */
 #ifndef BROKER_PATIENCE_H
 #define BROKER_PATIENCE_H
 
@@ -20,6 +21,7 @@ struct patience {
     uint64_t next_ms;    /* when it looks again */
     uint64_t tags[PATIENCE_LOOKS]; /* the channel's last delivery tag at the last looks; 0 = not looked yet */
     unsigned oldest;     /* of them */
+    uint64_t overdue;    /* in this look: what has a tag up to here; 0 = it was not this one's time */
 };
 
 /* A consumer of this channel has begun; `timeout_ms` 0 = no limit. */
