@@ -148,6 +148,8 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
     struct message *copy = message_new(&s->messages, message_exchange(m), message_key(m),
                                        buf_slice(&bytes), m->body_size);
     copy->persistent = m->persistent;
+    copy->has_headers = m->has_headers;
+    copy->has_id = m->has_id;
     memcpy(message_body_at(copy), message_body(m).at, m->body_size);
     buf_free(&headers);
     buf_free(&bytes);
