@@ -50,7 +50,7 @@ void dedup_home_init(struct dedup_home *home)
 struct dedup *dedup_new(struct dedup_home *home, uint64_t owner_id, const struct dedup_limits *limits)
 {
     struct dedup *dedup = mem_zalloc(sizeof(*dedup));
-    /* A note's key is a hash without a secret, which whoever chooses names can know. Nothing walks the map. */
+    /* A note's key is a hash without a secret: whoever chooses names can know it. Nothing walks the maps. */
     uint64_t seed = slice_hash(slice_of(&dedup, sizeof(dedup)), (uintptr_t)limits ^ owner_id);
     dedup->home = home;
     dedup->owner_id = owner_id;
