@@ -27,7 +27,7 @@ struct owner {
     bool wants_read, wants_write;
     uint8_t *got;
     size_t got_size, placed, said, calls;
-    bool pause_inside, talks_on; /* when something was placed: says more, and waits until another job is done */
+    bool pause_inside, talks_on; /* when something was placed: says more, waits until another job is done */
     int closed, error;
 };
 
