@@ -1,11 +1,13 @@
 /* main.c - the command line of leveret: reads the configuration, says what is wrong, starts the
  * server. Exit status: 0 ended as asked, 1 the configuration or the server failed, 2 the command
  * line is wrong. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "broker/config.h"
@@ -182,8 +184,18 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Whoever started us may have closed them. Then the next file or socket would get their numbers, and the log
+ * would be written to it. */
+static void open_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            _exit(STATUS_FAILED); /* there is nobody to tell */
+}
+
 int main(int argc, char **argv)
 {
+    open_standard_files();
     struct config config;
     char error[ERROR_SIZE] = "";
     if (argc > 1 && strcmp(argv[1], "store") == 0)
