@@ -7,6 +7,8 @@
  * that was written anew since is read as a whole (paging_thin_out). */
 #include "queue/agenda.h"
 
+#include <errno.h>
+
 #include "queue/lane.h"
 #include "queue/merge.h"
 #include "queue/paging.h"
@@ -231,6 +233,8 @@ void agenda_arrive(struct queue_home *home, struct page_load *load)
     struct order *order = find_order(&home->agenda, load->serial);
     struct page *page = pages_at(pages, load->slot);
     assertf(page_is_taken(page, load->sequence), "sequence %llu", (unsigned long long)load->sequence);
+    if (order && load->failed && load->failed != -EILSEQ) /* the next start may read it */
+        pages_leave(pages, load->slot);
     if (!order || load->failed)
         pages_ack(pages, load->slot, load->sequence, false);
     if (!order)
