@@ -1,21 +1,21 @@
 /* key_fetch.c - fetching the key set of an authorization server.
  *
- * Owner: the thread of the OAuth 2 backend. Invariant: while `busy`, all but `busy` and `due_s` belongs to
+ * Owner: the thread of the OAuth 2 backend. Invariant: while `busy`, all but `busy` and `due_ns` belongs to
  * the fetching thread; the order and the note hand it over. Who sends made-up key ids cannot keep it busy:
- * between two fetches there are PAUSE_S seconds. */
+ * between two fetches there are ten seconds. */
 #include "auth/key_fetch.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "auth/backend.h"
 #include "auth/oauth2.h"
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
-enum { PAUSE_S = 10 };
+static const uint64_t pause_ns = 10ull * 1000 * 1000 * 1000; /* between two fetches */
 
 struct key_fetch {
     struct backend *backend;
@@ -25,19 +25,12 @@ struct key_fetch {
     struct list order, end; /* to fetch; to end the thread */
     pthread_t thread;
     bool busy, good;
-    time_t due_s; /* monotonic */
+    uint64_t due_ns; /* monotonic */
     struct http *http;
     struct buf answer;
     char discovered[1024]; /* the key set's address; "" = not known yet */
     char reason[200];
 };
-
-static time_t now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
 
 /* --- the fetching thread --- */
 
@@ -112,7 +105,7 @@ void key_fetch_free(struct key_fetch **holder)
 
 bool key_fetch_start(struct key_fetch *fetch)
 {
-    if (fetch->busy || now_s() < fetch->due_s)
+    if (fetch->busy || clock_now_ns() < fetch->due_ns)
         return false;
     fetch->busy = true;
     mailbox_post(&fetch->orders, &fetch->order);
@@ -128,7 +121,7 @@ bool key_fetch_take(struct key_fetch *fetch, struct slice *document, char *reaso
 {
     assert(fetch->busy && !list_linked(&fetch->order));
     fetch->busy = false;
-    fetch->due_s = now_s() + PAUSE_S;
+    fetch->due_ns = clock_now_ns() + pause_ns;
     *document = buf_slice(&fetch->answer);
     if (!fetch->good)
         snprintf(reason, reason_size, "%s", fetch->reason);

@@ -3,12 +3,17 @@
 
 #include <time.h>
 
-static uint64_t system_monotonic_ns(void *arg)
+uint64_t clock_now_ns(void)
 {
-    (void)arg;
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t system_monotonic_ns(void *arg)
+{
+    (void)arg;
+    return clock_now_ns();
 }
 
 static uint64_t system_wall_us(void *arg)

@@ -13,6 +13,9 @@ struct clock {
 /* The system's clocks. */
 struct clock clock_system(void);
 
+/* The system's monotonic time, for threads and tools that no simulator runs. */
+uint64_t clock_now_ns(void);
+
 static inline uint64_t clock_ms(const struct clock *clock)
 {
     return clock->monotonic_ns(clock->arg) / 1000000;

@@ -7,7 +7,7 @@
 void ack_settle(struct channel *ch, struct unacked_item *item, enum settlement how)
 {
     flow_settle(&ch->conn->flow, item->entry.message);
-    if (how == SETTLE_REQUEUE && item->queue->settings.retry && !item->queue->deleted)
+    if (how == SETTLE_REQUEUE && item->queue->settings.retry && !item->queue->leaving.deleted)
         delayed_retry(channel_server(ch), item->queue, &item->entry);
     else if (how == SETTLE_REQUEUE || how == SETTLE_RECOVER)
         queue_requeue(item->queue, &item->entry, true);

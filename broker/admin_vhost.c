@@ -127,7 +127,6 @@ bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error 
         struct connection *conn = list_first(&v->connections, struct connection, login.of_vhost);
         connection_force_close(conn, (const char *)reason.at);
         assert(!list_linked(&conn->login.of_vhost));
-        conn->vhost = NULL;
     }
     if (s->events.vhost == v)
         s->events.vhost = NULL; /* there is nobody left to be told */

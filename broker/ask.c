@@ -136,7 +136,7 @@ const struct answer *ask_cached_login(struct server *s, const struct inquiry *ab
 void ask_forget(struct connection *conn)
 {
     if (conn->login.asked)
-        conn->login.asked->asker = NULL;
+        backend_forget(conn->login.asked);
     conn->login.asked = NULL;
 }
 
@@ -171,8 +171,8 @@ static void keep_own(struct connection *conn, const struct question *question, s
     answer->uses = allowed ? 0 : REFUSAL_USES;
     keep_said(conn->server, question, answer);
     if (question->verdict == VERDICT_ERROR)
-        log_line(&conn->server->log, LOG_ERROR, conn->id, "connection (%s): access refused: %s",
-                 conn->name, question->reason);
+        chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "connection (%s): access refused: %s", conn->name, question->reason);
     else if (question->said.len)
         chatter_line(conn->server, conn->peer->peer_host, LOG_INFO, conn->id, "connection (%s): access %s",
                      conn->name, question->reason);

@@ -249,7 +249,7 @@ static void put_settings(struct request *r)
 /* What ends with its connection, or gets a new name every time, is no definition. */
 static bool is_exported(const struct queue *q)
 {
-    return !q->exclusive_owner && !slice_starts_with(q->name, "amq.");
+    return !q->owner.connection && !slice_starts_with(q->name, "amq.");
 }
 
 static void put_queue(struct request *r, const struct vhost *v, const struct queue *q)

@@ -10,9 +10,10 @@
 static void force_close(struct request *r, struct connection *conn)
 {
     struct slice reason = request_text(r, "reason");
-    char text[256];
-    snprintf(text, sizeof(text), "%.*s", reason.len ? (int)(reason.len < 200 ? reason.len : 200) : 17,
-             reason.len ? (const char *)reason.at : "Closed by control");
+    char text[2 * FAULT_TEXT_MAX]; /* what is too long for a reply is cut there, between two characters */
+    if (reason.len == 0)
+        reason = SLICE("Closed by control");
+    snprintf(text, sizeof(text), "%.*s", SLICE_ARG(reason));
     connection_force_close(conn, text);
 }
 
@@ -127,7 +128,7 @@ void command_delete_queue(struct request *r)
     struct queue *q = find_queue(r, &v);
     if (!q)
         return;
-    if (json_is_true(json_object_get(r->args, "if_unused")) && q->consumer_count > 0) {
+    if (json_is_true(json_object_get(r->args, "if_unused")) && q->consumers.count > 0) {
         request_fail(r, REQUEST_REFUSED, "Queue is in use");
         return;
     }

@@ -102,7 +102,9 @@ bool config_read(struct config *config, const char *path, char *error, size_t er
         snprintf(error, error_size, "%s: %s", path, strerror(-result));
     bool good = result == 0;
     unsigned number = 0;
-    for (size_t at = 0; good && at < text.len;) {
+    /* Some editors begin a file with a mark that nobody sees, and that would be part of the first key. */
+    size_t at = slice_starts_with(buf_slice(&text), "\xef\xbb\xbf") ? 3 : 0;
+    while (good && at < text.len) {
         const uint8_t *end = memchr(text.at + at, '\n', text.len - at);
         size_t len = end ? (size_t)(end - text.at) - at : text.len - at;
         char line[LINE_MAX_LENGTH + 1], where[CONFIG_TEXT_MAX * 4];

@@ -116,7 +116,7 @@ void connection_release(struct connection *conn)
             continue;
         conn->channels.slots[i] = NULL;
         conn->channels.size--;
-        if (channel_release(ch, true))
+        if (giveback_is_through(&ch->giveback))
             channel_free(&ch);
         else
             channel_detach(ch);
@@ -125,13 +125,15 @@ void connection_release(struct connection *conn)
     conn->last_channel = NULL;
     while (!list_empty(&conn->exclusive_queues))
         vhost_delete_queue(conn->vhost,
-                           list_first(&conn->exclusive_queues, struct queue, of_owner));
+                           list_first(&conn->exclusive_queues, struct queue, owner.link));
     assert(list_empty(&conn->parked) && list_empty(&conn->flow.parked));
     login_leave(conn);
     flow_end(conn);
     if (conn->announced)
         event_connection(conn, "connection.closed");
     conn->announced = false;
+    if (conn->flow.detached == 0) /* else when the last of those channels is through: giveback.c */
+        conn->vhost = NULL;
 }
 
 static void on_closed(struct stream *stream, int error)

@@ -83,11 +83,11 @@ struct connection {
     struct pace pace;
     struct pending_get get;
     struct list parked;          /* consumers waiting for the output to drain */
-    struct list exclusive_queues; /* queue.of_owner */
+    struct list exclusive_queues; /* queue.owner.link */
     struct channel_table channels;
     struct channel *last_channel; /* the one that the last frame was for */
     uint64_t id;
-    struct vhost *vhost;         /* NULL until open */
+    struct vhost *vhost;         /* NULL until open, and when all of its channels are through */
     struct user *user;           /* NULL until login; a reference */
     const struct permission *permission; /* NULL = none any more */
     struct login login;

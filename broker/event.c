@@ -28,10 +28,11 @@ bool event_wanted(const struct server *s)
     return x && x->binding_count > 0;
 }
 
-/* A client's arguments may be as deep as a table can be: those are left out, and the event is told. */
+/* A client's arguments may be as deep as a table can be, or large: then they are left out. */
 static void put_arguments(struct buf *headers, const char *name, struct slice table)
 {
-    table_put_table(headers, name, table_fits_below(table, 1) ? table : SLICE(""));
+    bool fits = table.len <= EVENT_TABLE_MAX && table_fits_below(table, 1);
+    table_put_table(headers, name, fits ? table : SLICE(""));
 }
 
 static void put_field(struct buf *headers, const struct event_field *field)
@@ -163,7 +164,7 @@ void event_exchange(struct vhost *v, const struct exchange *x, const char *key)
 void event_queue(struct vhost *v, const struct queue *q, const char *key)
 {
     char pid[PID_SIZE];
-    const struct connection *owner = q->exclusive_owner;
+    const struct connection *owner = q->owner.connection;
     if (!event_wanted(v->server))
         return;
     if (!is_creation(key))

@@ -19,6 +19,10 @@ struct vhost;
 
 #define EVENT_EXCHANGE "amq.rabbitmq.event"
 
+/* Bytes of a client's table that an event or a trace takes in. Who looks on has to be sent all of it in one
+ * frame, and would be stopped by one that is too large (frame_max, 128 KB). */
+enum { EVENT_TABLE_MAX = 64 * 1024 };
+
 /* Part of the server. */
 struct events {
     struct vhost *vhost;      /* where the exchange is, NULL before it is made */

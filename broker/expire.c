@@ -55,14 +55,15 @@ static void on_unused(struct timer *timer)
     struct vhost *v = q->leaving.vhost;
     struct server *s = v->server;
     uint64_t now = server_now_ms(s), expires = q->settings.expires_ms;
-    uint64_t due = (q->consumer_count > 0 ? now : q->leaving.used_ms) + expires;
-    assert(!q->deleted && expires != SETTINGS_NEVER);
+    uint64_t due = (q->consumers.count > 0 ? now : q->leaving.used_ms) + expires;
+    assert(!q->leaving.deleted && expires != SETTINGS_NEVER);
     if (due > now) {
         timer_set(&s->timers, timer, due);
         return;
     }
-    log_line(&s->log, LOG_INFO, 0, "queue '%.*s' in vhost '%.*s' was not used for %llu ms and is deleted",
-             SLICE_ARG(q->name), SLICE_ARG(v->name), (unsigned long long)expires);
+    chatter_line(s, CHATTER_QUEUES, LOG_INFO, 0,
+                 "queue '%.*s' in vhost '%.*s' was not used for %llu ms and is deleted", SLICE_ARG(q->name),
+                 SLICE_ARG(v->name), (unsigned long long)expires);
     vhost_delete_queue(v, q);
 }
 

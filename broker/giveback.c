@@ -192,31 +192,11 @@ static void pause_consumers(struct channel *ch, bool pause)
     consume_limit(ch, pause ? 0 : max);
 }
 
-/* The step is set; `weight`: how many messages it is about. */
-static void begin(struct channel *ch, size_t weight)
+/* Takes its place behind others; a commit waits for the one that is under way. */
+static void line_up(struct channel *ch)
 {
     struct giveback *g = &ch->giveback;
     struct givings *givings = givings_of(ch);
-    assert(!list_linked(&g->link));
-    g->at = 0;
-    g->holds = weight > givings->room;
-    if (!g->holds) {
-        size_t room = givings->room;
-        givings->room -= weight;
-        ch->conn->share.effort += (unsigned)weight;
-        if (g->step == GIVEBACK_PUBLISH && !givings->committing)
-            (void)publish_some(ch, room);
-        if (g->step == GIVEBACK_PUBLISH && !givings->committing) { /* few messages, but to many queues */
-            g->holds = true;
-            givings->committing = ch;
-            list_push_back(&givings->channels, &g->link);
-            return;
-        }
-        (void)work(ch, SIZE_MAX / HOLD_PART);
-        settle_step(ch);
-        assert(g->step == GIVEBACK_IDLE);
-        return;
-    }
     if (g->step == GIVEBACK_HOLD || g->step == GIVEBACK_ROLLBACK) {
         if (g->step == GIVEBACK_HOLD && g->how == SETTLE_RECOVER)
             pause_consumers(ch, true);
@@ -225,6 +205,43 @@ static void begin(struct channel *ch, size_t weight)
         g->step = GIVEBACK_WAIT;
         list_push_back(&givings->commits, &g->link);
     }
+}
+
+/* All in this turn, but for a commit of few messages that turns out to be to many queues: it goes on as a
+ * large one. */
+static void give_at_once(struct channel *ch, size_t weight)
+{
+    struct giveback *g = &ch->giveback;
+    struct givings *givings = givings_of(ch);
+    bool publishes = g->step == GIVEBACK_PUBLISH && !givings->committing;
+    size_t room = givings->room;
+    assert(weight <= room);
+    givings->room -= weight;
+    ch->conn->share.effort += (unsigned)weight;
+    if (publishes)
+        (void)publish_some(ch, room);
+    if (publishes && g->step == GIVEBACK_PUBLISH) {
+        g->holds = true;
+        givings->committing = ch;
+        list_push_back(&givings->channels, &g->link);
+        return;
+    }
+    (void)work(ch, SIZE_MAX / HOLD_PART);
+    settle_step(ch);
+    assert(g->step == GIVEBACK_IDLE);
+}
+
+/* The step is set; `weight`: how many messages it is about. */
+static void begin(struct channel *ch, size_t weight)
+{
+    struct giveback *g = &ch->giveback;
+    assert(!list_linked(&g->link));
+    g->at = 0;
+    g->holds = weight > givings_of(ch)->room;
+    if (g->holds)
+        line_up(ch);
+    else
+        give_at_once(ch, weight);
 }
 
 /* A method that is handled for the first time, or again. */
@@ -264,26 +281,25 @@ bool giveback_requeue(struct channel *ch, uint64_t up_to, enum settlement how)
     return through(ch);
 }
 
-bool giveback_commit(struct channel *ch)
+static bool end_transaction(struct channel *ch, enum giveback_step step)
 {
     struct giveback *g = &ch->giveback;
     if (!giveback_began(g)) {
         g->extent = GIVEBACK_NOTHING;
-        g->step = GIVEBACK_PUBLISH;
+        g->step = step;
         begin(ch, in_transaction(ch));
     }
     return through(ch);
 }
 
+bool giveback_commit(struct channel *ch)
+{
+    return end_transaction(ch, GIVEBACK_PUBLISH);
+}
+
 bool giveback_rollback(struct channel *ch)
 {
-    struct giveback *g = &ch->giveback;
-    if (!giveback_began(g)) {
-        g->extent = GIVEBACK_NOTHING;
-        g->step = GIVEBACK_ROLLBACK;
-        begin(ch, in_transaction(ch));
-    }
-    return through(ch);
+    return end_transaction(ch, GIVEBACK_ROLLBACK);
 }
 
 bool giveback_end(struct channel *ch, enum giveback_extent extent)
@@ -297,7 +313,7 @@ bool giveback_end(struct channel *ch, enum giveback_extent extent)
     }
     if (g->step == GIVEBACK_IDLE && turn_to_end(ch))
         begin(ch, in_transaction(ch) + ch->unacked.size);
-    return g->step == GIVEBACK_IDLE;
+    return giveback_is_through(g);
 }
 
 void giveback_await(struct connection *conn)
@@ -331,6 +347,8 @@ static void leave(struct channel *ch)
     conn->flow.detached--;
     conn->vhost->detached--;
     channel_free(&ch);
+    if (conn->flow.detached == 0) /* the connection has left it; nothing keeps it from going any more */
+        conn->vhost = NULL;
 }
 
 static size_t give_some(struct givings *givings, size_t room)

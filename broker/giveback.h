@@ -76,10 +76,15 @@ static inline bool giveback_is_busy(const struct givings *givings)
     return !list_empty(&givings->channels) || !list_empty(&givings->commits);
 }
 
+static inline bool giveback_is_through(const struct giveback *g)
+{
+    return g->step == GIVEBACK_IDLE;
+}
+
 /* The method in hand has begun one of these before, and is handled again. */
 static inline bool giveback_began(const struct giveback *g)
 {
-    return g->step != GIVEBACK_IDLE || g->done;
+    return !giveback_is_through(g) || g->done;
 }
 
 /* These return false when it is not through, and the method is to return that: it is handled again. Requeues

@@ -45,8 +45,8 @@ static size_t paged(const struct queue *q)
 static void put_exclusive_tag(struct buf *out, const struct queue *q)
 {
     struct slice tag = SLICE("");
-    if (q->exclusive_consumer)
-        tag = list_first(&q->consumers, struct subscription, consumer.of_queue)->tag;
+    if (q->consumers.exclusive)
+        tag = list_first(&q->consumers.all, struct subscription, consumer.of_queue)->tag;
     json_out_text(out, tag);
 }
 
@@ -164,7 +164,7 @@ static enum listing_next next_consumer(struct request *r, struct row *row)
     struct queue *q = listing_queue(r);
     if (!q)
         return LISTING_END;
-    struct list *node = next_below(&r->listing.walk, &q->consumers);
+    struct list *node = next_below(&r->listing.walk, &q->consumers.all);
     if (node)
         row->object = container_of(node, struct subscription, consumer.of_queue);
     return node ? LISTING_ROW : LISTING_PASSED;

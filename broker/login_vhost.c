@@ -74,8 +74,8 @@ void login_leave(struct connection *conn)
     list_unlink(&conn->login.of_user);
     conn->permission = NULL;
     timer_clear(&conn->server->timers, &conn->login.timer);
-    ask_forget(conn);
     login_drop_attempt(conn);
+    ask_forget(conn);
     ask_free_answers(&conn->login.answers);
     slice_free(&conn->login.said);
     conn->login.answers = (struct answer_cache){0};

@@ -1,11 +1,13 @@
 /* main.c - the command line of leveret: reads the configuration, says what is wrong, starts the
  * server. Exit status: 0 ended as asked, 1 the configuration or the server failed, 2 the command
  * line is wrong. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "broker/config.h"
@@ -182,8 +184,18 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Who was started without standard input, output or error would get files and sockets of its own under their
+ * numbers, and write its log there. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            panic("descriptor %d is closed, and /dev/null cannot be opened for it", fd);
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_descriptors();
     struct config config;
     char error[ERROR_SIZE] = "";
     if (argc > 1 && strcmp(argv[1], "store") == 0)

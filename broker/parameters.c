@@ -67,14 +67,22 @@ void parameters_free(struct parameters *parameters)
     map_free(&parameters->by_key);
 }
 
-/* No part has a zero byte: names are UTF-8 without one. */
+/* No part of one that there is has a zero byte: names are UTF-8 without one. */
 static struct slice make_key(struct slice vhost, struct slice component, struct slice name,
                              char key[KEY_MAX])
 {
     assert(vhost.len < 256 && component.len < 256 && name.len < 256);
-    int len = snprintf(key, KEY_MAX, "%.*s%c%.*s%c%.*s", SLICE_ARG(vhost), 0, SLICE_ARG(component), 0,
-                       SLICE_ARG(name));
-    return slice_of(key, (size_t)len);
+    const struct slice parts[] = {vhost, component, name};
+    size_t len = 0;
+    for (size_t i = 0; i < array_size(parts); i++) {
+        if (i > 0)
+            key[len++] = 0;
+        if (parts[i].len)
+            memcpy(key + len, parts[i].at, parts[i].len);
+        len += parts[i].len;
+    }
+    assert(len <= KEY_MAX);
+    return slice_of(key, len);
 }
 
 static struct parameter *find(const struct server *s, struct slice vhost, struct slice component,

@@ -61,7 +61,7 @@ static bool compare(const struct queue *q, const struct amqp_queue_declare *decl
 static bool check_same_owner(struct channel *ch, const struct queue *q, bool exclusive,
                              struct fault *f)
 {
-    if (q->exclusive_owner == (exclusive ? ch->conn : NULL))
+    if (q->owner.connection == (exclusive ? ch->conn : NULL))
         return true;
     return fault(f, RESOURCE_LOCKED,
                  "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could be "
@@ -127,9 +127,9 @@ static struct queue *create(struct channel *ch, struct slice name,
         return NULL;
     const char *idle = arguments_without_effect(declare->arguments);
     if (idle)
-        log_line(&conn->server->log, LOG_WARNING, conn->id,
-                 RESOURCE_FORMAT ": argument '%s' is kept, but this version does not act on it",
-                 RESOURCE_ARG(&what), idle);
+        chatter_line(conn->server, conn->peer->peer_host, LOG_WARNING, conn->id,
+                     RESOURCE_FORMAT ": argument '%s' is kept, but this version does not act on it",
+                     RESOURCE_ARG(&what), idle);
     struct queue_properties properties = {
         .args = declare->arguments,
         .durable = declare->durable,
@@ -138,7 +138,7 @@ static struct queue *create(struct channel *ch, struct slice name,
     };
     struct queue *q = vhost_add_queue(conn->vhost, name, &properties, true);
     if (declare->exclusive)
-        list_push_back(&conn->exclusive_queues, &q->of_owner);
+        list_push_back(&conn->exclusive_queues, &q->owner.link);
     return q;
 }
 
@@ -229,7 +229,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
     struct method ok = {.id = METHOD_queue_declare_ok};
     ok.queue_declare_ok.queue = q->name;
     ok.queue_declare_ok.message_count = (uint32_t)queue_ready(q);
-    ok.queue_declare_ok.consumer_count = (uint32_t)q->consumer_count;
+    ok.queue_declare_ok.consumer_count = (uint32_t)q->consumers.count;
     topology_send(ch, &ok);
     return true;
 }
@@ -237,7 +237,7 @@ bool topology_queue_declare(struct channel *ch, const struct method *m, struct f
 static bool check_deletable(const struct amqp_queue_delete *delete, const struct queue *q,
                             const struct vhost *v, struct fault *f)
 {
-    if (delete->if_unused && q->consumer_count > 0)
+    if (delete->if_unused && q->consumers.count > 0)
         return fault(f, PRECONDITION_FAILED, "queue '%.*s' in vhost '%.*s' in use",
                      SLICE_ARG(q->name), SLICE_ARG(v->name));
     if (delete->if_empty && queue_ready(q) > 0)
@@ -330,6 +330,7 @@ bool topology_queue_bind(struct channel *ch, const struct method *m, struct faul
                      SLICE_ARG(v->name));
     if (!channel_find_queue(ch, name, &q, f))
         return false;
+    ch->conn->share.effort += exchange_cost(x, key);
     if (!vhost_bind(v, x, &q->dest, key, bind->arguments, true, f))
         return false;
     if (!bind->no_wait)
@@ -352,6 +353,7 @@ bool topology_queue_unbind(struct channel *ch, const struct method *m, struct fa
     if (binding) { /* what is not there is not locked either, as in RabbitMQ */
         if (!channel_find_queue(ch, name, &q, f))
             return false;
+        ch->conn->share.effort += exchange_cost(x, key);
         vhost_unbind(v, binding);
     }
     topology_answer(ch, METHOD_queue_unbind_ok);

@@ -78,7 +78,7 @@ static void free_queues(struct vhost *v)
 {
     map_each(&v->queues, i) {
         struct queue *q = v->queues.slots[i].value;
-        assert(q->consumer_count == 0);
+        assert(q->consumers.count == 0);
         while (!list_empty(&q->dest.bindings)) {
             struct binding *binding = list_first(&q->dest.bindings, struct binding, by_dest);
             unbind(v, binding);
@@ -206,6 +206,7 @@ static void drop_bindings_to(struct vhost *v, struct dest *dest, struct buf *orp
 
 static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orphans)
 {
+    exchange_close(x);
     while (!list_empty(&x->binding_list))
         drop_binding(v, list_first(&x->binding_list, struct binding, by_source));
     drop_bindings_to(v, &x->dest, orphans);
@@ -290,8 +291,8 @@ struct queue *vhost_add_queue(struct vhost *v, struct slice name,
     bounds_add(s, bounds_of_queue(q));
     s->bounds.queues++;
     q->auto_delete = properties->auto_delete;
-    q->exclusive_owner = properties->exclusive_owner;
-    if (properties->durable && !q->exclusive_owner)
+    q->owner.connection = properties->exclusive_owner;
+    if (properties->durable && !q->owner.connection)
         queue_make_durable(q);
     q->leaving.vhost = v;
     expire_used(s, q);
@@ -338,8 +339,8 @@ void vhost_configure_queue(struct vhost *v, struct queue *q, const struct settin
 
 void vhost_delete_queue(struct vhost *v, struct queue *q)
 {
-    while (!list_empty(&q->consumers))
-        consume_queue_deleted(list_first(&q->consumers, struct consumer, of_queue));
+    while (!list_empty(&q->consumers.all))
+        consume_queue_deleted(list_first(&q->consumers.all, struct consumer, of_queue));
     pace_release(q);
     expire_forget(v->server, q);
     consume_empty_gets(v->server, q);
@@ -359,9 +360,9 @@ void vhost_delete_queue(struct vhost *v, struct queue *q)
 
 void vhost_consumer_gone(struct vhost *v, struct queue *q)
 {
-    if (q->consumer_count == 0)
+    if (q->consumers.count == 0)
         expire_used(v->server, q);
-    if (q->auto_delete && q->consumer_count == 0 && q->had_consumers)
+    if (q->auto_delete && q->consumers.count == 0 && q->consumers.had_some)
         vhost_delete_queue(v, q);
 }
 

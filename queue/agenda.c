@@ -7,6 +7,8 @@
  * that was written anew since is read as a whole (paging_thin_out). */
 #include "queue/agenda.h"
 
+#include <errno.h>
+
 #include "queue/lane.h"
 #include "queue/merge.h"
 #include "queue/paging.h"
@@ -123,7 +125,7 @@ static void drop_unread(struct order *order, const struct page *page, const stru
 {
     struct queue *q = order->queue;
     struct store *store = q->home->store;
-    bool told = note->persistent && page->stored && !q->deleted;
+    bool told = note->persistent && page->stored && !q->leaving.deleted;
     if (told)
         store_ack(store, &order->run, order->id, note->sequence);
     pages_ack(store_pages(store), page->slot, note->sequence, told);
@@ -231,6 +233,8 @@ void agenda_arrive(struct queue_home *home, struct page_load *load)
     struct order *order = find_order(&home->agenda, load->serial);
     struct page *page = pages_at(pages, load->slot);
     assertf(page_is_taken(page, load->sequence), "sequence %llu", (unsigned long long)load->sequence);
+    if (order && load->failed && load->failed != -EILSEQ) /* the next start may read it */
+        pages_leave(pages, load->slot);
     if (!order || load->failed)
         pages_ack(pages, load->slot, load->sequence, false);
     if (!order)

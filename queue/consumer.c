@@ -12,11 +12,11 @@ static void resume(struct consumer *c)
     struct queue *q = c->queue;
     assert(!list_linked(&c->place));
     if (!c->active) {
-        bool fades = c == q->rotation.active;
+        bool fades = c == q->consumers.rotation.active;
         c->state = fades ? CONSUMER_FADING : CONSUMER_WAITING;
         if (!fades)
-            rotation_join(&q->rotation, c);
-        if (!q->rotation.active)
+            rotation_join(&q->consumers.rotation, c);
+        if (!q->consumers.rotation.active)
             promote(q); /* all others are gone */
         return;
     }
@@ -25,19 +25,19 @@ static void resume(struct consumer *c)
         return;
     }
     c->state = CONSUMER_ROTATING;
-    rotation_join(&q->rotation, c);
+    rotation_join(&q->consumers.rotation, c);
     queue_refresh(q);
 }
 
 /* Makes the next one that waits the active consumer, if there is one. */
 static void promote(struct queue *q)
 {
-    struct consumer *heir = rotation_heir(&q->rotation);
-    q->rotation.active = heir;
+    struct consumer *heir = rotation_heir(&q->consumers.rotation);
+    q->consumers.rotation.active = heir;
     if (!heir)
         return;
     assert(heir->state == CONSUMER_WAITING);
-    rotation_leave(&q->rotation, heir);
+    rotation_leave(&q->consumers.rotation, heir);
     heir->active = true;
     resume(heir);
 }
@@ -45,9 +45,9 @@ static void promote(struct queue *q)
 /* The active one, which was told to give way, has settled all it was handed. */
 static void give_way(struct queue *q, struct consumer *c)
 {
-    assert(q->rotation.active == c && !c->active && c->unacked == 0);
+    assert(q->consumers.rotation.active == c && !c->active && c->unacked == 0);
     promote(q);
-    assert(q->rotation.active && q->rotation.active->priority > c->priority);
+    assert(q->consumers.rotation.active && q->consumers.rotation.active->priority > c->priority);
     if (c->state == CONSUMER_FADING)
         resume(c);
 }
@@ -57,7 +57,7 @@ static void fade(struct queue *q, struct consumer *c)
 {
     c->active = false;
     if (c->state == CONSUMER_ROTATING)
-        rotation_leave(&q->rotation, c);
+        rotation_leave(&q->consumers.rotation, c);
     if (c->state != CONSUMER_PARKED)
         c->state = CONSUMER_FADING;
     if (c->unacked == 0)
@@ -67,7 +67,7 @@ static void fade(struct queue *q, struct consumer *c)
 /* Somebody has gone: the active one need not give way if nobody is left to whom. */
 static void stay(struct queue *q, struct consumer *c)
 {
-    const struct consumer *heir = rotation_heir(&q->rotation);
+    const struct consumer *heir = rotation_heir(&q->consumers.rotation);
     if (heir && heir->priority > c->priority)
         return;
     c->active = true;
@@ -77,20 +77,20 @@ static void stay(struct queue *q, struct consumer *c)
 
 void consumer_enter(struct consumer *c, struct queue *q)
 {
-    assert(!q->deleted && !list_linked(&c->of_queue));
-    struct consumer *active = q->rotation.active;
+    assert(!q->leaving.deleted && !list_linked(&c->of_queue));
+    struct consumer *active = q->consumers.rotation.active;
     c->queue = q;
     list_init(&c->groups);
     c->active = !active;
-    list_push_back(&q->consumers, &c->of_queue);
-    rotation_enter(&q->rotation, c);
-    if (q->rotation.single && !active)
-        q->rotation.active = c;
-    q->consumer_count++;
-    q->had_consumers = true;
-    q->exclusive_consumer |= c->exclusive;
+    list_push_back(&q->consumers.all, &c->of_queue);
+    rotation_enter(&q->consumers.rotation, c);
+    if (q->consumers.rotation.single && !active)
+        q->consumers.rotation.active = c;
+    q->consumers.count++;
+    q->consumers.had_some = true;
+    q->consumers.exclusive |= c->exclusive;
     resume(c);
-    if (active && active->active && q->rotation.yields && c->priority > active->priority)
+    if (active && active->active && q->consumers.rotation.yields && c->priority > active->priority)
         fade(q, active);
     queue_refresh(q);
 }
@@ -98,16 +98,16 @@ void consumer_enter(struct consumer *c, struct queue *q)
 void consumer_exit(struct consumer *c)
 {
     struct queue *q = c->queue;
-    assert(c->state != CONSUMER_GONE && q->consumer_count > 0);
-    rotation_exit(&q->rotation, c);
+    assert(c->state != CONSUMER_GONE && q->consumers.count > 0);
+    rotation_exit(&q->consumers.rotation, c);
     list_remove(&c->of_queue);
-    q->consumer_count--;
+    q->consumers.count--;
     if (c->exclusive)
-        q->exclusive_consumer = false;
+        q->consumers.exclusive = false;
     c->state = CONSUMER_GONE;
     c->queue = NULL;
     c->active = false;
-    struct consumer *active = q->rotation.active;
+    struct consumer *active = q->consumers.rotation.active;
     if (active == c)
         promote(q);
     else if (active && !active->active)
@@ -121,14 +121,14 @@ void consumer_settled(struct consumer *c)
     c->unacked--;
     if (c->state == CONSUMER_SATED)
         resume(c);
-    else if (!c->active && c->unacked == 0 && c->queue && c->queue->rotation.active == c)
+    else if (!c->active && c->unacked == 0 && c->queue && c->queue->consumers.rotation.active == c)
         give_way(c->queue, c);
 }
 
 void consumer_park(struct consumer *c, struct list *parked)
 {
     assert(c->state == CONSUMER_ROTATING);
-    rotation_leave(&c->queue->rotation, c);
+    rotation_leave(&c->queue->consumers.rotation, c);
     list_push_back(parked, &c->place);
     c->state = CONSUMER_PARKED;
     queue_refresh(c->queue);

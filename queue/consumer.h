@@ -30,7 +30,7 @@ enum consumer_state {
 
 struct consumer {
     struct list place;    /* in a rank when ROTATING or WAITING, in the owner's list when PARKED */
-    struct list of_queue; /* in queue.consumers until GONE */
+    struct list of_queue; /* in queue.consumers.all until GONE */
     struct list groups;   /* seats that it holds and that wait for it, in a queue with groups */
     struct list owning;   /* in groups.owning while there is one and it rotates */
     struct queue *queue;  /* NULL when GONE */

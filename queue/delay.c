@@ -10,6 +10,7 @@
 #include "queue/delay_look.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "queue/record.h"
 
 enum {
     NEAR_MAX = 16384,   /* messages in memory because they are due soon ... */
@@ -184,16 +185,6 @@ void delay_order_changed(struct order *order)
         look_at(bucket, bucket->delay->home->now_ms); /* one that is not near yet stays: see delay_is_open */
 }
 
-static struct stored_message record_of(const struct message *m, const struct stored_target *target)
-{
-    struct stored_message record = {target,           1, message_exchange(m), message_key(m),
-                                    message_props(m), message_body(m)};
-    record.born_ms = m->born_ms;
-    record.dead_letter = m->dead_letter;
-    record.retried = m->retried;
-    return record;
-}
-
 static void put(struct bucket *bucket, struct message *m)
 {
     struct order *order = &bucket->order;
@@ -206,7 +197,7 @@ static void put(struct bucket *bucket, struct message *m)
     m->moved = false;
     if (entry.journalled && home->store) {
         struct stored_target target = {order->id, entry.sequence};
-        struct stored_message record = record_of(m, &target);
+        struct stored_message record = record_of(m, &target, 1, true);
         m->batch = store_message(home->store, &record);
         m->journal_refs = 1;
     }
@@ -245,7 +236,7 @@ static void drop(struct bucket *bucket, struct entry *entry)
 {
     const struct queue *keeper = bucket->order.queue;
     struct queue_home *home = keeper->home;
-    bool told = entry->journalled && !keeper->deleted && home->store;
+    bool told = entry->journalled && !keeper->leaving.deleted && home->store;
     assert(bucket->out > 0 && bucket->delay->count > 0);
     bucket->out--;
     delay_add(bucket->delay, -(size_t)1);
@@ -472,7 +463,7 @@ struct delay *delay_new_among(struct delays *delays, struct queue_home *home, ui
     delay->home = home;
     delay->delays = delays;
     delay->keeper = queue_new(home, SLICE(""), SLICE(""), id);
-    delay->keeper->keeper = true;
+    delay->keeper->kind.keeper = true;
     delay->first_sequence = home->store ? store_open_batch(home->store) << SEQUENCES_PER_BATCH_BITS : 1;
     map_init(&delay->buckets, id);
     list_push_back(&delays->all, &delay->link);
@@ -508,8 +499,7 @@ void delay_give_back(struct queue *q, struct message *m)
     m->born_ms = q->home->now_ms;
     if (journalled) {
         struct stored_target target = lane_target(q, m);
-        struct stored_message record = record_of(m, &target);
-        record.born_ms = lane_records_birth(q, m) ? m->born_ms : 0;
+        struct stored_message record = record_of(m, &target, 1, lane_records_birth(q, m));
         m->batch = store_message(q->home->store, &record);
         m->journal_refs = 1;
     }
@@ -541,7 +531,7 @@ void delay_delete(struct delay **delay_at)
     struct queue *keeper = delay->keeper;
     *delay_at = NULL;
     delay_look_leave(delay);
-    keeper->deleted = true;
+    keeper->leaving.deleted = true;
     leave_near(delay);
     while (delay->buckets.size > 0)
         for (size_t i = delay->buckets.capacity; i-- > 0;) {
@@ -553,7 +543,7 @@ void delay_delete(struct delay **delay_at)
         }
     delay->delays->count -= delay->count;
     keeper->ready_bytes = 0;
-    keeper->deleted = false;
+    keeper->leaving.deleted = false;
     queue_delete(&keeper);
     map_free(&delay->buckets);
     mem_free(delay);

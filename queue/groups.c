@@ -98,7 +98,7 @@ static struct seat *first_seat(const struct list *list)
 /* Asks for pages of seats that wait for them; others have their turn the next time. */
 static void want_far(struct groups *groups)
 {
-    if (!rotation_any(&groups->queue->rotation))
+    if (!rotation_any(&groups->queue->consumers.rotation))
         return;
     for (int i = 0; i < FAR_WANTED && !list_empty(&groups->far); i++) {
         struct seat *seat = first_seat(&groups->far);
@@ -114,10 +114,10 @@ static void choose(struct groups *groups)
     struct queue *q = groups->queue;
     struct seat *seat = NULL, *open = first_seat(&groups->open);
     groups->turn = NULL;
-    if (q->rotation.held) {
+    if (q->consumers.rotation.held) {
         seat = NULL;
-    } else if (open && rotation_any(&q->rotation)) {
-        groups->turn = list_first(q->rotation.turn, struct consumer, place);
+    } else if (open && rotation_any(&q->consumers.rotation)) {
+        groups->turn = list_first(q->consumers.rotation.turn, struct consumer, place);
         seat = first_seat(&groups->turn->groups);
         if (!seat || seat->ticket > open->ticket)
             seat = open;
@@ -387,7 +387,7 @@ void groups_settled(struct groups *groups, const struct entry *entry, bool was_u
 
 struct order *groups_for_get(struct groups *groups)
 {
-    const struct seat *seat = groups->queue->rotation.held ? NULL : first_seat(&groups->open);
+    const struct seat *seat = groups->queue->consumers.rotation.held ? NULL : first_seat(&groups->open);
     return seat ? seat->order : &groups->none;
 }
 
@@ -439,7 +439,7 @@ void groups_check(const struct groups *groups)
     check_list(&groups->open, SEAT_OPEN, NULL);
     check_list(&groups->far, SEAT_FAR, NULL);
     check_list(&groups->idle, SEAT_IDLE, NULL);
-    list_each(node, &q->consumers) {
+    list_each(node, &q->consumers.all) {
         const struct consumer *c = container_of(node, struct consumer, of_queue);
         check_list(&c->groups, SEAT_HELD, c);
         assert(list_linked(&c->owning) == (c->state == CONSUMER_ROTATING && !list_empty(&c->groups)));

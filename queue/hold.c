@@ -19,15 +19,15 @@ static void face(struct queue *q)
 
 void hold_add(struct queue *q)
 {
-    assert(q->rotation.held < SIZE_MAX);
-    if (q->rotation.held++ == 0)
+    assert(q->consumers.rotation.held < SIZE_MAX);
+    if (q->consumers.rotation.held++ == 0)
         face(q);
     assert(!list_linked(&q->ready_link));
 }
 
 void hold_drop(struct queue *q)
 {
-    assert(q->rotation.held > 0);
-    if (--q->rotation.held == 0)
+    assert(q->consumers.rotation.held > 0);
+    if (--q->consumers.rotation.held == 0)
         face(q);
 }

@@ -14,7 +14,7 @@ void hold_drop(struct queue *q);
 
 static inline bool hold_is_on(const struct queue *q)
 {
-    return q->rotation.held > 0;
+    return q->consumers.rotation.held > 0;
 }
 
 #endif

@@ -28,6 +28,7 @@ struct kind {
     enum kind_ordering ordering;
     struct group_by group_by; /* KIND_GROUPS: its name points into the arguments */
     unsigned group_max;
+    bool keeper; /* no queue of clients: its orders are a calendar's, see delay.h */
 };
 
 /* Reads the arguments of a queue, which were checked when it was declared. */

@@ -61,7 +61,7 @@ static inline struct stored_target lane_target(struct queue *q, const struct mes
 /* True when a record is to say when the message was published; that of a calendar says when it is due. */
 static inline bool lane_records_birth(const struct queue *q, const struct message *m)
 {
-    return q->keeper || queue_keeps_birth(q, m);
+    return q->kind.keeper || queue_keeps_birth(q, m);
 }
 
 /* The lane in the id of something that was stored. */
@@ -77,7 +77,7 @@ static inline void lane_note(struct queue *q, struct order *order)
         groups_note(q->groups, order);
     } else {
         levels_note(q->levels, order);
-        q->front = q->rotation.held ? &q->home->nothing : levels_front(q->levels);
+        q->front = q->consumers.rotation.held ? &q->home->nothing : levels_front(q->levels);
     }
 }
 

@@ -39,7 +39,7 @@ static uint32_t choose(const struct order *order, uint32_t *bytes)
     const struct queue *q = order->queue;
     const struct backlog *backlog = order->backlog;
     struct pages *pages = store_pages(q->home->store);
-    size_t size = backlog->pages.size, spared = backlog->loading || rotation_any(&q->rotation);
+    size_t size = backlog->pages.size, spared = backlog->loading || rotation_any(&q->consumers.rotation);
     uint32_t chosen = 0, largest = 0, messages = 0, sum = 0;
     uint64_t next = 0;
     for (uint32_t i = 1; i <= PAGES_MAX && i + spared <= size; i++) {

@@ -117,6 +117,6 @@ void mover_finish(struct queue_home *home)
 void mover_came_back(struct queue *q, const struct entry *entry)
 {
     struct mover *mover = &q->home->mover;
-    if (entry->journalled && !entry->page && entry->message->batch <= mover->to && !q->deleted)
+    if (entry->journalled && !entry->page && entry->message->batch <= mover->to && !q->leaving.deleted)
         keep(mover, &q->moving, entry->message->batch);
 }

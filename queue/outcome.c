@@ -24,7 +24,7 @@ static void add(struct queue *q, struct outcome_ring *ring, const struct outcome
 
 void outcome_put(struct queue *q, struct entry *entry, enum outcome_reason reason)
 {
-    if (!q->settings.dead_letters || q->deleted) {
+    if (!q->settings.dead_letters || q->leaving.deleted) {
         queue_settle(q, entry, false);
         return;
     }

@@ -120,7 +120,7 @@ static void note_times(struct page_times *times, const struct message *m, uint64
 static uint64_t note_deadline(struct order *order, const struct page_draft *draft, const struct entry *entry,
                               const struct page_record *record)
 {
-    uint64_t own = order->queue->keeper ? UINT64_MAX : expiry_own_deadline(entry->message);
+    uint64_t own = order->queue->kind.keeper ? UINT64_MAX : expiry_own_deadline(entry->message);
     if (own == UINT64_MAX)
         return own;
     size_t size = page_record_size(record);
@@ -157,7 +157,7 @@ static void write_page(struct order *order)
     order_add_page(order, slot, page);
     page->noted = true;
     page->plain = page->persistent == 0 || page->persistent == page->count;
-    if (!q->keeper)
+    if (!q->kind.keeper)
         agenda_end_page(q->home);
     if (backlog->tail.size == 0)
         entry_ring_free(&backlog->tail);
@@ -213,7 +213,7 @@ static void write_pages(struct order *order, size_t messages, uint64_t bytes)
 static void note_resident(struct order *order)
 {
     struct paging *paging = &order->queue->home->paging;
-    struct list *resident = order->queue->keeper ? &paging->calendars : &paging->resident;
+    struct list *resident = order->queue->kind.keeper ? &paging->calendars : &paging->resident;
     if (!list_linked(&order->resident) && order_resident(order) > paging->resident_min)
         list_push_back(resident, &order->resident);
 }
@@ -296,7 +296,7 @@ static bool is_spared(const struct order *order)
 {
     const struct paging *paging = &order->queue->home->paging;
     uint64_t bytes = order->backlog ? order->backlog->tail_bytes : order->bytes;
-    return order->queue->keeper &&
+    return order->queue->kind.keeper &&
            (delay_is_open(order) ||
             ((bytes < paging->page_bytes / SMALL_SHARE || delay_opens_within(order, SOON_MS)) &&
              memory_used(order->queue->home) <= paging->memory_max));
@@ -348,7 +348,7 @@ static bool wants(const struct order *order)
         return false;
     if (backlog->awaited)
         return true;
-    bool taken = rotation_any(&q->rotation) || q->settings.limit.overflow == LIMIT_DROP_HEAD;
+    bool taken = rotation_any(&q->consumers.rotation) || q->settings.limit.overflow == LIMIT_DROP_HEAD;
     return taken && order->fresh.size < least(READ_AHEAD, q->home->paging.resident_max / 2 + 1);
 }
 
@@ -410,7 +410,7 @@ void paging_fetch(struct queue_home *home)
         struct list *node = list_pop_front(&home->paging.wanting);
         struct order *order = container_of(node, struct order, wanting);
         bool later = pressed && order->fresh.size > 0;
-        if (!wants(order) || (later && !rotation_any(&order->queue->rotation)))
+        if (!wants(order) || (later && !rotation_any(&order->queue->consumers.rotation)))
             continue;
         if (later || !fetch(order))
             list_push_back(&waiting, node);
@@ -466,12 +466,14 @@ static void arrive(struct order *order, struct pages *pages, const struct page_l
     uint64_t unpacked = load->failed ? 0 : unpack(order, page, load);
     order->bytes += unpacked;
     q->ready_bytes += unpacked;
-    if (page->taken > 0) /* what waits to be acked keeps it */
-        page->live = load->failed ? page->taken : page->live;
-    else if (load->failed && load->failed != -EILSEQ)
+    if (load->failed && load->failed != -EILSEQ)
         pages_give_up(pages, load->slot);
-    else if (load->failed || page->live == 0)
+    else if (page->taken > 0) /* what waits to be acked keeps it */
+        page->live = load->failed ? page->taken : page->live;
+    else if (load->failed)
         pages_drop(pages, load->slot);
+    else if (page->live == 0)
+        pages_end(pages, load->slot);
     if (backlog->pages.size > 0)
         backlog->first = pages_at(pages, *page_slot_ring_at(&backlog->pages, 0))->first;
     order_join(order);
@@ -520,8 +522,8 @@ static uint32_t pick_due(struct order *order, struct page *page, const struct pa
     uint32_t left = 0;
     while (reading_next(&reading, &record, &entry)) {
         uint64_t born = reading_born(q, page, &record);
-        uint64_t own = q->keeper ? UINT64_MAX : expiry_deadline_of(record.props, born);
-        if (q->keeper ? is_looked_for(order, page, &record, &entry) : expiry_is_due(q, own, born)) {
+        uint64_t own = q->kind.keeper ? UINT64_MAX : expiry_deadline_of(record.props, born);
+        if (q->kind.keeper ? is_looked_for(order, page, &record, &entry) : expiry_is_due(q, own, born)) {
             entry.message = entry.message ? entry.message : reading_message(q, page, &record);
             entry_ring_push_back(due, entry);
             continue;
@@ -585,7 +587,7 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     struct entry_ring due = {0};
     uint64_t last = page_last(page);
     uint32_t left = load->failed ? 0 : pick_due(order, page, load, &due);
-    if (!page->noted && !load->failed && !q->keeper) {
+    if (!page->noted && !load->failed && !q->kind.keeper) {
         page->noted = true;
         page->plain = !page->strayed;
         agenda_end_page(q->home);
@@ -596,18 +598,18 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     }
     if (left == 0)
         remove_page(order, page);
-    if (load->failed && load->failed != -EILSEQ && page->taken == 0)
+    if (load->failed && load->failed != -EILSEQ)
         pages_give_up(pages, load->slot);
     else if (left == 0 && page->taken == 0)
-        pages_drop(pages, load->slot);
+        pages_end(pages, load->slot);
     else if (left == 0)
         page->live = page->taken;
     for (size_t i = 0; i < due.size; i++) /* the last one may end the page */
-        if (q->keeper)
+        if (q->kind.keeper)
             delay_look_took(order, entry_ring_at(&due, i));
         else
             outcome_put(q, entry_ring_at(&due, i), OUTCOME_EXPIRED);
-    if (q->keeper)
+    if (q->kind.keeper)
         delay_look_saw(order, last);
     else
         q->counters.expired += due.size;

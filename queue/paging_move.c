@@ -3,6 +3,7 @@
 #include "queue/delay.h"
 #include "queue/lane.h"
 #include "queue/paging.h"
+#include "queue/record.h"
 
 /* A deleted queue's message needs no journal. */
 static void release(struct queue *q, struct entry *entry)
@@ -23,12 +24,8 @@ static void move_alone(struct order *order, const struct entry *entry, bool keep
     struct message *m = entry->message;
     struct store *store = order->queue->home->store;
     struct stored_target target = {order->id, entry->sequence};
-    struct stored_message record = {&target,        1, message_exchange(m), message_key(m),
-                                    message_props(m), message_body(m)};
+    struct stored_message record = record_of(m, &target, 1, keeps_birth);
     uint64_t old = m->batch;
-    record.born_ms = keeps_birth ? m->born_ms : 0;
-    record.dead_letter = m->dead_letter;
-    record.retried = m->retried;
     m->batch = store_move(store, &record);
     store_release(store, old);
 }
@@ -45,7 +42,7 @@ void paging_move_entry(struct queue *q, struct order *order, struct entry *entry
     if (m->batch > limit && !others_were_seen)
         return;
     assert(m->batch > 0 && limit < open);
-    if (q->deleted) {
+    if (q->leaving.deleted) {
         release(q, entry);
         return;
     }

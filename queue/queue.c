@@ -62,7 +62,7 @@ static inline struct entry take_first(struct queue *q, struct order *order)
 /* The next entry is at hand, nothing that is due is before it, and somebody rotates. */
 static inline bool may_deliver(const struct queue *q)
 {
-    return order_loaded(q->front) && rotation_any(&q->rotation) && !q->front->expiry.late;
+    return order_loaded(q->front) && rotation_any(&q->consumers.rotation) && !q->front->expiry.late;
 }
 
 /* Puts the queue on the ready list or takes it off. */
@@ -82,7 +82,7 @@ static inline void set_ready(struct queue *q, bool ready)
 static __attribute__((cold, noinline)) void shed(struct queue *q)
 {
     const struct limit *limit = &q->settings.limit;
-    if (q->rotation.held) /* what comes back is older: it goes first */
+    if (q->consumers.rotation.held) /* what comes back is older: it goes first */
         return;
     while (!may_deliver(q) && limit_is_exceeded(limit, queue_ready(q), q->ready_bytes)) {
         struct order *order = lane_to_shed(q);
@@ -130,8 +130,8 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     q->order.queue = q;
     q->front = &q->order;
     dest_init(&q->dest, DEST_QUEUE, q->name);
-    list_init(&q->consumers);
-    rotation_init(&q->rotation);
+    list_init(&q->consumers.all);
+    rotation_init(&q->consumers.rotation);
     list_init(&q->paced);
     q->kind = kind_of_args(q->args);
     if (q->kind.ordering == KIND_LEVELS)
@@ -139,9 +139,9 @@ struct queue *queue_new(struct queue_home *home, struct slice name, struct slice
     if (q->kind.ordering == KIND_GROUPS)
         q->groups = groups_new(q, &q->kind.group_by, q->kind.group_max);
     if (q->kind.single_active)
-        rotation_make_single(&q->rotation, q->kind.type == KIND_QUORUM);
-    q->rotation.groups = q->groups;
-    q->rotation.special |= q->groups != NULL;
+        rotation_make_single(&q->consumers.rotation, q->kind.type == KIND_QUORUM);
+    q->consumers.rotation.groups = q->groups;
+    q->consumers.rotation.special |= q->groups != NULL;
     home->queue_count++;
     return q;
 }
@@ -176,14 +176,14 @@ void queue_configure(struct queue *q, const struct settings *settings)
 
 void queue_release(struct queue *q)
 {
-    if (!q->deleted || q->unacked > 0 || q->leaving.outcomes > 0)
+    if (!q->leaving.deleted || q->unacked > 0 || q->leaving.outcomes > 0)
         return;
-    assert(queue_ready(q) == 0 && q->rotation.held == 0);
+    assert(queue_ready(q) == 0 && q->consumers.rotation.held == 0);
     settings_free(&q->settings);
     q->home->keeping_all -= q->stores == QUEUE_STORES_ALL;
     levels_free(&q->levels);
     groups_free(&q->groups);
-    rotation_free(&q->rotation);
+    rotation_free(&q->consumers.rotation);
     order_free(&q->order);
     slice_free(&q->name);
     slice_free(&q->args);
@@ -226,17 +226,17 @@ void queue_delete(struct queue **queue)
 {
     struct queue *q = *queue;
     *queue = NULL;
-    assert(list_empty(&q->consumers) && list_empty(&q->dest.bindings) && !q->deleted);
+    assert(list_empty(&q->consumers.all) && list_empty(&q->dest.bindings) && !q->leaving.deleted);
     assert(list_empty(&q->paced));
     mover_leave(&q->home->mover, &q->moving);
     dig_graves(q, true);
-    list_unlink(&q->of_owner);
-    q->exclusive_owner = NULL;
+    list_unlink(&q->owner.link);
+    q->owner.connection = NULL;
     if (q->dedup)
         dedup_free(&q->dedup);
     if (q->delay)
         delay_delete(&q->delay);
-    q->deleted = true;
+    q->leaving.deleted = true;
     each_order(q, expiry_leave);
     queue_release(q);
 }
@@ -312,7 +312,7 @@ static bool holds_much(const struct paging *paging, const struct order *order)
 
 void queue_push(struct queue *q, struct message *m, bool journalled)
 {
-    assert(!q->deleted);
+    assert(!q->leaving.deleted);
     struct order *order = lane_for(q, m);
     q->counters.published++;
     struct entry entry = {message_ref(m), order->next_sequence, m->retried, .journalled = journalled};
@@ -337,7 +337,7 @@ void queue_restore(struct queue *q, unsigned lane, struct message *m, uint64_t s
         .returns = (uint16_t)(known & ENTRY_RETURNS_MAX)};
     entry.lane = (uint16_t)lane;
     assertf(sequence + 1 != order->next_sequence, "sequence %llu twice", (unsigned long long)sequence);
-    assert(list_empty(&q->consumers) && order == lane_of(q, &entry));
+    assert(list_empty(&q->consumers.all) && order == lane_of(q, &entry));
     if (q->groups)
         groups_learn(q->groups, lane, m);
     if (sequence < order->next_sequence) { /* between pages, or it was moved within the journal */
@@ -356,7 +356,7 @@ void queue_restore_page(struct queue *q, uint32_t slot)
 {
     const struct page *page = pages_at(store_pages(q->home->store), slot);
     struct order *order = lane_use(q, lane_of_id(page->queue_id));
-    assert(page->first >= order->next_sequence && list_empty(&q->consumers));
+    assert(page->first >= order->next_sequence && list_empty(&q->consumers.all));
     order_add_page(order, slot, page);
     order->next_sequence = page_last(page) + 1;
     order->bytes += page->body_bytes;
@@ -403,7 +403,7 @@ void queue_refresh(struct queue *q)
 
 void queue_order_changed(struct queue *q, struct order *order)
 {
-    if (q->keeper && order != &q->order)
+    if (q->kind.keeper && order != &q->order)
         delay_order_changed(order);
     changed(q, order);
     update_ready(q);
@@ -508,7 +508,8 @@ struct consumer *queue_turn(const struct queue *q)
 {
     if (q->kind.ordering == KIND_GROUPS)
         return q->groups->turn;
-    return rotation_any(&q->rotation) ? list_first(q->rotation.turn, struct consumer, place) : NULL;
+    const struct rotation *rotation = &q->consumers.rotation;
+    return rotation_any(rotation) ? list_first(rotation->turn, struct consumer, place) : NULL;
 }
 
 struct entry queue_next(struct queue *q, struct consumer *c)
@@ -517,9 +518,9 @@ struct entry queue_next(struct queue *q, struct consumer *c)
     struct entry entry = take(q, q->front, c, c->no_ack);
     if (!c->no_ack)
         c->unacked++;
-    rotation_leave(&q->rotation, c);
+    rotation_leave(&q->consumers.rotation, c);
     if (c->no_ack || consumer_has_credit(c))
-        rotation_join(&q->rotation, c);
+        rotation_join(&q->consumers.rotation, c);
     else
         c->state = CONSUMER_SATED;
     update_ready(q);
@@ -528,7 +529,7 @@ struct entry queue_next(struct queue *q, struct consumer *c)
 
 void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
 {
-    bool told = entry->journalled && !q->deleted && q->home->store;
+    bool told = entry->journalled && !q->leaving.deleted && q->home->store;
     struct order *order = lane_of(q, entry);
     if (told)
         store_ack(q->home->store, &order->run, order->id, entry->sequence);
@@ -539,13 +540,13 @@ void queue_settle(struct queue *q, struct entry *entry, bool was_unacked)
     assert(q->unacked > 0);
     q->unacked--;
     q->counters.acked++;
-    if (q->deleted)
+    if (q->leaving.deleted)
         queue_release(q);
 }
 
 void queue_reject(struct queue *q, struct entry *entry, enum outcome_reason reason)
 {
-    if (!q->settings.dead_letters || q->deleted) {
+    if (!q->settings.dead_letters || q->leaving.deleted) {
         queue_settle(q, entry, true);
         return;
     }
@@ -575,7 +576,7 @@ static bool count_return(struct queue *q, const struct order *order, struct entr
 
 void queue_requeue(struct queue *q, struct entry *entry, bool seen)
 {
-    if (q->deleted) {
+    if (q->leaving.deleted) {
         queue_settle(q, entry, true);
         return;
     }
@@ -642,8 +643,9 @@ static void check_orders(const struct queue *q)
     }
     assertf(bytes == q->ready_bytes && ready == queue_ready(q), "%zu of %zu, %llu of %llu", ready,
             queue_ready(q), (unsigned long long)bytes, (unsigned long long)q->ready_bytes);
-    assert(q->groups || q->rotation.held || q->front == (q->levels ? levels_front(q->levels) : &q->order));
-    assert(!q->rotation.held || (!order_loaded(q->front) && q->rotation.held <= q->unacked));
+    size_t held = q->consumers.rotation.held;
+    assert(q->groups || held || q->front == (q->levels ? levels_front(q->levels) : &q->order));
+    assert(!held || (!order_loaded(q->front) && held <= q->unacked));
     if (q->groups)
         groups_check(q->groups);
 }
@@ -654,26 +656,27 @@ static void check_consumer(const struct queue *q, const struct consumer *c)
     assert(c->state != CONSUMER_ROTATING || (consumer_has_credit(c) && c->active));
     assert(c->state != CONSUMER_SATED || (!consumer_has_credit(c) && c->active));
     assert((c->state != CONSUMER_WAITING && c->state != CONSUMER_FADING) || !c->active);
-    assert(c->active || q->rotation.single);
-    assert(!q->rotation.single || !c->active || c == q->rotation.active);
+    assert(c->active || q->consumers.rotation.single);
+    assert(!q->consumers.rotation.single || !c->active || c == q->consumers.rotation.active);
 }
 
 void queue_check(const struct queue *q)
 {
     size_t consumers = 0, rotating = 0;
-    list_each(node, &q->consumers) {
+    const struct rotation *rotation = &q->consumers.rotation;
+    list_each(node, &q->consumers.all) {
         struct consumer *c = container_of(node, struct consumer, of_queue);
         check_consumer(q, c);
         rotating += c->state == CONSUMER_ROTATING;
-        assert(c->state != CONSUMER_WAITING || q->rotation.active);
+        assert(c->state != CONSUMER_WAITING || rotation->active);
         consumers++;
     }
-    assert(consumers == q->consumer_count);
-    assert(!q->rotation.active || (q->rotation.single && consumers > 0));
-    assert(rotation_any(&q->rotation) == (rotating > 0));
+    assert(consumers == q->consumers.count);
+    assert(!rotation->active || (rotation->single && consumers > 0));
+    assert(rotation_any(rotation) == (rotating > 0));
     assert(list_linked(&q->ready_link) == may_deliver(q));
     check_orders(q);
-    assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) || q->rotation.held ||
+    assert(q->settings.limit.overflow != LIMIT_DROP_HEAD || list_linked(&q->ready_link) || rotation->held ||
            lane_to_shed(q)->backlog ||
            !limit_is_exceeded(&q->settings.limit, queue_ready(q), q->ready_bytes));
 }

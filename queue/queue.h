@@ -26,12 +26,10 @@ struct queue {
     struct queue_home *home;
     struct slice name, args;  /* own memory; args: table fields */
     uint64_t id;              /* never reused; what the journal knows it by */
-    void *exclusive_owner;    /* the declaring connection, NULL = not exclusive */
-    struct list of_owner;     /* in the connection's list of exclusive queues */
+    struct queue_owner owner;
     struct kind kind;
     enum queue_stores stores; /* which messages the journal keeps */
-    bool durable, auto_delete, deleted, keeper; /* keeper: of the orders of a calendar, delay.h */
-    bool had_consumers;       /* auto-delete only after it once had one */
+    bool durable, auto_delete;
     struct order order;       /* all that waits; with levels, those of level 0 */
     struct order *front;      /* whose first entry is the next */
     struct levels *levels;    /* of a queue that orders by priority, else NULL */
@@ -42,10 +40,7 @@ struct queue {
     struct leaving leaving;
     struct delay *delay;      /* of its retries, NULL = there were none */
     struct dedup *dedup;      /* what it took and does not take again, NULL = it takes everything */
-    struct list consumers;    /* consumer.of_queue, in order of arrival */
-    struct rotation rotation; /* who of them is next */
-    size_t consumer_count;
-    bool exclusive_consumer;  /* its only consumer asked to be alone */
+    struct queue_consumers consumers;
     struct list ready_link;
     struct list paced;        /* publishers waiting for the consumers to catch up: the broker's */
     struct queue_counters counters;
@@ -75,7 +70,7 @@ static inline bool queue_stores(const struct queue *q, const struct message *m)
 /* True when it matters to the queue when the message was published: it may expire. */
 static inline bool queue_keeps_birth(const struct queue *q, const struct message *m)
 {
-    return (m->has_expiration && !q->keeper) || q->settings.ttl_ms != SETTINGS_NEVER;
+    return (m->has_expiration && !q->kind.keeper) || q->settings.ttl_ms != SETTINGS_NEVER;
 }
 
 /* The next entry, still the queue's; NULL when none is at hand. */
@@ -89,13 +84,13 @@ enum { QUEUE_BACKLOG_MESSAGES = 4096, QUEUE_BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static inline bool queue_is_behind(const struct queue *q)
 {
-    return q->consumer_count > 0 && (queue_ready(q) > QUEUE_BACKLOG_MESSAGES ||
+    return q->consumers.count > 0 && (queue_ready(q) > QUEUE_BACKLOG_MESSAGES ||
                                      q->ready_bytes > QUEUE_BACKLOG_BYTES);
 }
 
 static inline bool queue_has_caught_up(const struct queue *q)
 {
-    return q->consumer_count == 0 || (queue_ready(q) <= QUEUE_BACKLOG_MESSAGES / 2 &&
+    return q->consumers.count == 0 || (queue_ready(q) <= QUEUE_BACKLOG_MESSAGES / 2 &&
                                       q->ready_bytes <= QUEUE_BACKLOG_BYTES / 2);
 }
 

@@ -35,6 +35,12 @@ struct queue_home {
     uint64_t now_ms;         /* milliseconds since 1970 as they were at the last input */
 };
 
+/* Who may use an exclusive queue, and ends it. */
+struct queue_owner {
+    void *connection; /* that declared it, NULL = not exclusive */
+    struct list link; /* in the connection's list of exclusive queues */
+};
+
 /* How messages leave a queue by themselves, and how it goes itself. */
 struct leaving {
     size_t outcomes;     /* entries in home.outcomes: it is not freed before they are settled */
@@ -42,6 +48,7 @@ struct leaving {
     struct timer unused; /* the broker's: x-expires */
     uint64_t used_ms;    /* when it was last used, by server_now_ms */
     uint32_t gets;       /* the broker's: how many basic.get wait for a page of it */
+    bool deleted;        /* it is freed when nothing of it is unacked */
     bool cycle_told;     /* the log has said once that its dead letters go round */
 };
 

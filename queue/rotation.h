@@ -41,6 +41,14 @@ struct rotation {
     bool special;            /* ranked, single, or with groups */
 };
 
+struct queue_consumers {
+    struct list all;          /* consumer.of_queue, in order of arrival */
+    struct rotation rotation; /* who of them is next */
+    size_t count;
+    bool exclusive;           /* the only one asked to be alone */
+    bool had_some;            /* auto-delete only after it once had one */
+};
+
 void rotation_init(struct rotation *rotation);
 /* All consumers must be gone. */
 void rotation_free(struct rotation *rotation);

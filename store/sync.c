@@ -11,17 +11,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 
 /* How often it looks whether there is space: once a second, in steps short enough for a stop. */
 enum { FULL_TICKS = 20, FULL_TICK_NS = 50 * 1000 * 1000 };
 
 /* A batch that takes longer is large because the disk is slow. It keeps no memory then: the other one has as
  * much just now, and to ask for it again costs a quarter of a millisecond a megabyte. */
-enum { SLOW_MS = 50 };
+enum { SLOW_NS = 50 * 1000 * 1000 };
 
 void sync_init(struct sync *sync, const struct store_options *options,
                struct definitions *definitions)
@@ -95,13 +95,6 @@ static int write_steps(struct sync *sync, struct batch *batch, const char **path
     return failed;
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* Lack of space is no failure: the step that had none was not synced yet, and can be done again. Who is
  * to end cannot wait for it, though. */
 static int write_batch(struct sync *sync, struct batch *batch)
@@ -131,12 +124,12 @@ void sync_batch(struct sync *sync, struct batch *batch)
 {
     uint64_t number = batch->number;
     assert(number > atomic_load_explicit(&sync->durable, memory_order_relaxed));
-    uint64_t begin_ms = sync->running ? now_ms() : 0;
+    uint64_t begin_ns = sync->running ? clock_now_ns() : 0;
     if (sync->failed || write_batch(sync, batch))
         return;
     bool journalled = batch->place.size > 0;
     uint64_t epoch = batch->place.epoch;
-    batch->slow = sync->running && now_ms() - begin_ms > SLOW_MS;
+    batch->slow = sync->running && clock_now_ns() - begin_ns > SLOW_NS;
     batch_reset(batch);
     atomic_store_explicit(&sync->syncs, sync->journal.syncs + sync->pages.syncs, memory_order_relaxed);
     atomic_store_explicit(&sync->bytes_written, sync->journal.bytes_written + sync->pages.bytes_written,

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "base/assert.h"
+#include "base/clock.h"
 #include "store/store.h"
 
 enum { WINDOW_MAX = 100000 };
@@ -26,9 +26,7 @@ struct bench {
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    return (double)clock_now_ns() / 1e9;
 }
 
 static void wake(void *arg)

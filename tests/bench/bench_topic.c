@@ -5,8 +5,8 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/rand.h"
 #include "exchange/route.h"
 
@@ -14,9 +14,7 @@ enum { LOOKUPS = 1 << 18, QUEUES = 10000 };
 
 static double now_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+    return (double)clock_now_ns();
 }
 
 static size_t heap_bytes(void)

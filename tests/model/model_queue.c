@@ -107,8 +107,8 @@ static void check_queue(const struct model *m)
     size_t consumers = 0;
     for (size_t i = 0; i < MEMBERS; i++)
         consumers += members[i].used && members[i].consumer.queue == q;
-    expect(q->rotation.active == (m->active < 0 ? NULL : &members[m->active].consumer));
-    expect(q->consumer_count == consumers);
+    expect(q->consumers.rotation.active == (m->active < 0 ? NULL : &members[m->active].consumer));
+    expect(q->consumers.count == consumers);
     uint64_t size = below(BODY_MAX);
     expect(queue_refuses(q, size) ==
            (m->overflow == LIMIT_REJECT && is_beyond(m, m->size + 1, m->bytes + size)));

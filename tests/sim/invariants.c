@@ -11,6 +11,7 @@
 
 #include "broker/channel.h"
 #include "broker/tx.h"
+#include "exchange/recent.h"
 #include "queue/lane.h"
 
 RING(holder_ring, const void *);
@@ -75,6 +76,13 @@ static void count_order(struct census *census, const struct order *order)
             count_entry(census, entry_ring_at(&order->backlog->tail, at));
 }
 
+static void count_remembered(struct census *census, const struct vhost *v)
+{
+    map_each (&v->exchanges, i)
+        for (size_t at = 0; at < recent_count(v->exchanges.slots[i].value); at++)
+            count_message(census, recent_at(v->exchanges.slots[i].value, at));
+}
+
 static void count_queues(struct census *census, const struct vhost *v)
 {
     map_each (&v->queues, i) {
@@ -130,7 +138,7 @@ static void check_channel(struct census *census, const struct server *s, const s
     map_each (&ch->subscriptions, i) {
         const struct subscription *sub = ch->subscriptions.slots[i].value;
         assert(sub->channel == ch && sub->consumer.state != CONSUMER_GONE &&
-               !sub->consumer.queue->deleted);
+               !sub->consumer.queue->leaving.deleted);
     }
     check_parked(ch);
     check_confirms(s, ch);
@@ -232,7 +240,7 @@ static void check_unacked(struct census *census, const struct server *s)
         size_t items = run(&census->queues, &at);
         assertf(items == q->unacked, "queue %.*s has %zu unacked, %zu items", SLICE_ARG(q->name),
                 q->unacked, items);
-        deleted += q->deleted;
+        deleted += q->leaving.deleted;
     }
     sort(&census->leaving);
     for (size_t at = 0; at < census->leaving.size;) {
@@ -240,7 +248,7 @@ static void check_unacked(struct census *census, const struct server *s)
         size_t items = run(&census->leaving, &at);
         assertf(items == q->leaving.outcomes, "queue %.*s has %zu outcomes, %zu are there",
                 SLICE_ARG(q->name), q->leaving.outcomes, items);
-        deleted += q->deleted && q->unacked == 0; /* the others were counted */
+        deleted += q->leaving.deleted && q->unacked == 0; /* the others were counted */
     }
     for (size_t at = 0; at < census->consumers.size;) {
         const struct consumer *c = census->consumers.slots[at];
@@ -270,8 +278,10 @@ void invariants_check(const struct server *s, bool references)
         return;
     list_each (node, &s->connections)
         check_connection(&census, s, container_of(node, struct connection, link));
-    map_each (&s->vhosts, i)
+    map_each (&s->vhosts, i) {
         count_queues(&census, s->vhosts.slots[i].value);
+        count_remembered(&census, s->vhosts.slots[i].value);
+    }
     struct detached detached = {&census, s, 0};
     size_t owed = 0;
     giveback_each_detached(&s->giving, check_detached, &detached);

@@ -37,7 +37,7 @@ static void see_user(struct lab_user *user, struct handed *handed)
             continue;
         open[ch->number] = true;
         handed->seen = handed->last = user->seen_tag[ch->number];
-        if (ch->giveback.step != GIVEBACK_IDLE) /* what a transaction had is back: not handed out */
+        if (!giveback_is_through(&ch->giveback)) /* what a transaction had is back: not handed out */
             handed->seen = UINT64_MAX;
         unacked_each(&ch->unacked, see, handed);
         user->seen_tag[ch->number] = handed->last;

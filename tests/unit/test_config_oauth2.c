@@ -139,6 +139,15 @@ START_TEST(oauth2_refused)
             "auth_oauth2.oauth_providers.a.issuer: expected an address that begins with http:// or https://");
     refuses("auth_http.user_path", "https://user:password@x y",
             "auth_http.user_path: expected an address without blanks, of at most 1023 bytes");
+    /* The whole configuration is shown as JSON. */
+    refuses("auth_http.user_path", "http://x/\xff",
+            "auth_http.user_path = 'http://x/\xff': expected UTF-8 text without control characters");
+    refuses("auth_oauth2.preferred_username_claims.1", "\xff",
+            "auth_oauth2.preferred_username_claims.1 = '\xff': expected UTF-8 text without control "
+            "characters");
+    refuses("auth_oauth2.discovery_endpoint_params.a", "a\x1b[",
+            "auth_oauth2.discovery_endpoint_params.a = 'a\x1b[': expected UTF-8 text without control "
+            "characters");
     refuses("auth_oauth2.oauth_providers.a.algorithms.1", "HS256",
             "auth_oauth2.oauth_providers.a.algorithms.1 = 'HS256': expected RS256, RS384, RS512, "
             "ES256, ES384 or "

@@ -202,13 +202,13 @@ START_TEST(test_exclusive_consumer)
 {
     struct queue *q = make_plain();
     struct consumer c = {.exclusive = true};
-    ck_assert(!q->had_consumers);
+    ck_assert(!q->consumers.had_some);
     consumer_enter(&c, q);
-    ck_assert(q->exclusive_consumer && q->had_consumers);
-    ck_assert_uint_eq(q->consumer_count, 1);
+    ck_assert(q->consumers.exclusive && q->consumers.had_some);
+    ck_assert_uint_eq(q->consumers.count, 1);
     consumer_exit(&c);
-    ck_assert(!q->exclusive_consumer && q->had_consumers);
-    ck_assert_uint_eq(q->consumer_count, 0);
+    ck_assert(!q->consumers.exclusive && q->consumers.had_some);
+    ck_assert_uint_eq(q->consumers.count, 0);
     queue_delete(&q);
 }
 END_TEST

@@ -265,6 +265,29 @@ def http_slow(broker, service, _):
     service.free()
 
 
+def http_abandoned(broker, service, _):
+    """Who goes before the service has answered counts as one who guessed wrong, and need not be answered."""
+    service.hold()
+    links = []
+    for _ in range(120):  # 50 at a time: the others are thrown out
+        link = Link(broker.address, TIMEOUT)
+        link.start(b"bob", b"wrong")
+        links.append(link)
+    for link in links[:70]:
+        link.wait_for_end(TIMEOUT)
+    check("too many wrong passwords came from this address" in log_of(broker), "nobody was slowed down")
+    service.free()
+    link = Link(broker.address, TIMEOUT, source=("127.0.0.2", 0))
+    link.start(b"bob", b"s3cret &=+%")
+    link.tune()
+    link.open(b"/")
+    link.close()
+    asked = sum(path == "/user" for path, _ in service.asked)
+    check(asked < 45, f"the service was asked {asked} times")
+    for link in links[70:]:
+        link.drop()
+
+
 def http_cached(broker, service, _):
     """Answers are kept for all connections; refusals and wrong passwords are not."""
     for _ in range(3):
@@ -285,6 +308,13 @@ def http_rights_only(broker, service, _):
     link.close()
     refused(broker, b"guest", b"wrong")
     check(all(query.get("password", "guest") == "guest" for _, query in service.asked), f"{service.asked}")
+    link, other = connect(broker), connect(broker)
+    broker.ctl(["add_user", "another", "guest"])
+    broker.ctl(["delete_user", "another"])
+    link.call(1, "queue.declare", queue=b"q")
+    broker.ctl(["delete_user", "guest"])
+    for one in (link, other):
+        closed_with(one, 320, b"user 'guest' is deleted")
 
 
 def http_password_only(broker, service, _):
@@ -443,6 +473,27 @@ def tokens_expire(broker, *_):
     link.close()
 
 
+def many_consumers_stop(broker, *_):
+    """All of them, wherever they are in the tables of their channels."""
+    channels, each = range(2, 42), 6
+    link = connect(broker, b"", RSA.token(claims()).encode())
+    link.call(1, "queue.declare", queue=b"q1")
+    link.call(1, "queue.declare", queue=b"q2")
+    for channel in channels:
+        link.call(channel, "channel.open")
+        for i in range(each):
+            link.call(channel, "basic.consume", queue=b"q%d" % (1 + i % 2))
+    only_q2 = "rabbit.write:*/* rabbit.configure:*/* rabbit.read:%2F/q2"
+    link.call(0, "connection.update-secret", new_secret=RSA.token(claims(scope=only_q2)).encode())
+    for channel in channels:
+        for _ in range(each // 2):
+            event = link.next_event(channel)
+            check(event.name == "basic.cancel", f"got {event}")
+    check(link.call(1, "queue.declare", queue=b"q2").fields["consumer_count"] == each // 2 * len(channels),
+          "consumers that may read are gone")
+    link.close()
+
+
 def key_set(broker, service, _):
     """Keys come from the key set; an unknown one makes it be fetched again, but not over and over."""
     keys = [RSA]
@@ -551,6 +602,7 @@ SCENARIOS = {
         *cached(service)]),
     "http_slow": (http_slow, lambda service: ["auth_backends.2=internal", "handshake_timeout=3000",
                                               *http_settings(service)]),
+    "http_abandoned": (http_abandoned, lambda service: ["handshakes_max=50", *http_settings(service)]),
     "http_cached": (http_cached, cached),
     "http_rights_only": (http_rights_only, apart("internal", "http")),
     "http_password_only": (http_password_only, apart("http", "internal")),
@@ -561,6 +613,7 @@ SCENARIOS = {
     "token_rights": (token_rights, lambda service: OAUTH2),
     "bad_tokens": (bad_tokens, lambda service: OAUTH2),
     "tokens_expire": (tokens_expire, lambda service: OAUTH2),
+    "many_consumers_stop": (many_consumers_stop, lambda service: OAUTH2),
     "key_set": (key_set, fetched),
     "key_set_of_ec": (key_set_of_ec, fetched),
     "key_set_missing": (key_set_missing, fetched),

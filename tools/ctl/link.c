@@ -5,18 +5,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "tools/ctl/ctl.h"
 
 static double now_s(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    return (double)clock_now_ns() / 1e9;
 }
 
 static bool connect_to(struct ctl_link *link, const char *path, char *error, size_t error_size)
@@ -133,6 +131,7 @@ static bool take_lines(struct ctl_link *link, void (*row)(void *arg, const json_
         done += len + 1;
         if (!line) {
             fprintf(stderr, "Error:\nthe server's answer is no JSON: %s\n", where.text);
+            link->garbled = true;
             continue;
         }
         const json_t *found = json_object_get(line, "row");
@@ -162,6 +161,10 @@ enum ctl_status ctl_ask(struct ctl_link *link, const json_t *request,
             return CTL_TIMEOUT;
         }
         sent = more > 0;
+    }
+    if (*end && link->garbled) {
+        link->garbled = false;
+        return CTL_DATA;
     }
     if (*end)
         return status_of(*end, request);

@@ -56,14 +56,14 @@ static void *run_churner(void *arg)
     struct client c;
     const struct options *o = churner->topology->options;
     while (control_phase(churner->control) == PHASE_RUN) {
-        uint64_t start = time_now_ns();
+        uint64_t start = clock_now_ns();
         client_init(&c, (uint64_t)(o->run.timeout * 1000));
         if (!live(churner, &c))
             control_fail(churner->control, c.error);
         else
             atomic_fetch_add(&churner->lives, 1);
         client_drop(&c);
-        histogram_record(&churner->life, (time_now_ns() - start) / 1000);
+        histogram_record(&churner->life, (clock_now_ns() - start) / 1000);
     }
     return NULL;
 }
@@ -78,11 +78,11 @@ static uint64_t lives(const struct churn *churn)
 
 static void watch(struct churn *churn, struct signals *signals, FILE *out)
 {
-    uint64_t start = time_now_ns(), end = start + (uint64_t)(churn->options->run.seconds * 1e9);
+    uint64_t start = clock_now_ns(), end = start + (uint64_t)(churn->options->run.seconds * 1e9);
     uint64_t shown = 0, line = start + 1000000000;
-    while (signals->caught == 0 && control_phase(&churn->control) == PHASE_RUN && time_now_ns() < end) {
+    while (signals->caught == 0 && control_phase(&churn->control) == PHASE_RUN && clock_now_ns() < end) {
         signals_wait(signals, churn->control.event_fd, line < end ? line : end);
-        if (time_now_ns() < line)
+        if (clock_now_ns() < line)
             continue;
         uint64_t now = lives(churn);
         fprintf(out, "%6.1f s  %" PRIu64 " connections/s\n", (double)(line - start) / 1e9, now - shown);
@@ -90,7 +90,7 @@ static void watch(struct churn *churn, struct signals *signals, FILE *out)
         shown = now;
         line += 1000000000;
     }
-    churn->seconds = (double)(time_now_ns() - start + 1) / 1e9;
+    churn->seconds = (double)(clock_now_ns() - start + 1) / 1e9;
 }
 
 static void print_result(FILE *out, const struct churn *churn)

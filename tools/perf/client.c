@@ -14,13 +14,6 @@
 
 enum { READ_SIZE = 16 * 1024, PIPELINE_DEPTH = 2000, CLOSE_TIMEOUT_MS = 3000 };
 
-uint64_t time_now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 void client_init(struct client *c, uint64_t timeout_ms)
 {
     assert(timeout_ms > 0);
@@ -97,7 +90,7 @@ static bool wait_ready(struct client *c, short events, uint64_t deadline_ns)
     if ((events & POLLIN) && secure_pending(c))
         return true;
     for (;;) {
-        uint64_t now = time_now_ns();
+        uint64_t now = clock_now_ns();
         if (now >= deadline_ns)
             return client_fail(c, "no answer from the broker within %.1f s", (double)c->timeout_ms / 1000);
         struct pollfd p = {.fd = c->fd, .events = events};
@@ -111,7 +104,7 @@ static bool wait_ready(struct client *c, short events, uint64_t deadline_ns)
 
 static uint64_t deadline_of(const struct client *c)
 {
-    return time_now_ns() + c->timeout_ms * 1000000;
+    return clock_now_ns() + c->timeout_ms * 1000000;
 }
 
 /* Reads what is there; 0 bytes is no failure, the end of the stream is. */

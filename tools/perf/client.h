@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "protocol/frame.h"
 #include "protocol/method.h"
 #include "tools/perf/uri.h"
@@ -26,9 +27,6 @@ struct client {
     char server[128]; /* product and version */
     char error[CLIENT_ERROR_MAX];
 };
-
-/* Monotonic time. */
-uint64_t time_now_ns(void);
 
 /* Must come first; `timeout_ms` bounds every wait. */
 void client_init(struct client *c, uint64_t timeout_ms);

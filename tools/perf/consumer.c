@@ -171,7 +171,7 @@ static bool take_input(struct consumer *c)
     struct scan_event e;
     uint64_t before = c->received, max = c->options->consume.messages;
     bool ok = link_read(&c->link, READ_BYTES);
-    uint64_t now = ok ? time_now_ns() : 0;
+    uint64_t now = ok ? clock_now_ns() : 0;
     while (ok) {
         enum scan_status status = scan_next(&c->link.scan, &e);
         if (status == SCAN_DELIVER)

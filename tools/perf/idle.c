@@ -39,7 +39,7 @@ static uint64_t broker_rss(const struct idle *idle)
 
 static bool open_all(struct idle *idle, struct signals *signals)
 {
-    uint64_t start = time_now_ns(), count = idle->options->run.connections;
+    uint64_t start = clock_now_ns(), count = idle->options->run.connections;
     for (; idle->opened < count && signals->caught == 0; idle->opened++) {
         struct client *c = &idle->clients[idle->opened];
         client_init(c, (uint64_t)(idle->options->run.timeout * 1000));
@@ -53,14 +53,14 @@ static bool open_all(struct idle *idle, struct signals *signals)
         if (idle->opened % 64 == 0)
             signals_wait(signals, -1, 0);
     }
-    idle->open_seconds = (double)(time_now_ns() - start + 1) / 1e9;
+    idle->open_seconds = (double)(clock_now_ns() - start + 1) / 1e9;
     return true;
 }
 
 static void hold(struct idle *idle, struct signals *signals)
 {
-    uint64_t end = time_now_ns() + (uint64_t)(idle->options->run.seconds * 1e9);
-    while (time_now_ns() < end && signals->caught == 0)
+    uint64_t end = clock_now_ns() + (uint64_t)(idle->options->run.seconds * 1e9);
+    while (clock_now_ns() < end && signals->caught == 0)
         signals_wait(signals, -1, end);
     idle->rss_after = broker_rss(idle);
 }

@@ -87,13 +87,13 @@ static bool scan_close_ok(struct link *link)
 void link_close(struct link *link)
 {
     struct client *c = &link->client;
-    uint64_t deadline = time_now_ns() + (uint64_t)CLOSE_TIMEOUT_MS * 1000000;
+    uint64_t deadline = clock_now_ns() + (uint64_t)CLOSE_TIMEOUT_MS * 1000000;
     struct method m = {.id = METHOD_connection_close,
                        .connection_close = {.reply_code = 200, .reply_text = SLICE("bye")}};
     bool open = c->fd >= 0 && !c->error[0];
     if (open)
         client_put(c, 0, &m);
-    while (open && time_now_ns() < deadline) {
+    while (open && clock_now_ns() < deadline) {
         struct pollfd p = {.fd = c->fd, .events = (short)(POLLIN | (c->out.len ? POLLOUT : 0))};
         if (poll(&p, 1, 100) < 0 && errno != EINTR)
             break;

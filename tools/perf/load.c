@@ -98,7 +98,7 @@ bool load_open(struct load *load, const struct options *options)
 {
     *load = (struct load){.options = options, .admin = {.fd = -1}, .result = {.options = options}};
     pthread_mutex_init(&load->control.mutex, NULL);
-    load->control.start_ns = time_now_ns();
+    load->control.start_ns = clock_now_ns();
     load->control.producers_left = options->publish.producers;
     load->control.consumers_left = options->consume.consumers;
     load->control.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -130,7 +130,7 @@ void load_snapshot(const struct load *load, struct snapshot *s)
     s->own_cpu = proc_own_cpu();
     if (load->options->run.broker_pid)
         proc_read(load->options->run.broker_pid, &s->broker);
-    s->at_ns = time_now_ns();
+    s->at_ns = clock_now_ns();
 }
 
 uint64_t load_count(const struct load *load, enum count kind)

@@ -180,7 +180,7 @@ static bool take_input(struct producer *p)
 {
     struct scan_event e;
     bool ok = link_read(&p->link, READ_BYTES);
-    uint64_t now = ok ? time_now_ns() : 0;
+    uint64_t now = ok ? clock_now_ns() : 0;
     while (ok) {
         switch (scan_next(&p->link.scan, &e)) {
         case SCAN_MORE:
@@ -237,7 +237,7 @@ static enum turn take_turn(struct link *link)
     if (link->readable && !take_input(p))
         return TURN_FAILED;
     if (link->writable && link->client.out.len == 0) {
-        uint64_t now = time_now_ns(), count = allowance(p);
+        uint64_t now = clock_now_ns(), count = allowance(p);
         if (p->options->publish.rate)
             count = due_count(p, now, count);
         if (count)

@@ -43,7 +43,7 @@ static void print_result(FILE *out, const struct options *o, const struct client
 
 static double seconds_since(uint64_t start_ns)
 {
-    uint64_t now = time_now_ns();
+    uint64_t now = clock_now_ns();
     assert(now >= start_ns);
     return (double)(now - start_ns + 1) / 1e9;
 }
@@ -56,13 +56,13 @@ static bool measure(struct topology *t, struct client *c, struct queues_result *
         return false;
     if (o->run.broker_pid && proc_read(o->run.broker_pid, &usage))
         r->rss_before = usage.rss_bytes;
-    uint64_t start = time_now_ns();
+    uint64_t start = clock_now_ns();
     if (!topology_declare_queues(t, c))
         return false;
     r->declare_seconds = seconds_since(start);
     if (o->run.broker_pid && proc_read(o->run.broker_pid, &usage))
         r->rss_after = usage.rss_bytes;
-    start = time_now_ns();
+    start = clock_now_ns();
     if (!o->topology.remove)
         return true;
     if (!topology_delete_queues(t, c))

@@ -18,7 +18,7 @@ static bool stopped(const struct load *load)
 
 static void start_workers(struct load *load)
 {
-    load->control.start_ns = time_now_ns();
+    load->control.start_ns = clock_now_ns();
     for (uint64_t i = 0; i < load->worker_count; i++) {
         int error = worker_start(&load->workers[i]);
         if (error)
@@ -62,7 +62,7 @@ static bool counts_reached(struct load *load)
     bool sends = o->publish.producers > 0, receives = o->consume.consumers > 0;
     bool sent = sends && atomic_load(&load->control.producers_left) == 0;
     if (sent && load->send_end_ns == 0)
-        load->send_end_ns = time_now_ns();
+        load->send_end_ns = clock_now_ns();
     if (receives && o->consume.messages && atomic_load(&load->control.consumers_left) == 0)
         return true;
     if (sent && !receives)
@@ -76,11 +76,11 @@ static bool counts_reached(struct load *load)
 static void watch(struct load *load, uint64_t until_ns)
 {
     struct snapshot shown, now;
-    uint64_t next_line = time_now_ns() + TICK_NS;
+    uint64_t next_line = clock_now_ns() + TICK_NS;
     load_snapshot(load, &shown);
     load->last = shown;
     while (!stopped(load) && !counts_reached(load)) {
-        uint64_t at = time_now_ns(), wake = at + SAMPLE_NS < next_line ? at + SAMPLE_NS : next_line;
+        uint64_t at = clock_now_ns(), wake = at + SAMPLE_NS < next_line ? at + SAMPLE_NS : next_line;
         if (until_ns && at >= until_ns)
             break;
         signals_wait(load->signals, load->control.event_fd, until_ns && until_ns < wake ? until_ns : wake);
@@ -105,28 +105,28 @@ static void watch(struct load *load, uint64_t until_ns)
 /* Lets confirms and messages under way arrive; true when nothing came any more at the end. */
 static bool drain(struct load *load)
 {
-    uint64_t end = time_now_ns() + (uint64_t)(load->options->run.drain * 1e9), quiet_since = time_now_ns();
+    uint64_t end = clock_now_ns() + (uint64_t)(load->options->run.drain * 1e9), quiet_since = clock_now_ns();
     uint64_t before = 0;
     unsigned interrupts = load->signals->caught;
     atomic_store(&load->control.phase, PHASE_DRAIN);
     for (uint64_t i = 0; i < load->worker_count; i++)
         worker_wake(&load->workers[i]);
-    while (time_now_ns() < end && load->signals->caught == interrupts &&
+    while (clock_now_ns() < end && load->signals->caught == interrupts &&
            atomic_load(&load->control.phase) == PHASE_DRAIN) {
         bool sent = atomic_load(&load->control.producers_left) == 0;
         uint64_t received = load_count(load, COUNT_RECEIVED);
         uint64_t moved = received + load_count(load, COUNT_CONFIRMED);
         if (moved != before)
-            quiet_since = time_now_ns();
+            quiet_since = clock_now_ns();
         before = moved;
         if (sent && (load->options->consume.consumers == 0 || load->options->consume.messages ||
                      received >= load_expected(load)))
             break;
-        if (interrupts > 0 && atomic_load(&load->control.blocked) && time_now_ns() - quiet_since > TICK_NS)
+        if (interrupts > 0 && atomic_load(&load->control.blocked) && clock_now_ns() - quiet_since > TICK_NS)
             break; /* who wants to end does not wait for a broker that does not read */
-        signals_wait(load->signals, load->control.event_fd, time_now_ns() + SAMPLE_NS / 5);
+        signals_wait(load->signals, load->control.event_fd, clock_now_ns() + SAMPLE_NS / 5);
     }
-    bool idle = time_now_ns() - quiet_since > TICK_NS;
+    bool idle = clock_now_ns() - quiet_since > TICK_NS;
     if (idle && atomic_load(&load->control.producers_left) > 0 && load->signals->caught == interrupts &&
         !atomic_load(&load->control.blocked))
         control_fail(&load->control, "the broker stopped answering publishers");
@@ -146,7 +146,7 @@ void load_run(struct load *load, struct signals *signals, FILE *out)
     load->out = out;
     start_workers(load);
     if (o->warmup > 0)
-        watch(load, time_now_ns() + (uint64_t)(o->warmup * 1e9));
+        watch(load, clock_now_ns() + (uint64_t)(o->warmup * 1e9));
     load_snapshot(load, &load->begin);
     load->begun = true;
     sample_memory(load);

@@ -51,7 +51,7 @@ struct ssl_ctx_st *secure_context(const char *cacert, const char *cert, const ch
 
 static bool shake(struct client *c, SSL *ssl)
 {
-    uint64_t deadline = time_now_ns() + c->timeout_ms * 1000000;
+    uint64_t deadline = clock_now_ns() + c->timeout_ms * 1000000;
     for (;;) {
         ERR_clear_error();
         int result = SSL_connect(ssl);
@@ -64,7 +64,7 @@ static bool shake(struct client *c, SSL *ssl)
                                verified ? X509_verify_cert_error_string(verified) : "");
         }
         struct pollfd p = {.fd = c->fd, .events = code == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT};
-        if (time_now_ns() >= deadline || (poll(&p, 1, 100) < 0 && errno != EINTR))
+        if (clock_now_ns() >= deadline || (poll(&p, 1, 100) < 0 && errno != EINTR))
             return client_fail(c, "no TLS handshake within %.1f s", (double)c->timeout_ms / 1000);
     }
 }

@@ -36,7 +36,7 @@ void signals_wait(struct signals *s, int event_fd, uint64_t until_ns)
 {
     struct pollfd p[2] = {{.fd = s->fd, .events = POLLIN}, {.fd = event_fd, .events = POLLIN}};
     struct signalfd_siginfo info;
-    uint64_t now = time_now_ns(), ignored;
+    uint64_t now = clock_now_ns(), ignored;
     assert(s->fd >= 0);
     int timeout = until_ns > now ? (int)((until_ns - now) / 1000000) + 1 : 0;
     if (poll(p, 2, timeout) <= 0)

@@ -84,7 +84,7 @@ static int wait_events(struct worker *w, struct epoll_event *events)
     struct timespec span = {0}, *timeout = &span;
     struct heap_node *first = heap_min(&w->schedule);
     if (list_empty(&w->running) && first) {
-        uint64_t now = time_now_ns(), wait = first->key > now ? first->key - now : 0;
+        uint64_t now = clock_now_ns(), wait = first->key > now ? first->key - now : 0;
         span = (struct timespec){.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
     } else if (list_empty(&w->running)) {
         timeout = NULL;
@@ -111,7 +111,7 @@ static void take_events(struct worker *w)
     struct heap_node *first = heap_min(&w->schedule);
     if (!first)
         return;
-    for (uint64_t now = time_now_ns(); first && first->key <= now; first = heap_min(&w->schedule))
+    for (uint64_t now = clock_now_ns(); first && first->key <= now; first = heap_min(&w->schedule))
         run_link(w, container_of(first, struct link, due));
 }
 
