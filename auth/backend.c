@@ -69,6 +69,7 @@ void question_free(struct question **holder)
     OPENSSL_cleanse(question->bytes, question->size);
     slice_free(&question->user);
     slice_free(&question->tags);
+    slice_free(&question->said);
     grant_drop(&question->grant);
     mem_free(question);
 }

@@ -45,6 +45,7 @@ struct question {
     struct inquiry about; /* its slices point into `bytes` */
     enum verdict verdict;
     struct slice user, tags; /* who it was and what he is, for QUESTION_LOGIN and USER; own memory */
+    struct slice said;       /* why it was denied, in the backend's words, UTF-8; own memory */
     struct grant *grant;     /* rights that came with the login; own memory until taken out */
     char reason[200];        /* half a sentence for the log, without secrets */
     void *note; /* not a question but a note to the thread: see backend_note */

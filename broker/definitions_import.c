@@ -256,7 +256,8 @@ static bool import_parameter(struct definitions_import *import, const json_t *ob
         slice_free(&text);
         return finish(import, done, "limits of vhost", v->name, &e);
     }
-    if (!parameters_check(component, name, value, &idle, reason, sizeof(reason)))
+    struct parameter given = {.vhost = v->name, .component = component, .name = name};
+    if (!parameters_check(import->server, &given, value, &idle, reason, sizeof(reason)))
         return fail(import, "parameter '%.*s' in vhost '%.*s': %s", SLICE_ARG(name), SLICE_ARG(v->name),
                     reason);
     if (idle)

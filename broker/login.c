@@ -199,6 +199,7 @@ static void become(struct connection *conn)
     } else {
         user = user_new_outsider(attempt->user, attempt->tags, rand_u64(&s->rand));
     }
+    conn->login.authn = link->authn;
     conn->login.authz = link->authz;
     conn->login.cached = link->cached;
     conn->login.grant = attempt->grant;

@@ -58,12 +58,21 @@ static void take_out(struct policies *policies, struct policy *policy)
     policy_drop(&policy);
 }
 
-static void put(struct policies *policies, struct policy *policy)
+/* Of all vhosts. */
+static size_t *count_of(struct vhost *v, bool of_operator)
 {
+    return &v->server->parameters.counts[COMPONENT_POLICY + of_operator];
+}
+
+static void put(struct vhost *v, struct policy *policy)
+{
+    struct policies *policies = &v->policies;
     bool kind = policy->of_operator;
     struct policy *old = find(policies, policy->name, kind);
     if (old)
         take_out(policies, old);
+    else
+        ++*count_of(v, kind);
     size_t count = policies->counts[kind], place = place_of(policies, policy);
     policies->lists[kind] = mem_realloc(policies->lists[kind], (count + 1) * sizeof(struct policy *));
     struct policy **at = &policies->lists[kind][place];
@@ -101,10 +110,13 @@ bool policies_set(struct vhost *v, const struct policy_given *given, bool stored
         snprintf(reason, reason_size, "a vhost has at most %d policies", POLICIES_MAX);
         return false;
     }
+    if (stored && !parameters_fit(v->server, COMPONENT_POLICY + given->of_operator,
+                                  find(policies, given->name, given->of_operator), reason, reason_size))
+        return false;
     struct policy *policy = policy_new(given, reason, reason_size);
     if (!policy)
         return false;
-    put(policies, policy);
+    put(v, policy);
     const char *idle = policy_idle_key(policy);
     if (idle)
         log_line(&v->server->log, LOG_WARNING, 0,
@@ -157,6 +169,7 @@ bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
     store_undefine(v->server->store, &definition);
     v->server->defined_batch = store_open_batch(v->server->store);
     tell(v, name, of_operator, NULL);
+    --*count_of(v, of_operator);
     take_out(policies, policy); /* `name` may be its own */
     settle(v);
     return true;
@@ -173,6 +186,7 @@ void policies_free(struct vhost *v)
     struct policies *policies = &v->policies;
     policies_stop(v);
     for (int kind = 0; kind < 2; kind++) {
+        *count_of(v, kind) -= policies->counts[kind];
         for (size_t i = 0; i < policies->counts[kind]; i++)
             policy_drop(&policies->lists[kind][i]);
         mem_free(policies->lists[kind]);

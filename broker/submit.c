@@ -148,6 +148,8 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
     struct message *copy = message_new(&s->messages, message_exchange(m), message_key(m),
                                        buf_slice(&bytes), m->body_size);
     copy->persistent = m->persistent;
+    copy->has_headers = m->has_headers;
+    copy->has_id = m->has_id;
     memcpy(message_body_at(copy), message_body(m).at, m->body_size);
     buf_free(&headers);
     buf_free(&bytes);
@@ -273,7 +275,7 @@ static void send_return(struct channel *ch, struct message *m)
     ret.basic_return.routing_key = message_key(m);
     channel_server(ch)->counters.returned++;
     bool fits = deliver_content(ch, &ret, m, message_props(m));
-    assertf(fits, "the header came in a frame of the same size"); /* frame_max is the connection's */
+    assertf(fits, "%zu bytes of properties were let in", message_props(m).len); /* by publish_header */
 }
 
 /* Fills in what routing may look at; true when the message has BCC keys, which no consumer may see. */

@@ -127,9 +127,9 @@ static struct queue *create(struct channel *ch, struct slice name,
         return NULL;
     const char *idle = arguments_without_effect(declare->arguments);
     if (idle)
-        log_line(&conn->server->log, LOG_WARNING, conn->id,
-                 RESOURCE_FORMAT ": argument '%s' is kept, but this version does not act on it",
-                 RESOURCE_ARG(&what), idle);
+        chatter_line(conn->server, conn->peer->peer_host, LOG_WARNING, conn->id,
+                     RESOURCE_FORMAT ": argument '%s' is kept, but this version does not act on it",
+                     RESOURCE_ARG(&what), idle);
     struct queue_properties properties = {
         .args = declare->arguments,
         .durable = declare->durable,

@@ -146,7 +146,8 @@ void exchange_close(struct exchange *x)
 
 unsigned exchange_cost(const struct exchange *x, struct slice key)
 {
-    return x->type->cost ? x->type->cost(key) : 0;
+    const struct exchange_type *type = delayed_routes_as(x);
+    return type->cost ? type->cost(key) : 0;
 }
 
 void exchange_unbind(struct binding **unbound)

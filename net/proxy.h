@@ -15,7 +15,8 @@ enum { PROXY_HEADER_MAX = 2048 };
 enum proxy_status { PROXY_COMPLETE, PROXY_NEEDS_MORE, PROXY_BAD };
 
 struct proxy_header {
-    bool local; /* the balancer's own connection, or one it cannot describe: the socket's addresses hold */
+    bool local;   /* the balancer's own connection, or one it cannot describe: the socket's addresses hold */
+    bool unknown; /* of those, somebody's that it passes on: he may be anywhere */
     union address source, destination; /* unless local */
 };
 

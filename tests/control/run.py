@@ -348,6 +348,85 @@ def numbers_are_bounded():
     other.stop()
 
 
+def vhosts_have_limits_by_default():
+    """default_limits.vhosts: of the default vhost, of those made by hand and by definitions."""
+    limits_of = "default_limits.vhosts."
+    other = Leveret(options.leveret, [f"{limits_of}t.pattern=^tenant-", f"{limits_of}t.max_queues=1",
+                                      f"{limits_of}none.pattern=^free$",
+                                      f"{limits_of}z.max_connections=1", f"{limits_of}z.max_queues=5"])
+    other.start()
+    there = Ctl(options.ctl, other)
+    there.run("add_vhost", "tenant-1")
+    there.run("add_vhost", "free")
+    path = other.directory / "more.json"
+    path.write_text(json.dumps({"vhosts": [{"name": "tenant-2"}, {"name": "tenant-3"}],
+                                "parameters": [{"vhost": "tenant-3", "component": "vhost-limits",
+                                                "name": "limits", "value": {"max-queues": 7}}]}))
+    there.run("import_definitions", path)
+    for _ in range(2):
+        equal({row["vhost"]: row["limits"] for row in there.rows("list_vhost_limits", "--global")},
+              {"/": {"max-connections": 1, "max-queues": 5}, "tenant-1": {"max-queues": 1},
+               "tenant-2": {"max-queues": 1}, "tenant-3": {"max-queues": 7}})
+        other.restart("kill")
+    there.run("clear_vhost_limits", "-p", "tenant-1")
+    other.restart("term")
+    holds("tenant-1" not in [row["vhost"] for row in there.rows("list_vhost_limits", "--global")])
+    first = connect(at=other)
+    closed = False
+    try:
+        connect(at=other)
+    except pika.exceptions.AMQPError:
+        closed = True
+    holds(closed, "a second connection was let in")
+    first.close()
+    other.stop()
+
+
+def parameters_are_bounded():
+    """runtime_parameters.limits: of a component, in all vhosts together; what is there may be replaced."""
+    limits_of = "runtime_parameters.limits."
+    other = Leveret(options.leveret, [f"{limits_of}policy=2", f"{limits_of}shovel=1",
+                                      f"{limits_of}operator_policy=0"])
+    other.start()
+    there = Ctl(options.ctl, other)
+    there.run("add_vhost", "one")
+    policy, said = '{"max-length": 1}', "component policy is limited to 2"
+    there.run("set_policy", "p1", "x", policy)
+    there.run("set_policy", "-p", "one", "p1", "x", policy)
+    there.fails(69, said, "set_policy", "p2", "x", policy)
+    there.run("set_policy", "p1", "y", policy)
+    there.fails(69, "component operator_policy is limited to 0", "set_operator_policy", "o1", "x", policy)
+    there.run("set_parameter", "shovel", "s1", "{}")
+    there.run("set_parameter", "shovel", "s1", '{"src-uri": "amqp://"}')
+    there.fails(69, "component shovel is limited to 1", "set_parameter", "-p", "one", "shovel", "s1", "{}")
+    for i in range(3):
+        there.run("set_parameter", "federation-upstream", f"u{i}", "{}")
+        there.run("set_global_parameter", f"shovel{i}", "1")
+    other.restart("kill")
+    there.fails(69, said, "set_policy", "p2", "x", policy)
+    there.fails(69, "component shovel is limited to 1", "set_parameter", "shovel", "s2", "{}")
+    path = other.directory / "more.json"
+    policies = [{"vhost": "/", "name": "p2", "pattern": "", "definition": {"max-length": 1}}]
+    for definitions, text in [
+            ({"policies": policies}, said),
+            ({"parameters": [{"vhost": "/", "component": "shovel", "name": "s2", "value": {}}]},
+             "parameter 's2' in vhost '/': component shovel is limited to 1")]:
+        path.write_text(json.dumps(definitions))
+        there.fails(69, text, "import_definitions", path)
+    there.run("delete_vhost", "one")
+    there.run("set_policy", "p2", "x", policy)
+    there.fails(69, said, "set_policy", "p3", "x", policy)
+    there.run("clear_policy", "p1")
+    there.run("set_policy", "p3", "x", policy)
+    there.run("clear_parameter", "shovel", "s1")
+    there.run("set_parameter", "shovel", "s2", "{}")
+    other.settings = [f"{limits_of}policy=1"]
+    other.restart("term")
+    equal(len(there.rows("list_policies")), 2)
+    there.fails(69, "component policy is limited to 1", "set_policy", "p4", "x", policy)
+    other.stop()
+
+
 def limits():
     ctl.run("add_vhost", "v2")
     ctl.run("set_vhost_limits", "-p", "v2", '{"max-queues": 1, "max-connections": 5}')
@@ -1388,7 +1467,8 @@ CHECKS = [
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
     vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
-    numbers_are_bounded, lists_of_clients, names_do_not_speak_to_the_terminal,
+    numbers_are_bounded, vhosts_have_limits_by_default, parameters_are_bounded, lists_of_clients,
+    names_do_not_speak_to_the_terminal,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,

@@ -2,9 +2,9 @@
  * what is long, empty, huge, negative, of another type or just at a limit, in every argument, property and
  * header, while an administrator's commands and the time go on. The invariants hold after every step.
  *
- * An input is a list of steps: an octet that says whose it is (bit 0), on which channel (bits 1-2), what it is
- * (bits 3-5), and whether the guest reads what the server has said (not when bit 6 is set); then an octet for
- * each choice. */
+ * An input is a list of steps: an octet that says whose it is (bit 0), on which channel (bits 1-2), what it
+ * is (bits 3-5), and whether the guest reads what the server has said (not when bit 6 is set); then an octet
+ * for each choice. Now and then the process dies, and another one starts with what it had synced. */
 #include "broker/commands.h"
 #include "protocol/props.h"
 #include "tests/fuzz/house.h"
@@ -29,31 +29,34 @@ static const uint32_t methods[] = {
 /* Names, types, keys, tags, words: any of them anywhere. */
 static const struct slice texts[] = {
     TEXT("q"), TEXT("q"), TEXT("q2"), TEXT("x"), TEXT("x"), TEXT("x2"), TEXT(""), TEXT(A255),
-    TEXT("amq.topic"), TEXT("amq.direct"), TEXT("amq.headers"), TEXT("amq.rabbitmq.trace"), TEXT("amq.gen-1"),
-    TEXT("amq.rabbitmq.reply-to"), TEXT("amq.rabbitmq.event"), TEXT("direct"), TEXT("fanout"),
-    TEXT("topic"), TEXT("headers"), TEXT("x-consistent-hash"), TEXT("x-modulus-hash"), TEXT("x-random"),
-    TEXT("x-recent-history"), TEXT("x-delayed-message"), TEXT("x-message-deduplication"), TEXT("a.b"), TEXT("#"),
-    TEXT("*.b"), TEXT("a.#.b.#"), TEXT("1"), TEXT("0"), TEXT("-1"), TEXT("100"), TEXT("1000"), TEXT("4294967296"),
-    TEXT("99999999999999999999"), TEXT("1.5"), TEXT("classic"), TEXT("quorum"), TEXT("stream"),
-    TEXT("drop-head"), TEXT("reject-publish"), TEXT("reject-publish-dlx"), TEXT("at-least-once"), TEXT("at-most-once"),
+    TEXT("amq.topic"), TEXT("amq.direct"), TEXT("amq.headers"), TEXT("amq.rabbitmq.trace"),
+    TEXT("amq.gen-1"), TEXT("amq.rabbitmq.reply-to"), TEXT("amq.rabbitmq.event"), TEXT("direct"),
+    TEXT("fanout"), TEXT("topic"), TEXT("headers"), TEXT("x-consistent-hash"), TEXT("x-modulus-hash"),
+    TEXT("x-random"), TEXT("x-recent-history"), TEXT("x-delayed-message"),
+    TEXT("x-message-deduplication"), TEXT("a.b"), TEXT("#"), TEXT("*.b"), TEXT("a.#.b.#"), TEXT("1"),
+    TEXT("0"), TEXT("-1"), TEXT("100"), TEXT("1000"), TEXT("4294967296"), TEXT("99999999999999999999"),
+    TEXT("1.5"), TEXT("classic"), TEXT("quorum"), TEXT("stream"), TEXT("drop-head"),
+    TEXT("reject-publish"), TEXT("reject-publish-dlx"), TEXT("at-least-once"), TEXT("at-most-once"),
     TEXT("lazy"), TEXT("all"), TEXT("any-with-x"), TEXT("guest"), TEXT("\r\n"), TEXT("\xc3\xa9\0z"),
     TEXT("message_id"), TEXT("header"), TEXT("key"), TEXT("1h"), TEXT("%s%n"), TEXT("x-group"),
 };
 
 /* Names of arguments and of headers. */
 static const struct slice names[] = {
-    TEXT("x-message-ttl"), TEXT("x-expires"), TEXT("x-max-length"), TEXT("x-max-length-bytes"), TEXT("x-overflow"),
-    TEXT("x-dead-letter-exchange"), TEXT("x-dead-letter-routing-key"), TEXT("x-dead-letter-strategy"),
-    TEXT("x-max-priority"), TEXT("x-single-active-consumer"), TEXT("x-queue-type"), TEXT("x-queue-mode"),
-    TEXT("x-queue-version"), TEXT("x-delivery-limit"), TEXT("x-consumer-timeout"), TEXT("x-group-by"),
-    TEXT("x-group-max"), TEXT("x-dedup-window"), TEXT("x-dedup-window-age"), TEXT("x-dedup-producers"),
-    TEXT("x-message-deduplication"), TEXT("x-deduplication-header"), TEXT("x-cache-size"), TEXT("x-cache-ttl"),
+    TEXT("x-message-ttl"), TEXT("x-expires"), TEXT("x-max-length"), TEXT("x-max-length-bytes"),
+    TEXT("x-overflow"), TEXT("x-dead-letter-exchange"), TEXT("x-dead-letter-routing-key"),
+    TEXT("x-dead-letter-strategy"), TEXT("x-max-priority"), TEXT("x-single-active-consumer"),
+    TEXT("x-queue-type"), TEXT("x-queue-mode"), TEXT("x-queue-version"), TEXT("x-delivery-limit"),
+    TEXT("x-consumer-timeout"), TEXT("x-group-by"), TEXT("x-group-max"), TEXT("x-dedup-window"),
+    TEXT("x-dedup-window-age"), TEXT("x-dedup-producers"), TEXT("x-message-deduplication"),
+    TEXT("x-deduplication-header"), TEXT("x-cache-size"), TEXT("x-cache-ttl"),
     TEXT("x-cache-persistence"), TEXT("x-delayed-type"), TEXT("x-delay"), TEXT("x-deliver-at"),
-    TEXT("alternate-exchange"), TEXT("hash-header"), TEXT("hash-property"), TEXT("x-match"), TEXT("x-priority"),
-    TEXT("x-recent-history-length"), TEXT("x-recent-history-no-store"), TEXT("modulus"), TEXT("CC"), TEXT("BCC"),
-    TEXT("x-death"), TEXT("x-first-death-queue"), TEXT("x-delivery-count"), TEXT("x-producer"),
-    TEXT("x-sequence"), TEXT("x-stream-offset"), TEXT("x-cancel-on-ha-failover"), TEXT("x-max-age"), TEXT("header"),
-    TEXT("x-routed-by"), TEXT("x-initial-cluster-size"), TEXT("x-max-in-memory-length"), TEXT(""), TEXT(A128),
+    TEXT("alternate-exchange"), TEXT("hash-header"), TEXT("hash-property"), TEXT("x-match"),
+    TEXT("x-priority"), TEXT("x-recent-history-length"), TEXT("x-recent-history-no-store"),
+    TEXT("modulus"), TEXT("CC"), TEXT("BCC"), TEXT("x-death"), TEXT("x-first-death-queue"),
+    TEXT("x-delivery-count"), TEXT("x-producer"), TEXT("x-sequence"), TEXT("x-stream-offset"),
+    TEXT("x-cancel-on-ha-failover"), TEXT("x-max-age"), TEXT("header"), TEXT("x-routed-by"),
+    TEXT("x-initial-cluster-size"), TEXT("x-max-in-memory-length"), TEXT(""), TEXT(A128),
 };
 
 static const int64_t numbers[] = {
@@ -71,7 +74,8 @@ static const char *const requests[] = {
     "{\"verb\":\"set_permissions\",\"user\":\"guest\",\"configure\":\".*\",\"write\":\".*\",\"read\":\".*\"}",
     "{\"verb\":\"set_permissions\",\"user\":\"guest\",\"configure\":\"\",\"write\":\"^x\",\"read\":\"q$\"}",
     "{\"verb\":\"clear_permissions\",\"user\":\"guest\"}",
-    "{\"verb\":\"set_topic_permissions\",\"user\":\"guest\",\"exchange\":\"x\",\"write\":\"^a\",\"read\":\"b\"}",
+    "{\"verb\":\"set_topic_permissions\",\"user\":\"guest\",\"exchange\":\"x\",\"write\":\"^a\","
+    "\"read\":\"b\"}",
     "{\"verb\":\"set_policy\",\"name\":\"p\",\"pattern\":\"\",\"definition\":\"{\\\"max-length\\\":1}\"}",
     "{\"verb\":\"set_policy\",\"name\":\"p\",\"pattern\":\"q\",\"definition\":\"{\\\"max-length-bytes\\\":0,"
     "\\\"overflow\\\":\\\"reject-publish-dlx\\\",\\\"dead-letter-exchange\\\":\\\"x\\\"}\"}",
@@ -81,8 +85,8 @@ static const char *const requests[] = {
     "\\\"delivery-limit\\\":0,\\\"consumer-timeout\\\":1}\"}",
     "{\"verb\":\"set_policy\",\"name\":\"e\",\"pattern\":\"x\",\"apply_to\":\"exchanges\",\"definition\":"
     "\"{\\\"alternate-exchange\\\":\\\"x2\\\"}\"}",
-    "{\"verb\":\"set_operator_policy\",\"name\":\"o\",\"pattern\":\"\",\"definition\":\"{\\\"max-length\\\":2,"
-    "\\\"message-ttl\\\":5000}\"}",
+    "{\"verb\":\"set_operator_policy\",\"name\":\"o\",\"pattern\":\"\",\"definition\":"
+    "\"{\\\"max-length\\\":2,\\\"message-ttl\\\":5000}\"}",
     "{\"verb\":\"clear_policy\",\"name\":\"p\"}", "{\"verb\":\"clear_operator_policy\",\"name\":\"o\"}",
     "{\"verb\":\"set_vhost_limits\",\"definition\":\"{\\\"max-queues\\\":1,\\\"max-connections\\\":1}\"}",
     "{\"verb\":\"clear_vhost_limits\"}", "{\"verb\":\"close_all_connections\",\"reason\":\"enough\"}",
@@ -333,14 +337,38 @@ static void go_on_with_request(struct talk *t)
         request_free(&t->request);
 }
 
-static void ask(struct talk *t)
+static void finish_request(struct talk *t)
 {
-    const char *line = ONE_OF(t, requests);
     while (t->request) {
         go_on_with_request(t);
         turn(&t->house);
     }
+}
+
+static void ask(struct talk *t)
+{
+    const char *line = ONE_OF(t, requests);
+    finish_request(t);
     t->request = request_new(&t->house.server, slice_of_string(line));
+}
+
+static void let_time_pass(struct talk *t)
+{
+    t->house.now_ns += (uint64_t)some_number(t) % 10000 * 1000000;
+}
+
+static void come_again(struct talk *t, struct guest *guest, bool reset)
+{
+    leave(&t->house, guest, reset);
+    (void)enter(&t->house, guest);
+}
+
+static void start_again(struct talk *t)
+{
+    finish_request(t);
+    crash(&t->house);
+    for (size_t i = 0; i < array_size(t->house.guests); i++)
+        (void)enter(&t->house, &t->house.guests[i]);
 }
 
 static void step(struct talk *t)
@@ -356,10 +384,12 @@ static void step(struct talk *t)
         say_something(t, guest, channel);
     } else if (kind < 6) {
         publish(t, guest, channel);
+    } else if (kind == 6 && channel == 4) {
+        start_again(t);
+    } else if (kind == 6 && channel == 3) {
+        come_again(t, guest, what & 0x80);
     } else if (kind == 6) {
-        t->house.now_ns += (uint64_t)some_number(t) % 10000 * 1000000;
-        if (channel == 4)
-            leave(&t->house, guest, what & 0x80), (void)enter(&t->house, guest);
+        let_time_pass(t);
     } else {
         ask(t);
     }
@@ -382,10 +412,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     while (talk.in.len)
         step(&talk);
-    while (talk.request) {
-        go_on_with_request(&talk);
-        turn(&talk.house);
-    }
+    finish_request(&talk);
     close_house(&talk.house);
     buf_free(&talk.table);
     return 0;

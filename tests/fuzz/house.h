@@ -92,21 +92,37 @@ static inline void leave(struct house *h, struct guest *guest, bool reset)
     turn(h);
 }
 
+static inline void start_server(struct house *h)
+{
+    struct server_options options = {.config = &h->config,
+                                     .clock = {monotonic_ns, wall_us, &h->now_ns},
+                                     .rand = rand_seeded(7),
+                                     .io = fakedisk_io(h->disk),
+                                     .simulated = true};
+    bool good = server_open(&h->server, &options);
+    assertf(good, "the server does not start");
+}
+
 static inline void open_house(struct house *h)
 {
     char error[256];
     *h = (struct house){.now_ns = 1000000000};
     config_defaults(&h->config);
     bool good = config_set(&h->config, "log.console", "false", "fuzz", error, sizeof(error));
+    assertf(good, "%s", error);
     h->net = fakenet_new(NULL, 64 * 1024);
     h->disk = fakedisk_new(7);
-    struct server_options options = {.config = &h->config,
-                                     .clock = {monotonic_ns, wall_us, &h->now_ns},
-                                     .rand = rand_seeded(7),
-                                     .io = fakedisk_io(h->disk),
-                                     .simulated = true};
-    good = good && server_open(&h->server, &options);
-    assertf(good, "the server does not start");
+    start_server(h);
+}
+
+/* What was not synced is lost; the guests are outside. */
+static inline void crash(struct house *h)
+{
+    server_abandon(&h->server);
+    for (size_t i = 0; i < array_size(h->guests); i++)
+        fakenet_client_close(&h->guests[i].link);
+    fakedisk_crash(h->disk, FAKEDISK_LOSE_ALL);
+    start_server(h);
 }
 
 static inline void close_house(struct house *h)

@@ -292,6 +292,11 @@ def tickets(broker):
     use(first)
     check(log_in(TlsLink(broker.tls_address, new, session=first.socket.session)).socket.session_reused,
           "the ticket of TLS 1.3 was not taken")
+    broker.end(signal.SIGTERM)
+    broker.start()
+    for what, tls, session in (("1.2", tls, second.socket.session), ("1.3", new, first.socket.session)):
+        check(not log_in(TlsLink(broker.tls_address, tls, session=session)).socket.session_reused,
+              f"TLS {what}: a ticket of the server before this one was taken: its key is no secret")
 
 
 def no_tickets(broker):
@@ -538,9 +543,14 @@ def proxy(broker):
     six = socket.inet_pton(socket.AF_INET6, "::1") * 2 + struct.pack(">HH", 7001, 5672)
     use(log_in(ProxiedLink(broker, v2(family=0x21, addresses=six + b"\x04\0\x03abc"))))
     broker.expect_log("accepting AMQP connection (::1:7001 -> ::1:5672)")
-    for local in (v2(command=0), v2(family=0, addresses=b""), b"PROXY UNKNOWN\r\n"):
-        use(log_in(ProxiedLink(broker, local)))
+    use(log_in(ProxiedLink(broker, v2(command=0))))
     use(log_in(TlsLink(broker.tls_address, before=v2(command=0))))
+    # The proxy is on this machine; from where they come, it does not know.
+    for unknown in (v2(family=0, addresses=b""), v2(family=0x31, addresses=bytes(216)), b"PROXY UNKNOWN\r\n"):
+        link = ProxiedLink(broker, unknown)
+        link.start(b"guest", b"guest")
+        close = link.next_event(0)
+        check(close.fields.get("reply_code") == 403, str(close))
 
 
 def proxy_malformed(broker):

@@ -56,6 +56,7 @@ START_TEST(oauth2_names)
     must("auth_oauth2.resource_servers.prod.oauth_provider_id", "key\\cloak");
     must("auth_oauth2.resource_servers.prod.preferred_username_claims.1", "nick");
     must("auth_oauth2.resource_servers.dev.verify_aud", "false");
+    must("auth_oauth2.resource_servers.dev.require_exp", "false");
     must("auth_oauth2.resource_servers.dev.additional_scopes_key", "roles");
     must("auth_oauth2.resource_servers.dev.scope_aliases.api://x", "a b");
     must("auth_oauth2.resource_servers.dev.scope_aliases.2.alias", "two.three");
@@ -69,6 +70,9 @@ START_TEST(oauth2_names)
     ck_assert(oauth2->servers[1].scope_prefix_given && !oauth2->servers[2].scope_prefix_given);
     ck_assert_str_eq(oauth2->servers[1].username_claims, "1=nick");
     ck_assert(oauth2->servers[2].verify_aud_given && !oauth2->servers[2].verify_aud);
+    ck_assert(oauth2->servers[2].require_exp_given && !oauth2->servers[2].require_exp);
+    ck_assert(!oauth2->servers[1].require_exp_given);
+    ck_assert(oauth2->servers[0].require_exp && !oauth2->servers[0].require_exp_given);
     ck_assert(oauth2->servers[0].verify_aud && !oauth2->servers[0].verify_aud_given);
     ck_assert_uint_eq(oauth2->alias_count, 4);
     ck_assert_str_eq(oauth2->aliases[1].alias, "two.three");

@@ -165,6 +165,69 @@ def http_odd_answers(broker, service, _):
     link.close()
 
 
+REASON = "not on Mondays: \u274c 100 %s"
+
+
+def denied_with(reasons):
+    """What is asked for is denied as `reasons` has it for its path and name, and allowed else."""
+    return lambda path, query: (200, reasons.get((path, query.get("name", query.get("vhost"))), "allow"))
+
+
+def http_reasons(broker, service, told):
+    """What the service says behind deny is in the log, and told to clients if that is wanted; never why a
+    login failed, and nothing that has the password in it or is no text."""
+    service.answer = denied_with({
+        ("/user", None): f"deny {REASON}", ("/vhost", "/"): f"deny {REASON}"})
+    refused(broker, b"bob", b"s3cret")
+    check(f"denied by the HTTP service: {REASON}" in log_of(broker), "the log has no reason")
+    service.answer = denied_with({("/user", None): "deny s3cret is wrong"})
+    refused(broker, b"eve", b"s3cret")
+    check("s3cret" not in log_of(broker), "the log has the password")
+    service.answer = denied_with({("/vhost", "/"): f"deny {REASON}"})
+    by = f" by backend http: {REASON}".encode() if told else b""
+    link = Link(broker.address, TIMEOUT)
+    link.start(b"ann", b"s3cret")
+    link.tune()
+    link.send_method(0, "connection.open", virtual_host=b"/")
+    ends_with(link.next_event_or_close(), b"NOT_ALLOWED - access to vhost '/' refused for user 'ann'" + by)
+    link.drop()
+    service.answer = denied_with({
+        ("/resource", "q"): f"DENY \t {REASON} \r\n", ("/topic", "amq.topic"): f"deny {REASON}",
+        ("/resource", "blank"): "deny", ("/resource", "long"): "deny " + "\u274c" * 200,
+        ("/resource", "zero"): "deny a\0b", ("/resource", "noise"): "deny \udcff"})
+    link = connect(broker, b"dan", b"s3cret")
+    for name, reason in [(b"q", by), (b"blank", b""), (b"zero", b""), (b"noise", b""), (b"q", by)]:
+        link.send_method(1, "queue.declare", queue=name, passive=int(name == b"q"))
+        refusal = b"ACCESS_REFUSED - access to queue '%s' in vhost '/' refused for user 'dan'" % name
+        ends_with(link.next_event(1), refusal + reason)
+        reopen(link)
+    link.send_method(1, "queue.declare", queue=b"long")
+    text = link.next_event(1).fields["reply_text"]
+    check(text.decode().endswith("\u274c..." if told else "user 'dan'"), f"got {text}")
+    reopen(link)
+    publish(link, b"amq.topic", b"k", b"")
+    refusal = b"access to topic 'k' in exchange 'amq.topic' in vhost '/' refused for user 'dan'"
+    ends_with(link.next_event(1), b"ACCESS_REFUSED - " + refusal + by)
+    link.drop()
+
+
+def ends_with(event, text):
+    check(event.name.endswith(".close") and event.fields["reply_text"] == text, f"got {event}")
+
+
+def reopen(link):
+    link.send_method(1, "channel.close-ok")
+    link.call(1, "channel.open")
+
+
+def http_told(broker, service, _):
+    http_reasons(broker, service, True)
+
+
+def http_untold(broker, service, _):
+    http_reasons(broker, service, False)
+
+
 def http_slow(broker, service, _):
     """While the service thinks, others are served; what waits goes on when it answers."""
     bob = connect(broker, b"bob", b"s3cret &=+%")
@@ -244,6 +307,13 @@ def http_rights_only(broker, service, _):
     link.close()
     refused(broker, b"guest", b"wrong")
     check(all(query.get("password", "guest") == "guest" for _, query in service.asked), f"{service.asked}")
+    link, other = connect(broker), connect(broker)
+    broker.ctl(["add_user", "another", "guest"])
+    broker.ctl(["delete_user", "another"])
+    link.call(1, "queue.declare", queue=b"q")
+    broker.ctl(["delete_user", "guest"])
+    for one in (link, other):
+        closed_with(one, 320, b"user 'guest' is deleted")
 
 
 def http_password_only(broker, service, _):
@@ -452,6 +522,8 @@ def many_servers(broker, service, _):
     for key, aud in [(EC, "rabbit-prod"), (RSA, "rabbit-dev"), (STRANGER, "rabbit-dev"),
                      (RSA, "rabbit"), (RSA, None), (RSA, ["rabbit-prod", "rabbit-dev"])]:
         made_of("out", broker, key, aud=aud)
+    made_of("in", broker, EC, aud="rabbit-dev", exp=None, scope=None, roles="developer", who="d").close()
+    made_of("out", broker, RSA, aud="rabbit-prod", exp=None)
     asked = [question for question in service.asked if question[0].startswith("/realm")]
     check(asked == [("/realm/.well-known/openid-configuration", {"for": "leveret"})], f"{service.asked}")
     log = log_of(broker)
@@ -465,7 +537,7 @@ def many_servers_settings(service):
     return ["auth_backends.1=oauth2", "auth_oauth2.preferred_username_claims.1=nick",
             f"{server}.1.id=rabbit-prod", f"{server}.1.scope_prefix=", f"{server}.1.oauth_provider_id=files",
             f"{server}.rabbit-dev.additional_scopes_key=roles",
-            f"{server}.rabbit-dev.oauth_provider_id=realm",
+            f"{server}.rabbit-dev.oauth_provider_id=realm", f"{server}.rabbit-dev.require_exp=false",
             f"{server}.rabbit-dev.preferred_username_claims.1=who",
             f"{server}.rabbit-dev.scope_aliases.developer=rabbit-dev.configure:*/dev-* rabbit-dev.tag:x",
             f"{provider}.files.signing_keys.first={RSA.public}", f"{provider}.files.algorithms.1=RS256",
@@ -510,6 +582,12 @@ SCENARIOS = {
     "http_post": (http_rights, lambda service: http_settings(service)),
     "http_get": (http_rights, lambda service: http_settings(service, method="get")),
     "http_odd_answers": (http_odd_answers, lambda service: http_settings(service)),
+    "http_untold": (http_untold, lambda service: http_settings(service)),
+    "http_told": (http_told, lambda service: ["auth_http.authorization_failure_disclosure=true",
+                                              *http_settings(service)]),
+    "http_told_from_cache": (http_told, lambda service: [
+        "auth_http.authorization_failure_disclosure=true", "auth_cache.cache_refusals=true",
+        *cached(service)]),
     "http_slow": (http_slow, lambda service: ["auth_backends.2=internal", "handshake_timeout=3000",
                                               *http_settings(service)]),
     "http_abandoned": (http_abandoned, lambda service: ["handshakes_max=50", *http_settings(service)]),
