@@ -53,15 +53,24 @@ static void append_time(struct buf *line, uint64_t wall_us)
     buf_printf(line, "%s.%06u+00:00", text, (unsigned)(wall_us % 1000000));
 }
 
-/* One line, whatever a client put into a name. */
-static void append_escaped(struct buf *line, const char *text, size_t len)
+/* Control characters: ASCII's, and those from U+0080 on, one of which begins commands of terminals, too. */
+static bool is_control(const uint8_t *at, size_t size)
 {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c != 0x7F)
-            buf_append(line, &c, 1);
-        else
-            buf_printf(line, "\\x%02x", c);
+    return size == 1 ? at[0] < 0x20 || at[0] == 0x7F : at[0] == 0xC2 && at[1] < 0xA0;
+}
+
+/* One line of plain UTF-8, whatever a client put into a name. */
+static void append_escaped(struct buf *line, struct slice text)
+{
+    while (text.len > 0) {
+        size_t size = slice_utf8_character(text);
+        bool plain = size > 0 && !is_control(text.at, size);
+        size = size > 0 ? size : 1;
+        if (plain)
+            buf_append(line, text.at, size);
+        for (size_t i = 0; i < size && !plain; i++)
+            buf_printf(line, "\\x%02x", text.at[i]);
+        text = slice_of(text.at + size, text.len - size);
     }
 }
 
@@ -79,7 +88,7 @@ void log_line(struct log *log, enum log_level level, uint64_t id, const char *fo
     va_end(again);
     append_time(&line, log->clock.wall_us(log->clock.arg));
     buf_printf(&line, " [%s] <0.%llu.0> ", level_names[level], (unsigned long long)id);
-    append_escaped(&line, (char *)text.at, (size_t)len);
+    append_escaped(&line, slice_of(text.at, (size_t)len));
     buf_append(&line, "\n", 1);
     if (log->console && level >= log->console_level) {
         fwrite(line.at, 1, line.len, log->console);
