@@ -69,6 +69,7 @@ void question_free(struct question **holder)
     OPENSSL_cleanse(question->bytes, question->size);
     slice_free(&question->user);
     slice_free(&question->tags);
+    slice_free(&question->said);
     grant_drop(&question->grant);
     mem_free(question);
 }
@@ -98,7 +99,7 @@ static void *run(void *arg)
         if (question->note) {
             backend->type->noted(thread, question->note);
             question_free(&question);
-        } else if (backend->type->answer(thread, question)) {
+        } else if (atomic_load(&question->forgotten) || backend->type->answer(thread, question)) {
             backend_give(backend, question);
         }
     }
@@ -174,6 +175,12 @@ bool backend_ask(struct backend *backend, struct question *question)
     backend->asked++;
     mailbox_post(&backend->questions, &question->link);
     return true;
+}
+
+void backend_forget(struct question *question)
+{
+    question->asker = NULL;
+    atomic_store(&question->forgotten, true);
 }
 
 struct question *backend_answered(struct backend *backend)

@@ -41,9 +41,11 @@ struct inquiry {
 struct question {
     struct list link;
     void *asker; /* the loop's; NULL when nobody waits for it any more */
+    atomic_bool forgotten; /* the same for the threads: it need not be answered */
     struct inquiry about; /* its slices point into `bytes` */
     enum verdict verdict;
     struct slice user, tags; /* who it was and what he is, for QUESTION_LOGIN and USER; own memory */
+    struct slice said;       /* why it was denied, in the backend's words, UTF-8; own memory */
     struct grant *grant;     /* rights that came with the login; own memory until taken out */
     char reason[200];        /* half a sentence for the log, without secrets */
     void *note; /* not a question but a note to the thread: see backend_note */
@@ -87,6 +89,8 @@ struct backend *backend_new(const struct backend_options *options);
 void backend_free(struct backend **backend);
 /* Takes over the question. False, and the question answered with VERDICT_ERROR, when too many wait. */
 bool backend_ask(struct backend *backend, struct question *question);
+/* Nobody waits for the question any more; it comes back all the same, perhaps without a look at it. */
+void backend_forget(struct question *question);
 /* An answered question, which goes over to the caller; NULL when there is none. */
 struct question *backend_answered(struct backend *backend);
 /* For the types: an answer to a question that was kept. */

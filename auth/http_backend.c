@@ -9,6 +9,8 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
+enum { REASON_MAX = 255 }; /* more does not fit the text of an error */
+
 struct asker {
     const struct http_backend_settings *settings;
     struct http *http;
@@ -108,6 +110,25 @@ static struct slice copy_tags(struct slice words)
     return copy;
 }
 
+/* The reason behind "deny", if it can be shown: text, and without the password that was asked about. */
+static struct slice reason_of(const struct question *question, struct slice text)
+{
+    struct slice reason = trim(slice_of(text.at + 4, text.len - 4)), password = question->about.password;
+    if (reason.len > REASON_MAX)
+        reason.len = REASON_MAX;
+    for (int i = 0; i < 3 && reason.len && !slice_is_utf8(reason); i++)
+        reason.len--; /* a character was cut */
+    bool secret = password.len && reason.len && memmem(reason.at, reason.len, password.at, password.len);
+    return secret || memchr(reason.at, 0, reason.len) || !slice_is_utf8(reason) ? SLICE("") : reason;
+}
+
+static void deny(struct question *question, struct slice text)
+{
+    question->said = slice_copy(reason_of(question, text));
+    question_decide(question, VERDICT_DENY, "denied by the HTTP service%s%.*s",
+                    question->said.len ? ": " : "", SLICE_ARG(question->said));
+}
+
 void http_backend_read(struct question *question, long status, struct slice body)
 {
     struct slice text = trim(body);
@@ -120,7 +141,7 @@ void http_backend_read(struct question *question, long status, struct slice body
             question->tags = copy_tags(trim(slice_of(text.at + 5, text.len - 5)));
         }
     } else if (takes_word(text, "deny")) {
-        question_decide(question, VERDICT_DENY, "denied by the HTTP service");
+        deny(question, text);
     } else {
         question_decide(question, VERDICT_ERROR, "the HTTP service answered neither allow nor deny");
     }

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "base/slice.h"
 
 static const char *const level_names[] = {"debug",   "info",  "notice",  "warning",
                                           "error", "critical", "none"};
@@ -53,24 +54,33 @@ static void append_time(struct buf *line, uint64_t wall_us)
     buf_printf(line, "%s.%06u+00:00", text, (unsigned)(wall_us % 1000000));
 }
 
-/* Control characters: ASCII's, and those from U+0080 on, one of which begins commands of terminals, too. */
-static bool is_control(const uint8_t *at, size_t size)
+/* Bytes of the character at the front, 0 when it is not to be seen as it is: a control (terminals take those
+ * of U+0080 to U+009F for their own), an end of a line, what turns the direction of writing, no UTF-8. */
+static size_t plain_length(struct slice rest)
 {
-    return size == 1 ? at[0] < 0x20 || at[0] == 0x7F : at[0] == 0xC2 && at[1] < 0xA0;
+    const uint8_t *at = rest.at;
+    if (at[0] < 0x80)
+        return at[0] >= 0x20 && at[0] != 0x7F;
+    size_t len = at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : 4;
+    if (len > rest.len || !slice_is_utf8(slice_of(at, len)))
+        return 0;
+    if (at[0] == 0xC2 && at[1] < 0xA0)
+        return 0;
+    bool turns = at[0] == 0xE2 && ((at[1] == 0x80 && at[2] >= 0xA8 && at[2] <= 0xAE) ||
+                                   (at[1] == 0x81 && at[2] >= 0xA6 && at[2] <= 0xA9));
+    return turns ? 0 : len;
 }
 
-/* One line of plain UTF-8, whatever a client put into a name. */
-static void append_escaped(struct buf *line, struct slice text)
+/* One line that looks like what it is, whatever a client put into a name. */
+static void append_escaped(struct buf *line, const char *text, size_t len)
 {
-    while (text.len > 0) {
-        size_t size = slice_utf8_character(text);
-        bool plain = size > 0 && !is_control(text.at, size);
-        size = size > 0 ? size : 1;
+    for (struct slice rest = slice_of(text, len); rest.len;) {
+        size_t plain = plain_length(rest), step = plain ? plain : 1;
         if (plain)
-            buf_append(line, text.at, size);
-        for (size_t i = 0; i < size && !plain; i++)
-            buf_printf(line, "\\x%02x", text.at[i]);
-        text = slice_of(text.at + size, text.len - size);
+            buf_append(line, rest.at, plain);
+        else
+            buf_printf(line, "\\x%02x", rest.at[0]);
+        rest = slice_of(rest.at + step, rest.len - step);
     }
 }
 
@@ -88,7 +98,7 @@ void log_line(struct log *log, enum log_level level, uint64_t id, const char *fo
     va_end(again);
     append_time(&line, log->clock.wall_us(log->clock.arg));
     buf_printf(&line, " [%s] <0.%llu.0> ", level_names[level], (unsigned long long)id);
-    append_escaped(&line, slice_of(text.at, (size_t)len));
+    append_escaped(&line, (char *)text.at, (size_t)len);
     buf_append(&line, "\n", 1);
     if (log->console && level >= log->console_level) {
         fwrite(line.at, 1, line.len, log->console);

@@ -40,11 +40,6 @@ static size_t utf8_sequence(const uint8_t *p, size_t left)
     return len;
 }
 
-size_t slice_utf8_character(struct slice s)
-{
-    return utf8_sequence(s.at, s.len);
-}
-
 static uint64_t load_word(const uint8_t *at)
 {
     uint64_t word;

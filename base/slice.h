@@ -57,8 +57,6 @@ void slice_free(struct slice *s);
 
 /* True when the bytes are well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool slice_is_utf8(struct slice s);
-/* Of the character that the slice, which is not empty, begins with, the length; 0 when it is none. */
-size_t slice_utf8_character(struct slice s);
 
 /* Seeded 64-bit hash; the seed keeps clients from choosing colliding names. */
 uint64_t slice_hash(struct slice s, uint64_t seed);

@@ -128,25 +128,38 @@ static void undefine_permissions(struct server *s, const struct user *user)
     }
 }
 
+/* Of those who came in as this user, also by a password of ours into rights that another backend knows: then
+ * the connection has a user of its own. */
+static void close_connections(struct server *s, struct user *user)
+{
+    struct buf reason = {0};
+    buf_printf(&reason, "user '%.*s' is deleted", SLICE_ARG(user->name));
+    buf_append(&reason, "", 1);
+    while (!list_empty(&user->connections))
+        connection_force_close(list_first(&user->connections, struct connection, login.of_user),
+                               (const char *)reason.at);
+    list_each (node, &s->connections) {
+        struct connection *conn = container_of(node, struct connection, link);
+        if (list_linked(&conn->login.of_user) && conn->login.authn == CONFIG_INTERNAL &&
+            slice_equal(conn->user->name, user->name))
+            connection_force_close(conn, (const char *)reason.at);
+    }
+    buf_free(&reason);
+}
+
 bool admin_delete_user(struct server *s, struct slice name, struct admin_error *e)
 {
     struct user *user = admin_find_user(s, name, e);
     if (!user)
         return false;
-    struct buf reason = {0};
-    buf_printf(&reason, "user '%.*s' is deleted", SLICE_ARG(user->name));
-    buf_append(&reason, "", 1);
     user_hold(user); /* the last connection may hold the last reference */
     undefine_permissions(s, user);
     admin_undefine(s, &(struct definition){.kind = DEFINITION_USER, .name = user->name});
-    while (!list_empty(&user->connections))
-        connection_force_close(list_first(&user->connections, struct connection, login.of_user),
-                               (const char *)reason.at);
+    close_connections(s, user);
     log_line(&s->log, LOG_INFO, 0, "deleted user '%.*s'", SLICE_ARG(user->name));
     event(s, "user.deleted", EVENT_TEXT("name", user->name));
     user_remove(&s->users, user);
     user_drop(&user);
-    buf_free(&reason);
     return true;
 }
 

@@ -1,4 +1,5 @@
 /* admin_vhost.c - vhosts and their limits, changed by an administrator. */
+#include "auth/pattern.h"
 #include "broker/admin.h"
 #include "broker/connection.h"
 #include "broker/vhost.h"
@@ -13,6 +14,61 @@ static bool check_metadata(struct slice metadata, struct admin_error *e)
 {
     return metadata.len == 0 || limits_is_object(metadata) ||
            admin_fail(e, ADMIN_INVALID, "the metadata of a virtual host are a JSON object");
+}
+
+static void undefine_limits(struct server *s, const struct vhost *v)
+{
+    admin_undefine(s, &(struct definition){.kind = DEFINITION_PARAMETER,
+                                           .vhost = v->name,
+                                           .type = SLICE("vhost-limits"),
+                                           .name = SLICE("limits")});
+}
+
+static void set_limits(struct server *s, struct vhost *v, const struct limits *limits)
+{
+    struct buf json = {0};
+    v->limits = *limits;
+    limits_print(limits, &json);
+    if (slice_is(buf_slice(&json), "{}"))
+        undefine_limits(s, v);
+    else
+        admin_define(s, &(struct definition){.kind = DEFINITION_PARAMETER,
+                                             .vhost = v->name,
+                                             .type = SLICE("vhost-limits"),
+                                             .name = SLICE("limits"),
+                                             .args = buf_slice(&json)});
+    log_line(&s->log, LOG_INFO, 0, "limits of vhost '%.*s' are now %.*s", SLICE_ARG(v->name),
+             SLICE_ARG(buf_slice(&json)));
+    event_limits(s, "vhost.limits", &EVENT_TEXT("vhost", v->name), limits);
+    buf_free(&json);
+}
+
+/* A pattern that is given up fits: better too few than no end. */
+static bool fits(const char *source, struct slice name)
+{
+    char error[200];
+    struct pattern *pattern = pattern_compile(slice_of_string(source), error, sizeof(error));
+    assertf(pattern, "a pattern of the configuration: %s", error);
+    bool matched = pattern_matches(pattern, name) || pattern_gave_up(pattern);
+    pattern_free(&pattern);
+    return matched;
+}
+
+/* default_limits.vhosts: the first whose pattern fits. */
+static void limit_by_default(struct server *s, struct vhost *v)
+{
+    const struct config_topology *topology = &s->config->topology;
+    for (size_t i = 0; i < topology->default_limit_count; i++) {
+        const struct config_default_limits *defaults = &topology->default_limits[i];
+        struct limits limits = limits_none();
+        if (!fits(defaults->pattern, v->name))
+            continue;
+        limits.max[LIMIT_CONNECTIONS] = defaults->connections;
+        limits.max[LIMIT_QUEUES] = defaults->queues;
+        if (limits_are_set(&limits))
+            set_limits(s, v, &limits);
+        return;
+    }
 }
 
 bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
@@ -32,6 +88,7 @@ bool admin_add_vhost(struct server *s, struct slice name, struct slice metadata,
     define_vhost(s, v);
     log_line(&s->log, LOG_INFO, 0, "added vhost '%.*s'", SLICE_ARG(v->name));
     event_vhost(v, "vhost.created");
+    limit_by_default(s, v);
     return true;
 }
 
@@ -58,14 +115,6 @@ static void drop_permissions(struct server *s, const struct vhost *v)
     }
 }
 
-static void undefine_limits(struct server *s, const struct vhost *v)
-{
-    admin_undefine(s, &(struct definition){.kind = DEFINITION_PARAMETER,
-                                           .vhost = v->name,
-                                           .type = SLICE("vhost-limits"),
-                                           .name = SLICE("limits")});
-}
-
 bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error *e)
 {
     struct vhost *v = admin_find_vhost(s, name, e);
@@ -78,7 +127,6 @@ bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error 
         struct connection *conn = list_first(&v->connections, struct connection, login.of_vhost);
         connection_force_close(conn, (const char *)reason.at);
         assert(!list_linked(&conn->login.of_vhost));
-        conn->vhost = NULL;
     }
     if (s->events.vhost == v)
         s->events.vhost = NULL; /* there is nobody left to be told */
@@ -86,28 +134,10 @@ bool admin_delete_vhost(struct server *s, struct slice name, struct admin_error 
     undefine_limits(s, v);
     log_line(&s->log, LOG_INFO, 0, "deleted vhost '%.*s'", SLICE_ARG(v->name));
     event(s, "vhost.deleted", EVENT_TEXT("name", v->name));
+    event_vhost_down(v);
     vhost_delete(&v);
     buf_free(&reason);
     return true;
-}
-
-static void set_limits(struct server *s, struct vhost *v, const struct limits *limits)
-{
-    struct buf json = {0};
-    v->limits = *limits;
-    limits_print(limits, &json);
-    if (slice_is(buf_slice(&json), "{}"))
-        undefine_limits(s, v);
-    else
-        admin_define(s, &(struct definition){.kind = DEFINITION_PARAMETER,
-                                             .vhost = v->name,
-                                             .type = SLICE("vhost-limits"),
-                                             .name = SLICE("limits"),
-                                             .args = buf_slice(&json)});
-    log_line(&s->log, LOG_INFO, 0, "limits of vhost '%.*s' are now %.*s", SLICE_ARG(v->name),
-             SLICE_ARG(buf_slice(&json)));
-    event_limits(s, "vhost.limits", &EVENT_TEXT("vhost", v->name), limits);
-    buf_free(&json);
 }
 
 bool admin_set_vhost_limits(struct server *s, struct slice name, struct slice json,

@@ -138,12 +138,18 @@ static const char *is_text(const struct field *field, struct slice args)
     return field_string(field, &text) ? NULL : "{unacceptable_type,%T}";
 }
 
+/* What dead letters are sent with is a short string to those who get them. */
 static const char *is_dead_letter_key(const struct field *field, struct slice args)
 {
     struct field exchange;
+    struct slice key;
     if (!table_find(args, "x-dead-letter-exchange", &exchange))
         return "routing_key_but_no_dlx_defined";
-    return is_text(field, args);
+    if (!field_string(field, &key))
+        return "{unacceptable_type,%T}";
+    if (key.len > UINT8_MAX)
+        return "a routing key has at most 255 bytes";
+    return slice_is_utf8(key) ? NULL : "a routing key is UTF-8";
 }
 
 static const char *is_flag(const struct field *field, struct slice args)
@@ -251,7 +257,7 @@ static bool refuse(const char *name, const struct field *field, const char *reas
         at += word != NULL;
         int n = snprintf(text + len, sizeof(text) - len, "%.*s", word ? (int)strlen(word) : 1,
                          word ? word : at);
-        assertf(n > 0, "snprintf returned %d", n);
+        assertf(n >= 0, "snprintf returned %d", n); /* 0: the value is an empty text */
         len += (size_t)n;
     }
     text[len < sizeof(text) ? len : sizeof(text) - 1] = 0;

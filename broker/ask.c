@@ -33,6 +33,7 @@ static void drop_answer(struct answer_cache *cache, struct answer *answer)
     slice_free(&answer->key);
     slice_free(&answer->user);
     slice_free(&answer->tags);
+    slice_free(&answer->said);
     mem_free(answer);
 }
 
@@ -87,7 +88,8 @@ static bool post(struct connection *conn, enum config_backend_name name, const s
     assert(!conn->login.asked);
     struct question *question = question_new(about, conn);
     if (!backend_ask(backend_of(conn, name), question)) {
-        log_line(&s->log, LOG_ERROR, conn->id, "connection (%s): %s", conn->name, question->reason);
+        chatter_line(s, conn->peer->peer_host, LOG_ERROR, conn->id, "connection (%s): %s", conn->name,
+                     question->reason);
         question_free(&question);
         return false;
     }
@@ -106,6 +108,9 @@ enum answer_kind ask_access(struct connection *conn, const struct inquiry *about
     if (!known && conn->login.cached)
         known = find_answer(&s->logins.cache, buf_slice(&key), now);
     bool allowed = known && known->allowed;
+    slice_free(&conn->login.said);
+    if (known && known->said.len)
+        conn->login.said = slice_copy(known->said);
     if (known && known->uses && --known->uses == 0)
         drop_answer(&conn->login.answers, known);
     buf_free(&key);
@@ -131,11 +136,17 @@ const struct answer *ask_cached_login(struct server *s, const struct inquiry *ab
 void ask_forget(struct connection *conn)
 {
     if (conn->login.asked)
-        conn->login.asked->asker = NULL;
+        backend_forget(conn->login.asked);
     conn->login.asked = NULL;
 }
 
 /* --- answers that come --- */
+
+static void keep_said(const struct server *s, const struct question *question, struct answer *answer)
+{
+    if (s->config->auth.http.disclosure && question->verdict == VERDICT_DENY)
+        answer->said = slice_copy(question->said);
+}
 
 static void share(struct server *s, const struct question *question, struct slice key)
 {
@@ -147,6 +158,7 @@ static void share(struct server *s, const struct question *question, struct slic
         keep_answer(&s->logins.cache, key, allowed, server_now_ms(s) + auth->cache_ttl_ms);
     answer->user = slice_copy(question->user);
     answer->tags = slice_copy(question->tags);
+    keep_said(s, question, answer);
 }
 
 /* A refusal is given to the method that asked, which may come back for it until it has asked for all three
@@ -157,9 +169,13 @@ static void keep_own(struct connection *conn, const struct question *question, s
     struct answer *answer = keep_answer(&conn->login.answers, key, allowed,
                                         server_now_ms(conn->server) + OWN_TTL_MS);
     answer->uses = allowed ? 0 : REFUSAL_USES;
+    keep_said(conn->server, question, answer);
     if (question->verdict == VERDICT_ERROR)
-        log_line(&conn->server->log, LOG_ERROR, conn->id, "connection (%s): access refused: %s",
-                 conn->name, question->reason);
+        chatter_line(conn->server, conn->peer->peer_host, LOG_ERROR, conn->id,
+                     "connection (%s): access refused: %s", conn->name, question->reason);
+    else if (question->said.len)
+        chatter_line(conn->server, conn->peer->peer_host, LOG_INFO, conn->id, "connection (%s): access %s",
+                     conn->name, question->reason);
 }
 
 static void take(struct server *s, struct question *question)

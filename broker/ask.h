@@ -27,6 +27,7 @@ struct answer {
     struct slice key; /* own memory */
     uint64_t until_ms;
     bool allowed;
+    struct slice said;       /* of a refusal that may be disclosed; own memory */
     unsigned uses;           /* how often it may still be given; 0 = any number of times */
     struct slice user, tags; /* of a login; own memory */
 };
@@ -52,7 +53,7 @@ void ask_close(struct server *s);
 void ask_init_answers(struct answer_cache *cache, size_t capacity, uint64_t seed);
 void ask_free_answers(struct answer_cache *cache);
 
-/* May the connection's user do that? LATER pauses the connection. */
+/* May the connection's user do that? LATER pauses the connection, NO may have said why: login.said. */
 enum answer_kind ask_access(struct connection *conn, const struct inquiry *about);
 /* Asks for a login; the answer comes to login_answered. False when the backend takes no more questions. */
 bool ask_login(struct connection *conn, enum config_backend_name backend, const struct inquiry *about);

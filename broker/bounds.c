@@ -42,7 +42,7 @@ static uint64_t weight_of(struct slice key)
 
 uint64_t bounds_of_binding(const struct binding *binding)
 {
-    const struct exchange_type *type = binding->source->type;
+    const struct exchange_type *type = delayed_routes_as(binding->source);
     struct slice key = binding->key, args = binding->args;
     uint64_t bytes = THING_BYTES + COPIES * (key.len + args.len);
     if (binding->implicit)

@@ -64,8 +64,9 @@ static bool refuse(const struct connection *conn, const char *what, struct slice
     if (conn->permission)
         tell_given_up(conn, "permission", conn->permission->compiled,
                       array_size(conn->permission->compiled), name);
-    return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'", what,
-                 SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name));
+    return fault(f, ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'%s%.*s", what,
+                 SLICE_ARG(name), SLICE_ARG(conn->vhost->name), SLICE_ARG(conn->user->name),
+                 login_said_by(conn), SLICE_ARG(conn->login.said));
 }
 
 bool channel_permits(struct channel *ch, enum access access, struct slice resource, const char *what,
@@ -129,9 +130,9 @@ bool channel_permits_key(struct channel *ch, enum access access, const struct ex
     if (permission)
         tell_given_up(conn, "topic permission", permission->compiled, array_size(permission->compiled), key);
     return fault(f, ACCESS_REFUSED,
-                 "access to topic '%.*s' in exchange '%.*s' in vhost '%.*s' refused for user '%.*s'",
+                 "access to topic '%.*s' in exchange '%.*s' in vhost '%.*s' refused for user '%.*s'%s%.*s",
                  SLICE_ARG(key), SLICE_ARG(x->name), SLICE_ARG(conn->vhost->name),
-                 SLICE_ARG(conn->user->name));
+                 SLICE_ARG(conn->user->name), login_said_by(conn), SLICE_ARG(conn->login.said));
 }
 
 bool channel_remembers(const struct channel *ch, const struct exchange *x)

@@ -1,4 +1,4 @@
-/* chatter.c - bounds what the log says of clients before they are let in.
+/* chatter.c - bounds what the log says of clients and of what they declare.
  *
  * Owner: the server. Invariants: an address is in the map and in by_age, and in left_out exactly while it
  * has lines that nobody was told of; the timer is set while any has. What is left out is counted and said:
@@ -91,8 +91,8 @@ static void tell(struct server *s)
         list_remove(&speaker->left_out);
         if (told < CHATTER_TOLD_MAX)
             log_line(&s->log, LOG_WARNING, 0,
-                     "%" PRIu64 " more lines about connections from %s were left out",
-                     speaker->count, speaker->address);
+                     "%" PRIu64 " more lines about %s%s were left out", speaker->count,
+                     speaker->address[0] ? "connections from " : "queues", speaker->address);
         else
             lines += speaker->count, addresses++;
         speaker->count = 0;

@@ -1,5 +1,5 @@
-/* chatter.h - bounds what the log says of clients before they are let in: accepted, refused, wrong passwords.
- * Else whoever can open a connection could fill the disk with it. */
+/* chatter.h - bounds what the log says of clients: accepted, refused, wrong passwords, errors; and of what
+ * they declare. Else whoever can open a connection could fill the disk with it. */
 #ifndef BROKER_CHATTER_H
 #define BROKER_CHATTER_H
 
@@ -9,6 +9,9 @@
 #include "base/timer.h"
 
 struct server;
+
+/* In place of an address, for what is said of queues on nobody's behalf: they share one allowance. */
+#define CHATTER_QUEUES ""
 
 enum {
     CHATTER_ADDRESSES_MAX = 4096,  /* known at a time; all others together have one allowance */

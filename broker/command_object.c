@@ -10,9 +10,10 @@
 static void force_close(struct request *r, struct connection *conn)
 {
     struct slice reason = request_text(r, "reason");
-    char text[256];
-    snprintf(text, sizeof(text), "%.*s", reason.len ? (int)(reason.len < 200 ? reason.len : 200) : 17,
-             reason.len ? (const char *)reason.at : "Closed by control");
+    char text[2 * FAULT_TEXT_MAX]; /* what is too long for a reply is cut there, between two characters */
+    if (reason.len == 0)
+        reason = SLICE("Closed by control");
+    snprintf(text, sizeof(text), "%.*s", SLICE_ARG(reason));
     connection_force_close(conn, text);
 }
 

@@ -125,18 +125,17 @@ static void set_parameter(struct request *r, struct slice vhost, struct slice co
     if (!value)
         return;
     bool global = vhost.len == 0;
+    struct parameter given = {.vhost = vhost, .component = component, .name = name};
     if (global && (name.len == 0 || name.len > 255 || memchr(name.at, 0, name.len)))
         request_fail(r, REQUEST_INVALID, "Validation failed: a parameter's name has 1 to 255 bytes");
-    else if (!global && !parameters_check(component, name, value, &idle, reason, sizeof(reason)))
+    else if (!global && !parameters_check(r->server, &given, value, &idle, reason, sizeof(reason)))
         request_fail(r, REQUEST_INVALID, "Validation failed: %s", reason);
     if (!r->error) {
-        struct slice text = json_in_dump(value);
-        parameters_put(
-            r->server,
-            &(struct parameter){.vhost = vhost, .component = component, .name = name, .value = text}, true);
-        slice_free(&text);
+        given.value = json_in_dump(value);
+        parameters_put(r->server, &given, true);
+        slice_free(&given.value);
     }
-    if (idle)
+    if (idle && !r->error)
         log_line(&r->server->log, LOG_WARNING, 0,
                  "parameter '%.*s' of component '%.*s' is kept, but this version does not act on it",
                  SLICE_ARG(name), SLICE_ARG(component));

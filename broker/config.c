@@ -188,7 +188,8 @@ static void empty_family(struct config *config, const struct key *family)
     if (family->kind == KEY_LISTENER || family->kind == KEY_NO_LISTENER)
         ((struct listen_list *)key_field(config, family))->count = 0;
     else if (family->kind == KEY_SNI || family->kind == KEY_SNI_SECRET ||
-             family->kind == KEY_NESTED || family->kind == KEY_ALIAS)
+             family->kind == KEY_NESTED || family->kind == KEY_ALIAS ||
+             family->kind == KEY_DEFAULT_LIMITS)
         return; /* without defaults, and filled by several families */
     else
         *(char *)key_field(config, family) = 0;
@@ -258,6 +259,7 @@ bool config_apply(const struct setting *s)
         [KEY_HOSTNAME] = set_choice,
         [KEY_NESTED] = setting_nested,
         [KEY_ALIAS] = setting_alias,
+        [KEY_DEFAULT_LIMITS] = setting_default_limits,
         [KEY_OVERWRITE] = set_overwrite,
     };
     assert((size_t)s->key->kind < array_size(setters));
@@ -372,6 +374,7 @@ void config_defaults(struct config *config)
     memset(config->raw.given, 0, sizeof(config->raw.given));
     config->auth.oauth2.servers[0].scope_prefix_given =
         config->auth.oauth2.servers[0].verify_aud_given = false;
+        config->auth.oauth2.servers[0].require_exp_given = false;
     assert(config->listeners.count > 0);
 }
 

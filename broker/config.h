@@ -45,10 +45,32 @@ struct config_queues {
 /* A message interceptor: off, or what it does to a header that is there already. */
 enum config_overwrite { OVERWRITE_NONE, OVERWRITE_FALSE, OVERWRITE_TRUE };
 
+/* Components of runtime parameters; the first two are those of policies. */
+enum config_component {
+    COMPONENT_POLICY,
+    COMPONENT_OPERATOR_POLICY,
+    COMPONENT_SHOVEL,
+    COMPONENT_FEDERATION,
+    COMPONENT_UPSTREAM,
+    COMPONENT_UPSTREAM_SET,
+    COMPONENT_COUNT
+};
+
+enum { CONFIG_DEFAULTS_MAX = 16, CONFIG_ID_MAX = 64 };
+
+/* default_limits.vhosts.ID: the limits of a vhost whose name the pattern fits, when it is made. */
+struct config_default_limits {
+    char id[CONFIG_ID_MAX], pattern[CONFIG_TEXT_MAX];
+    uint64_t connections, queues; /* CONFIG_NONE = no limit */
+};
+
 /* What users may declare: bounds.h. CONFIG_NONE = no limit. */
 struct config_topology {
     uint64_t memory; /* bytes */
     uint64_t vhosts_max, queues_max, exchanges_max;
+    uint64_t parameters_max[COMPONENT_COUNT]; /* of all vhosts together */
+    struct config_default_limits default_limits[CONFIG_DEFAULTS_MAX]; /* the first that fits */
+    size_t default_limit_count;
 };
 
 struct config {

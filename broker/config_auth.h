@@ -31,6 +31,7 @@ struct config_chain {
 
 /* auth_http.* */
 struct config_http {
+    bool disclosure; /* of the reasons why access was denied, to clients */
     uint32_t method; /* 0 = GET, 1 = POST */
     uint32_t timeout_ms, connect_timeout_ms;
     uint32_t verify_peer, hostname_verification, depth, crl_check;
@@ -51,8 +52,8 @@ struct config_oauth2_server {
     char id[CONFIG_TEXT_MAX], type[CONFIG_TEXT_MAX], scope_prefix[CONFIG_TEXT_MAX];
     char additional_scopes_key[CONFIG_TEXT_MAX], username_claims[CONFIG_TEXT_MAX];
     char provider[CONFIG_OAUTH2_NAME_MAX];
-    bool verify_aud;
-    bool verify_aud_given, scope_prefix_given; /* "" is a prefix, too */
+    bool verify_aud, require_exp;
+    bool verify_aud_given, require_exp_given, scope_prefix_given; /* "" is a prefix, too */
 };
 
 /* An authorization server: where the keys of its tokens are. Lists are "name=value,name=value". */
@@ -79,7 +80,6 @@ struct config_oauth2 {
     struct config_alias aliases[CONFIG_ALIASES_MAX];
     size_t server_count, provider_count; /* of those with a name */
     size_t alias_count;
-    bool require_exp;
 };
 
 /* Who gets in, and how. */

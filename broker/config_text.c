@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "broker/key.h"
+#include "broker/setting.h"
 #include "broker/value.h"
 
 enum { LINE_MAX_LENGTH = 4096 };
@@ -101,7 +102,9 @@ bool config_read(struct config *config, const char *path, char *error, size_t er
         snprintf(error, error_size, "%s: %s", path, strerror(-result));
     bool good = result == 0;
     unsigned number = 0;
-    for (size_t at = 0; good && at < text.len;) {
+    /* Some editors begin a file with a mark that nobody sees, and that would be part of the first key. */
+    size_t at = slice_starts_with(buf_slice(&text), "\xef\xbb\xbf") ? 3 : 0;
+    while (good && at < text.len) {
         const uint8_t *end = memchr(text.at + at, '\n', text.len - at);
         size_t len = end ? (size_t)(end - text.at) - at : text.len - at;
         char line[LINE_MAX_LENGTH + 1], where[CONFIG_TEXT_MAX * 4];
@@ -310,13 +313,31 @@ static void print_nested(const struct config *config, const struct key *family, 
         key.name = text;
         key.offset += place * size;
         bool given = strcmp(rest, "scope_prefix") == 0 ? server->scope_prefix_given
-                     : key.kind == KEY_FLAG            ? server->verify_aud_given
+                     : strcmp(rest, "verify_aud") == 0 ? server->verify_aud_given
+                     : key.kind == KEY_FLAG            ? server->require_exp_given
                                             : !is_blank_text(&key, key_field(config, &key));
         if (!of_server || given)
             print_key(config, &key, out);
     }
     if (of_server)
         print_aliases(&config->auth.oauth2, place, out);
+}
+
+static void print_default_limits(const struct config *config, const struct key *family, FILE *out)
+{
+    const struct config_topology *topology = &config->topology;
+    for (size_t i = 0; i < topology->default_limit_count; i++) {
+        size_t entry = family->offset + i * sizeof(topology->default_limits[0]);
+        char name[CONFIG_TEXT_MAX];
+        struct key key;
+        for (size_t k = 0; setting_default_limits_key(k, entry, &key); k++) {
+            snprintf(name, sizeof(name), "%.*s%s.%s", (int)key_prefix(family), family->name,
+                     topology->default_limits[i].id, key.name);
+            key.name = name;
+            if (key.kind == KEY_REGEX || *(const uint64_t *)key_field(config, &key) != CONFIG_NONE)
+                print_key(config, &key, out);
+        }
+    }
 }
 
 static void print_all_nested(const struct config *config, const struct key *family, FILE *out)
@@ -349,6 +370,8 @@ static void print_key(const struct config *config, const struct key *key, FILE *
         print_sni(key, field, out);
     else if (key->kind == KEY_NESTED)
         print_all_nested(config, key, out);
+    else if (key->kind == KEY_DEFAULT_LIMITS)
+        print_default_limits(config, key, out);
     else if (key->kind == KEY_ALIAS)
         print_aliases(&config->auth.oauth2, 0, out);
     else if (key_is_family(key))

@@ -132,6 +132,8 @@ void connection_release(struct connection *conn)
     if (conn->announced)
         event_connection(conn, "connection.closed");
     conn->announced = false;
+    if (conn->flow.detached == 0) /* else when the last of those channels is through: giveback.c */
+        conn->vhost = NULL;
 }
 
 static void on_closed(struct stream *stream, int error)

@@ -87,7 +87,7 @@ struct connection {
     struct channel_table channels;
     struct channel *last_channel; /* the one that the last frame was for */
     uint64_t id;
-    struct vhost *vhost;         /* NULL until open */
+    struct vhost *vhost;         /* NULL until open, and when all of its channels are through */
     struct user *user;           /* NULL until login; a reference */
     const struct permission *permission; /* NULL = none any more */
     struct login login;

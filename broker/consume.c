@@ -163,10 +163,11 @@ void consume_queue_deleted(struct consumer *c)
     drop_subscription(sub);
 }
 
-void consume_revoke(struct channel *ch)
+/* One walk over all; what moves to another slot meanwhile may be missed. True when it stopped something. */
+static bool revoke_some(struct channel *ch)
 {
     struct vhost *v = ch->conn->vhost;
-    /* From the end: what moves to a freed slot was seen already, or is seen now. */
+    bool stopped = false;
     for (size_t i = ch->subscriptions.capacity; i-- > 0;) {
         struct subscription *sub = ch->subscriptions.slots[i].value;
         struct queue *q = sub ? sub->consumer.queue : NULL;
@@ -175,7 +176,15 @@ void consume_revoke(struct channel *ch)
             continue;
         consume_queue_deleted(&sub->consumer);
         vhost_consumer_gone(v, q);
+        stopped = true;
     }
+    return stopped;
+}
+
+void consume_revoke(struct channel *ch)
+{
+    while (revoke_some(ch))
+        ;
 }
 
 bool consume_cancel(struct channel *ch, const struct method *m, struct fault *f)
@@ -313,23 +322,29 @@ void consume_forget_get(struct connection *conn)
     conn->get.queue->leaving.gets--;
 }
 
+/* Answers it, or lets it wait on. The answer may end a channel, with it a queue, and with that other gets. */
+static void resume_get(struct connection *conn)
+{
+    struct fault f;
+    struct channel *ch = connection_channel(conn, conn->get.channel);
+    consume_forget_get(conn);
+    fault_init(&f);
+    f.class_id = METHOD_basic_get >> 16, f.method_id = (uint16_t)METHOD_basic_get;
+    if (ch && ch->state == CHANNEL_OPEN && !answer_get(ch, conn->get.queue, conn->get.no_ack, &f))
+        channel_fail(ch, &f);
+    if (!list_linked(&conn->get.link))
+        flow_resume(conn, FLOW_GET);
+}
+
+/* Each once: those that wait on go to the end. All are in server.getting meanwhile, where one is looked for
+ * whose queue is deleted. */
 void consume_resume_gets(struct server *s)
 {
-    struct list waiting;
-    list_init(&waiting);
-    list_splice_back(&waiting, &s->getting);
-    while (!list_empty(&waiting)) {
-        struct connection *conn = list_first(&waiting, struct connection, get.link);
-        consume_forget_get(conn);
-        struct channel *ch = connection_channel(conn, conn->get.channel);
-        struct fault f;
-        fault_init(&f);
-        f.class_id = METHOD_basic_get >> 16, f.method_id = (uint16_t)METHOD_basic_get;
-        if (ch && ch->state == CHANNEL_OPEN && !answer_get(ch, conn->get.queue, conn->get.no_ack, &f))
-            channel_fail(ch, &f);
-        if (!list_linked(&conn->get.link))
-            flow_resume(conn, FLOW_GET);
-    }
+    size_t count = 0;
+    list_each(node, &s->getting)
+        count++;
+    for (; count > 0 && !list_empty(&s->getting); count--)
+        resume_get(list_first(&s->getting, struct connection, get.link));
 }
 
 void consume_empty_gets(struct server *s, const struct queue *q)

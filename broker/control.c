@@ -1,9 +1,10 @@
 /* control.c - the control socket.
  *
- * Owner: the server. One request of a client is in hand at a time; its next line is not read before that is
- * answered. Rows are made a slice a turn, and none while the client has not read what there is. Failure
- * modes: a line that is too long ends the connection; a client that goes takes its listing with it, but
- * what it asked to be changed stays changed. */
+ * Owner: the server. One request of a client is in hand at a time; its next line is not read before the
+ * answer has been written: whoever sends all it has to say and closes its end gets all answers. Rows are made
+ * a slice a turn, and none while the client has not read what there is. Failure modes: a line that is too
+ * long ends the connection; a client that goes takes its listing with it, but what it asked to be changed
+ * stays changed. */
 #include "broker/control.h"
 
 #include <stdio.h>
@@ -59,7 +60,7 @@ static size_t on_bytes(struct stream *stream, struct slice in)
 
 static void on_drained(struct stream *stream)
 {
-    (void)stream; /* control_act looks by itself */
+    (void)stream; /* control_act looks by itself, each turn */
 }
 
 static void on_closed(struct stream *stream, int error)
@@ -129,10 +130,15 @@ static void go_on(struct control_client *client)
     client->server->events.by_ctl = false;
     stream_write(&client->stream, buf_slice(&r->out));
     r->out.len = 0;
-    if (r->done) {
+    if (r->done)
         request_free(&client->request);
-        stream_resume(&client->stream);
-    }
+}
+
+/* The answer has gone out. */
+static bool may_read(const struct control_client *client)
+{
+    const struct stream *stream = &client->stream;
+    return !client->request && stream->state == STREAM_OPEN && stream->paused && stream->output.pending == 0;
 }
 
 static void free_client(struct control_client *client)
@@ -152,6 +158,8 @@ void control_act(struct server *s)
         struct control_client *client = container_of(node, struct control_client, link);
         if (client->request)
             go_on(client);
+        else if (may_read(client))
+            stream_resume(&client->stream);
     }
     for (struct list *node; (node = list_pop_front(&s->control.doomed));)
         free_client(container_of(node, struct control_client, doomed));
@@ -163,7 +171,8 @@ bool control_is_busy(const struct server *s)
         return true;
     list_each (node, &s->control.clients) {
         const struct control_client *client = container_of(node, struct control_client, link);
-        if (client->request && request_is_ready(client->request) && !stream_is_high(&client->stream))
+        if (may_read(client) || (client->request && request_is_ready(client->request) &&
+                                 !stream_is_high(&client->stream)))
             return true;
     }
     return false;

@@ -80,10 +80,10 @@ static void log_cycle(struct letter *letter, const struct queue *target)
     if (q->leaving.cycle_told)
         return;
     q->leaving.cycle_told = true;
-    log_line(&letter->server->log, LOG_WARNING, 0,
-             "queue '%.*s' in vhost '%.*s': a dead letter that came back to queue '%.*s' without having been "
-             "rejected was dropped; this is not told again",
-             SLICE_ARG(q->name), SLICE_ARG(letter->vhost->name), SLICE_ARG(target->name));
+    chatter_line(letter->server, CHATTER_QUEUES, LOG_WARNING, 0,
+                 "queue '%.*s' in vhost '%.*s': a dead letter that came back to queue '%.*s' without having "
+                 "been rejected was dropped; this is not told again",
+                 SLICE_ARG(q->name), SLICE_ARG(letter->vhost->name), SLICE_ARG(target->name));
 }
 
 /* Copies the queues that the letter may go to; a cycle ends here unless a client rejected the message. */
@@ -110,10 +110,14 @@ static bool any_refuses(struct dest *const *queues, size_t count, const struct m
 /* False when it may not be lost and could not be published now. */
 static bool route_letter(struct letter *letter, bool at_least_once)
 {
-    struct route_input input = {letter->keys, letter->key_count, buf_slice(&letter->headers)};
+    struct route_input input = {.keys = letter->keys,
+                                .key_count = letter->key_count,
+                                .headers = buf_slice(&letter->headers),
+                                .props = message_props(letter->message)};
     const struct route_set *set = route(&letter->vhost->router, letter->exchange, &input);
     struct buf queues = {0};
     size_t routed = set->size;
+    letter->server->company.copies += set->looks / EFFORT_LOOKS;
     leave_cycles_out(letter, set, &queues);
     struct dest **targets = (struct dest **)queues.at;
     size_t count = queues.len / sizeof(*targets);
@@ -171,10 +175,13 @@ void deadletter_run(struct server *s, size_t budget)
         outcome_retry(&s->home, RETRY_MESSAGES);
         outcomes->retry_ms = s->home.now_ms + RETRY_MS;
     }
-    for (; budget > 0 && store_pending_bytes(s->store) < QUEUE_PENDING_MAX; budget--) {
+    while (budget > 0 && store_pending_bytes(s->store) < QUEUE_PENDING_MAX) {
+        uint64_t before = s->company.copies;
         if (!outcome_take(&s->home, &outcome))
             break;
         publish_next(s, &outcome);
+        size_t cost = company_published(s, before);
+        budget -= cost < budget ? cost : budget;
     }
     if (outcomes->kept.size == 0)
         outcomes->retry_ms = UINT64_MAX;

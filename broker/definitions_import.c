@@ -44,13 +44,13 @@ static bool need_text(struct definitions_import *import, const char *kind, const
     return json_in_text(object, name, text) || fail(import, "a %s has no text '%s'", kind, name);
 }
 
-/* The name of an exchange, queue or parameter: what AMQP can carry. */
+/* The name of an exchange or queue, or a key: what AMQP can carry. */
 static bool need_name(struct definitions_import *import, const char *kind, const json_t *object,
                       const char *name, struct slice *text)
 {
     if (!need_text(import, kind, object, name, text))
         return false;
-    return (text->len <= NAME_MAX_BYTES && !memchr(text->at, 0, text->len)) ||
+    return text->len <= NAME_MAX_BYTES ||
            fail(import, "%s '%.60s...': '%s' is longer than 255 bytes", kind, (const char *)text->at, name);
 }
 
@@ -98,7 +98,9 @@ static bool set_user_limits(struct definitions_import *import, struct slice name
     if (!json_is_object(limits))
         return true;
     struct slice text = json_in_dump(limits);
-    bool done = admin_clear_user_limits(import->server, name, SLICE("all"), e) &&
+    struct limits checked = limits_none(); /* before those that there are go */
+    bool done = limits_parse(&checked, LIMITS_OF_USER, text, e->text, sizeof(e->text)) &&
+                admin_clear_user_limits(import->server, name, SLICE("all"), e) &&
                 admin_set_user_limits(import->server, name, text, e);
     slice_free(&text);
     return done;
@@ -254,7 +256,8 @@ static bool import_parameter(struct definitions_import *import, const json_t *ob
         slice_free(&text);
         return finish(import, done, "limits of vhost", v->name, &e);
     }
-    if (!parameters_check(component, name, value, &idle, reason, sizeof(reason)))
+    struct parameter given = {.vhost = v->name, .component = component, .name = name};
+    if (!parameters_check(import->server, &given, value, &idle, reason, sizeof(reason)))
         return fail(import, "parameter '%.*s' in vhost '%.*s': %s", SLICE_ARG(name), SLICE_ARG(v->name),
                     reason);
     if (idle)
@@ -270,6 +273,8 @@ static bool import_global_parameter(struct definitions_import *import, const jso
     const json_t *value = json_object_get(object, "value");
     if (!need_name(import, "global parameter", object, "name", &name))
         return false;
+    if (name.len == 0 || memchr(name.at, 0, name.len))
+        return fail(import, "the name of a global parameter is empty, or has a zero byte");
     return value ? put_parameter(import, SLICE(""), SLICE("global"), name, value)
                  : fail(import, "global parameter '%.*s' has no value", SLICE_ARG(name));
 }
@@ -320,8 +325,15 @@ static bool import_exchange(struct definitions_import *import, const json_t *obj
         good = fail(import, RESOURCE_FORMAT ": %s", RESOURCE_ARG(&what), f.text);
     if (good && (good = need_room(import, &what)))
         vhost_add_exchange(v, name, &properties, true);
+    import->cost += policies_cost(&v->policies);
     buf_free(&args);
     return good;
+}
+
+/* In the store such names are those of what exchanges keep; clients cannot use them (amq.) either. */
+static bool is_kept_by_exchange(struct slice name)
+{
+    return slice_starts_with(name, DELAYED_NAME_PREFIX) || slice_starts_with(name, DUPLICATE_NAME_PREFIX);
 }
 
 static bool import_queue(struct definitions_import *import, const json_t *object)
@@ -330,6 +342,9 @@ static bool import_queue(struct definitions_import *import, const json_t *object
     struct slice name;
     if (!v || !need_name(import, "queue", object, "name", &name))
         return false;
+    if (is_kept_by_exchange(name))
+        return fail(import, "queue '%.*s': names that begin with " DELAYED_NAME_PREFIX " and "
+                            DUPLICATE_NAME_PREFIX " are the server's", SLICE_ARG(name));
     if (vhost_find_queue(v, name))
         return true;
     if (name.len == 0 || json_in_flag_or(object, "exclusive", false)) {
@@ -351,6 +366,7 @@ static bool import_queue(struct definitions_import *import, const json_t *object
                     properties.durable ? "auto-delete" : "non-durable", SLICE_ARG(name), SLICE_ARG(v->name));
     if (good && (good = need_room(import, &what)))
         vhost_add_queue(v, name, &properties, true);
+    import->cost += policies_cost(&v->policies);
     buf_free(&args);
     return good;
 }
@@ -439,14 +455,16 @@ bool definitions_import_step(struct definitions_import *import, size_t budget)
     while (import->section < array_size(sections)) {
         const json_t *section = json_object_get(import->root, sections[import->section].name);
         for (; import->index < json_array_size(section); import->index++, import->done++) {
-            if (budget-- == 0)
+            if (budget == 0)
                 return true;
+            import->cost = 1;
             const json_t *object = json_array_get(section, import->index);
             if (!json_is_object(object))
                 return fail(import, "number %zu of '%s' is no object", import->index + 1,
                             sections[import->section].name);
             if (!sections[import->section].import(import, object))
                 return false;
+            budget -= import->cost < budget ? import->cost : budget;
         }
         import->index = 0;
         import->section++;

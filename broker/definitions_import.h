@@ -25,6 +25,7 @@ struct definitions_import {
     json_t *root;          /* a reference of its own */
     struct slice vhost;    /* for objects that name none; own memory, "" = none */
     size_t section, index; /* the next object */
+    size_t cost;           /* of the last one, in objects */
     size_t done, skipped;  /* objects; skipped: bindings whose ends are not there, exclusive queues */
     char error[512];       /* which object, and what is wrong with it */
 };

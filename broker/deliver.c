@@ -63,8 +63,7 @@ static inline uint8_t *write_header(uint8_t *at, uint16_t channel, const struct 
     return at + 1;
 }
 
-/* True when the content header frame is within what the peer accepts. */
-static bool header_fits(const struct channel *ch, struct slice props)
+bool deliver_header_fits(const struct channel *ch, struct slice props)
 {
     return props.len + 12 + FRAME_OVERHEAD <= ch->conn->frame_max;
 }
@@ -122,7 +121,7 @@ static void write_content(struct channel *ch, struct message *m, struct slice pr
 
 bool deliver_content(struct channel *ch, const struct method *m, struct message *message, struct slice props)
 {
-    if (!header_fits(ch, props))
+    if (!deliver_header_fits(ch, props))
         return false;
     uint64_t before = stream_queued(&ch->conn->stream);
     uint8_t *start = reserve(ch, message, props);
@@ -164,7 +163,7 @@ static inline bool write_delivery(struct subscription *sub, uint64_t tag, const 
                            struct slice props)
 {
     struct channel *ch = sub->channel;
-    if (!header_fits(ch, props))
+    if (!deliver_header_fits(ch, props))
         return false;
     uint8_t *start = reserve(ch, entry->message, props);
     write_content(ch, entry->message, props, start, write_method(start, sub, tag, entry));
@@ -285,7 +284,8 @@ void deliver_to_make_room(struct queue *q, uint64_t body_size)
         struct subscription *sub = container_of(queue_turn(q), struct subscription, consumer);
         if (set_aside(sub))
             continue;
-        if (!header_fits(sub->channel, deliver_props(channel_server(sub->channel), q, queue_first(q))))
+        struct channel *ch = sub->channel;
+        if (!deliver_header_fits(ch, deliver_props(channel_server(ch), q, queue_first(q))))
             break; /* that ends a channel: not in the midst of a publish */
         deliver_queue(q, 1, &bytes);
     }

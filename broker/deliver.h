@@ -8,6 +8,8 @@
 void deliver_ready(struct server *s);
 /* Hands out what consumers can take now, until the queue does not refuse a message with this body. */
 void deliver_to_make_room(struct queue *q, uint64_t body_size);
+/* True when the frame with such properties is within what the peer accepts. */
+bool deliver_header_fits(const struct channel *ch, struct slice props);
 /* Writes content frames for a method that carries a message, with these properties; false when its header
  * does not fit the peer's frame_max (nothing is written then). */
 bool deliver_content(struct channel *ch, const struct method *m, struct message *message, struct slice props);

@@ -28,10 +28,11 @@ bool event_wanted(const struct server *s)
     return x && x->binding_count > 0;
 }
 
-/* A client's arguments may be as deep as a table can be: those are left out, and the event is told. */
+/* A client's arguments may be as deep as a table can be, or large: then they are left out. */
 static void put_arguments(struct buf *headers, const char *name, struct slice table)
 {
-    table_put_table(headers, name, table_fits_below(table, 1) ? table : SLICE(""));
+    bool fits = table.len <= EVENT_TABLE_MAX && table_fits_below(table, 1);
+    table_put_table(headers, name, fits ? table : SLICE(""));
 }
 
 static void put_field(struct buf *headers, const struct event_field *field)
@@ -133,6 +134,20 @@ void event_vhost(const struct vhost *v, const char *key)
     buf_free(&table);
     buf_free(&tags);
     buf_free(&state);
+}
+
+/* RabbitMQ stops a vhost's processes after it was deleted, and says that it did so itself. */
+void event_vhost_down(const struct vhost *v)
+{
+    struct events *events = &v->server->events;
+    struct events before = *events;
+    char node[SERVER_NODE_SIZE];
+    server_node(node);
+    events->actor = NULL;
+    events->by_ctl = false;
+    event(v->server, "vhost.down", EVENT_TEXT("name", v->name), EVENT_TEXT("node", slice_of_string(node)));
+    events->actor = before.actor;
+    events->by_ctl = before.by_ctl;
 }
 
 void event_exchange(struct vhost *v, const struct exchange *x, const char *key)

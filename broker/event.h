@@ -19,6 +19,10 @@ struct vhost;
 
 #define EVENT_EXCHANGE "amq.rabbitmq.event"
 
+/* Bytes of a client's table that an event or a trace takes in. Who looks on has to be sent all of it in one
+ * frame, and would be stopped by one that is too large (frame_max, 128 KB). */
+enum { EVENT_TABLE_MAX = 64 * 1024 };
+
 /* Part of the server. */
 struct events {
     struct vhost *vhost;      /* where the exchange is, NULL before it is made */
@@ -58,6 +62,7 @@ void event_emit(struct server *s, const char *key, const struct event_field *fie
 
 /* The events of the things that a server is made of; `key` is "queue.created" and the like. */
 void event_vhost(const struct vhost *v, const char *key);
+void event_vhost_down(const struct vhost *v);
 void event_exchange(struct vhost *v, const struct exchange *x, const char *key);
 void event_queue(struct vhost *v, const struct queue *q, const char *key);
 void event_binding(struct vhost *v, const struct binding *binding, const char *key);

@@ -61,8 +61,9 @@ static void on_unused(struct timer *timer)
         timer_set(&s->timers, timer, due);
         return;
     }
-    log_line(&s->log, LOG_INFO, 0, "queue '%.*s' in vhost '%.*s' was not used for %llu ms and is deleted",
-             SLICE_ARG(q->name), SLICE_ARG(v->name), (unsigned long long)expires);
+    chatter_line(s, CHATTER_QUEUES, LOG_INFO, 0,
+                 "queue '%.*s' in vhost '%.*s' was not used for %llu ms and is deleted", SLICE_ARG(q->name),
+                 SLICE_ARG(v->name), (unsigned long long)expires);
     vhost_delete_queue(v, q);
 }
 

@@ -347,6 +347,8 @@ static void leave(struct channel *ch)
     conn->flow.detached--;
     conn->vhost->detached--;
     channel_free(&ch);
+    if (conn->flow.detached == 0) /* the connection has left it; nothing keeps it from going any more */
+        conn->vhost = NULL;
 }
 
 static size_t give_some(struct givings *givings, size_t room)

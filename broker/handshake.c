@@ -15,15 +15,19 @@ enum { SILENT_CLOSE_DELAY_MS = 3000, REFUSAL_DELAY_MS = 500 };
 static const uint8_t header_0_9_1[8] = {'A', 'M', 'Q', 'P', 0, 0, 9, 1};
 static const uint8_t header_0_9[8] = {'A', 'M', 'Q', 'P', 1, 1, 0, 9};
 
-/* The global parameter cluster_name, as in RabbitMQ, or the node's name. */
+/* The global parameter cluster_name, as in RabbitMQ, or the node's name. A parameter may be any JSON of any
+ * size: what is no name, or longer than names are, is not told to everybody who connects. */
 static void put_cluster_name(const struct server *s, struct buf *properties)
 {
+    enum { JSON_MAX = 2 + 6 * 255 }; /* every byte escaped, and the quotes */
     char node[SERVER_NODE_SIZE], error[64];
     const struct parameter *set =
         parameters_find(s, SLICE(""), SLICE("global"), SLICE("cluster_name"));
-    json_t *value = set ? json_in_parse(set->value, error, sizeof(error)) : NULL;
+    bool short_enough = set && set->value.len <= JSON_MAX;
+    json_t *value = short_enough ? json_in_parse(set->value, error, sizeof(error)) : NULL;
     server_node(node);
-    const char *name = json_is_string(value) ? json_string_value(value) : node;
+    bool named = json_is_string(value) && json_string_length(value) <= UINT8_MAX;
+    const char *name = named ? json_string_value(value) : node;
     table_put_string(properties, "cluster_name", slice_of_string(name));
     json_decref(value);
 }

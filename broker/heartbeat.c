@@ -23,11 +23,23 @@ static void schedule(struct connection *conn)
     timer_set(&s->timers, &conn->timer, server_now_ms(s) + conn->heartbeat.interval_s * 500u);
 }
 
+/* It was heard, or is not read for reasons of ours. One that is not read because it does not read our answers
+ * cannot be heard: it gives a sign while it takes some of them, if they do not wait for the disk. */
+static bool gives_a_sign(const struct connection *conn)
+{
+    const struct stream *stream = &conn->stream;
+    if (stream->received != conn->heartbeat.received)
+        return true;
+    if (conn->flow.paused != FLOW_OUTPUT)
+        return stream->paused;
+    return stream->sent != conn->heartbeat.sent || stream->sent == stream->limit;
+}
+
 static void tick(struct timer *timer)
 {
     struct connection *conn = container_of(timer, struct connection, timer);
     struct heartbeat *h = &conn->heartbeat;
-    if (conn->stream.received != h->received || conn->stream.paused) {
+    if (gives_a_sign(conn)) {
         h->received = conn->stream.received;
         h->silent_ticks = 0;
     } else if (++h->silent_ticks >= SILENT_TICKS_MAX) {

@@ -168,7 +168,8 @@ json_t *json_in_parse(struct slice text, char *error, size_t error_size)
 {
     json_error_t where;
     json_t *value =
-        json_loadb((const char *)text.at, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &where);
+        json_loadb((const char *)text.at, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
+                   &where);
     if (!value)
         snprintf(error, error_size, "no JSON: %s at line %d column %d", where.text, where.line,
                  where.column);

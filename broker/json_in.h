@@ -23,7 +23,8 @@ bool json_in_table(const json_t *object, struct buf *table, const char **reason)
 
 /* The value as compact JSON text; own memory, freed with slice_free. */
 struct slice json_in_dump(const json_t *value);
-/* NULL when it is no JSON; numbers and strings alone are JSON too. */
+/* NULL when it is no JSON; numbers and strings alone are JSON too. Texts may have zero bytes in them, as
+ * names of queues and exchanges may. */
 json_t *json_in_parse(struct slice text, char *error, size_t error_size);
 
 #endif

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/assert.h"
+#include "base/map.h"
 #include "protocol/table.h"
 
 /* Bytes of the UTF-8 sequence that `rest` begins with, 0 when it is none. */
@@ -174,16 +175,46 @@ static void put_field(struct buf *out, const struct field *field)
     }
 }
 
+/* A zero byte would be JSON, but hardly any program reads it in the name of a member. What is no text gets
+ * longer, and is cut to what a name can be: else nobody could take it in again. */
+static void put_name(struct buf *out, struct slice name)
+{
+    char whole[UINT8_MAX];
+    size_t used = 0;
+    if (slice_is_utf8(name) && !(name.len && memchr(name.at, 0, name.len))) {
+        json_out_text(out, name);
+        return;
+    }
+    while (name.len) {
+        size_t len = name.at[0] ? sequence_length(name) : 0, size = len ? len : 3;
+        if (used + size > sizeof(whole))
+            break;
+        memcpy(whole + used, len ? (const char *)name.at : "\xef\xbf\xbd", size);
+        used += size;
+        name = slice_of(name.at + (len ? len : 1), name.len - (len ? len : 1));
+    }
+    json_out_text(out, slice_of(whole, used));
+}
+
+/* Where a name stands twice, the first one counts, as for whoever looks for it in the table; most programs
+ * would take the last. */
 void json_out_table(struct buf *out, struct slice table)
 {
     struct slice name;
     struct field field;
+    struct map seen;
+    map_init(&seen, (uintptr_t)table.at); /* nobody else knows that */
     json_out_open(out, '{');
     while (table_next(&table, &name, &field)) {
+        if (map_get(&seen, name))
+            continue;
+        if (table.len > 0) /* else nothing comes that could be the same */
+            map_put(&seen, name, out);
         json_out_next(out);
-        json_out_text(out, name);
+        put_name(out, name);
         buf_append(out, ":", 1);
         put_field(out, &field);
     }
+    map_free(&seen);
     json_out_close(out, '}');
 }

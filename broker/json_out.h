@@ -13,7 +13,8 @@ void json_out_text(struct buf *out, struct slice text);
 void json_out_string(struct buf *out, const char *string);
 void json_out_number(struct buf *out, int64_t number);
 void json_out_flag(struct buf *out, bool flag);
-/* A field table that passed table_check, as an object: numbers and timestamps as numbers, void as null. */
+/* A field table that passed table_check, as an object: numbers and timestamps as numbers, void as null.
+ * Of several fields of one name the first; in a name U+FFFD for a zero byte. */
 void json_out_table(struct buf *out, struct slice table);
 /* What is JSON already; empty = {}. */
 void json_out_raw(struct buf *out, struct slice json);

@@ -67,7 +67,8 @@ bool key_has_items(const struct key *key)
 /* Kinds whose members' names may have dots in them. */
 static bool has_dots(const struct key *key)
 {
-    return key->kind == KEY_CHAIN || key->kind == KEY_NESTED || key->kind == KEY_ALIAS;
+    return key->kind == KEY_CHAIN || key->kind == KEY_NESTED || key->kind == KEY_ALIAS ||
+           key->kind == KEY_DEFAULT_LIMITS;
 }
 
 bool key_is_family(const struct key *key)

@@ -46,6 +46,7 @@ enum key_kind {
     KEY_SNI_SECRET,
     KEY_NESTED, /* NAME.KEY: setting_oauth2.c */
     KEY_ALIAS,
+    KEY_DEFAULT_LIMITS, /* ID.KEY: setting_vhost.c */
     KEY_OVERWRITE, /* none, false or true */
 };
 

@@ -59,7 +59,7 @@ bool listing_choose_vhosts(struct request *r)
         state->vhosts[state->vhost_count++] = slice_copy(request_text(r, "vhost"));
     map_each (&s->vhosts, i) {
         const struct vhost *v = s->vhosts.slots[i].value;
-        if (!one)
+        if (!one && !list_linked(&v->ending)) /* one that is being deleted is not found by its name */
             state->vhosts[state->vhost_count++] = slice_copy(v->name);
     }
     return true;

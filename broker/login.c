@@ -50,9 +50,14 @@ static void wipe_password(struct attempt *attempt)
 
 void login_drop_attempt(struct connection *conn)
 {
+    struct server *s = conn->server;
     struct attempt *attempt = conn->login.attempt;
     if (!attempt)
         return;
+    /* Else guessers who go before they hear the answer would keep a slow backend busy, uncounted. */
+    if (conn->login.asked && !attempt->renews)
+        guard_failed(&s->logins.guard, conn->peer->peer_host, server_now_ms(s));
+    ask_forget(conn);
     conn->login.attempt = NULL;
     wipe_password(attempt);
     slice_free(&attempt->user);
@@ -194,6 +199,7 @@ static void become(struct connection *conn)
     } else {
         user = user_new_outsider(attempt->user, attempt->tags, rand_u64(&s->rand));
     }
+    conn->login.authn = link->authn;
     conn->login.authz = link->authz;
     conn->login.cached = link->cached;
     conn->login.grant = attempt->grant;

@@ -19,10 +19,11 @@ enum { LOGIN_ANSWERS_MAX = 64, LOGIN_NAME_SIZE = 64 };
 struct login {
     struct list of_user;  /* in user.connections, from login on */
     struct list of_vhost; /* in vhost.connections, while it is open */
-    enum config_backend_name authz; /* who knows the user's rights */
+    enum config_backend_name authn, authz; /* who has checked the password; who knows the user's rights */
     bool cached;                    /* and the backend cache stands before it */
     struct grant *grant;            /* what his token says, with oauth2 */
     struct answer_cache answers;    /* what authz has said, with http */
+    struct slice said;              /* why the last answer of these was no, if it may be told; own memory */
     struct question *asked;         /* on its way; the connection is paused */
     struct attempt *attempt;        /* until there is a user, or while a token is renewed */
     struct timer timer;             /* the turn of an attempt, then the token's expiry */
@@ -42,7 +43,9 @@ enum login_result login_start(struct connection *conn, struct slice mechanism, s
 enum login_result login_renew(struct connection *conn, struct slice secret, const char **why);
 /* Who it is, or said it was, "" when that could not be read. */
 struct slice login_name(const struct connection *conn);
-/* For login_leave. */
+/* What goes before login.said in an error text (auth_http.authorization_failure_disclosure). */
+const char *login_said_by(const struct connection *conn);
+/* For login_leave: the attempt ends, whether or not its backend has answered. */
 void login_drop_attempt(struct connection *conn);
 /* A backend answered a question of the attempt. */
 void login_answered(struct connection *conn, struct question *question);

@@ -46,8 +46,9 @@ bool login_enter(struct connection *conn, struct vhost *v, struct fault *f)
     if (answer == ANSWER_LATER)
         return false;
     if (answer == ANSWER_NO)
-        return fault(f, NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
-                     SLICE_ARG(v->name), SLICE_ARG(user->name));
+        return fault(f, NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'%s%.*s",
+                     SLICE_ARG(v->name), SLICE_ARG(user->name), login_said_by(conn),
+                     SLICE_ARG(conn->login.said));
     if (conn->login.authz == CONFIG_INTERNAL)
         conn->permission = user_permission(user, v->name);
     conn->vhost = v;
@@ -55,6 +56,11 @@ bool login_enter(struct connection *conn, struct vhost *v, struct fault *f)
     v->connection_count++;
     user->connection_count++;
     return true;
+}
+
+const char *login_said_by(const struct connection *conn)
+{
+    return conn->login.said.len ? " by backend http: " : "";
 }
 
 void login_leave(struct connection *conn)
@@ -68,9 +74,10 @@ void login_leave(struct connection *conn)
     list_unlink(&conn->login.of_user);
     conn->permission = NULL;
     timer_clear(&conn->server->timers, &conn->login.timer);
-    ask_forget(conn);
     login_drop_attempt(conn);
+    ask_forget(conn);
     ask_free_answers(&conn->login.answers);
+    slice_free(&conn->login.said);
     conn->login.answers = (struct answer_cache){0};
     grant_drop(&conn->login.grant);
 }

@@ -184,18 +184,18 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Whoever started us may have closed them. Then the next file or socket would get their numbers, and the log
- * would be written to it. */
-static void open_standard_files(void)
+/* Who was started without standard input, output or error would get files and sockets of its own under their
+ * numbers, and write its log there. */
+static void hold_standard_descriptors(void)
 {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-            _exit(STATUS_FAILED); /* there is nobody to tell */
+            panic("descriptor %d is closed, and /dev/null cannot be opened for it", fd);
 }
 
 int main(int argc, char **argv)
 {
-    open_standard_files();
+    hold_standard_descriptors();
     struct config config;
     char error[ERROR_SIZE] = "";
     if (argc > 1 && strcmp(argv[1], "store") == 0)

@@ -4,6 +4,7 @@
  * through all. */
 #include "broker/parameters.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/assert.h"
@@ -11,6 +12,36 @@
 #include "broker/server.h"
 
 enum { KEY_MAX = 3 * 256 };
+
+/* Those but the policies' are idle: whoever moves here from RabbitMQ keeps them for the day when Leveret has
+ * links to other brokers. */
+static const char *const components[COMPONENT_COUNT] = {
+    [COMPONENT_POLICY] = "policy",
+    [COMPONENT_OPERATOR_POLICY] = "operator_policy",
+    [COMPONENT_SHOVEL] = "shovel",
+    [COMPONENT_FEDERATION] = "federation",
+    [COMPONENT_UPSTREAM] = "federation-upstream",
+    [COMPONENT_UPSTREAM_SET] = "federation-upstream-set",
+};
+
+/* COMPONENT_COUNT when it is none of these. */
+static enum config_component component_of(struct slice name)
+{
+    enum config_component component = 0;
+    while (component < COMPONENT_COUNT && !slice_is(name, components[component]))
+        component++;
+    return component;
+}
+
+/* Global ones have a component of their own, without a limit. */
+static void count(struct parameters *parameters, const struct parameter *p, bool more)
+{
+    enum config_component component = component_of(p->component);
+    if (component == COMPONENT_COUNT || p->vhost.len == 0)
+        return;
+    assert(component > COMPONENT_OPERATOR_POLICY && (more || parameters->counts[component] > 0));
+    parameters->counts[component] += more ? 1 : (size_t)-1;
+}
 
 void parameters_init(struct parameters *parameters, uint64_t seed)
 {
@@ -21,6 +52,7 @@ void parameters_init(struct parameters *parameters, uint64_t seed)
 
 static void free_parameter(struct parameters *parameters, struct parameter *p)
 {
+    count(parameters, p, false);
     map_remove(&parameters->by_key, p->key);
     list_remove(&p->link);
     slice_free(&p->key);
@@ -35,14 +67,22 @@ void parameters_free(struct parameters *parameters)
     map_free(&parameters->by_key);
 }
 
-/* No part has a zero byte: names are UTF-8 without one. */
+/* No part of one that there is has a zero byte: names are UTF-8 without one. */
 static struct slice make_key(struct slice vhost, struct slice component, struct slice name,
                              char key[KEY_MAX])
 {
     assert(vhost.len < 256 && component.len < 256 && name.len < 256);
-    int len = snprintf(key, KEY_MAX, "%.*s%c%.*s%c%.*s", SLICE_ARG(vhost), 0, SLICE_ARG(component), 0,
-                       SLICE_ARG(name));
-    return slice_of(key, (size_t)len);
+    const struct slice parts[] = {vhost, component, name};
+    size_t len = 0;
+    for (size_t i = 0; i < array_size(parts); i++) {
+        if (i > 0)
+            key[len++] = 0;
+        if (parts[i].len)
+            memcpy(key + len, parts[i].at, parts[i].len);
+        len += parts[i].len;
+    }
+    assert(len <= KEY_MAX);
+    return slice_of(key, len);
 }
 
 static struct parameter *find(const struct server *s, struct slice vhost, struct slice component,
@@ -79,6 +119,7 @@ static struct parameter *add(struct server *s, const struct parameter *given)
     assert(p->name.at + p->name.len == at + p->key.len);
     map_put(&s->parameters.by_key, p->key, p);
     list_push_back(&s->parameters.all, &p->link);
+    count(&s->parameters, p, true);
     return p;
 }
 
@@ -126,23 +167,33 @@ void parameters_remove_vhost(struct server *s, struct slice vhost)
     }
 }
 
-bool parameters_check(struct slice component, struct slice name, const json_t *value, bool *idle,
+bool parameters_fit(const struct server *s, enum config_component component, bool replaces, char *reason,
+                    size_t reason_size)
+{
+    uint64_t max = s->config->topology.parameters_max[component];
+    assert(component < COMPONENT_COUNT);
+    if (replaces || s->parameters.counts[component] < max)
+        return true;
+    snprintf(reason, reason_size, "component %s is limited to %" PRIu64, components[component], max);
+    return false;
+}
+
+bool parameters_check(const struct server *s, const struct parameter *given, const json_t *value, bool *idle,
                       char *reason, size_t reason_size)
 {
-    /* Whoever moves here from RabbitMQ keeps them for the day when Leveret has links to other brokers. */
-    static const char *const idle_components[] = {"shovel", "federation", "federation-upstream",
-                                                  "federation-upstream-set"};
-    *idle = false;
-    for (size_t i = 0; i < array_size(idle_components); i++)
-        *idle |= slice_is(component, idle_components[i]);
+    struct slice name = given->name;
+    enum config_component component = component_of(given->component);
+    *idle = component < COMPONENT_COUNT && component > COMPONENT_OPERATOR_POLICY;
     if (name.len == 0 || name.len > 255 || memchr(name.at, 0, name.len) || !value)
         snprintf(reason, reason_size, "a parameter's name has 1 to 255 bytes");
-    else if (slice_is(component, "policy") || slice_is(component, "operator_policy"))
+    else if (component <= COMPONENT_OPERATOR_POLICY)
         snprintf(reason, reason_size, "policies may not be set using this method");
     else if (!*idle)
         snprintf(reason, reason_size, "component %.*s not found",
-                 (int)(component.len < 100 ? component.len : 100), (const char *)component.at);
+                 (int)(given->component.len < 100 ? given->component.len : 100),
+                 (const char *)given->component.at);
     else
-        return true;
+        return parameters_fit(s, component, find(s, given->vhost, given->component, name), reason,
+                              reason_size);
     return false;
 }

@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/slice.h"
+#include "broker/config.h"
 
 struct server;
 struct vhost;
@@ -23,6 +24,7 @@ struct parameter {
 struct parameters {
     struct map by_key;
     struct list all;      /* in the order they were made */
+    size_t counts[COMPONENT_COUNT];
     struct list settling; /* policies.settling: vhosts whose policies have changed */
 };
 
@@ -39,9 +41,13 @@ bool parameters_remove(struct server *s, struct slice vhost, struct slice compon
 /* All of a vhost that goes. */
 void parameters_remove_vhost(struct server *s, struct slice vhost);
 
+/* False with a reason when it would be one too many of its component (runtime_parameters.limits); one that
+ * is there may be replaced. */
+bool parameters_fit(const struct server *s, enum config_component component, bool replaces, char *reason,
+                    size_t reason_size);
 /* False with a reason when that is no parameter to be set so: the component is unknown, or has a verb of
  * its own. `*idle`: the component is RabbitMQ's, kept for it, and this version does not act on it. */
-bool parameters_check(struct slice component, struct slice name, const json_t *value, bool *idle,
+bool parameters_check(const struct server *s, const struct parameter *given, const json_t *value, bool *idle,
                       char *reason, size_t reason_size);
 
 #endif

@@ -5,7 +5,6 @@
 #include "broker/policies.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "auth/pattern.h"
 #include "broker/event.h"
@@ -27,32 +26,60 @@ static void settle(struct vhost *v)
     policies->walk.at[0] = v->default_exchange->binding_list.next;
 }
 
-static struct policy **find(struct policies *policies, struct slice name, bool of_operator)
+static struct policy *find(const struct policies *policies, struct slice name, bool of_operator)
 {
-    for (size_t i = 0; i < policies->counts[of_operator]; i++)
-        if (slice_equal(policies->lists[of_operator][i]->name, name))
-            return &policies->lists[of_operator][i];
-    return NULL;
+    return map_get(&policies->by_name[of_operator], name);
 }
 
-static int compare(const void *a, const void *b)
+/* Where it is in the list, or would be. */
+static size_t place_of(const struct policies *policies, const struct policy *policy)
 {
-    return policy_compare(*(struct policy *const *)a, *(struct policy *const *)b);
+    struct policy *const *list = policies->lists[policy->of_operator];
+    size_t low = 0, high = policies->counts[policy->of_operator];
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (policy_compare(list[middle], policy) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static void put(struct policies *policies, struct policy *policy)
+static void take_out(struct policies *policies, struct policy *policy)
 {
     bool kind = policy->of_operator;
-    struct policy **old = find(policies, policy->name, kind);
-    if (old) {
-        policy_drop(old);
-        *old = policy;
-    } else {
-        size_t count = policies->counts[kind]++;
-        policies->lists[kind] = mem_realloc(policies->lists[kind], (count + 1) * sizeof(struct policy *));
-        policies->lists[kind][count] = policy;
-    }
-    qsort(policies->lists[kind], policies->counts[kind], sizeof(struct policy *), compare);
+    struct policy **at = &policies->lists[kind][place_of(policies, policy)];
+    assert(policies->counts[kind] > 0 && *at == policy);
+    size_t after = --policies->counts[kind] - (size_t)(at - policies->lists[kind]);
+    memmove(at, at + 1, after * sizeof(*at));
+    void *removed = map_remove(&policies->by_name[kind], policy->name);
+    assert(removed == policy);
+    policy_drop(&policy);
+}
+
+/* Of all vhosts. */
+static size_t *count_of(struct vhost *v, bool of_operator)
+{
+    return &v->server->parameters.counts[COMPONENT_POLICY + of_operator];
+}
+
+static void put(struct vhost *v, struct policy *policy)
+{
+    struct policies *policies = &v->policies;
+    bool kind = policy->of_operator;
+    struct policy *old = find(policies, policy->name, kind);
+    if (old)
+        take_out(policies, old);
+    else
+        ++*count_of(v, kind);
+    size_t count = policies->counts[kind], place = place_of(policies, policy);
+    policies->lists[kind] = mem_realloc(policies->lists[kind], (count + 1) * sizeof(struct policy *));
+    struct policy **at = &policies->lists[kind][place];
+    memmove(at + 1, at, (count - place) * sizeof(*at));
+    *at = policy;
+    policies->counts[kind]++;
+    map_put(&policies->by_name[kind], policy->name, policy);
 }
 
 /* policy.set, policy.cleared; to RabbitMQ an operator's is a parameter. */
@@ -83,10 +110,13 @@ bool policies_set(struct vhost *v, const struct policy_given *given, bool stored
         snprintf(reason, reason_size, "a vhost has at most %d policies", POLICIES_MAX);
         return false;
     }
+    if (stored && !parameters_fit(v->server, COMPONENT_POLICY + given->of_operator,
+                                  find(policies, given->name, given->of_operator), reason, reason_size))
+        return false;
     struct policy *policy = policy_new(given, reason, reason_size);
     if (!policy)
         return false;
-    put(policies, policy);
+    put(v, policy);
     const char *idle = policy_idle_key(policy);
     if (idle)
         log_line(&v->server->log, LOG_WARNING, 0,
@@ -129,8 +159,8 @@ bool policies_recover(struct vhost *v, struct slice name, bool of_operator, stru
 bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
 {
     struct policies *policies = &v->policies;
-    struct policy **at = find(policies, name, of_operator);
-    if (!at)
+    struct policy *policy = find(policies, name, of_operator);
+    if (!policy)
         return false;
     struct definition definition = {.kind = DEFINITION_PARAMETER,
                                     .vhost = v->name,
@@ -139,9 +169,8 @@ bool policies_clear(struct vhost *v, struct slice name, bool of_operator)
     store_undefine(v->server->store, &definition);
     v->server->defined_batch = store_open_batch(v->server->store);
     tell(v, name, of_operator, NULL);
-    policy_drop(at);
-    size_t after = --policies->counts[of_operator] - (size_t)(at - policies->lists[of_operator]);
-    memmove(at, at + 1, after * sizeof(struct policy *));
+    --*count_of(v, of_operator);
+    take_out(policies, policy); /* `name` may be its own */
     settle(v);
     return true;
 }
@@ -157,9 +186,11 @@ void policies_free(struct vhost *v)
     struct policies *policies = &v->policies;
     policies_stop(v);
     for (int kind = 0; kind < 2; kind++) {
+        *count_of(v, kind) -= policies->counts[kind];
         for (size_t i = 0; i < policies->counts[kind]; i++)
             policy_drop(&policies->lists[kind][i]);
         mem_free(policies->lists[kind]);
+        map_free(&policies->by_name[kind]);
     }
     *policies = (struct policies){0};
 }
@@ -215,6 +246,11 @@ void policies_govern(struct vhost *v, struct dest *dest)
     policy_drop(&old[1]);
 }
 
+size_t policies_cost(const struct policies *policies)
+{
+    return (policies->counts[0] + policies->counts[1]) / (POLICIES_MATCHES_TURN / POLICIES_SETTLE_TURN);
+}
+
 void policies_release(struct dest *dest)
 {
     policy_drop(&dest->policies[0]);
@@ -247,7 +283,9 @@ void policies_act(struct server *s)
     struct vhost *v = container_of(policies, struct vhost, policies);
     assert(policies->walk.owner == v);
     uint64_t give_ups = policies->give_ups;
-    for (int i = 0; i < POLICIES_SETTLE_TURN && policies->give_ups - give_ups < GIVE_UPS_OF_A_NAME; i++) {
+    size_t cost = 1 + policies_cost(policies);
+    for (size_t spent = 0; spent < POLICIES_SETTLE_TURN && policies->give_ups - give_ups < GIVE_UPS_OF_A_NAME;
+         spent += cost) {
         struct dest *dest = next_dest(v);
         if (!dest) {
             walk_end(&policies->walk);

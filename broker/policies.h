@@ -7,6 +7,7 @@
 #define BROKER_POLICIES_H
 
 #include "base/list.h"
+#include "base/map.h"
 #include "base/walk.h"
 #include "broker/policy.h"
 #include "exchange/dest.h"
@@ -17,11 +18,13 @@ struct vhost;
 /* The components that they are kept as in the store. */
 #define POLICIES_COMPONENT(of_operator) ((of_operator) ? SLICE("operator_policy") : SLICE("policy"))
 
-enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512 };
+/* In a turn so many queues are gone through, and so many names and patterns compared. */
+enum { POLICIES_MAX = 10000, POLICIES_SETTLE_TURN = 512, POLICIES_MATCHES_TURN = 32 * POLICIES_SETTLE_TURN };
 
 struct policies {
     struct policy **lists[2]; /* [of_operator], the one that counts first */
     size_t counts[2];
+    struct map by_name[2];
     struct list settling; /* in parameters.settling while its queues are gone through */
     uint64_t give_ups; /* matches that took too long, of all policies */
     struct walk walk;
@@ -44,6 +47,8 @@ void policies_free(struct vhost *v);
 
 /* Finds what governs it, and lets that take effect. */
 void policies_govern(struct vhost *v, struct dest *dest);
+/* What that costs, where 1 is what a queue costs otherwise: for those who make many in a turn. */
+size_t policies_cost(const struct policies *policies);
 /* It goes. */
 void policies_release(struct dest *dest);
 

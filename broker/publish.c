@@ -2,6 +2,7 @@
  *
  * The message's block is made when the header comes; a large one grows as bytes arrive, so that a client
  * that only announces a size takes no memory. What becomes of the whole message is in submit.c. */
+#include "broker/deliver.h"
 #include "broker/publish.h"
 #include "broker/submit.h"
 #include "protocol/props.h"
@@ -105,6 +106,17 @@ static bool read_props(struct slice bytes, uint16_t *flags, bool *persistent, st
     return true;
 }
 
+/* What is mandatory may have to go back to its publisher, whose frames it has to fit. */
+static bool check_return(struct channel *ch, struct slice props, struct fault *f)
+{
+    if (!ch->assembly.mandatory || deliver_header_fits(ch, props))
+        return true;
+    return fault(f, CONTENT_TOO_LARGE,
+                 "the message's %zu bytes of properties do not fit the negotiated frame_max = %u: it could "
+                 "not be returned",
+                 props.len, ch->conn->frame_max);
+}
+
 bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
 {
     struct assembly *a = &ch->assembly;
@@ -119,6 +131,8 @@ bool publish_header(struct channel *ch, struct slice payload, struct fault *f)
         return false;
     if (intercept_wants(&channel_server(ch)->intercept, a->prop_flags) &&
         !intercept_props(ch, &header.props, &a->prop_flags, f))
+        return false;
+    if (!check_return(ch, header.props, f))
         return false;
     struct slice names = buf_slice(&a->names);
     uint64_t room = header.body_size < BODY_AT_ONCE ? header.body_size : BODY_AT_ONCE;

@@ -172,57 +172,52 @@ static void on_queues(void *arg, size_t count)
     }
 }
 
-/* A row that is no queue's says so twice: in its name, and in an argument that says whose it is. */
-static bool says_both(const struct definition *d, const char *prefix, const char *argument)
+/* A row that is no queue's but what an exchange keeps something by says so twice: in its name, and in an
+ * argument that says whose it is. One of the two alone may be a client's argument, or a queue's name. */
+static bool is_keeper(const struct definition *d, const char *prefix, const char *argument,
+                      struct slice *exchange)
 {
     struct field field;
-    struct slice name;
-    bool named = slice_starts_with(d->name, prefix);
-    return named == (table_find(d->args, argument, &field) && field_string(&field, &name));
+    size_t len = strlen(prefix);
+    return slice_starts_with(d->name, prefix) && table_find(d->args, argument, &field) &&
+           field_string(&field, exchange) && exchange->len <= UINT8_MAX &&
+           slice_equal(*exchange, slice_of(d->name.at + len, d->name.len - len));
 }
 
-/* A row that is no queue's but that of the calendar of an exchange. */
-static bool recover_calendar(struct recovery *r, struct vhost *v, const struct definition *d)
+static void recover_calendar(struct recovery *r, struct vhost *v, const struct definition *d,
+                             struct slice exchange)
 {
-    struct field field;
-    struct slice name;
-    if (!slice_starts_with(d->name, DELAYED_NAME_PREFIX) || !table_find(d->args, DELAYED_ARGUMENT, &field) ||
-        !field_string(&field, &name))
-        return false;
-    struct exchange *x = vhost_find_exchange(v, name);
+    struct exchange *x = vhost_find_exchange(v, exchange);
     if (!x || x->delay)
         refuse(r, d, "it is the calendar of an exchange that is not there");
     else
         add_returning(r, d->id, NULL, delayed_calendar(v, x, d->id));
-    return true;
 }
 
-/* A row that is no queue's but that of the memory of an exchange. */
-static bool recover_memory(struct recovery *r, struct vhost *v, const struct definition *d)
+static void recover_memory(struct recovery *r, struct vhost *v, const struct definition *d,
+                           struct slice exchange)
 {
-    struct field field;
-    struct slice name;
-    if (!slice_starts_with(d->name, DUPLICATE_NAME_PREFIX) ||
-        !table_find(d->args, DUPLICATE_ARGUMENT, &field) || !field_string(&field, &name))
-        return false;
-    struct exchange *x = vhost_find_exchange(v, name);
+    struct exchange *x = vhost_find_exchange(v, exchange);
     if (!x || !duplicate_return(v, x, d->id))
         complain(r, d, "memory");
-    return true;
 }
 
 static void recover_queue(struct recovery *r, struct vhost *v, const struct definition *d)
 {
     struct resource what = {"queue", d->name, d->vhost};
+    struct slice exchange;
     struct fault f;
-    if (!v || !is_sound(d) || d->id == 0 || d->id > STORE_QUEUE_ID_MAX ||
-        !says_both(d, DELAYED_NAME_PREFIX, DELAYED_ARGUMENT) ||
-        !says_both(d, DUPLICATE_NAME_PREFIX, DUPLICATE_ARGUMENT)) {
+    bool possible = table_check(d->args) && d->id > 0 && d->id <= STORE_QUEUE_ID_MAX;
+    bool calendar = possible && is_keeper(d, DELAYED_NAME_PREFIX, DELAYED_ARGUMENT, &exchange);
+    bool memory = possible && !calendar && is_keeper(d, DUPLICATE_NAME_PREFIX, DUPLICATE_ARGUMENT, &exchange);
+    if (!v || !possible || !(calendar || memory || is_sound(d))) {
         refuse(r, d, !v ? "there is no such vhost" : "its id, its name or its arguments are impossible");
         return;
     }
-    if (recover_calendar(r, v, d) || recover_memory(r, v, d))
+    if (calendar || memory) {
+        (calendar ? recover_calendar : recover_memory)(r, v, d, exchange);
         return;
+    }
     struct queue_properties properties = {
         .args = d->args, .durable = true, .auto_delete = d->auto_delete, .id = d->id};
     if (vhost_find_queue(v, d->name)) {

@@ -67,9 +67,9 @@ void reply_end(struct channel *ch)
     ch->reply = NULL;
     assert(reply->sub.channel == ch);
     if (reply->dropped)
-        log_line(&channel_server(ch)->log, LOG_WARNING, ch->conn->id,
-                 "%llu direct replies were dropped: the client of channel %u did not read them",
-                 (unsigned long long)reply->dropped, ch->number);
+        chatter_line(channel_server(ch), ch->conn->peer->peer_host, LOG_WARNING, ch->conn->id,
+                     "%llu direct replies were dropped: the client of channel %u did not read them",
+                     (unsigned long long)reply->dropped, ch->number);
     void *removed = map_remove(&ch->conn->vhost->replies, reply->address);
     assert(removed == reply);
     slice_free(&reply->sub.tag);

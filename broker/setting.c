@@ -61,6 +61,8 @@ bool setting_item(const struct setting *s)
     assert(key_has_items(s->key));
     if (!is_word(s->name) && s->key->kind != KEY_CHAIN)
         return setting_refuse(s, "expected a key like %.*s1", (int)key_prefix(s->key), s->key->name);
+    if (!value_printable(s->value))
+        return setting_refuse(s, "expected UTF-8 text without control characters");
     remove_item(list, s->name);
     size_t used = strlen(list), need = strlen(s->name) + strlen(s->value) + 2;
     if (strpbrk(s->value, ",=") || used + need >= s->key->size)

@@ -37,6 +37,10 @@ bool config_apply(const struct setting *s);
 /* setting_oauth2.c */
 bool setting_nested(const struct setting *s);
 bool setting_alias(const struct setting *s);
+/* setting_vhost.c */
+bool setting_default_limits(const struct setting *s);
+/* The i-th key of an entry of default_limits.vhosts that is there in struct config; false after the last. */
+bool setting_default_limits_key(size_t i, size_t entry, struct key *key);
 /* Notes that a key was given for which nothing is a value, too. */
 void setting_note_given(const struct setting *s);
 /* What only all keys of OAuth 2 together can tell; false and one sentence. */

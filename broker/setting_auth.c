@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "broker/setting.h"
+#include "broker/value.h"
 
 bool setting_mechanism(const struct setting *s)
 {
@@ -51,6 +52,8 @@ bool setting_url(const struct setting *s)
     if (len > s->key->max || strpbrk(s->value, " \t\"<>"))
         return setting_refuse(s, "expected an address without blanks, of at most %llu bytes",
                               (unsigned long long)s->key->max);
+    if (!value_printable(s->value))
+        return setting_refuse(s, "expected UTF-8 text without control characters");
     memcpy(key_field(s->config, s->key), s->value, len + 1);
     return true;
 }

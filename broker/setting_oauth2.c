@@ -38,6 +38,8 @@ void setting_note_given(const struct setting *s)
         server->scope_prefix_given = true;
     if (strcmp(s->key->name, ROOT "verify_aud") == 0)
         server->verify_aud_given = true;
+    if (strcmp(s->key->name, ROOT "require_exp") == 0)
+        server->require_exp_given = true;
 }
 
 /* The word before the first dot that is not written "\.", without these; what follows the dot, NULL
@@ -121,7 +123,9 @@ static const struct key *find_root(const char *rest, bool of_server, char *writt
     if (!key || key->kind == KEY_NESTED)
         return NULL;
     if (of_server)
-        return key->kind == KEY_ALIAS || is_of_servers(key) ? key : NULL;
+        return key->kind == KEY_ALIAS || is_of_servers(key) || strcmp(rest, "scope_pattern_syntax") == 0
+                   ? key
+                   : NULL;
     bool of_provider = key->offset >= providers_at && key->offset < providers_at + PROVIDER_SIZE;
     return of_provider || key->kind == KEY_FIXED ? key : NULL;
 }

@@ -18,8 +18,8 @@
 /* Ten years, the longest expiration (semantics 1.2). */
 #define EXPIRATION_MAX_MS 315360000000u
 
-/* Most keys that CC and BCC may add: routing is bounded work. */
-enum { KEYS_MAX = 256 };
+/* Most keys that CC and BCC may add: routing is bounded work. Each is what basic.publish could carry. */
+enum { KEYS_MAX = 256, KEY_BYTES_MAX = 255 };
 
 /* The exchange, if it may be written: permission before existence (K62). */
 static struct exchange *find_exchange(struct channel *ch, struct slice name, struct slice key,
@@ -102,7 +102,8 @@ struct keys {
     size_t count;
 };
 
-/* Adds the keys of a CC or BCC header: an array of longstr (K65). */
+/* Adds the keys of a CC or BCC header: an array of longstr (K65), none longer than a key can be: what matches
+ * them, and what they are written to, has room for that. */
 static bool add_keys(struct slice headers, const char *name, struct keys *keys, struct fault *f)
 {
     struct field field, item;
@@ -117,10 +118,15 @@ static bool add_keys(struct slice headers, const char *name, struct keys *keys, 
         if (keys->count == KEYS_MAX)
             return fault(f, PRECONDITION_FAILED, "invalid message: more than %d routing keys in '%s'",
                          KEYS_MAX - 1, name);
-        if (!field_string(&item, &keys->at[keys->count++]))
+        struct slice *key = &keys->at[keys->count++];
+        if (!field_string(&item, key))
             return fault(f, PRECONDITION_FAILED,
                          "invalid message: {unacceptable_type_in_header,\"%s\",%s}",
                          name, field_type_name(item.type));
+        if (key->len > KEY_BYTES_MAX)
+            return fault(f, PRECONDITION_FAILED,
+                         "invalid message: a routing key in '%s' has %zu bytes, more than %d", name, key->len,
+                         KEY_BYTES_MAX);
     }
     return true;
 }
@@ -142,6 +148,8 @@ static struct message *strip_bcc(struct server *s, struct message *m, struct pro
     struct message *copy = message_new(&s->messages, message_exchange(m), message_key(m),
                                        buf_slice(&bytes), m->body_size);
     copy->persistent = m->persistent;
+    copy->has_headers = m->has_headers;
+    copy->has_id = m->has_id;
     memcpy(message_body_at(copy), message_body(m).at, m->body_size);
     buf_free(&headers);
     buf_free(&bytes);
@@ -218,7 +226,9 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
         if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
-    if (conn && set->size > 1)
+    if (!conn)
+        s->company.copies += set->size;
+    else if (set->size > 1)
         conn->share.effort += (unsigned)set->size;
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;
@@ -267,7 +277,7 @@ static void send_return(struct channel *ch, struct message *m)
     ret.basic_return.routing_key = message_key(m);
     channel_server(ch)->counters.returned++;
     bool fits = deliver_content(ch, &ret, m, message_props(m));
-    assertf(fits, "the header came in a frame of the same size"); /* frame_max is the connection's */
+    assertf(fits, "%zu bytes of properties were let in", message_props(m).len); /* by publish_header */
 }
 
 /* Fills in what routing may look at; true when the message has BCC keys, which no consumer may see. */
@@ -304,6 +314,13 @@ static __attribute__((noinline)) void reach_beyond_queues(struct channel *ch, co
         send_return(ch, m);
 }
 
+/* What it took to find the queues, beside what their copies cost. */
+static void count_looks(struct connection *conn, const struct route_set *set)
+{
+    if (set->looks > set->size)
+        conn->share.effort += (unsigned)((set->looks - set->size) / EFFORT_LOOKS);
+}
+
 /* A message with headers may have more than one key; an exchange may remember what it has seen. */
 static __attribute__((noinline)) struct submission
 route_special(struct channel *ch, struct exchange *x, struct message *m, bool mandatory)
@@ -324,6 +341,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
         return known;
     }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
+    count_looks(ch->conn, set);
     if (blind)
         m = strip_bcc(s, m, &props);
     if (set->size == 0 || keys.count > 1)
@@ -354,10 +372,11 @@ static inline void memo_take(struct exchange_memo *memo, struct slice key, const
     memcpy(memo->key, key.at, key.len);
 }
 
-static inline const struct route_set *find_queues(struct router *router, struct exchange *x,
-                                                  const struct route_input *input,
-                                                  struct exchange_memo *memo, struct route_set *room)
+static inline const struct route_set *find_queues(struct channel *ch, struct exchange *x,
+                                                  const struct route_input *input, struct route_set *room)
 {
+    struct router *router = &ch->conn->vhost->router;
+    struct exchange_memo *memo = &ch->memo;
     struct slice key = input->keys[0];
     bool fresh = memo->exchange == x && memo->generation == router->generation;
     if (fresh && memo_has(memo, key)) {
@@ -365,6 +384,7 @@ static inline const struct route_set *find_queues(struct router *router, struct 
         return room;
     }
     const struct route_set *set = route(router, x, input);
+    count_looks(ch->conn, set);
     if (fresh)
         memo_take(memo, key, set);
     return set;
@@ -383,7 +403,7 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
     struct route_input input = {
         .keys = &key, .key_count = 1, .props = message_props(m), .message = m, .pool = &s->messages};
     struct route_set room;
-    const struct route_set *set = find_queues(&v->router, x, &input, &ch->memo, &room);
+    const struct route_set *set = find_queues(ch, x, &input, &room);
     if (set->size == 0)
         reach_beyond_queues(ch, x, 0, &input, m, mandatory);
     if (v->traced)
@@ -410,8 +430,10 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
         return done;
     }
     bool blind = prepare(m, &props, &keys, &input);
-    if (x)
+    if (x) {
         set = route(&v->router, x, &input);
+        s->company.copies += set->looks / EFFORT_LOOKS;
+    }
     if (blind)
         m = strip_bcc(s, m, &props);
     done = screen_and_enqueue(s, NULL, set, m);

@@ -139,7 +139,7 @@ static void add_server(struct tokens *tokens, const struct config_oauth2 *config
         .additional_scopes = *from->additional_scopes_key ? from->additional_scopes_key
                                                           : root->additional_scopes_key,
         .verify_aud = from->verify_aud_given ? from->verify_aud : root->verify_aud,
-        .require_exp = config->require_exp};
+        .require_exp = from->require_exp_given ? from->require_exp : root->require_exp};
     set_aliases(tokens, config, place, rules);
     settings->server_count++;
 }

@@ -145,8 +145,10 @@ bool topology_exchange_bind(struct channel *ch, const struct method *m, struct f
     const struct amqp_exchange_bind *bind = &m->exchange_bind;
     struct exchange *destination, *source;
     if (!check_ends(ch, bind->destination, bind->source, bind->routing_key, f) ||
-        !(source = find(ch, bind->source, f)) || !(destination = find(ch, bind->destination, f)) ||
-        !vhost_bind(ch->conn->vhost, source, &destination->dest, bind->routing_key, bind->arguments,
+        !(source = find(ch, bind->source, f)) || !(destination = find(ch, bind->destination, f)))
+        return false;
+    ch->conn->share.effort += exchange_cost(source, bind->routing_key);
+    if (!vhost_bind(ch->conn->vhost, source, &destination->dest, bind->routing_key, bind->arguments,
                     true, f))
         return false;
     if (!bind->no_wait)
@@ -166,8 +168,10 @@ bool topology_exchange_unbind(struct channel *ch, const struct method *m, struct
         source && destination ? exchange_find_binding(source, &destination->dest,
                                                       unbind->routing_key, unbind->arguments)
                               : NULL;
-    if (binding)
+    if (binding) {
+        ch->conn->share.effort += exchange_cost(source, unbind->routing_key);
         vhost_unbind(v, binding);
+    }
     if (!unbind->no_wait)
         topology_answer(ch, METHOD_exchange_unbind_ok);
     return true;

@@ -127,9 +127,9 @@ static struct queue *create(struct channel *ch, struct slice name,
         return NULL;
     const char *idle = arguments_without_effect(declare->arguments);
     if (idle)
-        log_line(&conn->server->log, LOG_WARNING, conn->id,
-                 RESOURCE_FORMAT ": argument '%s' is kept, but this version does not act on it",
-                 RESOURCE_ARG(&what), idle);
+        chatter_line(conn->server, conn->peer->peer_host, LOG_WARNING, conn->id,
+                     RESOURCE_FORMAT ": argument '%s' is kept, but this version does not act on it",
+                     RESOURCE_ARG(&what), idle);
     struct queue_properties properties = {
         .args = declare->arguments,
         .durable = declare->durable,
@@ -330,6 +330,7 @@ bool topology_queue_bind(struct channel *ch, const struct method *m, struct faul
                      SLICE_ARG(v->name));
     if (!channel_find_queue(ch, name, &q, f))
         return false;
+    ch->conn->share.effort += exchange_cost(x, key);
     if (!vhost_bind(v, x, &q->dest, key, bind->arguments, true, f))
         return false;
     if (!bind->no_wait)
@@ -352,6 +353,7 @@ bool topology_queue_unbind(struct channel *ch, const struct method *m, struct fa
     if (binding) { /* what is not there is not locked either, as in RabbitMQ */
         if (!channel_find_queue(ch, name, &q, f))
             return false;
+        ch->conn->share.effort += exchange_cost(x, key);
         vhost_unbind(v, binding);
     }
     topology_answer(ch, METHOD_queue_unbind_ok);

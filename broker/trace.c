@@ -8,6 +8,8 @@
 #include "protocol/props.h"
 #include "protocol/table.h"
 
+enum { TRACE_QUEUES_BYTES = 32 * 1024 }; /* of names that are told, where a message went to very many */
+
 void trace_set(struct vhost *v, bool on)
 {
     v->traced = on;
@@ -25,10 +27,10 @@ static void put_u64(struct buf *table, const char *name, uint64_t value)
     table_put_int(table, name, (int64_t)value);
 }
 
-/* Headers as deep as a table can be are left out: here they are two levels deeper. */
+/* Headers as deep as a table can be are left out: here they are two levels deeper. So are large ones. */
 static void put_headers(struct buf *table, const char *name, struct slice headers)
 {
-    if (table_fits_below(headers, 2))
+    if (headers.len <= EVENT_TABLE_MAX && table_fits_below(headers, 2))
         table_put_table(table, name, headers);
 }
 
@@ -125,7 +127,7 @@ void trace_publish(struct channel *ch, const struct message *m, const struct rou
     struct buf headers = {0}, queues = {0};
     assert(ch->conn->vhost->traced);
     put_common(&headers, ch, m);
-    for (size_t i = 0; i < set->size; i++)
+    for (size_t i = 0; i < set->size && queues.len < TRACE_QUEUES_BYTES; i++)
         add_string(&queues, set->queues[i]->name);
     table_put_array(&headers, "routed_queues", buf_slice(&queues));
     emit(ch->conn->vhost, "publish", message_exchange(m), &headers, m);

@@ -206,6 +206,7 @@ static void drop_bindings_to(struct vhost *v, struct dest *dest, struct buf *orp
 
 static void drop_exchange(struct vhost *v, struct exchange *x, struct buf *orphans)
 {
+    exchange_close(x);
     while (!list_empty(&x->binding_list))
         drop_binding(v, list_first(&x->binding_list, struct binding, by_source));
     drop_bindings_to(v, &x->dest, orphans);

@@ -16,15 +16,15 @@
 #include "protocol/props.h"
 
 /* One binding's weight is bounded, as it is one step of work, and the sum of an exchange's is, as its ring
- * takes memory: 40 MB at most. */
-enum { POINTS_PER_WEIGHT = 100, WEIGHT_MAX = 1000, WEIGHT_SUM_MAX = 10000 };
+ * takes memory: 40 MB at most. A point takes as long as POINT_COST messages that are pushed to a queue. */
+enum { POINTS_PER_WEIGHT = 100, WEIGHT_MAX = 1000, WEIGHT_SUM_MAX = 10000, POINT_COST = 4 };
 
 /* What the hash is of. */
 enum hashed { HASHED_KEY, HASHED_HEADER, HASHED_MESSAGE_ID, HASHED_CORRELATION_ID, HASHED_TIMESTAMP };
 
 /* A destination's points; binding.index_node of its binding that counts. */
 struct share {
-    size_t weight;
+    size_t count;
     struct point points[];
 };
 
@@ -32,6 +32,7 @@ struct consistent {
     struct points ring;
     struct map shares; /* destination -> its binding that counts; the others in a ring with it (in_index) */
     size_t weight;     /* of all bindings */
+    bool closed;       /* the ring is gone already */
     enum hashed hashed;
     struct slice header; /* HASHED_HEADER: its name; the exchange's memory */
 };
@@ -151,9 +152,9 @@ static int compare_places(const void *a, const void *b)
 
 static void take_share(struct consistent *consistent, struct binding *binding)
 {
-    size_t weight = weight_of(binding), count = weight * POINTS_PER_WEIGHT;
+    size_t count = consistent->closed ? 0 : weight_of(binding) * POINTS_PER_WEIGHT;
     struct share *share = mem_alloc(sizeof(*share) + count * sizeof(share->points[0]));
-    share->weight = weight;
+    share->count = count;
     uint64_t place = points_place(binding->dest->name, binding->dest->kind);
     uint64_t *places = mem_alloc(count * sizeof(*places));
     for (size_t i = 0; i < count; i++)
@@ -169,7 +170,8 @@ static void take_share(struct consistent *consistent, struct binding *binding)
 static void give_share(struct consistent *consistent, struct binding *binding)
 {
     struct share *share = binding->index_node;
-    points_remove_all(&consistent->ring, share->points, share->weight * POINTS_PER_WEIGHT);
+    if (!consistent->closed)
+        points_remove_all(&consistent->ring, share->points, share->count);
     binding->index_node = NULL;
     mem_free(share);
 }
@@ -205,6 +207,19 @@ static void consistent_remove(void *index, struct binding *binding)
     struct binding *heir = container_of(next, struct binding, in_index);
     map_put(&consistent->shares, dest_key(heir), heir);
     take_share(consistent, heir);
+}
+
+static void consistent_close(void *index)
+{
+    struct consistent *consistent = index;
+    consistent->closed = true;
+    consistent->ring.root = NULL;
+}
+
+static unsigned consistent_cost(struct slice key)
+{
+    int weight;
+    return read_weight(key, &weight) && weight > 0 ? (unsigned)weight * POINTS_PER_WEIGHT * POINT_COST : 0;
 }
 
 static uint64_t hash_header(const struct consistent *consistent, struct slice headers)
@@ -253,5 +268,7 @@ const struct exchange_type consistent_hash_type = {
     .check = consistent_check,
     .add = consistent_add,
     .remove = consistent_remove,
+    .close = consistent_close,
+    .cost = consistent_cost,
     .match = consistent_match,
 };

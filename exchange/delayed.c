@@ -20,6 +20,17 @@ static const struct exchange_type *inner_type(struct slice args)
     return type == &delayed_message_type ? NULL : type;
 }
 
+const struct exchange_type *delayed_routes_as(const struct exchange *x)
+{
+    const struct exchange_type *inner = x->type == &delayed_message_type ? inner_type(x->args) : NULL;
+    return inner ? inner : x->type;
+}
+
+void *delayed_index_of(const struct exchange *x)
+{
+    return x->type == &delayed_message_type ? ((struct delayed_index *)x->index)->index : x->index;
+}
+
 static bool delayed_check_args(struct slice args, struct fault *f)
 {
     const struct exchange_type *type = inner_type(args);
@@ -65,6 +76,13 @@ static void delayed_remove(void *index, struct binding *binding)
     delayed->type->remove(delayed->index, binding);
 }
 
+static void delayed_close(void *index)
+{
+    struct delayed_index *delayed = index;
+    if (delayed->type->close)
+        delayed->type->close(delayed->index);
+}
+
 static void delayed_match(void *index, const struct route_input *input, struct slice key,
                           struct route_set *set)
 {
@@ -80,5 +98,6 @@ const struct exchange_type delayed_message_type = {
     .check = delayed_check,
     .add = delayed_add,
     .remove = delayed_remove,
+    .close = delayed_close,
     .match = delayed_match,
 };

@@ -70,6 +70,7 @@ void exchange_free(struct exchange **exchange)
 {
     struct exchange *x = *exchange;
     *exchange = NULL;
+    exchange_close(x);
     while (!list_empty(&x->binding_list)) {
         struct binding *binding = list_first(&x->binding_list, struct binding, by_source);
         exchange_unbind(&binding);
@@ -135,6 +136,18 @@ void exchange_expect(struct exchange *x, size_t count)
 {
     if (x->type->expect)
         x->type->expect(x->index, count);
+}
+
+void exchange_close(struct exchange *x)
+{
+    if (x->type->close)
+        x->type->close(x->index);
+}
+
+unsigned exchange_cost(const struct exchange *x, struct slice key)
+{
+    const struct exchange_type *type = delayed_routes_as(x);
+    return type->cost ? type->cost(key) : 0;
 }
 
 void exchange_unbind(struct binding **unbound)

@@ -27,6 +27,10 @@ struct exchange_type {
     void (*add)(void *index, struct binding *binding);
     void (*expect)(void *index, size_t count); /* so many more are about to come; NULL = no matter */
     void (*remove)(void *index, struct binding *binding);
+    /* All are about to be removed, and none is looked for any more; NULL = no matter. */
+    void (*close)(void *index);
+    /* What adding or removing a binding with this key takes, in messages pushed to a queue; NULL = little. */
+    unsigned (*cost)(struct slice key);
     /* Calls route_add for the destination of each matching binding. */
     void (*match)(void *index, const struct route_input *input, struct slice key,
                   struct route_set *set);
@@ -78,6 +82,10 @@ struct binding *exchange_bind(struct exchange *x, struct dest *dest, struct slic
 struct binding *exchange_bind_implicit(struct exchange *x, struct dest *dest, struct slice key);
 /* So many bindings are about to come. */
 void exchange_expect(struct exchange *x, size_t count);
+/* All of them are about to go. */
+void exchange_close(struct exchange *x);
+/* What more than little it takes to bind with this key, or to unbind, in messages pushed to a queue. */
+unsigned exchange_cost(const struct exchange *x, struct slice key);
 /* Unlinks the binding from index, source and destination, frees it, NULLs the pointer. */
 void exchange_unbind(struct binding **binding);
 

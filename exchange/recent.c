@@ -117,13 +117,14 @@ static void recent_match(void *index, const struct route_input *input, struct sl
 
 size_t recent_count(const struct exchange *x)
 {
-    return x->type == &recent_history_type ? ((const struct recent *)x->index)->messages.size : 0;
+    bool remembers = delayed_routes_as(x) == &recent_history_type;
+    return remembers ? ((const struct recent *)delayed_index_of(x))->messages.size : 0;
 }
 
 struct message *recent_at(const struct exchange *x, size_t i)
 {
     assert(i < recent_count(x));
-    return *message_ring_at(&((const struct recent *)x->index)->messages, i);
+    return *message_ring_at(&((const struct recent *)delayed_index_of(x))->messages, i);
 }
 
 const struct exchange_type recent_history_type = {

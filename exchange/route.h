@@ -28,6 +28,7 @@ struct route_set {
     struct exchange **pending; /* exchanges reached, still to be visited; private to route.c */
     size_t pending_size, pending_capacity;
     size_t matched; /* destinations that the current exchange's bindings named, new or not */
+    size_t looks;   /* at bindings, to find these; 0 = they were known */
     uint64_t stamp;
 };
 

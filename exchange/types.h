@@ -16,4 +16,9 @@ extern const struct exchange_type recent_history_type;
 extern const struct exchange_type delayed_message_type;
 extern const struct exchange_type message_deduplication_type;
 
+/* The type by whose rules it routes: its own, or the one that an x-delayed-message exchange names. */
+const struct exchange_type *delayed_routes_as(const struct exchange *x);
+/* The index of that type. */
+void *delayed_index_of(const struct exchange *x);
+
 #endif

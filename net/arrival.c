@@ -60,7 +60,7 @@ static void free_arrival(struct arrival *a)
     if (a->tcp)
         tcp_transport.close(a->tcp);
     buf_free(&a->header);
-    certificate_free(&a->peer.certificate);
+    assert(!a->peer.certificate); /* made when the connection is handed over */
     mem_free(a);
     arrivals->count--;
     arrivals->on_leave(arrivals->owner);
@@ -115,14 +115,14 @@ static bool is_trusted(const struct arrival *a)
     return false;
 }
 
-/* From here on the connection is whose the proxy says. */
+/* From here on the connection is whose the proxy says. Somebody whom a proxy on this machine cannot name is
+ * not from this machine. */
 static void believe(struct arrival *a, const struct proxy_header *header)
 {
     struct peer *peer = &a->peer;
-    if (header->local) {
-        peer->loopback &= !header->unnamed;
+    peer->loopback = peer->loopback && !header->unknown;
+    if (header->local)
         return;
-    }
     peer->peer_port = address_text(&header->source, peer->peer_host, sizeof(peer->peer_host));
     peer->port = address_text(&header->destination, peer->host, sizeof(peer->host));
     peer->loopback = address_is_loopback(&header->source);

@@ -70,7 +70,7 @@ static enum proxy_status parse_line(struct slice line, struct proxy_header *head
     if (!cut_word(&line, word[0], sizeof(word[0])))
         return bad(reason, "its protocol is missing");
     if (strcmp(word[0], "UNKNOWN") == 0) {
-        header->local = header->unnamed = true; /* whatever else the line says */
+        header->local = header->unknown = true; /* whatever else the line says */
         return PROXY_COMPLETE;
     }
     bool v6 = strcmp(word[0], "TCP6") == 0;
@@ -144,10 +144,9 @@ static enum proxy_status parse_v2(struct slice in, struct proxy_header *header, 
     if (in.len < V2_HEAD + len)
         return PROXY_NEEDS_MORE;
     *used = V2_HEAD + len;
-    /* LOCAL is a health check; of no family (0) and of a Unix socket (3), which is one of the balancer's
-     * machine, there is no address. */
+    /* LOCAL is a health check; of no family (0) and of a Unix socket (3) there is no address. */
     header->local = command == 0 || family == 0 || family == 3;
-    header->unnamed = command == 1 && family == 0;
+    header->unknown = header->local && command != 0;
     if (header->local)
         return PROXY_COMPLETE;
     if (family > 3 || protocol != 1)

@@ -15,8 +15,8 @@ enum { PROXY_HEADER_MAX = 2048 };
 enum proxy_status { PROXY_COMPLETE, PROXY_NEEDS_MORE, PROXY_BAD };
 
 struct proxy_header {
-    bool local; /* the balancer's own connection, or one it cannot describe: the socket's addresses hold */
-    bool unnamed; /* it cannot say from where a client comes: not to be taken for one of this machine */
+    bool local;   /* the balancer's own connection, or one it cannot describe: the socket's addresses hold */
+    bool unknown; /* of those, somebody's that it passes on: he may be anywhere */
     union address source, destination; /* unless local */
 };
 

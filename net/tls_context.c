@@ -163,7 +163,11 @@ static bool use_key(const struct making *m, SSL_CTX *ssl, const char *key, const
 
 static int allow_missing_list(int good, X509_STORE_CTX *store)
 {
-    return good || X509_STORE_CTX_get_error(store) == X509_V_ERR_UNABLE_TO_GET_CRL;
+    if (!good && X509_STORE_CTX_get_error(store) == X509_V_ERR_UNABLE_TO_GET_CRL) {
+        X509_STORE_CTX_set_error(store, X509_V_OK); /* else it stays the result of the verification */
+        good = 1;
+    }
+    return good;
 }
 
 static bool use_revocations(const struct making *m, SSL_CTX *ssl)

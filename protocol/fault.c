@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/slice.h"
 
 enum {
     UTF8_TAIL_MAX = 3, /* octets of a character after its first */
@@ -20,6 +21,19 @@ static size_t cut_at(const char *text)
     while (len > CUT_MAX - UTF8_TAIL_MAX && ((uint8_t)text[len] & 0xC0) == 0x80)
         len--;
     return ((uint8_t)text[len] & 0xC0) == 0x80 ? (size_t)CUT_MAX : len;
+}
+
+/* A reply text is UTF-8, also where it quotes what is not. */
+static void mend(char *text, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        size_t size = 1;
+        while (size <= 1 + UTF8_TAIL_MAX && i + size <= len && !slice_is_utf8(slice_of(text + i, size)))
+            size++;
+        if (size > 1 + UTF8_TAIL_MAX || i + size > len)
+            text[i] = '?', size = 1;
+        i += size;
+    }
 }
 
 bool fault(struct fault *f, enum reply_code code, const char *format, ...)
@@ -42,6 +56,8 @@ bool fault(struct fault *f, enum reply_code code, const char *format, ...)
     f->code = code;
     memcpy(f->text, text, len);
     f->text[len] = 0;
+    if (!slice_is_utf8(slice_of(f->text, len)))
+        mend(f->text, len);
     return false;
 }
 

@@ -18,8 +18,9 @@ enum {
     PAGE_WAIT_MS = 10,  /* until the queue is looked at again that waits for a page */
     UNREAD_EARLY_MS = 30000, /* before its time a page is read that was not since the start */
     THIN_MS = 50,       /* what is due in between in a page goes together */
-    SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
+    SWEEP_MS = 20,      /* between two parts of a walk over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
+    SWEEP_PART = 16384, /* that such a part looks at */
     GET_MESSAGES = 8192, /* that go before one is fetched */
     DUES_SPARE = 1024
 };
@@ -343,19 +344,30 @@ static void take_due(void *arg, struct entry entry)
     expire(arg, entry);
 }
 
+/* A part of the requeued at a time. A note that comes due meanwhile may be about one that was passed. */
 static void expire_requeued(struct look *look)
 {
-    struct queue *q = look->q;
     struct order *order = look->order;
-    struct expiry *expiry = &order->expiry;
-    if (order->returned_size == 0)
+    struct requeued_sweep *sweep = &order->expiry.sweep;
+    uint64_t now_ms = look->q->home->now_ms, due_ms = sweep->ms + SWEEP_MS;
+    const struct order_sweep what = {is_due, take_due, look};
+    sweep->again |= look->requeued && sweep->at > 0;
+    sweep->on |= look->requeued;
+    if (!sweep->on)
         return;
-    if (order->returned_size > SWEEP_SMALL && q->home->now_ms < expiry->swept_ms + SWEEP_MS) {
-        push_due(order, expiry->swept_ms + SWEEP_MS, 0); /* nobody has this sequence: among the requeued */
+    if (order->returned_size > SWEEP_SMALL && now_ms < due_ms) {
+        again(look, due_ms);
         return;
     }
-    expiry->swept_ms = q->home->now_ms;
-    order_sweep_returned(order, is_due, take_due, look);
+    sweep->ms = now_ms;
+    sweep->at = order_sweep_returned(order, &what, sweep->at, SWEEP_PART);
+    if (sweep->at >= order->returned_size) {
+        sweep->on = sweep->again && order->returned_size > 0;
+        sweep->at = 0;
+        sweep->again = false;
+    }
+    if (sweep->on)
+        again(look, now_ms + SWEEP_MS);
 }
 
 static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
@@ -367,8 +379,7 @@ static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
         ;
     while (look.budget > 0 && expiry->dues.count > 0 && expiry->dues.at[0].deadline_ms < before_ms)
         expire_noted(&look, pop_due(&expiry->dues));
-    if (look.requeued)
-        expire_requeued(&look);
+    expire_requeued(&look);
     read_pages(&look);
     if (expiry->dues.count > 0)
         again(&look, expiry->dues.at[0].deadline_ms);

@@ -35,11 +35,19 @@ struct dues {
 
 enum { EXPIRY_PAGES = 6 };
 
+/* A walk over the requeued, in which something is due. It goes over turns when they are many. */
+struct requeued_sweep {
+    uint64_t ms; /* when it went on last */
+    size_t at;   /* where it goes on */
+    bool on;     /* it is under way */
+    bool again;  /* it may have missed something: another one is to follow */
+};
+
 struct expiry {
     struct heap_node node; /* in home.expiring; key: no deadline is before this */
     struct dues dues;      /* of messages in memory; some may be about what has left */
     struct dues unread;    /* of pages whose messages are not in the agenda, by their first sequence */
-    uint64_t swept_ms;     /* when it walked over the requeued last */
+    struct requeued_sweep sweep;
     uint32_t pages[EXPIRY_PAGES]; /* slots of pages that are being read because something in them is due */
     uint32_t serial;       /* of its notes: agenda.h; 0 = it has none */
     uint32_t reading;      /* messages that were taken out, and are being read for their dead letter */

@@ -9,6 +9,7 @@
 #include "queue/record.h"
 
 struct shared_move {
+    struct list link; /* in shared_moves.in_order */
     struct message *message;
     uint64_t old_batch;
     struct stored_target *targets;
@@ -19,6 +20,7 @@ struct shared_move {
 void shared_moves_init(struct shared_moves *moves, uint64_t seed)
 {
     map_init(&moves->by_message, seed);
+    list_init(&moves->in_order);
 }
 
 void shared_moves_free(struct shared_moves *moves)
@@ -56,6 +58,7 @@ void shared_move_add(struct shared_moves *moves, struct message *m, struct store
         move->capacity = m->journal_refs; /* so many there will be at most */
         move->targets = mem_alloc(move->capacity * sizeof(*move->targets));
         map_put(&moves->by_message, key_of(&move->message), move);
+        list_push_back(&moves->in_order, &move->link);
     }
     assertf(move->count < move->capacity, "%u targets of %u", move->count, move->capacity);
     move->targets[move->count++] = target;
@@ -79,9 +82,10 @@ void shared_moves_write(struct shared_moves *moves, struct store *store)
 {
     if (moves->by_message.size == 0)
         return;
-    struct map taken = moves->by_message;
-    map_init(&moves->by_message, taken.seed);
-    map_each(&taken, i)
-        write_one(taken.slots[i].value, store);
-    map_free(&taken);
+    map_free(&moves->by_message);
+    while (!list_empty(&moves->in_order)) {
+        struct shared_move *move = list_first(&moves->in_order, struct shared_move, link);
+        list_remove(&move->link);
+        write_one(move, store);
+    }
 }

@@ -3,6 +3,7 @@
 #ifndef QUEUE_SHARED_MOVE_H
 #define QUEUE_SHARED_MOVE_H
 
+#include "base/list.h"
 #include "base/map.h"
 #include "store/store.h"
 
@@ -10,6 +11,7 @@ struct message;
 
 struct shared_moves {
     struct map by_message; /* the message's address -> struct shared_move */
+    struct list in_order;  /* shared_move.link, as they were first seen: addresses have no order */
 };
 
 void shared_moves_init(struct shared_moves *moves, uint64_t seed);

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import socket
 import stat
 import subprocess
 import sys
@@ -146,6 +147,22 @@ def lines_in_pieces_and_many_at_once():
     equal(line.answer()[1]["error"], "malformed")
     equal(line.answer()[1]["ok"], True)
     line.close()
+
+
+def who_closes_its_end_is_answered():
+    """As do socat and nc: all of a long answer comes, and that to the line behind."""
+    ctl.run("add_vhost", "w")
+    queues = [{"name": f"w.{i}" + "x" * 200, "vhost": "w", "durable": False} for i in range(10000)]
+    ctl.run("import_definitions", "-", text=json.dumps({"queues": queues}))
+    line = Line(ctl.socket)
+    line.send(b'{"verb":"list_queues","vhost":"w","columns":["name","arguments"]}\n{"verb":"ping"}\n')
+    line.socket.shutdown(socket.SHUT_WR)
+    rows, end = line.answer()
+    equal((len(rows), end["ok"]), (10000, True))
+    holds("node" in line.answer()[1]["result"])
+    equal(line.answer(), None)
+    line.close()
+    ctl.run("delete_vhost", "w")
 
 
 def line_without_end_is_refused():
@@ -331,6 +348,85 @@ def numbers_are_bounded():
     other.stop()
 
 
+def vhosts_have_limits_by_default():
+    """default_limits.vhosts: of the default vhost, of those made by hand and by definitions."""
+    limits_of = "default_limits.vhosts."
+    other = Leveret(options.leveret, [f"{limits_of}t.pattern=^tenant-", f"{limits_of}t.max_queues=1",
+                                      f"{limits_of}none.pattern=^free$",
+                                      f"{limits_of}z.max_connections=1", f"{limits_of}z.max_queues=5"])
+    other.start()
+    there = Ctl(options.ctl, other)
+    there.run("add_vhost", "tenant-1")
+    there.run("add_vhost", "free")
+    path = other.directory / "more.json"
+    path.write_text(json.dumps({"vhosts": [{"name": "tenant-2"}, {"name": "tenant-3"}],
+                                "parameters": [{"vhost": "tenant-3", "component": "vhost-limits",
+                                                "name": "limits", "value": {"max-queues": 7}}]}))
+    there.run("import_definitions", path)
+    for _ in range(2):
+        equal({row["vhost"]: row["limits"] for row in there.rows("list_vhost_limits", "--global")},
+              {"/": {"max-connections": 1, "max-queues": 5}, "tenant-1": {"max-queues": 1},
+               "tenant-2": {"max-queues": 1}, "tenant-3": {"max-queues": 7}})
+        other.restart("kill")
+    there.run("clear_vhost_limits", "-p", "tenant-1")
+    other.restart("term")
+    holds("tenant-1" not in [row["vhost"] for row in there.rows("list_vhost_limits", "--global")])
+    first = connect(at=other)
+    closed = False
+    try:
+        connect(at=other)
+    except pika.exceptions.AMQPError:
+        closed = True
+    holds(closed, "a second connection was let in")
+    first.close()
+    other.stop()
+
+
+def parameters_are_bounded():
+    """runtime_parameters.limits: of a component, in all vhosts together; what is there may be replaced."""
+    limits_of = "runtime_parameters.limits."
+    other = Leveret(options.leveret, [f"{limits_of}policy=2", f"{limits_of}shovel=1",
+                                      f"{limits_of}operator_policy=0"])
+    other.start()
+    there = Ctl(options.ctl, other)
+    there.run("add_vhost", "one")
+    policy, said = '{"max-length": 1}', "component policy is limited to 2"
+    there.run("set_policy", "p1", "x", policy)
+    there.run("set_policy", "-p", "one", "p1", "x", policy)
+    there.fails(69, said, "set_policy", "p2", "x", policy)
+    there.run("set_policy", "p1", "y", policy)
+    there.fails(69, "component operator_policy is limited to 0", "set_operator_policy", "o1", "x", policy)
+    there.run("set_parameter", "shovel", "s1", "{}")
+    there.run("set_parameter", "shovel", "s1", '{"src-uri": "amqp://"}')
+    there.fails(69, "component shovel is limited to 1", "set_parameter", "-p", "one", "shovel", "s1", "{}")
+    for i in range(3):
+        there.run("set_parameter", "federation-upstream", f"u{i}", "{}")
+        there.run("set_global_parameter", f"shovel{i}", "1")
+    other.restart("kill")
+    there.fails(69, said, "set_policy", "p2", "x", policy)
+    there.fails(69, "component shovel is limited to 1", "set_parameter", "shovel", "s2", "{}")
+    path = other.directory / "more.json"
+    policies = [{"vhost": "/", "name": "p2", "pattern": "", "definition": {"max-length": 1}}]
+    for definitions, text in [
+            ({"policies": policies}, said),
+            ({"parameters": [{"vhost": "/", "component": "shovel", "name": "s2", "value": {}}]},
+             "parameter 's2' in vhost '/': component shovel is limited to 1")]:
+        path.write_text(json.dumps(definitions))
+        there.fails(69, text, "import_definitions", path)
+    there.run("delete_vhost", "one")
+    there.run("set_policy", "p2", "x", policy)
+    there.fails(69, said, "set_policy", "p3", "x", policy)
+    there.run("clear_policy", "p1")
+    there.run("set_policy", "p3", "x", policy)
+    there.run("clear_parameter", "shovel", "s1")
+    there.run("set_parameter", "shovel", "s2", "{}")
+    other.settings = [f"{limits_of}policy=1"]
+    other.restart("term")
+    equal(len(there.rows("list_policies")), 2)
+    there.fails(69, "component policy is limited to 1", "set_policy", "p4", "x", policy)
+    other.stop()
+
+
 def limits():
     ctl.run("add_vhost", "v2")
     ctl.run("set_vhost_limits", "-p", "v2", '{"max-queues": 1, "max-connections": 5}')
@@ -437,6 +533,21 @@ def lists_of_topology():
     equal([row["pid"] for row in ctl.rows("list_channels", "pid")], [pid])
     connection.close()
     ctl.run("delete_queue", "l.durable")
+
+
+def names_do_not_speak_to_the_terminal():
+    """U+009B is to many terminals what ESC [ is: clients choose names, and administrators list them."""
+    connection = connect()
+    name = "n\x1b[\x7f\u009b2J\u202ex\u00e9"
+    connection.channel().queue_declare(name, arguments={name: name})
+    text = r"n\x1b[\x7f\u009b2J\u202ex" + "\u00e9"
+    for form in ("table", "pretty_table", "csv", "json"):
+        said = ctl.run("-s", "--formatter", form, "list_queues", "name", "arguments")
+        holds(not any(character in said for character in "\x1b\x7f\u009b\u202e") and "x\u00e9" in said, said)
+        holds(form == "json" or text in said, said)
+    equal(ctl.rows("list_queues", "name", "arguments"), [{"name": name, "arguments": {name: name}}])
+    connection.close()
+    ctl.run("delete_queue", name)
 
 
 def lists_of_clients():
@@ -1024,7 +1135,9 @@ def parameters():
     ctl.run("clear_global_parameter", "g")
     ctl.run("clear_global_parameter", "h")
     equal(ctl.rows("list_global_parameters"), [])
-    for value, told in ('"the east"', "the east"), ('{"no": "text"}', "leveret@"):
+    for value, told in (('"the east"', "the east"), ('{"no": "text"}', "leveret@"),
+                        (f'"{"e" * 255}"', "e" * 255), (f'"{"e" * 256}"', "leveret@"),
+                        (f'"{"e" * 100000}"', "leveret@")):
         ctl.run("set_global_parameter", "cluster_name", value)
         with connect() as connection:
             holds(connection._impl.server_properties["cluster_name"].startswith(told))
@@ -1164,6 +1277,20 @@ def definitions_that_cannot_be_stop_the_start():
         other.temporary.cleanup()
 
 
+def limits_that_are_wrong_leave_those_that_are_there():
+    ctl.run("add_user", "limited", "pw")
+    ctl.run("set_user_limits", "limited", '{"max-connections": 5}')
+    user = {"name": "limited", "password_hash": "", "tags": [], "limits": {"max-connections": "x"}}
+    ctl.run("import_definitions", "-", text=json.dumps({"users": [user]}), status=69)
+    holds("max-connections should be an integer" in ctl.error, ctl.error)
+    holds('"max-connections":5' in ctl.run("list_user_limits", "--user", "limited"))
+    user["limits"] = {"max-channels": 7}
+    ctl.run("import_definitions", "-", text=json.dumps({"users": [user]}))
+    limits = ctl.run("list_user_limits", "--user", "limited")
+    holds("max-connections" not in limits and '"max-channels":7' in limits, limits)
+    ctl.run("delete_user", "limited")
+
+
 def definitions_name_what_is_wrong():
     for definitions, error in (
             ({"queues": [{"name": "d.bad", "vhost": "/", "arguments": {"x-max-length": "x"}}]}, "d.bad"),
@@ -1174,6 +1301,8 @@ def definitions_name_what_is_wrong():
                           "x-max-priority": 3}}]}, "x-max-priority"),
             ({"queues": [{"vhost": "/"}]}, "a queue has no text 'name'"),
             ({"queues": [{"name": "x" * 256, "vhost": "/"}]}, "255"),
+            ({"queues": [{"name": "amq.delayed.d.x", "vhost": "/"}]}, "amq.delayed. and amq.memory. are"),
+            ({"queues": [{"name": "amq.memory.d.x", "vhost": "/"}]}, "amq.delayed. and amq.memory. are"),
             ({"queues": [5]}, "number 1 of 'queues' is no object"),
             ({"exchanges": [{"name": "d.x", "vhost": "/", "type": "nonsense"}]},
                     "unknown exchange type 'nonsense'"),
@@ -1196,6 +1325,24 @@ def definitions_name_what_is_wrong():
     export_to_a_pipe()
     ctl.run("export_definitions", "/nonexistent/file", status=74)
     ctl.run("import_definitions", "-", text="{", status=65)
+    ctl.run("import_definitions", "-", text='{"queues": {"name": "d.q", "vhost": "/"}}', status=65)
+    holds("'queues' is no list" in ctl.error)
+
+
+def export_while_a_vhost_is_deleted():
+    """Which takes many turns for 20,000 queues: what goes is not in the file, and the file is whole."""
+    ctl.run("add_vhost", "going")
+    ctl.run("import_definitions", "-", text=json.dumps(
+        {"queues": [{"name": f"g.{i}", "durable": False, "vhost": "going"} for i in range(20000)]}))
+    deleting, exporting = Line(ctl.socket), Line(ctl.socket)
+    deleting.send({"verb": "delete_vhost", "name": "going"})
+    export = {"verb": "export_definitions"}
+    eventually(lambda: not any("going" in str(row) for row in exporting.ask(export)[0]))
+    equal(deleting.answer(), ([], {"ok": True}))
+    rows, end = exporting.ask(export)
+    holds(end["ok"] and any("vhosts" in row for row in rows))
+    deleting.close()
+    exporting.close()
 
 
 def export_to_a_pipe():
@@ -1209,6 +1356,79 @@ def export_to_a_pipe():
     thread.join()
     holds("guest" in [user["name"] for user in heard[0]["users"]])
     holds(stat.S_ISFIFO(os.lstat(pipe).st_mode))
+
+
+def zero_bytes_in_names():
+    """AMQP allows them, and so may nobody hide a queue from the lists by one, or spoil the definitions."""
+    name, file = "z\0z", broker.directory / "zeros.json"
+    connection = connect()
+    channel = connection.channel()
+    channel.queue_declare(name, durable=True, arguments={"k\0k": "v\0v"})
+    channel.queue_bind(name, "amq.topic", "a\0b")
+    equal(ctl.rows("list_queues", "name", "arguments"), [{"name": name, "arguments": {"k\ufffdk": "v\0v"}}])
+    ctl.run("set_policy", "zeros", "^z", '{"dead-letter-exchange": "d\\u0000d"}')
+    ctl.run("export_definitions", file)
+    ctl.run("clear_policy", "zeros")
+    channel.queue_delete(name)
+    for _ in range(2):
+        ctl.run("import_definitions", file)
+        channel.queue_declare(name, passive=True)
+        holds({"source_name": "amq.topic", "routing_key": "a\0b"} in
+              ctl.rows("list_bindings", "source_name", "routing_key"))
+        holds("d\\u0000d" in ctl.run("list_policies"))
+    policy = {"name": "z\0", "vhost": "/", "pattern": "", "definition": {"expires": 1}}
+    for definitions in ({"policies": [policy]},
+                        {"global_parameters": [{"name": "z\0", "value": 1}]},
+                        {"parameters": [{"component": "shovel", "name": "z\0", "vhost": "/", "value": 1}]},
+                        {"vhosts": [{"name": "z\0"}]}, {"users": [{"name": "z\0", "password_hash": ""}]}):
+        ctl.run("import_definitions", "-", text=json.dumps(definitions), status=69)
+    line = Line(ctl.socket)
+    equal(line.ask({"verb": "delete_queue", "name": name})[1]["ok"], True)
+    for verb in ("clear_parameter", "clear_global_parameter"):
+        equal(line.ask({"verb": verb, "name": "a\0b", **({"component": "c\0"} if verb[6] == "p" else {})})[1]
+              ["error"], "not_found")
+    line.close()
+    ctl.run("clear_policy", "zeros")
+    connection.close()
+
+
+def export_to_a_link():
+    """What it leads to is written from its beginning, and what was there before is gone to the last byte."""
+    target, link = broker.directory / "target", broker.directory / "link"
+    target.write_text("x" * 100000)
+    link.symlink_to(target)
+    ctl.run("export_definitions", link)
+    holds(link.is_symlink() and "guest" in [user["name"] for user in json.loads(target.read_text())["users"]])
+
+
+def a_full_disk_is_said():
+    for words in (["export_definitions", "-"], ["export_definitions", "/dev/full"], ["list_vhosts"],
+                  ["status"], ["--formatter", "json", "list_exchanges"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([ctl.path, "--socket", str(ctl.socket), *words], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        equal((words, done.returncode), (words, 74))
+        holds("No space left on device" in done.stderr or "cannot be written" in done.stderr, done.stderr)
+
+
+def closed_standard_descriptors():
+    """Nothing of the server gets their numbers, and leveretctl does not talk to the server through print."""
+    other = Leveret(options.leveret)
+    data = other.directory / "data"
+    words = [other.path, "--data-dir", str(data), "--set", f"listeners.tcp.1=127.0.0.1:{other.address[1]}"]
+    process = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words])
+    try:
+        eventually(other.accepts)
+        for number in range(3):
+            equal(os.readlink(f"/proc/{process.pid}/fd/{number}"), "/dev/null")
+    finally:
+        process.terminate()
+    equal(process.wait(20), 0)
+    words = [ctl.path, "--socket", str(ctl.socket), "list_vhosts"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], stderr=subprocess.PIPE, text=True,
+                          check=False)
+    equal(done.returncode, 74)
+    holds("Bad file descriptor" in done.stderr or "cannot be written" in done.stderr, done.stderr)
 
 
 def existing_queues_stay_as_they_are():
@@ -1242,11 +1462,13 @@ def stop_waits_for_the_end():
 CHECKS = [
     socket_is_its_owners_alone, socket_mode_does_not_follow_the_umask, socket_of_a_killed_server_is_replaced,
     socket_elsewhere_or_nowhere, a_file_in_the_way_stops_the_start, lines_that_are_no_requests,
-    lines_in_pieces_and_many_at_once, line_without_end_is_refused, too_many_clients_are_turned_away, usage,
+    lines_in_pieces_and_many_at_once, who_closes_its_end_is_answered,
+    line_without_end_is_refused, too_many_clients_are_turned_away, usage,
     status_says_what_there_is, verbs_of_the_server_and_of_the_program_are_the_same, users,
     passwords_are_nowhere,
     vhosts_and_permissions, events_of_a_vhost, limits, living_connections_feel_it, lists_of_topology,
-    numbers_are_bounded, lists_of_clients,
+    numbers_are_bounded, vhosts_have_limits_by_default, parameters_are_bounded, lists_of_clients,
+    names_do_not_speak_to_the_terminal,
     purge_and_delete, policies_are_checked, policies_govern_living_queues, alternate_exchange_by_policy,
     limits_by_policy, dead_letters_by_policy, times_by_policy, delivery_limit_by_policy,
     retries_by_policy, delays_by_policy, bytes_by_policy,
@@ -1255,8 +1477,10 @@ CHECKS = [
     definitions_of_rabbitmq,
     everything_of_rabbitmq, definitions_at_the_start,
     definitions_that_cannot_be_stop_the_start, definitions_name_what_is_wrong,
-    existing_queues_stay_as_they_are,
-    a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
+    limits_that_are_wrong_leave_those_that_are_there,
+    existing_queues_stay_as_they_are, zero_bytes_in_names, export_to_a_link, a_full_disk_is_said,
+    closed_standard_descriptors,
+    export_while_a_vhost_is_deleted, a_long_list_while_queues_come_and_go, stop_waits_for_the_end,
 ]
 
 

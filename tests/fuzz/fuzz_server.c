@@ -8,20 +8,7 @@
  *     bits 1-3    0, 1: raw octets (u8 how many); 2-4: a well-formed frame (u8 type, u8 channel,
  *                 u8 how many); 5: what the server said is read; 6: u8 tenths of a second pass; 7: the
  *                 connection breaks off, and begins anew as the first octet says */
-#include "base/assert.h"
-#include "base/mem.h"
-#include "broker/channel.h"
-#include "tests/fuzz/fuzz.h"
-#include "tests/sim/fakedisk.h"
-#include "tests/sim/fakenet.h"
-#include "tests/sim/invariants.h"
-
-#define HEADER "AMQP\0\0\x09\x01"
-#define LOGIN                                                                                                \
-    "\1\0\0\0\0\0\x24\0\x0a\0\x0b\0\0\0\0\x05PLAIN\0\0\0\x0c\0guest\0guest\x05" "en_US\xce"
-#define TUNE "\1\0\0\0\0\0\x0c\0\x0a\0\x1f\x07\xff\0\2\0\0\0\5\xce"
-#define OPEN "\1\0\0\0\0\0\x08\0\x0a\0\x28\1/\0\0\xce\1\0\1\0\0\0\x05\0\x14\0\x0a\0\xce"
-#define DECLARE "\1\0\1\0\0\0\x0d\0\x32\0\x0a\0\0\1q\0\0\0\0\0\xce"
+#include "tests/fuzz/house.h"
 
 /* Steps of the seeds: a frame of connection 0 or 1. */
 #define FRAME0(type, size) "\x04" type "\1" size
@@ -56,113 +43,6 @@ const struct slice fuzz_seeds[] = {
 };
 const size_t fuzz_seeds_count = array_size(fuzz_seeds);
 
-struct guest {
-    struct fakenet_link *link;
-    bool logged_in;
-};
-
-struct house {
-    struct config config;
-    struct server server;
-    struct fakenet *net;
-    struct fakedisk *disk;
-    uint64_t now_ns;
-    struct guest guests[2];
-};
-
-static uint64_t monotonic_ns(void *arg)
-{
-    return *(uint64_t *)arg;
-}
-
-static uint64_t wall_us(void *arg)
-{
-    return 1700000000000000 + *(uint64_t *)arg / 1000;
-}
-
-static void turn(struct house *h)
-{
-    fakenet_pump(h->net, &h->server.net);
-    server_act(&h->server);
-    store_sync_now(h->server.store);
-    invariants_check(&h->server, true);
-}
-
-static void send(struct house *h, struct guest *guest, const void *bytes, size_t size)
-{
-    fakenet_client_write(guest->link, bytes, size); /* what does not fit is lost: it is rubbish anyway */
-    turn(h);
-}
-
-static void enter(struct house *h, struct guest *guest)
-{
-    static const char login[] = HEADER LOGIN TUNE OPEN DECLARE;
-    struct peer peer = {.host = "127.0.0.1", .peer_host = "127.0.0.1", .loopback = true};
-    guest->link = fakenet_connect(h->net);
-    struct connection *conn = server_accept(&h->server, &fakenet_transport, guest->link, &peer);
-    fakenet_attach(guest->link, &conn->stream);
-    if (!guest->logged_in)
-        return;
-    send(h, guest, login, sizeof(login) - 1);
-    turn(h);
-    assertf(conn->state == CONNECTION_OPEN && conn->channels.size == 1, "the login is wrong");
-}
-
-static void leave(struct house *h, struct guest *guest, bool reset)
-{
-    if (reset)
-        fakenet_client_reset(guest->link);
-    fakenet_client_close(&guest->link);
-    turn(h);
-}
-
-static void open_house(struct house *h)
-{
-    char error[256];
-    *h = (struct house){.now_ns = 1000000000};
-    config_defaults(&h->config);
-    bool good = config_set(&h->config, "log.console", "false", "fuzz", error, sizeof(error));
-    h->net = fakenet_new(NULL, 64 * 1024);
-    h->disk = fakedisk_new(7);
-    struct server_options options = {.config = &h->config,
-                                     .clock = {monotonic_ns, wall_us, &h->now_ns},
-                                     .rand = rand_seeded(7),
-                                     .io = fakedisk_io(h->disk),
-                                     .simulated = true};
-    good = good && server_open(&h->server, &options);
-    assertf(good, "the server does not start");
-}
-
-static void close_house(struct house *h)
-{
-    for (size_t i = 0; i < array_size(h->guests); i++)
-        leave(h, &h->guests[i], false);
-    for (int i = 0; i < 100 && !list_empty(&h->server.connections); i++) {
-        h->now_ns += UINT64_C(1000000000);
-        turn(h);
-    }
-    assertf(list_empty(&h->server.connections), "a connection stays when its client has gone");
-    server_close(&h->server);
-    fakenet_free(&h->net);
-    fakedisk_free(&h->disk);
-}
-
-/* The next octet of the input; 0 behind its end. */
-static uint8_t take(struct slice *in)
-{
-    if (in->len == 0)
-        return 0;
-    *in = slice_of(in->at + 1, in->len - 1);
-    return in->at[-1];
-}
-
-static struct slice take_some(struct slice *in, size_t size)
-{
-    struct slice some = slice_of(in->at, size < in->len ? size : in->len);
-    *in = slice_of(in->at + some.len, in->len - some.len);
-    return some;
-}
-
 static void send_frame(struct house *h, struct guest *guest, struct slice *in)
 {
     uint8_t frame[FRAME_OVERHEAD + UINT8_MAX];
@@ -173,6 +53,12 @@ static void send_frame(struct house *h, struct guest *guest, struct slice *in)
         memcpy(at, payload.at, payload.len);
     at[payload.len] = FRAME_END;
     send(h, guest, frame, FRAME_OVERHEAD + payload.len);
+}
+
+static void come(struct house *h, struct guest *guest)
+{
+    bool in = enter(h, guest);
+    assertf(in, "the login is wrong");
 }
 
 static void step(struct house *h, struct slice *in)
@@ -195,7 +81,7 @@ static void step(struct house *h, struct slice *in)
         break;
     case 7:
         leave(h, guest, what & 0x80);
-        enter(h, guest);
+        come(h, guest);
         break;
     default:
         send_frame(h, guest, in);
@@ -211,8 +97,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t first = take(&in);
     open_house(&house);
     for (size_t i = 0; i < array_size(house.guests); i++) {
-        house.guests[i].logged_in = first >> i & 1;
-        enter(&house, &house.guests[i]);
+        house.guests[i].logs_in = first >> i & 1;
+        come(&house, &house.guests[i]);
     }
     while (in.len)
         step(&house, &in);

@@ -6,6 +6,8 @@ The binaries as readelf sees them, modes and owners of all files, root given up 
 service manager is told. What needs root is left out, and said to be, when the test has not got it.
 """
 import argparse
+import base64
+import json
 import os
 import pathlib
 import pwd
@@ -316,6 +318,31 @@ def dumps_no_core(path):
         broker.temporary.cleanup()
 
 
+# Randomness.
+
+def made_up(path):
+    """What one start makes up: names of a queue and a consumer, and the salt of guest's password."""
+    broker = Leveret(path)
+    broker.start()
+    link = connect(broker)
+    queue = link.call(1, "queue.declare", exclusive=1).fields["queue"]
+    tag = link.call(1, "basic.consume", queue=queue).fields["consumer_tag"]
+    exported = broker.directory / "exported.json"
+    broker.ctl(["export_definitions", str(exported)])
+    password_hash = json.loads(exported.read_text())["users"][0]["password_hash"]
+    salt = base64.b64decode(password_hash)[:4]
+    link.drop()
+    broker.stop()
+    return queue, tag, salt
+
+
+def nothing_can_be_foretold(path):
+    """Two starts with nothing before them make up nothing that is equal."""
+    first, second = made_up(path), made_up(path)
+    for one, other in zip(first, second):
+        check(one and one != other, f"both starts made up {one}")
+
+
 # Who starts it.
 
 def standard_files_closed(path):
@@ -371,7 +398,8 @@ CHECKS = {"binaries": binaries, "files": files, "strict_umask": strict_umask, "d
           "reads_keys_as_root": reads_keys_as_root, "refuses_to_become": refuses_to_become,
           "warns_of_root": warns_of_root,
           "dumps_no_core": dumps_no_core, "standard_files_closed": standard_files_closed,
-          "notifies": notifies, "goes_unnotified": goes_unnotified}
+          "nothing_can_be_foretold": nothing_can_be_foretold, "notifies": notifies,
+          "goes_unnotified": goes_unnotified}
 
 
 def main():

@@ -49,8 +49,8 @@ def log_of(broker):
     return (broker.directory / "log").read_text(errors="replace")
 
 
-def left_out(log):
-    counts = re.findall(r"(\d+) more lines about connections from 127.0.0.1 were", log)
+def left_out(log, whose="connections from 127.0.0.1"):
+    counts = re.findall(rf"(\d+) more lines about {whose} were", log)
     return sum(int(count) for count in counts)
 
 
@@ -106,6 +106,23 @@ def channel_errors(broker, _):
     lines = log.count("no queue 'none'")
     check(100 < lines <= BURST + SLACK, f"{lines} lines")
     check(lines + left_out(log) >= STRANGERS, f"{lines} lines and {left_out(log)} left out")
+
+
+def what_users_declare(broker, ctl):
+    """Nor what the server says of their queues, at once or later."""
+    link = connect(broker)
+    for i in range(STRANGERS):
+        arguments = [(b"x-queue-mode", "S", b"lazy"), (b"x-expires", "I", 1)]
+        link.call(1, "queue.declare", queue=b"q%d" % i, arguments=arguments)
+    while ctl.rows("list_queues", "name"):
+        pass
+    link.close()
+    log = end(broker)
+    for text, counted in (("'x-queue-mode' is kept, but", left_out(log)),
+                          ("was not used for 1 ms and is deleted", left_out(log, "queues"))):
+        lines = log.count(text)
+        check(100 < lines <= BURST + SLACK, f"{lines} lines: {text}")
+        check(lines + counted >= STRANGERS, f"{lines} lines and {counted} left out: {text}")
 
 
 def end(broker):
@@ -284,6 +301,7 @@ SCENARIOS = {
     "flood_of_the_log": (flood_of_the_log, []),
     "flood_of_handshakes": (flood_of_handshakes, ["tls"]),
     "channel_errors": (channel_errors, []),
+    "what_users_declare": (what_users_declare, []),
     "patterns_of_permissions": (patterns_of_permissions, []),
     "patterns_of_policies": (patterns_of_policies, []),
     "patterns_from_a_file": (patterns_from_a_file, []),

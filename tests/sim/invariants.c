@@ -11,6 +11,7 @@
 
 #include "broker/channel.h"
 #include "broker/tx.h"
+#include "exchange/recent.h"
 #include "queue/lane.h"
 
 RING(holder_ring, const void *);
@@ -73,6 +74,13 @@ static void count_order(struct census *census, const struct order *order)
     for (size_t at = 0; order->backlog && at < order->backlog->tail.size; at++)
         if (entry_ring_at(&order->backlog->tail, at)->message)
             count_entry(census, entry_ring_at(&order->backlog->tail, at));
+}
+
+static void count_remembered(struct census *census, const struct vhost *v)
+{
+    map_each (&v->exchanges, i)
+        for (size_t at = 0; at < recent_count(v->exchanges.slots[i].value); at++)
+            count_message(census, recent_at(v->exchanges.slots[i].value, at));
 }
 
 static void count_queues(struct census *census, const struct vhost *v)
@@ -270,8 +278,10 @@ void invariants_check(const struct server *s, bool references)
         return;
     list_each (node, &s->connections)
         check_connection(&census, s, container_of(node, struct connection, link));
-    map_each (&s->vhosts, i)
+    map_each (&s->vhosts, i) {
         count_queues(&census, s->vhosts.slots[i].value);
+        count_remembered(&census, s->vhosts.slots[i].value);
+    }
     struct detached detached = {&census, s, 0};
     size_t owed = 0;
     giveback_each_detached(&s->giving, check_detached, &detached);

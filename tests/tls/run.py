@@ -292,6 +292,11 @@ def tickets(broker):
     use(first)
     check(log_in(TlsLink(broker.tls_address, new, session=first.socket.session)).socket.session_reused,
           "the ticket of TLS 1.3 was not taken")
+    broker.end(signal.SIGTERM)
+    broker.start()
+    for what, tls, session in (("1.2", tls, second.socket.session), ("1.3", new, first.socket.session)):
+        check(not log_in(TlsLink(broker.tls_address, tls, session=session)).socket.session_reused,
+              f"TLS {what}: a ticket of the server before this one was taken: its key is no secret")
 
 
 def no_tickets(broker):
@@ -538,14 +543,14 @@ def proxy(broker):
     six = socket.inet_pton(socket.AF_INET6, "::1") * 2 + struct.pack(">HH", 7001, 5672)
     use(log_in(ProxiedLink(broker, v2(family=0x21, addresses=six + b"\x04\0\x03abc"))))
     broker.expect_log("accepting AMQP connection (::1:7001 -> ::1:5672)")
-    use(log_in(ProxiedLink(broker, v2(command=0)))) # the proxy itself
-    # A client of whom it says nothing may be anybody's, though the proxy is on this machine.
-    for unnamed in (v2(family=0, addresses=b""), b"PROXY UNKNOWN\r\n"):
-        link = ProxiedLink(broker, unnamed)
+    use(log_in(ProxiedLink(broker, v2(command=0))))
+    use(log_in(TlsLink(broker.tls_address, before=v2(command=0))))
+    # The proxy is on this machine; from where they come, it does not know.
+    for unknown in (v2(family=0, addresses=b""), v2(family=0x31, addresses=bytes(216)), b"PROXY UNKNOWN\r\n"):
+        link = ProxiedLink(broker, unknown)
         link.start(b"guest", b"guest")
         close = link.next_event(0)
         check(close.fields.get("reply_code") == 403, str(close))
-    use(log_in(TlsLink(broker.tls_address, before=v2(command=0))))
 
 
 def proxy_malformed(broker):
@@ -591,6 +596,7 @@ def external(broker):
 
 
 EXTERNAL = [PEER, "auth_mechanisms.1=PLAIN", "auth_mechanisms.2=EXTERNAL"]
+BEST_EFFORT = "ssl_options.crl_check=best_effort"
 EMAIL = ["ssl_cert_login_from=subject_alternative_name", "ssl_cert_login_san_type=email"]
 SCENARIOS = {
     "external_name": (external, [*EXTERNAL, "ssl_cert_login_from=common_name"], {}),
@@ -605,6 +611,9 @@ SCENARIOS = {
     "verify_only": (verify_only, [PEER], {}),
     "verify_none": (verify_none, [], {}),
     "revoked": (revoked, [PEER, "ssl_options.crl_check=peer", "ssl_options.crlfile={ca.crl}"], {}),
+    "revoked_or_unknown": (revoked, [PEER, BEST_EFFORT, "ssl_options.crlfile={ca.crl}"], {}),
+    "external_unknown": (external, [*EXTERNAL, "ssl_cert_login_from=common_name", BEST_EFFORT,
+                                    "ssl_options.crlfile={middle.crl}"], {}),
     "versions": (versions, [], {"pair": "rsa"}),
     "only_1_3": (only_1_3, ["ssl_options.versions.1=tlsv1.3"], {}),
     "ciphers": (ciphers, ["ssl_options.ciphers.1=ECDHE-ECDSA-AES128-GCM-SHA256"], {}),

@@ -497,6 +497,75 @@ START_TEST(a_vhost_goes_in_slices)
 }
 END_TEST
 
+/* Deletes the vhost v under a client of it, whom the server has closed already, or not. */
+static void delete_under(struct client *client)
+{
+    ck_assert(admin_delete_vhost(&server, SLICE("v"), &e));
+    ck_assert_str_eq(client->text, "CHANNEL_ERROR - unexpected method in connection state running");
+    ck_assert_int_eq(client->conn->state, CONNECTION_CLOSING);
+    ck_assert_ptr_null(client->conn->vhost);
+    run();
+    ck_assert_ptr_null(map_get(&server.vhosts, SLICE("v")));
+    hang_up(client);
+}
+
+/* It is there for some seconds more, and is listed, when its vhost is gone. */
+START_TEST(who_is_closing_is_in_no_vhost)
+{
+    struct client client;
+    ck_assert(admin_add_vhost(&server, SLICE("v"), SLICE(""), &e));
+    ck_assert(admin_set_permissions(&server, SLICE("v"), SLICE("guest"), everything, &e));
+    connect_as(&client, (struct login_as){"guest", "guest", "v", false, 0});
+    ck_assert_str_eq(hear(&client), welcome);
+    send(&client, 0, &(struct method){.id = METHOD_connection_start_ok});
+    ck_assert_str_eq(hear(&client), "connection.close(504)");
+    delete_under(&client);
+}
+END_TEST
+
+/* What it was handed goes back in many turns, and needs the vhost until then. */
+START_TEST(a_vhost_goes_under_who_holds_much)
+{
+    enum { MESSAGES = 200 };
+    struct client client;
+    ck_assert(admin_add_vhost(&server, SLICE("v"), SLICE(""), &e));
+    ck_assert(admin_set_permissions(&server, SLICE("v"), SLICE("guest"), everything, &e));
+    for (int closes_first = 0; closes_first < 2; closes_first++) {
+        connect_as(&client, (struct login_as){"guest", "guest", "v", false, 0});
+        ck_assert_str_eq(hear(&client), welcome);
+        declare(&client, "q");
+        publish(&client, "q", 10, MESSAGES);
+        ck_assert_str_eq(hear(&client), "queue.declare_ok(0)");
+        consume(&client, "q");
+        hear(&client);
+        ck_assert_uint_eq(client.deliveries, MESSAGES);
+        server.giving.turn_max = 8;
+        run(); /* that much room is in a turn from now on */
+        struct buf out = {0};
+        add_method(&out, 0, &(struct method){.id = METHOD_connection_start_ok});
+        if (closes_first) { /* taken, but its turn is not over when the vhost goes */
+            put(&client, out.at, out.len);
+            fakenet_pump(net, &server.net);
+            ck_assert_int_eq(client.conn->state, CONNECTION_CLOSING);
+        }
+        buf_free(&out);
+        struct vhost *v = server_find_vhost(&server, SLICE("v"));
+        ck_assert(admin_delete_vhost(&server, SLICE("v"), &e));
+        ck_assert_uint_eq(v->detached, 1);
+        ck_assert_ptr_eq(client.conn->vhost, v);
+        ck_assert(!admin_add_vhost(&server, SLICE("v"), SLICE(""), &e));
+        ck_assert_str_eq(e.text, "virtual host 'v' is being deleted");
+        run();
+        ck_assert_ptr_null(client.conn->vhost);
+        ck_assert_str_eq(hear(&client), closes_first ? "connection.close(504)" : "connection.close(320)");
+        hang_up(&client);
+        server.giving.turn_max = GIVEBACK_TURN;
+        ck_assert(admin_add_vhost(&server, SLICE("v"), SLICE(""), &e));
+        ck_assert(admin_set_permissions(&server, SLICE("v"), SLICE("guest"), everything, &e));
+    }
+}
+END_TEST
+
 /* --- what is on disk --- */
 
 static void restart(void)
@@ -565,6 +634,7 @@ int main(void)
                                   limits_of_users,
                                   limits_of_vhosts,
                                   vhosts_come_and_go, a_vhost_goes_in_slices,
+                                  who_is_closing_is_in_no_vhost, a_vhost_goes_under_who_holds_much,
                                   everything_is_there_after_a_restart};
     return run_suite("admin", tests, array_size(tests), NULL, 0);
 }

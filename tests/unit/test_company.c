@@ -115,6 +115,43 @@ START_TEST(copies_of_a_turn)
 }
 END_TEST
 
+/* A binding to a consistent hash makes as many points as its weight says. */
+START_TEST(heavy_bindings_of_a_turn)
+{
+    enum { COUNT = 5 };
+    struct client hostile;
+    struct buf out = {0};
+    connect_client(&hostile, true, 0);
+    struct method m = {.id = METHOD_exchange_declare};
+    m.exchange_declare.exchange = SLICE("hash");
+    m.exchange_declare.type = SLICE("x-consistent-hash");
+    send(&hostile, 1, &m);
+    declare(&hostile, "q");
+    ck_assert_str_eq(hear(&hostile), "exchange.declare_ok queue.declare_ok(0)");
+    for (int i = 0; i < COUNT; i++) {
+        m = (struct method){.id = METHOD_queue_bind};
+        m.queue_bind.queue = SLICE("q");
+        m.queue_bind.exchange = SLICE("hash");
+        m.queue_bind.routing_key = SLICE("1000");
+        add_method(&out, 1, &m);
+        m = (struct method){.id = METHOD_queue_unbind};
+        m.queue_unbind.queue = SLICE("q");
+        m.queue_unbind.exchange = SLICE("hash");
+        m.queue_unbind.routing_key = SLICE("1000");
+        add_method(&out, 1, &m);
+    }
+    stuff(&hostile, &out);
+    struct exchange *x = vhost_find_exchange(server_find_vhost(&server, SLICE("/")), SLICE("hash"));
+    for (int i = 0; i < 2 * COUNT; i++) {
+        turn(true); /* one of them in each */
+        ck_assert_uint_eq(x->binding_count, i % 2 == 0);
+    }
+    turn(true);
+    ck_assert_uint_eq(x->binding_count, 0);
+    hang_up(&hostile);
+}
+END_TEST
+
 /* The client is handed `count` messages of its queue, and acks nothing. */
 static void take_messages(struct client *client, int count)
 {
@@ -625,12 +662,11 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {methods_of_a_turn,   copies_of_a_turn,  acks_of_a_turn,
-                                  ack_of_many,         acks_up_to_all,    nack_of_many,
-                                  nacks_up_to_all,     gone_before_it_is_through,
-                                  who_is_modest,       batches_stay_small, pages_of_a_batch,
-                                  letters_of_a_turn,   deliveries_of_a_turn, reads_of_many,
-                                  declarations_wait_for_the_disk, declarations_have_a_bound,
-                                  channels_have_a_bound};
+    const TTest *const tests[] = {methods_of_a_turn, copies_of_a_turn, heavy_bindings_of_a_turn,
+                                  acks_of_a_turn, ack_of_many, acks_up_to_all, nack_of_many,
+                                  nacks_up_to_all, gone_before_it_is_through, who_is_modest,
+                                  batches_stay_small, pages_of_a_batch, letters_of_a_turn,
+                                  deliveries_of_a_turn, reads_of_many, declarations_wait_for_the_disk,
+                                  declarations_have_a_bound, channels_have_a_bound};
     return run_suite("company", tests, array_size(tests), NULL, 0);
 }

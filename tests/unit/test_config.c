@@ -3,6 +3,7 @@
 #include "broker/key.h"
 #include "broker/value.h"
 #include "tests/unit/config_world.h"
+#include "tests/unit/rabbitmq_keys.h"
 
 START_TEST(defaults)
 {
@@ -240,7 +241,7 @@ START_TEST(secret_in_a_file)
 }
 END_TEST
 
-START_TEST(rabbitmq_keys)
+START_TEST(rabbitmq_only)
 {
     const char *const some[] = {
         "vm_memory_high_watermark_paging_ratio",
@@ -276,6 +277,19 @@ START_TEST(rabbitmq_keys)
             some[i]);
         ck_assert_msg(!set(some[i], "1"), "%s", some[i]);
         ck_assert_str_eq(error, expected);
+    }
+}
+END_TEST
+
+/* Each is taken, refused for its value, or refused with the reason; none is unknown. */
+START_TEST(every_key_of_rabbitmq)
+{
+    for (size_t i = 0; i < array_size(rabbitmq_keys); i++) {
+        error[0] = 0;
+        bool taken = set(rabbitmq_keys[i], "1");
+        ck_assert_msg(taken || !strstr(error, "unknown key"), "%s", error);
+        ck_assert_msg(taken || !strstr(error, "has no key"), "%s", error);
+        config_defaults(&config);
     }
 }
 END_TEST
@@ -373,7 +387,7 @@ int main(void)
 {
     const TTest *const tests[] = {
         defaults, every_key, limits, malformed, secret_is_not_told, unknown_keys, secret_in_a_file,
-        rabbitmq_keys, keys_without_meaning, lists, log_file_is_joined, values
+        rabbitmq_only, every_key_of_rabbitmq, keys_without_meaning, lists, log_file_is_joined, values
     };
     return run_suite("config", tests, array_size(tests));
 }

@@ -46,6 +46,9 @@ START_TEST(syntax)
     ck_assert_uint_eq(config.channel_max, 7);
     ck_assert(read_text(""));
     ck_assert(read_text("# no end of line"));
+    ck_assert_msg(read_text("\xef\xbb\xbf" "heartbeat = 41\r\n"), "%s", error); /* as Windows begins files */
+    ck_assert_uint_eq(config.heartbeat_s, 41);
+    ck_assert(read_text("\xef\xbb\xbf"));
 }
 END_TEST
 

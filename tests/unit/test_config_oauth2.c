@@ -56,6 +56,7 @@ START_TEST(oauth2_names)
     must("auth_oauth2.resource_servers.prod.oauth_provider_id", "key\\cloak");
     must("auth_oauth2.resource_servers.prod.preferred_username_claims.1", "nick");
     must("auth_oauth2.resource_servers.dev.verify_aud", "false");
+    must("auth_oauth2.resource_servers.dev.require_exp", "false");
     must("auth_oauth2.resource_servers.dev.additional_scopes_key", "roles");
     must("auth_oauth2.resource_servers.dev.scope_aliases.api://x", "a b");
     must("auth_oauth2.resource_servers.dev.scope_aliases.2.alias", "two.three");
@@ -69,6 +70,9 @@ START_TEST(oauth2_names)
     ck_assert(oauth2->servers[1].scope_prefix_given && !oauth2->servers[2].scope_prefix_given);
     ck_assert_str_eq(oauth2->servers[1].username_claims, "1=nick");
     ck_assert(oauth2->servers[2].verify_aud_given && !oauth2->servers[2].verify_aud);
+    ck_assert(oauth2->servers[2].require_exp_given && !oauth2->servers[2].require_exp);
+    ck_assert(!oauth2->servers[1].require_exp_given);
+    ck_assert(oauth2->servers[0].require_exp && !oauth2->servers[0].require_exp_given);
     ck_assert(oauth2->servers[0].verify_aud && !oauth2->servers[0].verify_aud_given);
     ck_assert_uint_eq(oauth2->alias_count, 4);
     ck_assert_str_eq(oauth2->aliases[1].alias, "two.three");
@@ -135,6 +139,15 @@ START_TEST(oauth2_refused)
             "auth_oauth2.oauth_providers.a.issuer: expected an address that begins with http:// or https://");
     refuses("auth_http.user_path", "https://user:password@x y",
             "auth_http.user_path: expected an address without blanks, of at most 1023 bytes");
+    /* The whole configuration is shown as JSON. */
+    refuses("auth_http.user_path", "http://x/\xff",
+            "auth_http.user_path = 'http://x/\xff': expected UTF-8 text without control characters");
+    refuses("auth_oauth2.preferred_username_claims.1", "\xff",
+            "auth_oauth2.preferred_username_claims.1 = '\xff': expected UTF-8 text without control "
+            "characters");
+    refuses("auth_oauth2.discovery_endpoint_params.a", "a\x1b[",
+            "auth_oauth2.discovery_endpoint_params.a = 'a\x1b[': expected UTF-8 text without control "
+            "characters");
     refuses("auth_oauth2.oauth_providers.a.algorithms.1", "HS256",
             "auth_oauth2.oauth_providers.a.algorithms.1 = 'HS256': expected RS256, RS384, RS512, "
             "ES256, ES384 or "

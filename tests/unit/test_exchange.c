@@ -1,5 +1,6 @@
 /* test_exchange.c - exchanges, the identity of bindings, direct and fanout (semantics 1.3). */
 #include "exchange/digest.h"
+#include "tests/unit/steps.h"
 #include "tests/unit/world.h"
 
 static struct world world;
@@ -317,6 +318,31 @@ START_TEST(many_destinations_at_one_key_are_cheap)
 }
 END_TEST
 
+static void unbind_all(void *arg)
+{
+    struct exchange *x = arg;
+    exchange_close(x);
+    while (!list_empty(&x->binding_list))
+        world_unbind(&world, list_first(&x->binding_list, struct binding, by_source));
+}
+
+/* The end of an exchange does not look for each of 9,000 points, which takes some hundred instructions a
+ * point; and whose turn it would be among bindings to one destination is the same to it. */
+START_TEST(heavy_bindings_go_with_their_exchange)
+{
+    struct dest queues[3];
+    struct exchange *x = world_exchange(&world, "x", "x-consistent-hash");
+    for (size_t i = 0; i < array_size(queues); i++) {
+        dest_init(&queues[i], DEST_QUEUE, SLICE("q"));
+        world_bind_with(&world, x, &queues[i], "30", (struct slice){0});
+        world_bind_with(&world, x, &queues[i], "1", (struct slice){0});
+    }
+    ck_assert_uint_le(steps_of(unbind_all, x), 30 * 9000);
+    unbind_all(x);
+    ck_assert_uint_eq(x->binding_count, 0);
+}
+END_TEST
+
 /* Equal fields have equal digests, whatever types they came in. */
 START_TEST(digests_agree_with_equality)
 {
@@ -398,6 +424,7 @@ int main(void)
     tcase_add_test(bindings, a_refused_binding_leaves_no_trace);
     tcase_add_test(bindings, freeing_an_exchange_unbinds);
     tcase_add_test(bindings, digests_agree_with_equality);
+    tcase_add_test(types, heavy_bindings_go_with_their_exchange);
     tcase_add_test(types, direct_wants_the_same_key);
     tcase_add_test(types, direct_fans_out_over_equal_keys);
     tcase_add_test(types, arguments_make_another_binding_but_no_second_copy);

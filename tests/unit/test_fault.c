@@ -73,6 +73,15 @@ START_TEST(octets_that_are_no_characters_are_cut_anywhere)
 }
 END_TEST
 
+/* What is quoted may be a client's octets, and a reply text is a short string of UTF-8. */
+START_TEST(octets_that_are_no_characters_are_replaced)
+{
+    struct fault f;
+    fault(&f, NOT_FOUND, "'%s'", "a\xff\xc3\xbc\xc3 \xed\xa0\x80\xf0\x9f\x90\x87\xf0\x9f\x90");
+    ck_assert_str_eq(f.text, "NOT_FOUND - 'a?\xc3\xbc? ???\xf0\x9f\x90\x87???" "'");
+}
+END_TEST
+
 START_TEST(codes_have_names)
 {
     ck_assert_str_eq(reply_code_name(CONTENT_TOO_LARGE), "CONTENT_TOO_LARGE");
@@ -100,6 +109,7 @@ static Suite *suite(void)
     tcase_add_test(t, the_text_begins_with_the_name_of_the_code);
     tcase_add_test(t, a_text_of_255_bytes_stays_whole);
     tcase_add_test(t, a_longer_text_is_cut);
+    tcase_add_test(t, octets_that_are_no_characters_are_replaced);
     tcase_add_test(t, a_character_is_not_split);
     tcase_add_test(t, octets_that_are_no_characters_are_cut_anywhere);
     tcase_add_test(t, codes_have_names);

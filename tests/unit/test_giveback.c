@@ -223,6 +223,72 @@ START_TEST(get_waits_for_the_oldest)
 }
 END_TEST
 
+/* A message with more properties than fit a small frame. */
+static void publish_wide(struct client *client)
+{
+    static const uint8_t wide[5000];
+    struct buf out = {0}, props = {0}, header = {0}, headers = {0};
+    table_put_string(&headers, "wide", slice_of(wide, sizeof(wide)));
+    props_encode(&props, &(struct props){.flags = PROP_headers, .headers = buf_slice(&headers)});
+    struct method m = {.id = METHOD_basic_publish};
+    m.basic_publish.routing_key = SLICE("q");
+    add_method(&out, 1, &m);
+    buf_append(&header, (uint8_t[12]){0, 60}, 12);
+    buf_append_slice(&header, buf_slice(&props));
+    add_frame(&out, FRAME_HEADER, 1, buf_slice(&header));
+    flush(client, &out);
+    buf_free(&headers), buf_free(&props), buf_free(&header);
+}
+
+static void get(struct client *client, const char *name)
+{
+    struct method m = {.id = METHOD_basic_get};
+    m.basic_get.queue = slice_of_string(name);
+    stuff_method(client, 1, m);
+    turn();
+}
+
+/* Two gets wait. The answer to the first ends a channel, with that a queue, and so the other get. */
+START_TEST(get_from_a_queue_that_goes_with_another_get)
+{
+    enum { TAKEN = 40 };
+    struct client waiting;
+    server.giving.turn_max = 4;
+    connect_client(&hostile, true, 0), connect_client(&other, true, 0), connect_client(&waiting, true, 0);
+    struct method m = {.id = METHOD_queue_declare};
+    declare(&hostile, "q");
+    m.queue_declare.queue = SLICE("gone");
+    m.queue_declare.auto_delete = true;
+    send(&other, 1, &m);
+    publish_wide(&hostile);
+    publish(&hostile, "q", 0, TAKEN - 1);
+    publish(&hostile, "gone", 0, TAKEN);
+    for (int i = 0; i < 2 * TAKEN; i++)
+        get(&hostile, i < TAKEN ? "q" : "gone");
+    hear(&hostile), hear(&other);
+    ck_assert_uint_eq(hostile.deliveries, 2 * TAKEN);
+    consume(&other, "gone");
+    other.conn->frame_max = FRAME_MIN_SIZE;
+    stuff_method(&hostile, 1, nack_all());
+    for (int i = 0; i < 10 && !hold_is_on(queue("gone")); i++)
+        turn();
+    ck_assert(hold_is_on(queue("q")) && hold_is_on(queue("gone")));
+    get(&other, "q"), get(&waiting, "gone");
+    ck_assert_uint_eq(other.conn->flow.paused & waiting.conn->flow.paused, FLOW_GET);
+    for (int turns = 0; giveback_is_busy(&server.giving); turns++) {
+        turn();
+        if (!vhost_find_queue(server_find_vhost(&server, SLICE("/")), SLICE("gone")))
+            ck_assert_uint_eq(waiting.conn->flow.paused, 0); /* it does not wait for what is not there */
+        ck_assert_int_lt(turns, 100);
+    }
+    ck_assert_str_eq(hear(&other), "channel.close(311)");
+    ck_assert_str_eq(hear(&waiting), "basic.get_empty");
+    ck_assert(list_empty(&server.getting));
+    ck_assert_uint_eq(server.home.queue_count, 1);
+    hang_up(&hostile), hang_up(&other), hang_up(&waiting);
+}
+END_TEST
+
 /* With its own consumer: it is handed nothing between basic.recover and recover-ok. */
 START_TEST(recover)
 {
@@ -578,6 +644,7 @@ int main(void)
                                   consumer_of_what_is_requeued,
                                   consumer_of_what_a_channel_had,
                                   get_waits_for_the_oldest,
+                                  get_from_a_queue_that_goes_with_another_get,
                                   recover,
                                   recover_is_answered_before_more_is_handed_out,
                                   connection_that_dies,

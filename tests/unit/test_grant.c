@@ -89,7 +89,8 @@ static void drop_key(void)
 
 static void add_base64(struct buf *out, const void *bytes, size_t size)
 {
-    unsigned char text[4096];
+    unsigned char text[64 * 1024];
+    ck_assert_uint_lt(size, sizeof(text) / 2);
     int len = EVP_EncodeBlock(text, bytes, (int)size);
     for (int i = 0; i < len && text[i] != '='; i++)
         buf_append(out, text[i] == '+' ? "-" : text[i] == '/' ? "_" : (char *)&text[i], 1);
@@ -185,6 +186,14 @@ START_TEST(refused_tokens)
         ck_assert_msg(verify(HEAD, payloads[i], &claims) == TOKEN_BAD && !claims.grant, "%s", payloads[i]);
     for (size_t i = 0; i < array_size(heads); i++)
         ck_assert_msg(verify(heads[i], "{\"aud\":\"r\",\"exp\":2000}", &claims) == TOKEN_BAD, "%s", heads[i]);
+    struct buf many = {0};
+    buf_printf(&many, "{\"aud\":\"r\",\"exp\":2000,\"sub\":\"me\",\"scope\":\"r.tag:administrator");
+    for (int i = 0; i <= GRANT_SCOPES_MAX; i++)
+        buf_printf(&many, " r.read:v/%d", i);
+    buf_append(&many, "\"}", 3);
+    ck_assert(verify(HEAD, (const char *)many.at, &claims) == TOKEN_BAD && !claims.grant);
+    ck_assert_str_eq(reason, "the token has more than 2048 scopes");
+    buf_free(&many);
     ck_assert(verify("{\"alg\":\"ES256\",\"kid\":\"z\"}", "{}", &claims) == TOKEN_KEY_MISSING);
     ck_assert_str_eq(reason, "the token's key 'z' is not known");
     ck_assert(verify("{\"alg\":\"ES256\"}", "{}", &claims) == TOKEN_KEY_MISSING);

@@ -57,6 +57,49 @@ START_TEST(tables_come_back)
 }
 END_TEST
 
+static void put_field(struct buf *table, const char *name, size_t len, int64_t value)
+{
+    uint8_t head[] = {(uint8_t)len}, field[9] = {'l', [8] = (uint8_t)value};
+    buf_append(table, head, 1);
+    buf_append(table, name, len);
+    buf_append(table, field, sizeof(field));
+}
+
+static void expect_json(struct buf *table, const char *json)
+{
+    struct buf out = {0};
+    ck_assert(table_check(buf_slice(table)));
+    json_out_table(&out, buf_slice(table));
+    buf_append(&out, "", 1);
+    ck_assert_str_eq((const char *)out.at, json);
+    buf_free(&out);
+    buf_free(table);
+}
+
+/* Tables may be what no JSON can be: it is read by programs that do not forgive. */
+START_TEST(every_name_stands_once)
+{
+    struct buf table = {0};
+    put_field(&table, "a", 1, 1);
+    put_field(&table, "b", 1, 2);
+    put_field(&table, "a", 1, 3);
+    put_field(&table, "", 0, 4);
+    put_field(&table, "b", 1, 5);
+    put_field(&table, "", 0, 6);
+    expect_json(&table, "{\"a\":1,\"b\":2,\"\":4}");
+    put_field(&table, "x\0y", 3, 1);
+    expect_json(&table, "{\"x\xef\xbf\xbdy\":1}");
+    put_field(&table, "\xc3\xbc\xff\xc3", 4, 1);
+    expect_json(&table, "{\"\xc3\xbc\xef\xbf\xbd\xef\xbf\xbd\":1}");
+    char name[255], json[300] = "{\"";
+    memset(name, 0xff, sizeof(name));
+    put_field(&table, name, sizeof(name), 1);
+    for (int i = 0; i < 85; i++) /* of three bytes each */
+        strcat(json, "\xef\xbf\xbd");
+    expect_json(&table, strcat(json, "\":1}"));
+}
+END_TEST
+
 START_TEST(what_is_no_table_is_refused)
 {
     char text[1024] = "", error[256];
@@ -94,6 +137,7 @@ int main(void)
     TCase *all = tcase_create("json");
     tcase_add_test(all, texts_are_escaped);
     tcase_add_test(all, tables_come_back);
+    tcase_add_test(all, every_name_stands_once);
     tcase_add_test(all, what_is_no_table_is_refused);
     suite_add_tcase(suite, all);
     return suite_run(suite);

@@ -64,6 +64,33 @@ START_TEST(test_escaping)
 }
 END_TEST
 
+/* Controls beyond ASCII, with which a terminal can be driven too, what turns the direction of writing around,
+ * and bytes that are no characters. */
+START_TEST(test_escaping_beyond_ascii)
+{
+    static const char head[] = "2026-08-13 17:46:15.123456+00:00 [error] <0.0.0> ";
+    static const struct {
+        const char *said, *written;
+    } lines[] = {
+        {"\xc2\x9b" "31m \xc2\xa0", "\\xc2\\x9b" "31m \xc2\xa0"},
+        {"\xc2\x80\xc2\x9f", "\\xc2\\x80\\xc2\\x9f"},
+        {"a\xe2\x80\xa8" "b\xe2\x80\xa9\xe2\x80\xa7", "a\\xe2\\x80\\xa8" "b\\xe2\\x80\\xa9\xe2\x80\xa7"},
+        {"\xe2\x80\xaa\xe2\x80\xae\xe2\x80\xaf", "\\xe2\\x80\\xaa\\xe2\\x80\\xae\xe2\x80\xaf"},
+        {"\xe2\x81\xa6\xe2\x81\xa9\xe2\x81\xaa", "\\xe2\\x81\\xa6\\xe2\\x81\\xa9\xe2\x81\xaa"},
+        {"\x9b" "31m\xff\xc3", "\\x9b" "31m\\xff\\xc3"},
+        {"\xec\x97\xb4\xf0\x9f\x90\x87\xed\xa0\x80", "\xec\x97\xb4\xf0\x9f\x90\x87\\xed\\xa0\\x80"},
+    };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        char expected[200];
+        open_log();
+        log_line(&log_, LOG_ERROR, 0, "%s", lines[i].said);
+        snprintf(expected, sizeof(expected), "%s%s\n", head, lines[i].written);
+        ck_assert_str_eq(text, expected);
+        close_log();
+    }
+}
+END_TEST
+
 START_TEST(test_levels)
 {
     open_log();
@@ -120,6 +147,7 @@ int main(void)
     TCase *tcase = tcase_create("log");
     tcase_add_test(tcase, test_line);
     tcase_add_test(tcase, test_escaping);
+    tcase_add_test(tcase, test_escaping_beyond_ascii);
     tcase_add_test(tcase, test_levels);
     tcase_add_test(tcase, test_level_names);
     tcase_add_test(tcase, test_file_is_appended_to);

@@ -16,7 +16,8 @@ enum {
     SEGMENT_BYTES = 1024 * 1024,
     CHURN = 300000,               /* messages that are acked at once, in the same segments */
     TURNS_MAX = 20000,
-    CROWD = 10000                 /* queues that share a message */
+    CROWD = 10000,                /* queues that share a message */
+    SHARED = 100                  /* messages that two queues share */
 };
 
 static struct fakedisk *disk;
@@ -158,6 +159,55 @@ START_TEST(a_message_of_many_queues)
 }
 END_TEST
 
+static uint64_t seen[2 * SHARED], seen_count;
+
+static void note_sequence(void *arg, const struct stored_message *message, uint64_t batch)
+{
+    (void)arg, (void)batch;
+    ck_assert_uint_lt(seen_count, array_size(seen));
+    seen[seen_count++] = message->targets[0].sequence;
+}
+
+/* Where messages are in memory is no order: one run of a simulator would not be like the next. */
+START_TEST(shared_ones_keep_their_order)
+{
+    char error[256];
+    struct shared_moves shared;
+    struct recovery_sink sink = {.definition = ignore_definition, .message = note_sequence};
+    begin();
+    for (uint64_t id = 1; id <= 2; id++)
+        store_define(store, &(struct definition){.kind = DEFINITION_QUEUE, .id = id, .vhost = SLICE("/"),
+                                                 .name = id == 1 ? SLICE("a") : SLICE("b")});
+    for (int i = 0; i < SHARED; i++)
+        publish(0, 2);
+    store_commit(store);
+    store_sync_now(store);
+    shared_moves_init(&shared, 1);
+    uint64_t open = store_open_batch(store);
+    for (size_t which = 0; which < 2; which++)
+        for (size_t i = 0; i < SHARED; i++) {
+            struct entry *entry = entry_ring_at(&queues[which]->order.fresh, i);
+            shared_move_add(&shared, entry->message,
+                            (struct stored_target){queues[which]->id, entry->sequence}, false);
+            entry->message->batch = open;
+        }
+    shared_moves_write(&shared, store);
+    shared_moves_free(&shared);
+    store_commit(store);
+    store_sync_now(store);
+    store_abandon(&store);
+    fakedisk_crash(disk, FAKEDISK_LOSE_ALL);
+    struct store_options options = {.dir = "data", .segment_bytes = SEGMENT_BYTES, .without_thread = true,
+                                    .io = fakedisk_io(disk)};
+    ck_assert_msg(store_open(&store, &options, error, sizeof error) == 0, "%s", error);
+    ck_assert_msg(store_recover(store, &sink, error, sizeof error) == 0, "%s", error);
+    ck_assert_uint_ge(seen_count, SHARED);
+    for (uint64_t i = seen_count - SHARED + 1; i < seen_count; i++)
+        ck_assert_uint_eq(seen[i], seen[i - 1] + 1);
+    end();
+}
+END_TEST
+
 static struct unacked unacked;
 static struct message *kept;
 
@@ -218,6 +268,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, no_turn_looks_at_all_queues);
     tcase_add_test(tests, a_message_of_many_queues);
+    tcase_add_test(tests, shared_ones_keep_their_order);
     tcase_add_test(tests, very_many_unacked);
     suite_add_tcase(suite, tests);
     return suite_run(suite);

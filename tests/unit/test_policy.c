@@ -6,6 +6,7 @@
 #include "base/rand.h"
 #include "broker/json_in.h"
 #include "tests/unit/server_world.h"
+#include "tests/unit/steps.h"
 
 enum { POLICIES = 12, QUEUES = 40, ROUNDS = 60 };
 
@@ -229,10 +230,63 @@ START_TEST(no_more_than_there_may_be)
 }
 END_TEST
 
+/* What is compared in a turn is bounded, however many policies there are. */
+START_TEST(settles_in_turns_with_many_policies)
+{
+    enum { MANY_POLICIES = 1024, MANY_QUEUES = 200 };
+    for (int i = 0; i < MANY_QUEUES; i++)
+        add_queue(i);
+    for (int i = 0; i < MANY_POLICIES; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "p%d", i);
+        ck_assert(put_policy(name, "nothing", "queues", "{\"max-length\":5}", i, false));
+    }
+    run();
+    ck_assert(put_policy("last", "^q", "queues", "{\"max-length\":7}", -1, false));
+    unsigned governed = 0;
+    policies_act(&server);
+    for (int i = 0; i < MANY_QUEUES; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "q%d", i);
+        governed += queue(name)->settings.limit.messages_max == 7;
+    }
+    ck_assert_uint_ge(governed, 1);
+    ck_assert_uint_le(governed, POLICIES_MATCHES_TURN / MANY_POLICIES);
+    while (policies_are_settling(&server))
+        run();
+    ck_assert_uint_eq(queue("q199")->settings.limit.messages_max, 7);
+}
+END_TEST
+
+static void replace_policy(void *arg)
+{
+    (void)arg;
+    ck_assert(put_policy("p7", "other", "queues", "{\"max-length\":6}", 50, false));
+}
+
+/* One more costs the same among 100 and among 2,000 others. */
+START_TEST(others_cost_nothing)
+{
+    uint64_t few = 0;
+    for (int i = 0; i < 2000; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "p%d", i);
+        ck_assert(put_policy(name, "nothing", "queues", "{\"max-length\":5}", i % 100, false));
+        if (i == 100)
+            few = steps_of(replace_policy, NULL);
+    }
+    uint64_t many = steps_of(replace_policy, NULL);
+    fprintf(stderr, "a policy is replaced: %llu instructions with 100, %llu with 2000\n",
+            (unsigned long long)few, (unsigned long long)many);
+    ck_assert_uint_lt(many, few * 2);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {governs_as_the_model_says, settles_while_queues_go,
                                   merges_numbers_by_the_lesser, keeps_to_its_targets,
-                                  no_more_than_there_may_be};
+                                  no_more_than_there_may_be, settles_in_turns_with_many_policies,
+                                  others_cost_nothing};
     return run_suite("policy", tests, array_size(tests), NULL, 0);
 }

@@ -65,11 +65,10 @@ START_TEST(version_1)
     ck_assert(address_is_loopback(&header.destination) && !address_is_loopback(&header.source));
     takes(SLICE("PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
                 "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"));
-    ck_assert(!header.unnamed);
     takes(SLICE("PROXY UNKNOWN\r\n"));
-    ck_assert(header.local && header.unnamed);
+    ck_assert(header.local && header.unknown);
     takes(SLICE("PROXY UNKNOWN ffff::1 what ever\r\n"));
-    ck_assert(header.local && header.unnamed);
+    ck_assert(header.local && header.unknown);
 }
 END_TEST
 
@@ -112,13 +111,13 @@ START_TEST(version_2)
     says(&header.destination, "::1", 5672);
     /* LOCAL, with and without something behind; no family; a Unix socket. */
     takes(SLICE(V2_START "\x20\0\0\0"));
-    ck_assert(header.local && !header.unnamed);
+    ck_assert(header.local && !header.unknown);
     takes(SLICE(V2_START "\x20\x11\0\x0c\xc0\0\2\x09\xc0\0\2\1\xdc\4\x16\x28"));
-    ck_assert(header.local && !header.unnamed);
+    ck_assert(header.local && !header.unknown);
     takes(SLICE(V2_START "\x21\0\0\2ab"));
-    ck_assert(header.local && header.unnamed);
+    ck_assert(header.local && header.unknown);
     takes(SLICE(V2_START "\x21\x31\0\2ab"));
-    ck_assert(header.local && !header.unnamed);
+    ck_assert(header.local && header.unknown);
 }
 END_TEST
 

@@ -165,6 +165,69 @@ def http_odd_answers(broker, service, _):
     link.close()
 
 
+REASON = "not on Mondays: \u274c 100 %s"
+
+
+def denied_with(reasons):
+    """What is asked for is denied as `reasons` has it for its path and name, and allowed else."""
+    return lambda path, query: (200, reasons.get((path, query.get("name", query.get("vhost"))), "allow"))
+
+
+def http_reasons(broker, service, told):
+    """What the service says behind deny is in the log, and told to clients if that is wanted; never why a
+    login failed, and nothing that has the password in it or is no text."""
+    service.answer = denied_with({
+        ("/user", None): f"deny {REASON}", ("/vhost", "/"): f"deny {REASON}"})
+    refused(broker, b"bob", b"s3cret")
+    check(f"denied by the HTTP service: {REASON}" in log_of(broker), "the log has no reason")
+    service.answer = denied_with({("/user", None): "deny s3cret is wrong"})
+    refused(broker, b"eve", b"s3cret")
+    check("s3cret" not in log_of(broker), "the log has the password")
+    service.answer = denied_with({("/vhost", "/"): f"deny {REASON}"})
+    by = f" by backend http: {REASON}".encode() if told else b""
+    link = Link(broker.address, TIMEOUT)
+    link.start(b"ann", b"s3cret")
+    link.tune()
+    link.send_method(0, "connection.open", virtual_host=b"/")
+    ends_with(link.next_event_or_close(), b"NOT_ALLOWED - access to vhost '/' refused for user 'ann'" + by)
+    link.drop()
+    service.answer = denied_with({
+        ("/resource", "q"): f"DENY \t {REASON} \r\n", ("/topic", "amq.topic"): f"deny {REASON}",
+        ("/resource", "blank"): "deny", ("/resource", "long"): "deny " + "\u274c" * 200,
+        ("/resource", "zero"): "deny a\0b", ("/resource", "noise"): "deny \udcff"})
+    link = connect(broker, b"dan", b"s3cret")
+    for name, reason in [(b"q", by), (b"blank", b""), (b"zero", b""), (b"noise", b""), (b"q", by)]:
+        link.send_method(1, "queue.declare", queue=name, passive=int(name == b"q"))
+        refusal = b"ACCESS_REFUSED - access to queue '%s' in vhost '/' refused for user 'dan'" % name
+        ends_with(link.next_event(1), refusal + reason)
+        reopen(link)
+    link.send_method(1, "queue.declare", queue=b"long")
+    text = link.next_event(1).fields["reply_text"]
+    check(text.decode().endswith("\u274c..." if told else "user 'dan'"), f"got {text}")
+    reopen(link)
+    publish(link, b"amq.topic", b"k", b"")
+    refusal = b"access to topic 'k' in exchange 'amq.topic' in vhost '/' refused for user 'dan'"
+    ends_with(link.next_event(1), b"ACCESS_REFUSED - " + refusal + by)
+    link.drop()
+
+
+def ends_with(event, text):
+    check(event.name.endswith(".close") and event.fields["reply_text"] == text, f"got {event}")
+
+
+def reopen(link):
+    link.send_method(1, "channel.close-ok")
+    link.call(1, "channel.open")
+
+
+def http_told(broker, service, _):
+    http_reasons(broker, service, True)
+
+
+def http_untold(broker, service, _):
+    http_reasons(broker, service, False)
+
+
 def http_slow(broker, service, _):
     """While the service thinks, others are served; what waits goes on when it answers."""
     bob = connect(broker, b"bob", b"s3cret &=+%")
@@ -201,6 +264,29 @@ def http_slow(broker, service, _):
     service.free()
 
 
+def http_abandoned(broker, service, _):
+    """Who goes before the service has answered counts as one who guessed wrong, and need not be answered."""
+    service.hold()
+    links = []
+    for _ in range(120):  # 50 at a time: the others are thrown out
+        link = Link(broker.address, TIMEOUT)
+        link.start(b"bob", b"wrong")
+        links.append(link)
+    for link in links[:70]:
+        link.wait_for_end(TIMEOUT)
+    check("too many wrong passwords came from this address" in log_of(broker), "nobody was slowed down")
+    service.free()
+    link = Link(broker.address, TIMEOUT, source=("127.0.0.2", 0))
+    link.start(b"bob", b"s3cret &=+%")
+    link.tune()
+    link.open(b"/")
+    link.close()
+    asked = sum(path == "/user" for path, _ in service.asked)
+    check(asked < 45, f"the service was asked {asked} times")
+    for link in links[70:]:
+        link.drop()
+
+
 def http_cached(broker, service, _):
     """Answers are kept for all connections; refusals and wrong passwords are not."""
     for _ in range(3):
@@ -221,6 +307,13 @@ def http_rights_only(broker, service, _):
     link.close()
     refused(broker, b"guest", b"wrong")
     check(all(query.get("password", "guest") == "guest" for _, query in service.asked), f"{service.asked}")
+    link, other = connect(broker), connect(broker)
+    broker.ctl(["add_user", "another", "guest"])
+    broker.ctl(["delete_user", "another"])
+    link.call(1, "queue.declare", queue=b"q")
+    broker.ctl(["delete_user", "guest"])
+    for one in (link, other):
+        closed_with(one, 320, b"user 'guest' is deleted")
 
 
 def http_password_only(broker, service, _):
@@ -368,6 +461,27 @@ def tokens_expire(broker, *_):
     link.close()
 
 
+def many_consumers_stop(broker, *_):
+    """All of them, wherever they are in the tables of their channels."""
+    channels, each = range(2, 42), 6
+    link = connect(broker, b"", RSA.token(claims()).encode())
+    link.call(1, "queue.declare", queue=b"q1")
+    link.call(1, "queue.declare", queue=b"q2")
+    for channel in channels:
+        link.call(channel, "channel.open")
+        for i in range(each):
+            link.call(channel, "basic.consume", queue=b"q%d" % (1 + i % 2))
+    only_q2 = "rabbit.write:*/* rabbit.configure:*/* rabbit.read:%2F/q2"
+    link.call(0, "connection.update-secret", new_secret=RSA.token(claims(scope=only_q2)).encode())
+    for channel in channels:
+        for _ in range(each // 2):
+            event = link.next_event(channel)
+            check(event.name == "basic.cancel", f"got {event}")
+    check(link.call(1, "queue.declare", queue=b"q2").fields["consumer_count"] == each // 2 * len(channels),
+          "consumers that may read are gone")
+    link.close()
+
+
 def key_set(broker, service, _):
     """Keys come from the key set; an unknown one makes it be fetched again, but not over and over."""
     keys = [RSA]
@@ -408,6 +522,8 @@ def many_servers(broker, service, _):
     for key, aud in [(EC, "rabbit-prod"), (RSA, "rabbit-dev"), (STRANGER, "rabbit-dev"),
                      (RSA, "rabbit"), (RSA, None), (RSA, ["rabbit-prod", "rabbit-dev"])]:
         made_of("out", broker, key, aud=aud)
+    made_of("in", broker, EC, aud="rabbit-dev", exp=None, scope=None, roles="developer", who="d").close()
+    made_of("out", broker, RSA, aud="rabbit-prod", exp=None)
     asked = [question for question in service.asked if question[0].startswith("/realm")]
     check(asked == [("/realm/.well-known/openid-configuration", {"for": "leveret"})], f"{service.asked}")
     log = log_of(broker)
@@ -421,7 +537,7 @@ def many_servers_settings(service):
     return ["auth_backends.1=oauth2", "auth_oauth2.preferred_username_claims.1=nick",
             f"{server}.1.id=rabbit-prod", f"{server}.1.scope_prefix=", f"{server}.1.oauth_provider_id=files",
             f"{server}.rabbit-dev.additional_scopes_key=roles",
-            f"{server}.rabbit-dev.oauth_provider_id=realm",
+            f"{server}.rabbit-dev.oauth_provider_id=realm", f"{server}.rabbit-dev.require_exp=false",
             f"{server}.rabbit-dev.preferred_username_claims.1=who",
             f"{server}.rabbit-dev.scope_aliases.developer=rabbit-dev.configure:*/dev-* rabbit-dev.tag:x",
             f"{provider}.files.signing_keys.first={RSA.public}", f"{provider}.files.algorithms.1=RS256",
@@ -466,8 +582,15 @@ SCENARIOS = {
     "http_post": (http_rights, lambda service: http_settings(service)),
     "http_get": (http_rights, lambda service: http_settings(service, method="get")),
     "http_odd_answers": (http_odd_answers, lambda service: http_settings(service)),
+    "http_untold": (http_untold, lambda service: http_settings(service)),
+    "http_told": (http_told, lambda service: ["auth_http.authorization_failure_disclosure=true",
+                                              *http_settings(service)]),
+    "http_told_from_cache": (http_told, lambda service: [
+        "auth_http.authorization_failure_disclosure=true", "auth_cache.cache_refusals=true",
+        *cached(service)]),
     "http_slow": (http_slow, lambda service: ["auth_backends.2=internal", "handshake_timeout=3000",
                                               *http_settings(service)]),
+    "http_abandoned": (http_abandoned, lambda service: ["handshakes_max=50", *http_settings(service)]),
     "http_cached": (http_cached, cached),
     "http_rights_only": (http_rights_only, apart("internal", "http")),
     "http_password_only": (http_password_only, apart("http", "internal")),
@@ -478,6 +601,7 @@ SCENARIOS = {
     "token_rights": (token_rights, lambda service: OAUTH2),
     "bad_tokens": (bad_tokens, lambda service: OAUTH2),
     "tokens_expire": (tokens_expire, lambda service: OAUTH2),
+    "many_consumers_stop": (many_consumers_stop, lambda service: OAUTH2),
     "key_set": (key_set, fetched),
     "key_set_of_ec": (key_set_of_ec, fetched),
     "key_set_missing": (key_set_missing, fetched),

@@ -15,12 +15,14 @@ import tempfile
 import threading
 import time
 
+import amqp
 from broker import BrokerFailed, Leveret, free_port
 from certificates import cert, main
-from link import Failure, Link, check
+from link import PROTOCOL_HEADER, Failure, Link, check
 from service import Key, Service
 
 TIMEOUT = 30
+QUESTIONS_MAX, MORE = 4096, 200
 SECRET = b"s3cret-of-bob"
 KEYS = tempfile.TemporaryDirectory(prefix="leveret-keys-")
 FILED, FETCHED, STRANGER = (Key(KEYS.name, "ec", name) for name in ("filed", "fetched", "stranger"))
@@ -55,7 +57,7 @@ class Broker(Leveret):
 
     def __init__(self, path, kind, url, settings=()):
         super().__init__(path, ["auth_backends.1=internal", f"auth_backends.2={kind}",
-                                "handshake_timeout=20000", *settings])
+                                "handshake_timeout=20000"])
         self.kind = kind
         if kind == "http":
             self.settings += ["auth_http.http_method=post", "auth_http.request_timeout=1000",
@@ -65,6 +67,7 @@ class Broker(Leveret):
         else:
             self.settings += ["auth_oauth2.resource_server_id=rabbit", f"auth_oauth2.jwks_uri={url}/keys",
                               f"auth_oauth2.signing_keys.filed={FILED.public}"]
+        self.settings += settings
 
     def ask(self):
         """The login of somebody whom only the service knows."""
@@ -470,12 +473,61 @@ def start_errors(path):
             check("wr0ng" not in told, "the password is told")
 
 
+# ---- clients that do not wait ----
+
+def say_login(broker, user, password):
+    """A client that says all it has to say at once."""
+    link = Link(broker.address, TIMEOUT)
+    fields = {"client_properties": [], "mechanism": b"PLAIN", "response": b"\0" + user + b"\0" + password,
+              "locale": b"en_US"}
+    link.send(PROTOCOL_HEADER +
+              amqp.write_frame(amqp.METHOD, 0, amqp.write_method("connection.start-ok", fields)))
+    return link
+
+
+def too_many_questions(path):
+    """More logins than questions can wait: those are refused, and others are served."""
+    service = Odd(says_nothing)
+    settings = ["handshakes_max=20000", "auth_http.request_timeout=600000", "handshake_timeout=600000"]
+    try:
+        with run_broker(path, "http", service.url, settings) as broker:
+            guest = enter(login(broker))
+            waiting = [say_login(broker, b"bob", SECRET) for _ in range(QUESTIONS_MAX + MORE)]
+            broker.expect_log("has 4096 questions to answer already")
+            guest.call(1, "queue.declare", queue=b"guest", exclusive=1)
+            for link in waiting:
+                link.drop()
+    finally:
+        service.close()
+
+
+def leaves_meanwhile(path):
+    """The token is good, whoever knows its rights has not answered yet, and the client goes."""
+    service = Odd(says_nothing)
+    broker = Broker(path, "http", service.url)
+    broker.settings += ["auth_backends.2.authn=oauth2", "auth_backends.2.authz=http",
+                        "auth_oauth2.resource_server_id=rabbit", "auth_http.request_timeout=60000",
+                        f"auth_oauth2.signing_keys.filed={FILED.public}"]
+    broker.settings.remove("auth_backends.2=http")
+    broker.start()
+    try:
+        for _ in range(3):  # each keeps a thread busy
+            link = say_login(broker, b"carol", token(FILED))
+            check(service.asked.acquire(timeout=TIMEOUT), "nobody was asked for rights")
+            link.drop()
+        enter(login(broker)).drop()
+    finally:
+        service.close()
+        broker.stop()
+
+
 SCENARIOS = {
     "odd_answers_http": odd_answers("http"), "odd_answers_oauth2": odd_answers("oauth2"),
     "nobody_there": nobody_there, "redirects": redirects, "proxies": proxies,
     "known_keys_do_not_wait": known_keys_do_not_wait, "certificates_http": certificates("http"),
     "certificates_oauth2": certificates("oauth2"), "own_certificate": own_certificate, "versions": versions,
-    "names": names, "ciphers": ciphers,
+    "names": names, "ciphers": ciphers, "too_many_questions": too_many_questions,
+    "leaves_meanwhile": leaves_meanwhile,
     "no_tls_there": no_tls_there, "start_errors": start_errors}
 
 

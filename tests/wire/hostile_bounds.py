@@ -271,6 +271,28 @@ def reads_nothing_and_is_silent(broker):
     link.socket.close()
 
 
+def asks_and_reads_nothing(broker):
+    """It is not read any more for that, nor its heartbeats, if it has any. It is gone all the same."""
+    link, bystander = connect_with_heartbeat(broker), Bystander(broker)
+    link.call(1, "queue.declare", queue=b"hostile", exclusive=1)
+    one = method(1, "queue.declare", queue=b"hostile", passive=1)
+    hostile.send_until_stalled(link, one * 1000, 256 * MB)
+    watcher, deadline = connect(broker), time.monotonic() + TIMEOUT
+    code = 405
+    while code == 405:
+        check(time.monotonic() < deadline, "it still has its queue")
+        watcher.send_method(1, "queue.declare", queue=b"hostile", passive=1)
+        code = watcher.next_event(1).fields["reply_code"]
+        watcher.send_method(1, "channel.close-ok")
+        watcher.call(1, "channel.open")
+        time.sleep(0.02)
+    check(code == 404, f"got {code}")
+    bystander.work()
+    watcher.close()
+    bystander.close()
+    link.socket.close()
+
+
 BOUND = [f"topology_memory={TOPOLOGY_MAX}"]
 SCENARIOS = {
     "queues": (flooded(queues, 400000), BOUND),
@@ -288,6 +310,7 @@ SCENARIOS = {
     "slow_header": (slow_header, ["handshake_timeout=1000"]),
     "stops_within_a_body": (stops_within_a_body, []),
     "reads_nothing_and_is_silent": (reads_nothing_and_is_silent, []),
+    "asks_and_reads_nothing": (asks_and_reads_nothing, []),
 }
 
 

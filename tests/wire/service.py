@@ -32,7 +32,7 @@ class Service:
                     outer.waiting.release()
                 outer.gate.wait()
                 status, body = outer.answer(path, query)
-                data = body.encode()
+                data = body.encode(errors="surrogateescape")
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()

@@ -45,6 +45,7 @@ struct ctl_link {
     int fd; /* -1 = none */
     struct buf in;
     double deadline; /* of the monotonic clock, 0 = none */
+    bool garbled;    /* something of an answer could not be read */
 };
 
 /* Connects to the first socket that there is; false: `error` says why not. */

@@ -68,6 +68,19 @@ static enum ctl_status send_section(struct import *import, const json_t *objects
     return status == CTL_OK ? send_part(import) : status;
 }
 
+/* Before anything is taken in: what is no list has no objects, and would seem to be imported. */
+static enum ctl_status check_sections(const json_t *root)
+{
+    for (size_t i = 0; i < array_size(sections); i++) {
+        const json_t *section = json_object_get(root, sections[i]);
+        if (section && !json_is_array(section)) {
+            fprintf(stderr, "Error:\n'%s' is no list\n", sections[i]);
+            return CTL_DATA;
+        }
+    }
+    return CTL_OK;
+}
+
 enum ctl_status ctl_import(struct ctl_link *link, const char *path)
 {
     json_error_t where;
@@ -75,7 +88,7 @@ enum ctl_status ctl_import(struct ctl_link *link, const char *path)
     FILE *file = standard ? stdin : fopen(path, "rbe");
     if (!file)
         return fail_file(path);
-    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     if (!standard)
         fclose(file);
     if (!json_is_object(root)) {
@@ -86,7 +99,7 @@ enum ctl_status ctl_import(struct ctl_link *link, const char *path)
         return CTL_DATA;
     }
     struct import import = {.link = link, .part = json_array()};
-    enum ctl_status status = CTL_OK;
+    enum ctl_status status = check_sections(root);
     for (size_t i = 0; i < array_size(sections) && status == CTL_OK; i++) {
         import.section = sections[i];
         status = send_section(&import, json_object_get(root, sections[i]));
@@ -125,14 +138,15 @@ static bool write_text(FILE *file, const json_t *root)
 }
 
 /* A file of its own, moved to its place when it is whole; it has password hashes. What is there and is no
- * plain file (a device, a pipe, a link) is written to and never replaced. */
+ * plain file (a device, a pipe, a link) is written to and never replaced; what a link leads to is emptied
+ * first, else the end of something longer would stay there. */
 static enum ctl_status write_file(const char *path, const json_t *root)
 {
     char temporary[4096];
     struct stat there;
     bool in_place = lstat(path, &there) == 0 && !S_ISREG(there.st_mode);
     snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
-    int fd = in_place ? open(path, O_WRONLY | O_CLOEXEC) : mkstemp(temporary); /* mode 0600 */
+    int fd = in_place ? open(path, O_WRONLY | O_TRUNC | O_CLOEXEC) : mkstemp(temporary); /* mode 0600 */
     FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
     if (!file)
         return fail_file(path);
@@ -161,7 +175,7 @@ static json_t *sorted(const json_t *list)
         texts[i] = json_dumps(json_array_get(list, i), JSON_COMPACT);
     qsort(texts, count, sizeof(char *), compare);
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(result, json_loads(texts[i], 0, NULL));
+        json_array_append_new(result, json_loads(texts[i], JSON_ALLOW_NUL, NULL));
         free(texts[i]);
     }
     mem_free(texts);

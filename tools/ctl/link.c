@@ -131,6 +131,7 @@ static bool take_lines(struct ctl_link *link, void (*row)(void *arg, const json_
         done += len + 1;
         if (!line) {
             fprintf(stderr, "Error:\nthe server's answer is no JSON: %s\n", where.text);
+            link->garbled = true;
             continue;
         }
         const json_t *found = json_object_get(line, "row");
@@ -160,6 +161,10 @@ enum ctl_status ctl_ask(struct ctl_link *link, const json_t *request,
             return CTL_TIMEOUT;
         }
         sent = more > 0;
+    }
+    if (*end && link->garbled) {
+        link->garbled = false;
+        return CTL_DATA;
     }
     if (*end)
         return status_of(*end, request);

@@ -1,6 +1,8 @@
 /* main.c - leveretctl: asks a running server, in rabbitmqctl's words.
  *
  * The command line becomes one request (verbs.def says which), the answer a table. */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +146,7 @@ static bool set_timeout(struct ctl_options *options, const char *text)
     options->timeout_s = strtod(text, &end);
     if (strcmp(text, "infinity") == 0)
         options->timeout_s = 0;
-    else if (*end || end == text || !(options->timeout_s >= 0 && options->timeout_s < 1e9))
+    else if (*end || end == text || !(options->timeout_s >= 0 && options->timeout_s < 2e6)) /* in ms an int */
         return false;
     return true;
 }
@@ -468,11 +470,31 @@ static bool connect_for(const struct ctl_verb *verb, struct ctl_link *link,
     return true;
 }
 
+/* What was printed may wait in a buffer still: whoever writes it to a full disk is told. */
+static enum ctl_status finish(enum ctl_status status)
+{
+    bool written = fflush(stdout) == 0;
+    if (written && !ferror(stdout))
+        return status;
+    fprintf(stderr, "Error:\nstandard output cannot be written%s%s\n", written ? "" : ": ",
+            written ? "" : strerror(errno));
+    return status == CTL_OK ? CTL_FILE : status;
+}
+
+/* Else the server's socket could be standard output. What is written to one that was closed fails. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            exit(CTL_FILE);
+}
+
 int main(int argc, char **argv)
 {
     struct ctl_options options = {0};
     struct ctl_link link;
     char error[512];
+    hold_standard_descriptors();
     for (int option; (option = getopt_long(argc, argv, "p:qst:", long_options, NULL)) != -1;) {
         if (option == OPTION_HELP || option == OPTION_VERSION) {
             if (option == OPTION_HELP)
@@ -503,5 +525,5 @@ int main(int argc, char **argv)
     }
     enum ctl_status status = run(&link, verb, &options, argv + optind, argc - optind);
     ctl_hang_up(&link);
-    return (int)status;
+    return (int)finish(status);
 }

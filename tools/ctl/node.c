@@ -122,7 +122,8 @@ enum ctl_status ctl_node(struct ctl_link *link, const char *verb, const struct c
     } else if (status == CTL_OK && ping) {
         puts("Ping succeeded");
     } else if (status == CTL_OK && strcmp(verb, "environment") == 0) {
-        fputs(json_string_value(json_object_get(result, "configuration")), stdout);
+        const char *text = json_string_value(json_object_get(result, "configuration"));
+        fputs(text ? text : "", stdout);
     } else if (status == CTL_OK) {
         print_status(result);
     }

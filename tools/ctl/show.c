@@ -9,16 +9,51 @@
 #include "base/mem.h"
 #include "tools/ctl/ctl.h"
 
-/* A tab or newline in a name must not make another cell. */
+/* Bytes of the character that the text begins with when it is not to be seen as it is, else 0: a control (to
+ * a terminal U+009B is what ESC [ is), an end of a line, what turns the direction of writing. */
+static size_t control_at(const unsigned char *text, size_t len, unsigned *code)
+{
+    size_t size = 0;
+    *code = text[0];
+    if (text[0] < 0x20 || text[0] == 0x7f) {
+        size = 1;
+    } else if (text[0] == 0xc2 && len > 1) {
+        *code = text[1];
+        size = *code >= 0x80 && *code < 0xa0 ? 2 : 0;
+    } else if (text[0] == 0xe2 && len > 2) {
+        *code = 0x2000 | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+        size = (*code >= 0x2028 && *code <= 0x202e) || (*code >= 0x2066 && *code <= 0x2069) ? 3 : 0;
+    }
+    return size;
+}
+
+/* As \x1b in a text, as \u001b in JSON and what is more than a byte. */
+static void put_escaped(struct buf *out, const char *text, size_t len, bool json)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    unsigned code;
+    for (size_t i = 0, size; i < len; i += size ? size : 1) {
+        size = control_at(at + i, len - i, &code);
+        if (size)
+            buf_printf(out, size == 1 && !json ? "\\x%02x" : "\\u%04x", code);
+        else
+            buf_append(out, at + i, 1);
+    }
+}
+
+/* A tab or newline in a name must not make another cell, and nothing in it is for the terminal. */
 static void put_text(struct buf *out, const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        if (byte < 0x20 || byte == 0x7f)
-            buf_printf(out, "\\x%02x", byte);
-        else
-            buf_append(out, &byte, 1);
-    }
+    put_escaped(out, text, len, false);
+}
+
+/* JSON has such characters in strings only. */
+static void put_json(struct buf *out, const json_t *value)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (text)
+        put_escaped(out, text, strlen(text), true);
+    free(text);
 }
 
 /* [a, b] for lists of texts, as rabbitmqctl has it; else compact JSON. */
@@ -40,9 +75,7 @@ void ctl_cell(struct buf *out, const json_t *value)
     } else if (json_is_array(value)) {
         put_list(out, value);
     } else if (!json_is_null(value)) {
-        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-        buf_printf(out, "%s", text);
-        free(text);
+        put_json(out, value);
     }
 }
 
@@ -122,7 +155,10 @@ void ctl_table_row(void *arg, const json_t *row)
     }
     if (table->options->format == FORMAT_JSON) {
         fputs(first ? "\n" : ",\n", table->out);
-        json_dumpf(row, table->out, JSON_COMPACT);
+        struct buf text = {0};
+        put_json(&text, row);
+        fwrite(text.at, 1, text.len, table->out);
+        buf_free(&text);
         return;
     }
     if (first && !table->options->no_headers)
@@ -179,10 +215,15 @@ static void print_line(const struct ctl_table *table, const json_t *row, const s
 static void print_aligned(const struct ctl_table *table)
 {
     const json_t *first = json_array_get(table->rows, 0);
-    size_t *widths = mem_zalloc((json_object_size(first) + 1) * sizeof(size_t));
     const char *name;
     json_t *value;
     struct buf cell = {0};
+    size_t columns = 1; /* of the row that has most: the server gives all the same */
+    for (size_t row = 0; row < json_array_size(table->rows); row++) {
+        size_t count = json_object_size(json_array_get(table->rows, row));
+        columns = count > columns ? count : columns;
+    }
+    size_t *widths = mem_zalloc(columns * sizeof(size_t));
     for (size_t row = 0; row < json_array_size(table->rows); row++) {
         size_t i = 0;
         json_object_foreach(json_array_get(table->rows, row), name, value)
