@@ -342,6 +342,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
     count_looks(ch->conn, set);
+    struct message *whole = message_ref(m); /* the keys are in it, whatever is delivered */
     if (blind)
         m = strip_bcc(s, m, &props);
     if (set->size == 0 || keys.count > 1)
@@ -351,6 +352,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     struct submission done = screen_and_enqueue(s, ch->conn, set, m);
     if (x->memory)
         duplicate_taken(s, x, m, true, &done);
+    message_unref(&s->messages, &whole);
     message_unref(&s->messages, &m);
     return done;
 }
