@@ -998,6 +998,14 @@ def default_queue_type_of_a_vhost():
         channel.connection.close()
         return {row["name"]: row["type"] for row in ctl.rows("list_queues", "-p", "kinds", "name", "type")}
 
+    for odd in ("stream", "nonsense", ""):  # queues would be of another type, and nobody would know
+        ctl.fails(69, f"unsupported default queue type '{odd}'", "add_vhost", "odd", "--default-queue-type",
+                  odd)
+    vhost = {"name": "odd", "metadata": {"default_queue_type": "stream"}}
+    ctl.run("import_definitions", "-", text=json.dumps({"vhosts": [vhost]}), status=69)
+    vhost = {"name": "odd", "metadata": {"default_queue_type": "undefined"}}
+    ctl.run("import_definitions", "-", text=json.dumps({"vhosts": [vhost]}))
+    ctl.run("delete_vhost", "odd")
     expected = {"lasting": "quorum", "other": "classic", "passing": "classic"}
     equal(kinds(connect(vhost="kinds").channel()), expected)
     broker.restart("kill")

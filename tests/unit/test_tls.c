@@ -1,12 +1,25 @@
 /* test_tls.c - the server's end of TLS against OpenSSL's client, both in this thread over a socket pair; a
  * stream on top of it; and what a certificate says. The certificates are made here. */
+#include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/buf.h"
+#include "base/mem.h"
 #include "net/carrier.h"
 #include "net/certificate.h"
 #include "net/net.h"
 #include "net/stream.h"
+#include "net/tls.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/tls_world.h"
 
 START_TEST(versions_and_ciphers)
@@ -101,93 +114,6 @@ START_TEST(rubbish_is_an_error)
     ck_assert_int_eq(tls_writev(tls, &part, 1), -EPROTO);
     tls_finish(tls);
     close_ends();
-    mem_free(room);
-}
-END_TEST
-
-START_TEST(key_updates)
-{
-    uint8_t *room = mem_alloc(NET_READ_SIZE);
-    size_t put;
-    open_ends(TLS1_3_VERSION);
-    shake();
-    struct buf heard = {0};
-    for (int i = 0; i < 20; i++) {
-        ck_assert_int_eq(SSL_key_update(client, SSL_KEY_UPDATE_REQUESTED), 1);
-        ck_assert_int_eq(SSL_write_ex(client, "again", 5, &put), 1);
-        ck_assert_int_eq(tls_read(tls, room, NET_READ_SIZE), 5);
-        struct iovec part = {room, 5};
-        ck_assert_int_eq(tls_writev(tls, &part, 1), 5);
-        hear(&heard);
-    }
-    ck_assert_uint_eq(heard.len, 100);
-    buf_free(&heard);
-    close_ends();
-    mem_free(room);
-}
-END_TEST
-
-/* The client's next `count` records are changes of its keys, written while the server reads; what the server
- * says to the last read. */
-static ssize_t change_keys(uint8_t *room, size_t count)
-{
-    ssize_t said = -EAGAIN;
-    for (size_t i = 0; i < count && (said > 0 || said == -EAGAIN); i++) {
-        ck_assert_int_eq(SSL_key_update(client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-        while (SSL_do_handshake(client) != 1 && (said > 0 || said == -EAGAIN))
-            said = tls_read(tls, room, NET_READ_SIZE);
-    }
-    if (said > 0 || said == -EAGAIN)
-        said = tls_read(tls, room, NET_READ_SIZE);
-    return said;
-}
-
-/* A change of keys has 27 octets and costs as much as opening some 100 KB: thousands of them in a turn
- * would hold up everybody else. */
-START_TEST(no_flood_of_key_updates)
-{
-    uint8_t *room = mem_alloc(NET_READ_SIZE);
-    size_t put;
-    open_ends(TLS1_3_VERSION);
-    shake();
-    ck_assert_int_eq(change_keys(room, 60), -EAGAIN);
-    ck_assert_int_eq(change_keys(room, 60), -EPROTO);
-    close_ends();
-    /* Not even with a little data in between. */
-    open_ends(TLS1_3_VERSION);
-    shake();
-    ssize_t said = 1;
-    for (int i = 0; i < 200 && said > 0; i++) {
-        ck_assert_int_eq(SSL_key_update(client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-        ck_assert_int_eq(SSL_write_ex(client, "again", 5, &put), 1);
-        said = tls_read(tls, room, NET_READ_SIZE);
-    }
-    ck_assert_int_eq(said, -EPROTO);
-    close_ends();
-    mem_free(room);
-}
-END_TEST
-
-/* Who has much to say may change keys for ever. */
-START_TEST(key_updates_with_data)
-{
-    enum { TIMES = 300, SIZE = 16384 };
-    uint8_t *room = mem_alloc(NET_READ_SIZE), *said = mem_zalloc(SIZE);
-    size_t total = 0, put;
-    open_ends(TLS1_3_VERSION);
-    shake();
-    for (int i = 0; i < TIMES; i++) {
-        ck_assert_int_eq(SSL_key_update(client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-        for (int left = 4; left > 0;) {
-            left -= SSL_write_ex(client, said, SIZE, &put);
-            ssize_t got = tls_read(tls, room, NET_READ_SIZE);
-            ck_assert(got > 0 || got == -EAGAIN);
-            total += got > 0 ? (size_t)got : 0;
-        }
-    }
-    ck_assert_uint_eq(total, 4 * SIZE * TIMES);
-    close_ends();
-    mem_free(said);
     mem_free(room);
 }
 END_TEST
@@ -451,6 +377,106 @@ START_TEST(ends_with_output_waiting)
 }
 END_TEST
 
+/* ---- tickets ---- */
+
+/* What the client may come back with; whether it had come back already. */
+static SSL_SESSION *visit(int version, SSL_SESSION *session, bool *came_back)
+{
+    struct iovec part = {(void *)(uintptr_t)"hello", 5};
+    struct buf heard = {0};
+    open_client(version, session);
+    tls = tls_new(context, ends[0]);
+    shake();
+    ck_assert_int_eq(tls_writev(tls, &part, 1), 5); /* with TLS 1.3 the ticket goes before it */
+    hear(&heard);
+    ck_assert_uint_eq(heard.len, 5);
+    buf_free(&heard);
+    *came_back = SSL_session_reused(client) == 1;
+    SSL_SESSION *got = SSL_get1_session(client);
+    ck_assert_int_eq(SSL_SESSION_has_ticket(got), 1);
+    tls_free(&tls);
+    close_client();
+    return got;
+}
+
+static bool takes(int version, SSL_SESSION *session)
+{
+    bool taken;
+    SSL_SESSION *next = visit(version, session, &taken);
+    SSL_SESSION_free(next);
+    return taken;
+}
+
+/* A ticket is good for those who made it, and for nobody who has the same certificate. */
+START_TEST(tickets_are_of_one_start)
+{
+    bool came_back;
+    open_context();
+    SSL_SESSION *session = visit(_i, NULL, &came_back);
+    ck_assert(!came_back);
+    ck_assert(takes(_i, session));
+    tls_context_unref(&context);
+    open_context();
+    ck_assert(!takes(_i, session));
+    tls_context_unref(&context);
+    SSL_SESSION_free(session);
+}
+END_TEST
+
+/* A server with the same certificate whose ticket keys are all zero. */
+static SSL_CTX *make_impostor(void)
+{
+    uint8_t keys[256] = {0};
+    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
+    long size = SSL_CTX_set_tlsext_ticket_keys(ssl, NULL, 0);
+    ck_assert(size > 0 && (size_t)size <= sizeof(keys));
+    ck_assert_int_eq(SSL_CTX_set_tlsext_ticket_keys(ssl, keys, size), 1);
+    ck_assert_int_eq(SSL_CTX_use_certificate_file(ssl, path_of("cert.pem"), SSL_FILETYPE_PEM), 1);
+    ck_assert_int_eq(SSL_CTX_use_PrivateKey_file(ssl, path_of("key.pem"), SSL_FILETYPE_PEM), 1);
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_id_context(ssl, (const unsigned char *)"leveret", 7);
+    SSL_CTX_set_num_tickets(ssl, 1);
+    return ssl;
+}
+
+static SSL_SESSION *visit_impostor(int version, SSL_CTX *impostor, SSL_SESSION *session, bool *came_back)
+{
+    struct buf heard = {0};
+    int done = 0, accepted = 0;
+    open_client(version, session);
+    SSL *ssl = SSL_new(impostor);
+    SSL_set_fd(ssl, ends[0]);
+    for (int i = 0; i < 100 && (done != 1 || accepted != 1); i++) {
+        done = SSL_connect(client);
+        accepted = SSL_accept(ssl);
+    }
+    ck_assert_int_eq(SSL_write(ssl, "hello", 5), 5);
+    hear(&heard);
+    buf_free(&heard);
+    *came_back = SSL_session_reused(client) == 1;
+    SSL_SESSION *got = SSL_get1_session(client);
+    ck_assert_int_eq(SSL_SESSION_has_ticket(got), 1);
+    SSL_free(ssl);
+    close_client();
+    return got;
+}
+
+START_TEST(no_ticket_of_a_key_of_zeros)
+{
+    bool came_back;
+    SSL_CTX *impostor = make_impostor();
+    SSL_SESSION *session = visit_impostor(_i, impostor, NULL, &came_back);
+    SSL_SESSION *next = visit_impostor(_i, impostor, session, &came_back);
+    ck_assert(came_back); /* it is a ticket, and would be taken by one that has such a key */
+    open_context();
+    ck_assert(!takes(_i, session));
+    tls_context_unref(&context);
+    SSL_SESSION_free(session);
+    SSL_SESSION_free(next);
+    SSL_CTX_free(impostor);
+}
+END_TEST
+
 /* ---- what a certificate says ---- */
 
 START_TEST(texts_of_a_certificate)
@@ -535,15 +561,14 @@ int main(void)
     tcase_add_loop_test(tcase, reads_what_came, TLS1_2_VERSION, TLS1_3_VERSION + 1);
     tcase_add_test(tcase, ends_of_the_peer);
     tcase_add_test(tcase, rubbish_is_an_error);
-    tcase_add_test(tcase, key_updates);
-    tcase_add_test(tcase, no_flood_of_key_updates);
-    tcase_add_test(tcase, key_updates_with_data);
     tcase_add_test(tcase, small_parts_fill_records);
     tcase_add_loop_test(tcase, short_writes, TLS1_2_VERSION, TLS1_3_VERSION + 1);
     tcase_add_test(tcase, barriers_hold);
     tcase_add_test(tcase, threads_take_turns);
     tcase_add_test(tcase, endless_output_does_not_starve_input);
     tcase_add_test(tcase, ends_with_output_waiting);
+    tcase_add_loop_test(tcase, tickets_are_of_one_start, TLS1_2_VERSION, TLS1_3_VERSION + 1);
+    tcase_add_loop_test(tcase, no_ticket_of_a_key_of_zeros, TLS1_2_VERSION, TLS1_3_VERSION + 1);
     tcase_add_test(tcase, texts_of_a_certificate);
     tcase_add_test(tcase, tricks_in_a_certificate);
     suite_add_tcase(suite, tcase);

@@ -1,10 +1,9 @@
-/* tls_world.h - for tests of TLS: the server's end against OpenSSL's client, both in this thread over a
- * socket pair, with certificates that are made here. */
+/* tls_world.h - for tests of net/tls: the server's end and OpenSSL's client, both in this thread, over a
+ * socket pair, with a certificate made here. */
 #ifndef TESTS_UNIT_TLS_WORLD_H
 #define TESTS_UNIT_TLS_WORLD_H
 
 #include <check.h>
-#include <fcntl.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -16,7 +15,6 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "net/tls.h"
-#include "tests/unit/suite.h"
 
 enum { SMALL_BUFFER = 20000, RECORD_OVERHEAD_1_3 = 5 + 1 + 16 };
 
