@@ -1,7 +1,7 @@
 /* log.h - the log, in RabbitMQ's line format:
  * 2026-08-13 17:46:15.123456+00:00 [info] <0.12.0> text
- * The middle number is the connection's id, 0 for the server itself. Newlines and control bytes in
- * a text are escaped, so nobody can forge a line. */
+ * The middle number is the connection's id, 0 for the server itself. Newlines, control characters
+ * and what is no UTF-8 are escaped in a text, so nobody can forge a line or talk to a terminal. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

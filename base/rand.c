@@ -1,6 +1,7 @@
 /* rand.c - random numbers, unguessable or repeatable. */
 #include "base/rand.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -31,6 +32,8 @@ void rand_bytes(struct rand *rand, void *bytes, size_t size)
     if (!rand->seeded) {
         while (size) {
             ssize_t got = getrandom(at, size, 0);
+            if (got < 0 && errno == EINTR) /* a signal, while the machine has only just been started */
+                continue;
             assert(got > 0);
             at += got, size -= (size_t)got;
         }

@@ -164,10 +164,8 @@ bool channel_end(struct channel *ch, bool tell)
     return true;
 }
 
-static bool topology(struct channel *ch, const struct method *m, struct fault *f)
+static bool topology_method(struct channel *ch, const struct method *m, struct fault *f)
 {
-    ch->conn->share.effort += EFFORT_DECLARE;
-    connection_defines(ch->conn);
     switch (m->id) {
     case METHOD_exchange_declare: return topology_exchange_declare(ch, m, f);
     case METHOD_exchange_delete: return topology_exchange_delete(ch, m, f);
@@ -180,6 +178,19 @@ static bool topology(struct channel *ch, const struct method *m, struct fault *f
         assertf(m->id == METHOD_queue_unbind, "method %x", m->id);
         return topology_queue_unbind(ch, m, f);
     }
+}
+
+/* A new binding may be handed what its exchange remembers. */
+static bool topology(struct channel *ch, const struct method *m, struct fault *f)
+{
+    struct server *s = channel_server(ch);
+    struct connection *conn = ch->conn;
+    uint64_t before = s->company.copies;
+    conn->share.effort += EFFORT_DECLARE;
+    connection_defines(conn);
+    bool done = topology_method(ch, m, f);
+    conn->share.effort += (unsigned)(s->company.copies - before);
+    return done;
 }
 
 /* All but those that publish and settle. */

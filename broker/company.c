@@ -58,6 +58,13 @@ unsigned company_room(const struct connection *conn)
     return spent < max ? max - spent : 1;
 }
 
+size_t company_published(const struct server *s, uint64_t copies_before)
+{
+    assert(s->company.copies >= copies_before);
+    uint64_t copies = s->company.copies - copies_before;
+    return copies > 1 ? (size_t)copies : 1;
+}
+
 bool company_crowds(const struct connection *conn)
 {
     const struct server *s = conn->server;

@@ -19,6 +19,7 @@ enum {
     EFFORT_METHOD = 8,  /* of a method, but for those that publish and settle */
     EFFORT_DECLARE = 8, /* more, of one that declares, binds or deletes */
     EFFORT_SETTLED = 4, /* so many messages that an ack with `multiple` settles are one */
+    EFFORT_LOOKS = 8,   /* so many bindings that routing looks at are one */
     EFFORT_MAX = 4096,  /* of a connection's turn: what it has sent more waits for the next one */
 };
 
@@ -51,6 +52,7 @@ struct company {
     uint64_t until_ms; /* a modest publisher is around until then */
     bool present;      /* so it is in this turn */
     unsigned effort_max; /* of a connection, in this turn */
+    uint64_t copies;     /* effort of what the server itself has published, ever */
 };
 
 void company_init(struct company *company);
@@ -60,6 +62,9 @@ void company_look(struct server *s);
 void company_note(struct connection *conn, bool publishes);
 /* The effort that is left in this turn to the connection whose input is being handled; 1 at least. */
 unsigned company_room(const struct connection *conn);
+/* What the server has published since there were so many copies, for what is counted in messages; at least
+ * 1. */
+size_t company_published(const struct server *s, uint64_t copies_before);
 /* True when the connection is to leave room in the open batch for others. */
 bool company_crowds(const struct connection *conn);
 

@@ -11,7 +11,7 @@ struct server;
 struct local;
 
 enum {
-    CONTROL_CLIENTS_MAX = 32,
+    CONTROL_CLIENTS_MAX = 16, /* fewer than LISTENER_DESCRIPTORS_KEPT: the store needs some, too */
     CONTROL_LINE_MAX = 512 * 1024, /* of a request */
 };
 

@@ -117,6 +117,7 @@ static bool route_letter(struct letter *letter, bool at_least_once)
     const struct route_set *set = route(&letter->vhost->router, letter->exchange, &input);
     struct buf queues = {0};
     size_t routed = set->size;
+    letter->server->company.copies += set->looks / EFFORT_LOOKS;
     leave_cycles_out(letter, set, &queues);
     struct dest **targets = (struct dest **)queues.at;
     size_t count = queues.len / sizeof(*targets);
@@ -130,7 +131,7 @@ static bool route_letter(struct letter *letter, bool at_least_once)
 static bool publish(struct server *s, struct outcome *outcome)
 {
     struct queue *q = outcome->queue;
-    bool at_least_once = q->settings.at_least_once && !q->leaving.deleted;
+    bool at_least_once = settings_keep(&q->settings) && !q->leaving.deleted;
     struct letter letter = {.server = s, .vhost = q->leaving.vhost, .outcome = outcome};
     if (letter.vhost && q->settings.dead_letters)
         letter.exchange = vhost_find_exchange(letter.vhost, q->settings.dead_exchange);
@@ -174,10 +175,13 @@ void deadletter_run(struct server *s, size_t budget)
         outcome_retry(&s->home, RETRY_MESSAGES);
         outcomes->retry_ms = s->home.now_ms + RETRY_MS;
     }
-    for (; budget > 0 && store_pending_bytes(s->store) < QUEUE_PENDING_MAX; budget--) {
+    while (budget > 0 && store_pending_bytes(s->store) < QUEUE_PENDING_MAX) {
+        uint64_t before = s->company.copies;
         if (!outcome_take(&s->home, &outcome))
             break;
         publish_next(s, &outcome);
+        size_t cost = company_published(s, before);
+        budget -= cost < budget ? cost : budget;
     }
     if (outcomes->kept.size == 0)
         outcomes->retry_ms = UINT64_MAX;

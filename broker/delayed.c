@@ -290,7 +290,8 @@ void delayed_run(struct server *s)
 {
     struct delayed delayed;
     delay_run(&s->home.delays, s->home.now_ms);
-    for (int i = 0; i < DUE_TURN_MAX && store_pending_bytes(s->store) < QUEUE_PENDING_MAX; i++) {
+    for (size_t cost = 0; cost < DUE_TURN_MAX && store_pending_bytes(s->store) < QUEUE_PENDING_MAX;) {
+        uint64_t before = s->company.copies;
         if (!delay_take(&s->home.delays, s->home.now_ms, &delayed))
             break;
         const struct delay *delay = delay_of(&delayed);
@@ -300,6 +301,7 @@ void delayed_run(struct server *s)
         else
             go_back(s, delay, delayed.entry.message);
         delay_settle(&delayed);
+        cost += company_published(s, before);
     }
 }
 

@@ -16,6 +16,7 @@ static struct message *copy(struct server *s, const struct message *m)
         memcpy(message_body_at(new), body.at, body.len);
     new->persistent = m->persistent;
     new->has_headers = m->has_headers;
+    new->has_id = m->has_id;
     return new;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "broker/config.h"
@@ -194,9 +195,9 @@ static void hold_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
+    hold_standard_descriptors();
     struct config config;
     char error[ERROR_SIZE] = "";
-    hold_standard_descriptors();
     if (argc > 1 && strcmp(argv[1], "store") == 0)
         return offline_run(argc - 2, argv + 2);
     struct request request = read_request(argc, argv);

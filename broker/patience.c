@@ -31,9 +31,13 @@ static void note_look(const struct channel *ch, struct patience *patience, uint6
     patience->next_ms = now_ms + interval_ms(patience);
 }
 
-static struct patience *patience_of(struct channel *ch, struct consumer *consumer)
+/* Whose time it is on; NULL when he is gone, and nobody waits for him. */
+static const struct patience *patience_of(const struct channel *ch, const struct consumer *consumer)
 {
-    return consumer ? &container_of(consumer, struct subscription, consumer)->patience : &ch->patience;
+    if (!consumer)
+        return &ch->patience;
+    bool gone = consumer->state == CONSUMER_GONE;
+    return gone ? NULL : &container_of(consumer, const struct subscription, consumer)->patience;
 }
 
 /* Goes through what is unacked up to this tag; NULL when nothing of it is overdue. */
@@ -43,7 +47,7 @@ static const struct patience *find_overdue(struct channel *ch, uint64_t up_to)
     uint64_t tag = 0;
     for (uint64_t from = 0; (item = unacked_next(&ch->unacked, from, &tag)) && tag <= up_to; from = tag + 1) {
         const struct patience *patience = patience_of(ch, item->consumer);
-        if (tag <= patience->overdue)
+        if (patience && tag <= patience->overdue)
             return patience;
     }
     return NULL;

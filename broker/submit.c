@@ -226,7 +226,9 @@ static struct submission enqueue(struct server *s, struct connection *conn, cons
         if (lane_for(q, m)->backlog)
             connection_throttle(conn); /* what is not persistent goes to disk too, and may not pile up */
     }
-    if (conn && set->size > 1)
+    if (!conn)
+        s->company.copies += set->size;
+    else if (set->size > 1)
         conn->share.effort += (unsigned)set->size;
     assertf(stored == durable, "the record names %zu queues, %zu got it", durable, stored);
     return done;
@@ -312,6 +314,13 @@ static __attribute__((noinline)) void reach_beyond_queues(struct channel *ch, co
         send_return(ch, m);
 }
 
+/* What it took to find the queues, beside what their copies cost. */
+static void count_looks(struct connection *conn, const struct route_set *set)
+{
+    if (set->looks > set->size)
+        conn->share.effort += (unsigned)((set->looks - set->size) / EFFORT_LOOKS);
+}
+
 /* A message with headers may have more than one key; an exchange may remember what it has seen. */
 static __attribute__((noinline)) struct submission
 route_special(struct channel *ch, struct exchange *x, struct message *m, bool mandatory)
@@ -319,7 +328,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     struct server *s = channel_server(ch);
     struct props props;
     struct keys keys;
-    struct route_input input = {.pool = &s->messages};
+    struct route_input input = {.pool = &s->messages, .remembered = &s->bounds.remembered_bytes};
     bool blind = prepare(m, &props, &keys, &input);
     struct submission later = {0};
     if (m->has_headers && x->delays && delayed_takes(ch->conn->vhost, x, m, &later)) {
@@ -332,6 +341,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
         return known;
     }
     const struct route_set *set = route(&ch->conn->vhost->router, x, &input);
+    count_looks(ch->conn, set);
     if (blind)
         m = strip_bcc(s, m, &props);
     if (set->size == 0 || keys.count > 1)
@@ -362,10 +372,11 @@ static inline void memo_take(struct exchange_memo *memo, struct slice key, const
     memcpy(memo->key, key.at, key.len);
 }
 
-static inline const struct route_set *find_queues(struct router *router, struct exchange *x,
-                                                  const struct route_input *input,
-                                                  struct exchange_memo *memo, struct route_set *room)
+static inline const struct route_set *find_queues(struct channel *ch, struct exchange *x,
+                                                  const struct route_input *input, struct route_set *room)
 {
+    struct router *router = &ch->conn->vhost->router;
+    struct exchange_memo *memo = &ch->memo;
     struct slice key = input->keys[0];
     bool fresh = memo->exchange == x && memo->generation == router->generation;
     if (fresh && memo_has(memo, key)) {
@@ -373,6 +384,7 @@ static inline const struct route_set *find_queues(struct router *router, struct 
         return room;
     }
     const struct route_set *set = route(router, x, input);
+    count_looks(ch->conn, set);
     if (fresh)
         memo_take(memo, key, set);
     return set;
@@ -389,9 +401,10 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
         return route_special(ch, x, m, mandatory);
     struct slice key = message_key(m);
     struct route_input input = {
-        .keys = &key, .key_count = 1, .props = message_props(m), .message = m, .pool = &s->messages};
+        .keys = &key, .key_count = 1, .props = message_props(m), .message = m,
+        .pool = &s->messages, .remembered = &s->bounds.remembered_bytes};
     struct route_set room;
-    const struct route_set *set = find_queues(&v->router, x, &input, &ch->memo, &room);
+    const struct route_set *set = find_queues(ch, x, &input, &room);
     if (set->size == 0)
         reach_beyond_queues(ch, x, 0, &input, m, mandatory);
     if (v->traced)
@@ -407,7 +420,7 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
     struct message *m = *message;
     struct props props;
     struct keys keys;
-    struct route_input input = {.pool = &s->messages};
+    struct route_input input = {.pool = &s->messages, .remembered = &s->bounds.remembered_bytes};
     struct route_set alone = {.queues = &dest, .size = 1};
     const struct route_set *set = &alone;
     struct exchange *x = dest->kind == DEST_EXCHANGE ? container_of(dest, struct exchange, dest) : NULL;
@@ -418,8 +431,10 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
         return done;
     }
     bool blind = prepare(m, &props, &keys, &input);
-    if (x)
+    if (x) {
         set = route(&v->router, x, &input);
+        s->company.copies += set->looks / EFFORT_LOOKS;
+    }
     if (blind)
         m = strip_bcc(s, m, &props);
     done = screen_and_enqueue(s, NULL, set, m);

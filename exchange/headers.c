@@ -13,6 +13,9 @@
 #include "exchange/route.h"
 #include "exchange/types.h"
 
+/* A pair takes about so many, as far as it is a matter of how long looking at them takes. */
+enum { PAIR_OCTETS = 16 };
+
 /* Instead of the hash of a value, for a pair that asks for presence. */
 #define PRESENT UINT64_C(0x70726573656E7421)
 
@@ -313,6 +316,7 @@ static void weigh(const struct headers *headers, uint64_t digest, struct route_s
         if (rule->stamp == headers->stamp)
             continue;
         rule->stamp = headers->stamp;
+        set->looks += 1 + rule->binding->args.len / PAIR_OCTETS;
         if (satisfied(headers, rule))
             route_add(set, rule->binding->dest);
     }

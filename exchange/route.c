@@ -65,6 +65,7 @@ static void visit(const struct router *router, struct exchange *x, const struct 
     size_t key_count = x->type->keyless ? 1 : input->key_count;
     for (size_t i = 0; i < key_count; i++)
         x->type->match(x->index, input, input->keys[i], set);
+    set->looks += set->matched;
     if (set->matched > 0 || x->alternate.len == 0)
         return;
     struct exchange *alternate = map_get(router->exchanges, x->alternate);
@@ -77,7 +78,7 @@ static bool search(struct router *router, struct exchange *x, const struct route
 {
     struct route_set *set = &router->set;
     bool cacheable = true;
-    set->size = set->pending_size = 0;
+    set->size = set->pending_size = set->looks = 0;
     set->stamp = ++router->stamp;
     route_add(set, &x->dest);
     for (size_t i = 0; i < set->pending_size; i++) {

@@ -18,6 +18,7 @@ struct route_input {
     struct slice props;       /* the property bytes */
     struct message *message;  /* the whole of it, for who keeps a reference; NULL = nobody may */
     struct slab_pool *pool;   /* that it is from */
+    uint64_t *remembered;     /* bytes that exchanges hold in this way, all together (recent.h) */
 };
 
 /* Reusable result; grows, never shrinks during a turn. */
@@ -28,6 +29,7 @@ struct route_set {
     struct exchange **pending; /* exchanges reached, still to be visited; private to route.c */
     size_t pending_size, pending_capacity;
     size_t matched; /* destinations that the current exchange's bindings named, new or not */
+    size_t looks;   /* at bindings, to find these; 0 = they were known */
     uint64_t stamp;
 };
 

@@ -141,6 +141,7 @@ static void step_all(const struct matching *m, unsigned i)
     struct topic *topic = m->topic;
     uint64_t word_hash = trie_hash(&topic->trie, m->key.words[i]);
     topic->next.size = 0;
+    m->set->looks += topic->now.size + topic->hashes.size;
     for (size_t n = 0; n < topic->now.size; n++)
         step(m, topic->now.nodes[n], i, word_hash);
     for (size_t n = 0; n < topic->hashes.size; n++) {

@@ -33,7 +33,7 @@ struct carrier {
     struct mailbox work, done;
     struct list early; /* taken from `done` while another was waited for */
     struct list spare; /* jobs to be used again */
-    size_t spare_count;
+    size_t spare_count, under_way; /* the last: neither collected nor waited for */
     void (*wake)(void *arg);
     void *arg;
     unsigned thread_count;
@@ -92,7 +92,7 @@ void carrier_free(struct carrier **carrier_at)
     }
     for (unsigned i = 0; i < carrier->thread_count; i++)
         pthread_join(carrier->threads[i], NULL);
-    assert(list_empty(&carrier->early));
+    assert(list_empty(&carrier->early) && carrier->under_way == 0);
     for (struct list *node; (node = list_pop_front(&carrier->spare));)
         mem_free(container_of(node, struct carrier_job, letter));
     mailbox_free(&carrier->work);
@@ -111,6 +111,7 @@ static struct carrier_job *take_job(struct carrier *carrier, struct stream *stre
     job->transport = stream->transport;
     job->io = stream->io;
     job->reads = reads;
+    carrier->under_way++;
     return job;
 }
 
@@ -151,13 +152,23 @@ static void deliver(struct carrier *carrier, struct carrier_job *job)
 
 void carrier_collect(struct carrier *carrier)
 {
-    struct list *node;
-    while ((node = list_pop_front(&carrier->early)) || (node = mailbox_poll(&carrier->done)))
+    /* As many as there are now: streams with much to hear go on at once, and their jobs may be done before we
+     * are; that is for the next turn. */
+    for (size_t left = carrier->under_way; left > 0; left--) {
+        struct list *node = list_pop_front(&carrier->early);
+        if (!node)
+            node = mailbox_poll(&carrier->done);
+        if (!node)
+            return;
+        carrier->under_way--;
         deliver(carrier, container_of(node, struct carrier_job, letter));
+    }
 }
 
 void carrier_wait(struct carrier *carrier, struct carrier_job *job)
 {
+    assert(carrier->under_way > 0);
+    carrier->under_way--;
     list_each(node, &carrier->early) {
         if (node == &job->letter) {
             list_remove(node);

@@ -35,7 +35,7 @@ void carrier_free(struct carrier **carrier);
 struct carrier_job *carrier_write(struct carrier *carrier, struct stream *stream, size_t share);
 /* Has a thread read `size` bytes to `place`, and up to CARRIER_HEAD_SIZE that follow. */
 struct carrier_job *carrier_read(struct carrier *carrier, struct stream *stream, uint8_t *place, size_t size);
-/* Calls stream_written or stream_was_read for every job that is done. */
+/* Calls stream_written or stream_was_read for every job that is done now. */
 void carrier_collect(struct carrier *carrier);
 
 /* Waits for the job, which is not collected any more. */

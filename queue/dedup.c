@@ -50,13 +50,15 @@ void dedup_home_init(struct dedup_home *home)
 struct dedup *dedup_new(struct dedup_home *home, uint64_t owner_id, const struct dedup_limits *limits)
 {
     struct dedup *dedup = mem_zalloc(sizeof(*dedup));
+    /* A note's key is a hash without a secret: whoever chooses names can know it. Nothing walks the maps. */
+    uint64_t seed = slice_hash(slice_of(&dedup, sizeof(dedup)), (uintptr_t)limits ^ owner_id);
     dedup->home = home;
     dedup->owner_id = owner_id;
     home->users++;
     for (int kind = 0; kind < DEDUP_KINDS; kind++) {
         struct table *table = &dedup->tables[kind];
         assertf(limits->max[kind] <= DEDUP_MAX, "%u notes", limits->max[kind]);
-        map_init(&table->notes, 0); /* keys are hashes already */
+        map_init(&table->notes, seed);
         list_init(&table->by_age);
         table->max = limits->max[kind];
         table->age_ms = limits->age_ms[kind];

@@ -120,7 +120,8 @@ static void drop_taken(struct bucket *bucket, struct entry entry)
 static void look_at_returned(struct delay_look *look, struct bucket *bucket)
 {
     struct sweep sweep = {.look = look};
-    order_sweep_returned(&bucket->order, sweep_picks, sweep_takes, &sweep);
+    const struct order_sweep all = {sweep_picks, sweep_takes, &sweep};
+    (void)order_sweep_returned(&bucket->order, &all, 0, SIZE_MAX);
     while (sweep.taken.size > 0)
         drop_taken(bucket, entry_ring_pop_front(&sweep.taken));
     entry_ring_free(&sweep.taken);

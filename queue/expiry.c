@@ -18,10 +18,14 @@ enum {
     PAGE_WAIT_MS = 10,  /* until the queue is looked at again that waits for a page */
     UNREAD_EARLY_MS = 30000, /* before its time a page is read that was not since the start */
     THIN_MS = 50,       /* what is due in between in a page goes together */
-    SWEEP_MS = 20,      /* between two walks over what was requeued, when that is much */
+    SWEEP_MS = 20,      /* between two parts of a walk over what was requeued, when that is much */
     SWEEP_SMALL = 4096,
+    SWEEP_PART = 16384, /* that such a part looks at */
     GET_MESSAGES = 8192, /* that go before one is fetched */
-    DUES_SPARE = 1024
+    DUES_SPARE = 1024,
+    KEPT_MAX = 16384,   /* dead letters of a queue that nobody takes, beyond which nothing expires ... */
+    KEPT_BYTES_MAX = 64 * 1024 * 1024,
+    KEPT_WAIT_MS = 500  /* ... until it is looked at again */
 };
 
 /* --- deadlines --- */
@@ -343,19 +347,47 @@ static void take_due(void *arg, struct entry entry)
     expire(arg, entry);
 }
 
+/* A part of the requeued at a time. A note that comes due meanwhile may be about one that was passed. */
 static void expire_requeued(struct look *look)
 {
-    struct queue *q = look->q;
     struct order *order = look->order;
-    struct expiry *expiry = &order->expiry;
-    if (order->returned_size == 0)
+    struct requeued_sweep *sweep = &order->expiry.sweep;
+    uint64_t now_ms = look->q->home->now_ms, due_ms = sweep->ms + SWEEP_MS;
+    const struct order_sweep what = {is_due, take_due, look};
+    sweep->again |= look->requeued && sweep->at > 0;
+    sweep->on |= look->requeued;
+    if (!sweep->on)
         return;
-    if (order->returned_size > SWEEP_SMALL && q->home->now_ms < expiry->swept_ms + SWEEP_MS) {
-        push_due(order, expiry->swept_ms + SWEEP_MS, 0); /* nobody has this sequence: among the requeued */
+    if (order->returned_size > SWEEP_SMALL && now_ms < due_ms) {
+        again(look, due_ms);
         return;
     }
-    expiry->swept_ms = q->home->now_ms;
-    order_sweep_returned(order, is_due, take_due, look);
+    sweep->ms = now_ms;
+    sweep->at = order_sweep_returned(order, &what, sweep->at, SWEEP_PART);
+    if (sweep->at >= order->returned_size) {
+        sweep->on = sweep->again && order->returned_size > 0;
+        sweep->at = 0;
+        sweep->again = false;
+    }
+    if (sweep->on)
+        again(look, now_ms + SWEEP_MS);
+}
+
+bool expiry_is_held_up(const struct queue *q)
+{
+    return settings_keep(&q->settings) &&
+           (q->leaving.outcomes >= KEPT_MAX || q->leaving.outcome_bytes >= KEPT_BYTES_MAX);
+}
+
+/* What is due stays for now; while it is the next nothing is delivered. */
+static void put_off(struct order *order)
+{
+    const struct queue *q = order->queue;
+    const struct entry *first = order_first(order);
+    const struct message *m = first ? first->message : NULL;
+    order->expiry.late = m && expiry_is_due(q, expiry_own_deadline(m), m->born_ms);
+    look_at(order, q->home->now_ms + KEPT_WAIT_MS);
+    queue_order_changed(order->queue, order);
 }
 
 static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
@@ -363,12 +395,15 @@ static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
     struct queue *q = order->queue;
     struct expiry *expiry = &order->expiry;
     struct look look = {q, order, before_ms, UINT64_MAX, budget, false};
+    if (expiry_is_held_up(q)) {
+        put_off(order);
+        return budget;
+    }
     while (q->settings.ttl_ms != SETTINGS_NEVER && expire_first(&look))
         ;
     while (look.budget > 0 && expiry->dues.count > 0 && expiry->dues.at[0].deadline_ms < before_ms)
         expire_noted(&look, pop_due(&expiry->dues));
-    if (look.requeued)
-        expire_requeued(&look);
+    expire_requeued(&look);
     read_pages(&look);
     if (expiry->dues.count > 0)
         again(&look, expiry->dues.at[0].deadline_ms);

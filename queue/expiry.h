@@ -35,11 +35,19 @@ struct dues {
 
 enum { EXPIRY_PAGES = 6 };
 
+/* A walk over the requeued, in which something is due. It goes over turns when they are many. */
+struct requeued_sweep {
+    uint64_t ms; /* when it went on last */
+    size_t at;   /* where it goes on */
+    bool on;     /* it is under way */
+    bool again;  /* it may have missed something: another one is to follow */
+};
+
 struct expiry {
     struct heap_node node; /* in home.expiring; key: no deadline is before this */
     struct dues dues;      /* of messages in memory; some may be about what has left */
     struct dues unread;    /* of pages whose messages are not in the agenda, by their first sequence */
-    uint64_t swept_ms;     /* when it walked over the requeued last */
+    struct requeued_sweep sweep;
     uint32_t pages[EXPIRY_PAGES]; /* slots of pages that are being read because something in them is due */
     uint32_t serial;       /* of its notes: agenda.h; 0 = it has none */
     uint32_t reading;      /* messages that were taken out, and are being read for their dead letter */
@@ -53,6 +61,9 @@ uint32_t *expiry_find_page(struct expiry *expiry, uint32_t slot);
 uint64_t expiry_own_deadline(const struct message *m);
 /* So of one with these properties, published then. */
 uint64_t expiry_deadline_of(struct slice props, uint64_t born_ms);
+
+/* True when so many dead letters of the queue are kept, because no queue takes them, that nothing expires. */
+bool expiry_is_held_up(const struct queue *q);
 
 /* True when its own deadline, or the queue's ttl since it was published, has passed. */
 bool expiry_is_due(const struct queue *q, uint64_t own_ms, uint64_t born_ms);

@@ -52,6 +52,7 @@ static struct entry take_returned(struct order *order)
 {
     struct entry first = order->returned[0];
     order->returned_size--;
+    order->expiry.sweep.again |= order->expiry.sweep.at > 0;
     if (order->returned_size > 0) {
         entry_sift_down(order->returned, order->returned_size, order->returned[order->returned_size]);
     } else if (!keeps(order, order->returned_capacity)) {
@@ -232,18 +233,40 @@ bool order_pluck(struct order *order, uint64_t sequence, struct entry *plucked)
     return true;
 }
 
-void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const struct entry *entry),
-                          void (*take)(void *arg, struct entry entry), void *arg)
+/* Takes the requeued entry at that place out of the heap. */
+static void remove_returned(struct order *order, size_t i)
 {
+    struct entry *heap = order->returned, last = heap[--order->returned_size];
     size_t size = order->returned_size;
-    order->returned_size = 0;
-    for (size_t i = 0; i < size; i++) {
-        struct entry entry = order->returned[i];
-        if (is_due(arg, &entry))
-            take(arg, entry);
-        else
-            entry_sift_up(order->returned, order->returned_size++, entry);
+    if (i == size)
+        return;
+    for (size_t child = 2 * i + 1; child < size; child = 2 * i + 1) {
+        child += child + 1 < size && heap[child + 1].sequence < heap[child].sequence;
+        if (heap[child].sequence >= last.sequence)
+            break;
+        heap[i] = heap[child];
+        i = child;
     }
+    entry_sift_up(heap, i, last);
+}
+
+/* What fills a place comes from the end. It is looked at first: it may go to where nobody looks again. */
+size_t order_sweep_returned(struct order *order, const struct order_sweep *sweep, size_t from, size_t max)
+{
+    size_t i = from;
+    for (; max > 0 && i < order->returned_size; max--) {
+        size_t at = i, last = order->returned_size - 1;
+        if (!sweep->is_due(sweep->arg, &order->returned[i])) {
+            i++;
+            continue;
+        }
+        if (last > i && sweep->is_due(sweep->arg, &order->returned[last]))
+            at = last;
+        struct entry entry = order->returned[at];
+        remove_returned(order, at);
+        sweep->take(sweep->arg, entry);
+    }
+    return i;
 }
 
 size_t order_find_page(const struct order *order, const struct pages *pages, uint64_t sequence)

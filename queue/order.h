@@ -98,9 +98,15 @@ struct order order_leave(struct order *order);
 bool order_pluck(struct order *order, uint64_t sequence, struct entry *entry);
 /* The entry that order_pluck would take, NULL when it is not there. */
 struct entry *order_find(const struct order *order, uint64_t sequence);
-/* Takes requeued entries out for which `is_due` says so; gives each to `take`. Linear in them. */
-void order_sweep_returned(struct order *order, bool (*is_due)(void *arg, const struct entry *entry),
-                          void (*take)(void *arg, struct entry entry), void *arg);
+/* How to look at requeued entries: those for which `is_due` says so go, each to `take`. */
+struct order_sweep {
+    bool (*is_due)(void *arg, const struct entry *entry);
+    void (*take)(void *arg, struct entry entry);
+    void *arg;
+};
+/* Looks at about `max` of them from place `from` on; returns where to go on, which is order.returned_size or
+ * more after the last. What is taken in between moves others: they may be missed then. */
+size_t order_sweep_returned(struct order *order, const struct order_sweep *sweep, size_t from, size_t max);
 /* Drops holes at the front of the tail. */
 void order_trim_tail(struct order *order);
 /* The index in backlog.pages of the page that begins with that sequence; SIZE_MAX when there is none. */

@@ -466,12 +466,14 @@ static void arrive(struct order *order, struct pages *pages, const struct page_l
     uint64_t unpacked = load->failed ? 0 : unpack(order, page, load);
     order->bytes += unpacked;
     q->ready_bytes += unpacked;
-    if (page->taken > 0) /* what waits to be acked keeps it */
-        page->live = load->failed ? page->taken : page->live;
-    else if (load->failed && load->failed != -EILSEQ)
+    if (load->failed && load->failed != -EILSEQ)
         pages_give_up(pages, load->slot);
-    else if (load->failed || page->live == 0)
+    else if (page->taken > 0) /* what waits to be acked keeps it */
+        page->live = load->failed ? page->taken : page->live;
+    else if (load->failed)
         pages_drop(pages, load->slot);
+    else if (page->live == 0)
+        pages_end(pages, load->slot);
     if (backlog->pages.size > 0)
         backlog->first = pages_at(pages, *page_slot_ring_at(&backlog->pages, 0))->first;
     order_join(order);
@@ -596,10 +598,10 @@ static void thin_out(struct order *order, struct pages *pages, const struct page
     }
     if (left == 0)
         remove_page(order, page);
-    if (load->failed && load->failed != -EILSEQ && page->taken == 0)
+    if (load->failed && load->failed != -EILSEQ)
         pages_give_up(pages, load->slot);
     else if (left == 0 && page->taken == 0)
-        pages_drop(pages, load->slot);
+        pages_end(pages, load->slot);
     else if (left == 0)
         page->live = page->taken;
     for (size_t i = 0; i < due.size; i++) /* the last one may end the page */

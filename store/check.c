@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "store/definitions.h"
+#include "store/dump.h"
 #include "store/format.h"
 #include "store/journal.h"
 #include "store/page_survey.h"
@@ -103,14 +104,14 @@ static void count_definition(void *arg, const struct definition *definition)
     struct check *c = arg;
     assert((unsigned)definition->kind < DEFINITION_KINDS);
     c->definitions[definition->kind]++;
-    if (definition->damaged) {
-        char what[256];
-        snprintf(what, sizeof what, "a row of the table %s has another checksum, perhaps that of '%.*s'",
-                 schema_tables[definition->kind].name,
-                 (int)(definition->name.len < 100 ? definition->name.len : 100),
-                 (const char *)definition->name.at);
-        definitions_damage(c, what);
-    }
+    if (!definition->damaged)
+        return;
+    c->damages++;
+    fprintf(c->out, "%s/definitions.db: damaged: a row of the table %s has another checksum, "
+                    "perhaps that of ",
+            c->dir, schema_tables[definition->kind].name);
+    dump_part(c->out, definition->name);
+    fputc('\n', c->out);
 }
 
 static void tell_definitions(const struct check *c)

@@ -25,7 +25,7 @@ struct dump {
 
 /* Text. */
 
-static void print_part(FILE *out, struct slice part)
+void dump_part(FILE *out, struct slice part)
 {
     size_t shown = part.len < SHOWN_MAX ? part.len : SHOWN_MAX;
     fputc('"', out);
@@ -42,14 +42,14 @@ static void print_part(FILE *out, struct slice part)
 static void print_name(FILE *out, const char *label, struct slice part)
 {
     fprintf(out, " %s=", label);
-    print_part(out, part);
+    dump_part(out, part);
 }
 
 /* A part whose size matters. */
 static void print_sized(FILE *out, const char *label, struct slice part)
 {
     fprintf(out, " %s=%zu:", label, part.len);
-    print_part(out, part);
+    dump_part(out, part);
 }
 
 /* Definitions. */

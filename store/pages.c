@@ -196,27 +196,70 @@ void pages_drop(struct pages *pages, uint32_t slot)
     free_page(pages, slot);
 }
 
+/* Less than half of it is needed: it may be written anew. */
+static void note_thin(struct pages *pages, struct page *page)
+{
+    struct page_progress *progress = page->progress;
+    if (page->live * 2 > page->kept || list_linked(&progress->thin) || page->alone)
+        return;
+    progress->thin_batch = pages->open->number;
+    list_push_back(&pages->thin, &progress->thin);
+}
+
+void pages_give_up(struct pages *pages, uint32_t slot)
+{
+    struct page *page = pages_at(pages, slot);
+    page->left = true;
+    page->live = page->taken;
+    if (page->live > 0)
+        return;
+    if (!page->stored) {
+        pages_drop(pages, slot);
+        return;
+    }
+    if (page->progress && list_linked(&page->progress->dirty)) /* nobody looks at it again in this process */
+        put_row(pages, page, PAGE_ROW_PROGRESS);
+    free_page(pages, slot); /* its file's live bytes still count it */
+}
+
+void pages_leave(struct pages *pages, uint32_t slot)
+{
+    struct page *page = pages_at(pages, slot);
+    assert(page->taken > 0);
+    page->left = true;
+}
+
+void pages_end(struct pages *pages, uint32_t slot)
+{
+    const struct page *page = pages_at(pages, slot);
+    assert(page->taken == 0);
+    if (page->left)
+        pages_give_up(pages, slot);
+    else
+        pages_drop(pages, slot);
+}
+
 void pages_ack(struct pages *pages, uint32_t slot, uint64_t sequence, bool journalled)
 {
     struct page *page = pages_at(pages, slot);
     assert(page->live > 0 && sequence >= page->first && sequence - page->first < page->count);
     if (page->taken > 0 && page_is_taken(page, sequence))
         page->taken--;
-    if (--page->live == 0) {
+    if (--page->live == 0 && !page->left) {
         pages_drop(pages, slot);
         return;
     }
-    if (!journalled || !page->stored)
-        return;
-    struct page_progress *progress = progress_of(pages, page);
-    uint64_t i = sequence - page->first;
-    assert(!page_is_acked(page, sequence));
-    progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
-    make_dirty(pages, progress, pages->open->number);
-    if (page->live * 2 <= page->kept && !list_linked(&progress->thin) && !page->alone) {
-        progress->thin_batch = pages->open->number;
-        list_push_back(&pages->thin, &progress->thin);
+    if (journalled && page->stored) {
+        struct page_progress *progress = progress_of(pages, page);
+        uint64_t i = sequence - page->first;
+        assert(!page_is_acked(page, sequence));
+        progress->acked[i / 8] |= (uint8_t)(1u << i % 8);
+        make_dirty(pages, progress, pages->open->number);
     }
+    if (page->live == 0)
+        pages_give_up(pages, slot);
+    else if (journalled && page->stored)
+        note_thin(pages, page);
 }
 
 void pages_take(struct pages *pages, uint32_t slot, uint64_t sequence)
@@ -310,15 +353,6 @@ uint16_t page_returns(const struct page *page, uint64_t sequence)
     const struct page_progress *progress = page->progress;
     assert(sequence >= page->first && sequence <= page_last(page));
     return progress && progress->counts ? progress->counts[sequence - page->first] : 0;
-}
-
-void pages_give_up(struct pages *pages, uint32_t slot)
-{
-    struct page *page = pages_at(pages, slot);
-    if (page->stored)
-        free_page(pages, slot); /* its file's live bytes still count it */
-    else
-        pages_drop(pages, slot);
 }
 
 /* --- reading back --- */

@@ -47,7 +47,7 @@ struct page {
     uint32_t kept, kept_bytes;      /* messages and bytes of bodies in the file */
     bool stored;    /* has a row: survives a restart */
     bool recovered; /* written by an earlier process: what is not persistent in it is dead */
-    bool moving, alone; /* to another file; could not be read: not to be merged with others */
+    bool moving, alone, left; /* to another file; not to be merged; something cannot be read: its row stays */
     bool noted, plain, strayed; /* its owner noted each deadline in it; and where: all or none are journalled;
                                  * there may be notes that say where messages were before they came here */
 };
@@ -118,15 +118,16 @@ static inline uint64_t page_delivered(const struct page *page)
 {
     return page->progress ? page->progress->delivered : 0;
 }
-
 static inline uint64_t page_last(const struct page *page)
 {
     return page->first + (page->count - 1);
 }
 
-/* It cannot be read now, and stays on disk for the next start. */
+/* It cannot be read now and stays on disk for the next start, once those taken out are acked; or one of those
+ * cannot, and the others go on; or nothing in it is needed: it is dropped, unless something was left. */
 void pages_give_up(struct pages *pages, uint32_t slot);
-
+void pages_leave(struct pages *pages, uint32_t slot);
+void pages_end(struct pages *pages, uint32_t slot);
 /* Asks for a page that is on disk; false when too much is under way already. It comes with pages_loaded. */
 bool pages_load(struct pages *pages, uint32_t slot, void *owner);
 /* Asks for a record of a page that lives until then; `part` says whose, where and what it is. */

@@ -35,6 +35,8 @@ struct scar {
     uint64_t offset, size, number;
 };
 
+enum { WIPE_BYTES = 64 * 1024 };
+
 RING(scar_ring, struct scar);
 RING(row_ring, struct page_row);
 
@@ -377,7 +379,9 @@ static int learn_batch(struct work *w, struct segment *segment, const struct rea
         return failed;
     if (damage && batch->size == 0)
         note_damage(w, batch->offset, "the file ends here, though there are later segments");
-    if (batch->hole_count)
+    if (damage && batch->size > 0 && batch->hole_count == 0)
+        note_damage(w, batch->offset, "the batch is not what its header says; its records count");
+    if (damage && batch->size > 0)
         scar_ring_push_back(&w->scars,
                             (struct scar){segment->slot, batch->offset, batch->size, batch->number});
     uint64_t backwards = replay_learn(&w->replay, batch);
@@ -386,8 +390,25 @@ static int learn_batch(struct work *w, struct segment *segment, const struct rea
     return backwards ? damaged(w, backwards, "a queue's sequence goes back") : 0;
 }
 
-/* Makes sure that what was cut off can never be taken for a batch, and that what was read is on
- * disk. */
+/* What was cut off can never be taken for a batch, nor can its records be taken for those of the batches
+ * that are written in its place, should one of these lose its header. From behind, so that a crash meanwhile
+ * leaves its beginning, which is known again. Lack of space is no reason not to start. */
+static int wipe(struct work *w, const struct segment *segment)
+{
+    static const uint8_t zeros[WIPE_BYTES];
+    int failed = 0;
+    for (uint64_t end = reader_limit(&w->reader, segment); end > segment->used && !failed;) {
+        size_t size = end - segment->used < WIPE_BYTES ? (size_t)(end - segment->used) : WIPE_BYTES;
+        const uint8_t *bytes = NULL;
+        end -= size;
+        failed = reader_bytes(&w->reader, end, size, &bytes);
+        if (!failed && memcmp(bytes, zeros, size) != 0)
+            failed = io_write(w->io, w->reader.fd, zeros, size, end);
+    }
+    return io_is_full(failed) ? 0 : failed;
+}
+
+/* Makes sure that what was cut off stays away, and that what was read is on disk. */
 static int settle_newest(struct work *w, const struct segment *segment)
 {
     /* What may be a batch that was confirmed is not cut off, and not written over. */
@@ -396,7 +417,6 @@ static int settle_newest(struct work *w, const struct segment *segment)
         return sentence(w, -EIO,
                         "%s: cannot be read at offset %llu, where the journal may go on: %s", w->path,
                         (unsigned long long)unreadable, strerror(EIO));
-    static const uint8_t zeros[BATCH_HEADER_BYTES];
     bool torn = false;
     int failed = open_segment(w, segment, O_RDWR);
     if (failed)
@@ -410,7 +430,7 @@ static int settle_newest(struct work *w, const struct segment *segment)
                  "%s: cut off an unfinished batch at offset %llu (a write that did not end)",
                  w->path, (unsigned long long)segment->used);
         note(w, STORE_NOTE_WARNING, text);
-        failed = io_write(w->io, w->reader.fd, zeros, sizeof zeros, segment->used);
+        failed = wipe(w, segment);
         if (failed)
             return call_failed(w, failed, "write it");
     }

@@ -1,7 +1,9 @@
 /* replay.c - which messages a journal leaves un-acked.
  *
  * Owner: the recovery. 16 bytes for each journalled (message, queue) of a defined queue, acked or
- * not. */
+ * not.
+ * Moved messages come behind younger ones, many of them at a time. To make room for each would shift all
+ * that are younger, so they are put among those together, before anything else is asked or done. */
 #include "store/replay.h"
 
 #include <stdlib.h>
@@ -24,6 +26,7 @@ void replay_free(struct replay *replay)
     while (replay->queues.size) {
         struct replay_queue *queue = replay_queues_pop_front(&replay->queues);
         mem_free(queue->entries);
+        late_ring_free(&queue->late);
         page_ring_free(&queue->pages);
         return_ring_free(&queue->returned);
         mem_free(queue);
@@ -128,19 +131,65 @@ static bool is_paged(const struct replay_queue *queue, uint64_t sequence)
     return at < queue->pages.size && (*page_ring_at(&queue->pages, at))->first <= sequence;
 }
 
+/* Room for so many entries more. */
+static void reserve(struct replay_queue *queue, size_t more)
+{
+    if (queue->capacity - queue->count >= more)
+        return;
+    while (queue->capacity - queue->count < more)
+        queue->capacity = queue->capacity ? queue->capacity * 2 : 8;
+    queue->entries = mem_realloc(queue->entries, queue->capacity * sizeof *queue->entries);
+}
+
 static void append(struct replay_queue *queue, uint64_t sequence, uint64_t batch)
 {
-    if (queue->count == queue->capacity) {
-        queue->capacity = queue->capacity ? queue->capacity * 2 : 8;
-        queue->entries = mem_realloc(queue->entries, queue->capacity * sizeof *queue->entries);
-    }
+    reserve(queue, 1);
     queue->entries[queue->count++] = (struct replay_entry){sequence, batch};
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct replay_entry *one = a, *other = b;
+    if (one->sequence != other->sequence)
+        return one->sequence > other->sequence ? 1 : -1;
+    return (one->batch > other->batch) - (one->batch < other->batch);
+}
+
+/* Of those with one sequence the last counts. Returns how many are left. */
+static size_t sort_late(struct late_ring *late)
+{
+    struct replay_entry *at = late->slots;
+    size_t kept = 0;
+    assert(late->head == 0); /* nothing is taken out: it is an array */
+    qsort(at, late->size, sizeof *at, by_place);
+    for (size_t i = 0; i < late->size; i++)
+        if (i + 1 == late->size || at[i].sequence != at[i + 1].sequence)
+            at[kept++] = at[i];
+    return kept;
+}
+
+/* The queue with all that is known of it in `entries`. */
+static struct replay_queue *settled(struct replay_queue *queue)
+{
+    if (!queue || queue->late.size == 0)
+        return queue;
+    size_t late = sort_late(&queue->late), old = queue->count;
+    reserve(queue, late);
+    queue->count += late;
+    for (size_t to = queue->count; late > 0;) { /* from behind: none of them is there yet */
+        const struct replay_entry *next = &queue->late.slots[late - 1];
+        bool younger = old > 0 && queue->entries[old - 1].sequence > next->sequence;
+        queue->entries[--to] = younger ? queue->entries[--old] : *next;
+        late -= !younger;
+    }
+    late_ring_free(&queue->late);
+    return queue;
 }
 
 /* False when the queue holds a live message with that sequence or a higher one. */
 static bool add(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
 {
-    struct replay_queue *queue = find(replay, queue_id);
+    struct replay_queue *queue = settled(find(replay, queue_id));
     assert(batch > 0);
     if (!queue || is_paged(queue, sequence))
         return true;
@@ -180,17 +229,15 @@ static void move(struct replay *replay, uint64_t queue_id, uint64_t sequence, ui
     if (!queue || is_paged(queue, sequence))
         return;
     size_t at = lower_bound(queue, sequence);
-    if (at == queue->count || queue->entries[at].sequence != sequence) {
-        append(queue, 0, 0);
-        memmove(&queue->entries[at + 1], &queue->entries[at],
-                (queue->count - 1 - at) * sizeof *queue->entries);
-    }
-    queue->entries[at] = (struct replay_entry){sequence, batch};
+    if (at < queue->count && queue->entries[at].sequence == sequence)
+        queue->entries[at].batch = batch;
+    else
+        late_ring_push_back(&queue->late, (struct replay_entry){sequence, batch});
 }
 
 static void ack(struct replay *replay, uint64_t queue_id, uint64_t first, uint64_t count)
 {
-    struct replay_queue *queue = find(replay, queue_id);
+    struct replay_queue *queue = settled(find(replay, queue_id));
     assert(count > 0 && first + (count - 1) >= first);
     if (!queue)
         return;
@@ -269,7 +316,7 @@ static uint16_t returns_of(struct replay *replay, const struct stored_target *ta
 
 static bool is_alive(struct replay *replay, uint64_t queue_id, uint64_t sequence, uint64_t batch)
 {
-    struct replay_queue *queue = find(replay, queue_id);
+    struct replay_queue *queue = settled(find(replay, queue_id));
     assert(batch > 0);
     if (!queue)
         return false;
@@ -327,7 +374,7 @@ void replay_doubt(struct replay *replay)
 {
     replay->doubtful = true;
     for (size_t i = 0; i < replay->queues.size; i++) {
-        struct replay_queue *queue = *replay_queues_at(&replay->queues, i);
+        struct replay_queue *queue = settled(*replay_queues_at(&replay->queues, i));
         size_t pages = queue->pages.size;
         uint64_t last = queue->count ? queue->entries[queue->count - 1].sequence : 0;
         if (pages && page_last(*page_ring_at(&queue->pages, pages - 1)) > last)

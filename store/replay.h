@@ -15,6 +15,7 @@ struct replay_entry {
     uint64_t batch; /* 0 = acked */
 };
 
+RING(late_ring, struct replay_entry);
 RING(page_ring, struct page *);
 
 struct replay_return {
@@ -27,6 +28,7 @@ struct replay_queue {
     uint64_t id;
     struct replay_entry *entries; /* by sequence */
     size_t count, capacity;
+    struct late_ring late; /* of moved messages that belong between these; see settled() */
     size_t cursor; /* where the last question was answered */
     uint64_t delivered; /* messages up to this may have been delivered, say pages and journal */
     uint64_t marked;    /* so says the journal */

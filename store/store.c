@@ -77,7 +77,12 @@ static int make_dirs(const struct io *io, const char *dir)
             failed = io->sync_dir(io->arg, parent);
         /* A directory above that may not be made is there already, or the next one tells. */
     }
-    return failed == -EEXIST ? 0 : failed;
+    if (failed != -EEXIST)
+        return failed;
+    /* Who made it may have been killed before its name was on disk. Where the one above is not ours to open,
+     * it was not us. */
+    failed = io->sync_dir(io->arg, parent);
+    return failed == -EIO ? failed : 0;
 }
 
 static int who_locks(struct store *store, char *error, size_t error_size)

@@ -343,6 +343,24 @@ def nothing_can_be_foretold(path):
         check(one and one != other, f"both starts made up {one}")
 
 
+# Who starts it.
+
+def standard_files_closed(path):
+    """Started with descriptors 0 to 2 closed, nothing else gets their numbers: log and last words would go
+    there, into a file of the store perhaps."""
+    for closed in ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"]:
+        broker = Leveret(path)
+        broker.path = str(broker.directory / "closing")
+        pathlib.Path(broker.path).write_text(
+            f"#!/bin/sh\nexec '{pathlib.Path(path).resolve()}' \"$@\" {closed}\n")
+        pathlib.Path(broker.path).chmod(0o755)
+        broker.start()
+        for number in range(3):
+            file = os.readlink(f"/proc/{broker.process.pid}/fd/{number}")
+            check(file in ("/dev/null", str(broker.directory / "log")), f"{closed}: {number} is {file}")
+        broker.stop()
+
+
 # The service manager.
 
 def notifies(path):
@@ -379,7 +397,7 @@ def goes_unnotified(path):
 CHECKS = {"binaries": binaries, "files": files, "strict_umask": strict_umask, "drops_root": drops_root,
           "reads_keys_as_root": reads_keys_as_root, "refuses_to_become": refuses_to_become,
           "warns_of_root": warns_of_root,
-          "dumps_no_core": dumps_no_core,
+          "dumps_no_core": dumps_no_core, "standard_files_closed": standard_files_closed,
           "nothing_can_be_foretold": nothing_can_be_foretold, "notifies": notifies,
           "goes_unnotified": goes_unnotified}
 

@@ -27,7 +27,7 @@ struct owner {
     bool wants_read, wants_write;
     uint8_t *got;
     size_t got_size, placed, said, calls;
-    bool pause_inside;
+    bool pause_inside, talks_on; /* when something was placed: says more, waits until another job is done */
     int closed, error;
 };
 
@@ -111,12 +111,16 @@ static uint8_t *place(struct stream *stream, size_t *size)
     return o->got + o->got_size;
 }
 
+static void talk_on(struct owner *o);
+
 static void on_placed(struct stream *stream, size_t size)
 {
     struct owner *o = owner_of(stream);
     ck_assert(!stream->reading && size > 0);
     o->got_size += size;
     o->placed += size;
+    if (o->talks_on)
+        talk_on(o);
 }
 
 static void on_closed(struct stream *stream, int error)
@@ -190,6 +194,13 @@ static void wait_wake(void)
     char byte;
     ck_assert_int_eq(poll(&p, 1, 60000), 1);
     ck_assert_int_eq(read(wakes[0], &byte, 1), 1);
+}
+
+static void talk_on(struct owner *o)
+{
+    ck_assert_uint_le(o->placed, 4000); /* or it goes on and on */
+    say(o, 2000);
+    wait_wake();
 }
 
 static void check_got(const struct owner *o)
@@ -501,6 +512,35 @@ START_TEST(many_streams)
 }
 END_TEST
 
+/* Two streams that always have more, and threads that are always done in time: the loop goes on with its
+ * turn nevertheless. */
+START_TEST(a_turn_ends)
+{
+    net.has_placed = true;
+    for (size_t i = 0; i < 2; i++) {
+        struct owner *o = &owners[i];
+        say(o, 40000);
+        net.has_placed = false;
+        stream_readable(&o->stream);
+        say(o, 2000);
+        o->talks_on = true;
+        net.has_placed = true;
+        stream_readable(&o->stream);
+        ck_assert(o->stream.reading != NULL);
+    }
+    wait_wake();
+    carrier_collect(net.carrier);
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_uint_eq(owners[i].placed, 2000);
+        ck_assert(owners[i].stream.reading != NULL);
+        owners[i].talks_on = false;
+    }
+    carrier_collect(net.carrier);
+    check_got(&owners[0]);
+    check_got(&owners[1]);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -518,6 +558,7 @@ int main(void)
         reset_found_by_the_thread,
         both_ways_at_once,
         many_streams,
+        a_turn_ends,
     };
     Suite *suite = suite_create("carrier");
     TCase *tcase = tcase_create("carrier");

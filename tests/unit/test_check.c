@@ -372,6 +372,22 @@ START_TEST(damaged_definitions)
 }
 END_TEST
 
+/* The name is a client's, and goes to a terminal. */
+START_TEST(damaged_names_are_escaped)
+{
+    store_close(&store);
+    save(DEFINITIONS);
+    unsigned changed = 0;
+    for (uint8_t *at = saved.at; (at = memmem(at, (size_t)(saved.at + saved.len - at), "q\n1", 3)); changed++)
+        at[2] = 0x1b;
+    ck_assert_uint_gt(changed, 0);
+    fakedisk_put(disk, DEFINITIONS, buf_slice(&saved));
+    ck_assert_int_eq(check(), CHECK_DAMAGED);
+    expect_said(": damaged: a row of the table queue has another checksum, perhaps that of \"q\\0a\\1b\"\n");
+    ck_assert_ptr_null(strchr(said, 0x1b));
+}
+END_TEST
+
 START_TEST(write_ahead_log_counts)
 {
     uint64_t at[3];
@@ -431,6 +447,7 @@ int main(void)
     tcase_add_test(tests, middle_segment_cut_short);
     tcase_add_test(tests, newer_format);
     tcase_add_test(tests, damaged_definitions);
+    tcase_add_test(tests, damaged_names_are_escaped);
     tcase_add_test(tests, write_ahead_log_counts);
     tcase_add_test(tests, what_cannot_be_entered);
     tcase_add_test(tests, read_error_is_named);

@@ -431,6 +431,32 @@ START_TEST(every_read_and_write_is_short)
 }
 END_TEST
 
+static bool parent_synced;
+
+static int watched_sync_dir(void *arg, const char *path)
+{
+    (void)arg;
+    parent_synced |= strcmp(path, ".") == 0;
+    return 0;
+}
+
+/* A process made it, and was killed before it had synced the name of it. */
+START_TEST(the_name_of_the_directory_is_synced)
+{
+    struct fakedisk *disk = fakedisk_new(1);
+    struct io io = *fakedisk_io(disk);
+    struct store *store;
+    char error[512];
+    io.sync_dir = watched_sync_dir;
+    ck_assert_int_eq(io.mkdir(io.arg, "data", 0750), 0);
+    struct store_options options = {.dir = "data", .io = &io, .without_thread = true};
+    ck_assert_int_eq(store_open(&store, &options, error, sizeof error), 0);
+    ck_assert(parent_synced);
+    store_abandon(&store);
+    fakedisk_free(&disk);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("io faults");
@@ -439,6 +465,7 @@ int main(void)
     tcase_add_test(tests, every_call_finds_no_space);
     tcase_add_test(tests, every_open_finds_no_descriptor);
     tcase_add_test(tests, every_read_and_write_is_short);
+    tcase_add_test(tests, the_name_of_the_directory_is_synced);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -9,10 +9,13 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "net/listener.h"
+#include "net/local.h"
 #include "net/tcp.h"
 #include "tests/unit/suite.h"
 
@@ -328,6 +331,34 @@ START_TEST(test_out_of_descriptors)
 }
 END_TEST
 
+/* The socket of the machine's own clients waits, too, and the loop sleeps meanwhile. */
+START_TEST(test_local_without_descriptors)
+{
+    char path[64], error[200];
+    struct local *local;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(path, sizeof(path), "/tmp/leveret-local-%d", (int)getpid());
+    int result = local_open(&local, loop, path, on_accept, connections, error, sizeof(error));
+    ck_assert_msg(result == 0, "%s", error);
+    memcpy(address.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    struct rlimit limit, tight;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    tight = (struct rlimit){(rlim_t)fd + 1, limit.rlim_max}; /* none left */
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    uint64_t begin_ns = clock_now_ns();
+    for (int i = 0; i < 6; i++)
+        turn();
+    ck_assert_uint_ge(clock_now_ns() - begin_ns, LISTENER_RETRY_MS * UINT64_C(1000000));
+    ck_assert_uint_eq(accepted, 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    turn_until(accepted == 1);
+    close(fd);
+    local_close(&local);
+}
+END_TEST
+
 /* Who has to open a file still can when clients have to wait. */
 START_TEST(test_some_descriptors_are_not_for_clients)
 {
@@ -474,6 +505,7 @@ int main(void)
     tcase_add_test(tcase, test_refuse);
     tcase_add_test(tcase, test_listener_closes_inside_its_handler);
     tcase_add_test(tcase, test_out_of_descriptors);
+    tcase_add_test(tcase, test_local_without_descriptors);
     tcase_add_test(tcase, test_some_descriptors_are_not_for_clients);
     tcase_add_test(tcase, test_echo);
     tcase_add_test(tcase, test_peer_resets);

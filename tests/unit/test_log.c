@@ -55,6 +55,12 @@ START_TEST(test_escaping)
     ck_assert_str_eq(text, "2026-08-13 17:46:15.123456+00:00 [error] <0.0.0> "
                            "a\\x0ab\\x0d\\x1b[31m\\x7f \xc3\xbc\\x09\n");
     close_log();
+    /* U+009B is what ESC [ is; bytes that are no character; the last ones of two and of three octets. */
+    open_log();
+    log_line(&log_, LOG_ERROR, 0, "%s", "\xc2\x9b" "31m\xc2\xa0\xe2\x82\xac \xff\x9b\xc3");
+    ck_assert_str_eq(text, "2026-08-13 17:46:15.123456+00:00 [error] <0.0.0> "
+                           "\\xc2\\x9b31m\xc2\xa0\xe2\x82\xac \\xff\\x9b\\xc3\n");
+    close_log();
 }
 END_TEST
 

@@ -169,6 +169,53 @@ START_TEST(test_room_of_many_queues)
 }
 END_TEST
 
+/* Numbers that are to be taken out, and those that were. */
+struct swept {
+    uint64_t divisor;
+    size_t taken;
+};
+
+static bool is_multiple(void *arg, const struct entry *entry)
+{
+    return entry->sequence % ((struct swept *)arg)->divisor == 0;
+}
+
+static void count_multiple(void *arg, struct entry entry)
+{
+    ck_assert(is_multiple(arg, &entry));
+    ((struct swept *)arg)->taken++;
+}
+
+/* In parts of any size: all that are due go, each once, and the others stay in order. */
+START_TEST(test_sweep_in_parts)
+{
+    struct rand rand = seeded();
+    for (int round = 0; round < 500; round++) {
+        struct order order = order_of(&lonely);
+        struct swept swept = {1 + rand_below(&rand, 5), 0};
+        const struct order_sweep sweep = {is_multiple, count_multiple, &swept};
+        size_t count = rand_below(&rand, 200), due = 0, at = 0;
+        uint64_t step = 1 + rand_below(&rand, 200); /* to 211, a prime: each number once, out of order */
+        for (uint64_t i = 0; i < count; i++) {
+            uint64_t sequence = (i * step) % 211 + 1;
+            order_return(&order, numbered(sequence));
+            due += sequence % swept.divisor == 0;
+        }
+        while (at < order.returned_size)
+            at = order_sweep_returned(&order, &sweep, at, 1 + rand_below(&rand, 50));
+        ck_assert_uint_eq(swept.taken, due);
+        ck_assert_uint_eq(order_size(&order), count - due);
+        for (uint64_t before = 0; order_size(&order) > 0;) {
+            uint64_t sequence = order_take(&order).sequence;
+            ck_assert_uint_gt(sequence, before);
+            ck_assert_uint_ne(sequence % swept.divisor, 0);
+            before = sequence;
+        }
+        order_free(&order);
+    }
+}
+END_TEST
+
 START_TEST(test_take_from_empty)
 {
     struct order order = order_of(&lonely);
@@ -192,6 +239,7 @@ int main(void)
     tcase_add_test(tcase, test_keeps_the_entry);
     tcase_add_test(tcase, test_returns_many_backwards);
     tcase_add_test(tcase, test_room_of_many_queues);
+    tcase_add_test(tcase, test_sweep_in_parts);
     tcase_add_test_raise_signal(tcase, test_take_from_empty, 6);
     tcase_add_test_raise_signal(tcase, test_free_with_entries, 6);
     suite_add_tcase(suite, tcase);

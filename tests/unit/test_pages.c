@@ -244,6 +244,94 @@ START_TEST(a_page_that_cannot_be_read_comes_back)
 }
 END_TEST
 
+/* The journal's segments up to now are dead: what only they said has to be elsewhere. */
+static void turn_over_journal(void)
+{
+    static const uint8_t body[3000];
+    for (uint64_t sequence = 100; sequence < 112; sequence++) {
+        struct store_run run = {0};
+        struct stored_target target = {1, sequence};
+        struct stored_message m = {.targets = &target, .target_count = 1};
+        m.body = slice_of(body, sizeof body);
+        uint64_t batch = store_message(store, &m);
+        sync_all();
+        store_ack(store, &run, 1, sequence);
+        store_release(store, batch);
+        sync_all();
+    }
+}
+
+/* Message 7 was acked, which only the journal says. */
+START_TEST(acks_of_a_page_that_cannot_be_read_are_kept)
+{
+    save(FILE_1);
+    size_t size = saved.len / PAGES;
+    fakedisk_put(disk, FILE_1, slice_of(saved.at, size + 10));
+    segment_bytes = 8192;
+    start();
+    ck_assert_int_eq(read_page(slots[1]), -EIO);
+    pages_give_up(store_pages(store), slots[1]);
+    turn_over_journal();
+    stop();
+    fakedisk_put(disk, FILE_1, buf_slice(&saved));
+    start();
+    segment_bytes = 0;
+    ck_assert_uint_eq(slot_count, 3);
+    ck_assert_uint_eq(pages_at(store_pages(store), slots[1])->live, 3);
+    ck_assert_int_eq(read_page(slots[1]), 0);
+}
+END_TEST
+
+/* Message 12 has expired and is on its way to another queue; the others wait for the next start. */
+START_TEST(a_page_that_cannot_be_read_outlives_what_was_taken_out)
+{
+    struct store_run run = {0};
+    save(FILE_1);
+    size_t size = saved.len / PAGES;
+    fakedisk_put(disk, FILE_1, slice_of(saved.at, 2 * size + 10));
+    segment_bytes = 8192;
+    start();
+    pages_take(store_pages(store), slots[2], 12);
+    ck_assert_int_eq(read_page(slots[2]), -EIO);
+    pages_give_up(store_pages(store), slots[2]);
+    store_ack(store, &run, 1, 12);
+    pages_ack(store_pages(store), slots[2], 12, true);
+    turn_over_journal();
+    stop();
+    fakedisk_put(disk, FILE_1, buf_slice(&saved));
+    start();
+    segment_bytes = 0;
+    ck_assert_uint_eq(slot_count, 3);
+    ck_assert_uint_eq(pages_at(store_pages(store), slots[2])->live, 3);
+    ck_assert_int_eq(read_page(slots[2]), 0);
+}
+END_TEST
+
+/* So does one of which only that message cannot be read. */
+START_TEST(a_message_that_cannot_be_read_keeps_its_page)
+{
+    segment_bytes = 8192;
+    start();
+    pages_take(store_pages(store), slots[2], 12);
+    pages_leave(store_pages(store), slots[2]);
+    pages_ack(store_pages(store), slots[2], 12, false);
+    for (uint64_t sequence = 11; sequence <= 14; sequence++) {
+        struct store_run run = {0};
+        if (sequence == 12)
+            continue;
+        store_ack(store, &run, 1, sequence);
+        pages_ack(store_pages(store), slots[2], sequence, true);
+    }
+    turn_over_journal();
+    stop();
+    start();
+    segment_bytes = 0;
+    ck_assert_uint_eq(slot_count, 3);
+    ck_assert_uint_eq(pages_at(store_pages(store), slots[2])->live, 1);
+    ck_assert(!page_is_acked(pages_at(store_pages(store), slots[2]), 12));
+}
+END_TEST
+
 START_TEST(a_missing_file)
 {
     ck_assert_int_eq(fakedisk_io(disk)->unlink(disk, FILE_1), 0);
@@ -617,6 +705,9 @@ int main(void)
     tcase_add_test(tests, every_flipped_bit_of_a_page_is_found);
     tcase_add_test(tests, a_damaged_page_costs_itself);
     tcase_add_test(tests, a_page_that_cannot_be_read_comes_back);
+    tcase_add_test(tests, acks_of_a_page_that_cannot_be_read_are_kept);
+    tcase_add_test(tests, a_page_that_cannot_be_read_outlives_what_was_taken_out);
+    tcase_add_test(tests, a_message_that_cannot_be_read_keeps_its_page);
     tcase_add_test(tests, a_missing_file);
     tcase_add_test(tests, check_and_dump_show_pages);
     tcase_add_test(tests, rows_that_lie);

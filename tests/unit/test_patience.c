@@ -1,92 +1,183 @@
-/* test_patience.c - consumers that do not settle in time. */
-#include "tests/unit/server_world.h"
+/* test_patience.c - who settles too late, and what it costs to look for it. */
+#include "tests/unit/cost.h"
+#include "tests/unit/suite.h"
 
-static struct client client;
+enum { UNACKED = 1000, CONSUMERS_FEW = 10, CONSUMERS_MANY = 160, TIMEOUT_MS = 8000 };
 
-static void begin(void)
+static void fetch(int count)
 {
-    set("connection_unacked_max", "0");
-    connect_client(&client, false, 0);
-    declare(&client, "q");
-    declare(&client, "other");
-    ck_assert_str_eq(hear(&client), "queue.declare_ok(0) queue.declare_ok(0)");
+    struct buf out = {0};
+    struct method m = {.id = METHOD_basic_get};
+    m.basic_get.queue = SLICE("full");
+    for (int i = 0; i < count; i++)
+        add_method(&out, 1, &m);
+    flush(&client, &out);
 }
 
-static struct channel *channel(void)
+static void consume_for(const char *name, const char *tag, int64_t timeout_ms)
 {
-    return connection_channel(client.conn, 1);
-}
-
-static void consume_for(const char *queue, const char *tag, int64_t timeout_ms)
-{
-    struct buf args = {0};
-    table_put_int(&args, "x-consumer-timeout", timeout_ms);
+    struct buf args = {0}, out = {0};
     struct method m = {.id = METHOD_basic_consume};
-    m.basic_consume.queue = slice_of_string(queue);
+    table_put_int(&args, "x-consumer-timeout", timeout_ms);
+    m.basic_consume.queue = slice_of_string(name);
     m.basic_consume.consumer_tag = slice_of_string(tag);
+    m.basic_consume.no_wait = true;
     m.basic_consume.arguments = buf_slice(&args);
-    send(&client, 1, &m);
-    ck_assert_str_eq(hear(&client), "basic.consume_ok");
+    add_method(&out, 1, &m);
     buf_free(&args);
+    flush(&client, &out);
 }
 
-static void acknowledge(uint64_t tag)
+/* Queues "full", of which the client has fetched `fetched`, and "empty". */
+static void begin(int fetched)
 {
-    struct method m = {.id = METHOD_basic_ack};
-    m.basic_ack.delivery_tag = tag;
-    send(&client, 1, &m);
+    set("connection_unacked_max", "1000000");
+    connect_client(&client, true, 0);
+    declare(&client, "full"), declare(&client, "empty");
+    publish(&client, "full", 0, fetched);
+    fetch(fetched);
+    hear(&client);
+    ck_assert_uint_eq(client.deliveries, (unsigned)fetched);
 }
 
-START_TEST(who_settles_in_time_stays)
+/* --- who is overdue --- */
+
+START_TEST(one_that_settles_nothing)
 {
-    begin();
-    consume_for("q", "quick", 2000);
-    consume_for("other", "slow", 0);
-    publish(&client, "other", 1, 5);
+    begin(0);
+    consume_for("full", "t", TIMEOUT_MS);
+    publish(&client, "full", 0, 1);
+    pass(TIMEOUT_MS);
     ck_assert_str_eq(hear(&client), "");
-    for (uint64_t i = 0; i < 20; i++) {
-        publish(&client, "q", 1, 1);
-        ck_assert_str_eq(hear(&client), "");
-        ck_assert_uint_eq(client.last_tag, 6 + i);
-        pass(1500);
-        acknowledge(client.last_tag);
-    }
-    ck_assert_str_eq(hear(&client), "");
-    publish(&client, "q", 1, 1);
-    pass(2000);
-    ck_assert_str_eq(hear(&client), ""); /* not before */
-    pass(2000 / 4 + PATIENCE_GAP_MS);
+    pass(TIMEOUT_MS / 2);
     ck_assert_str_eq(hear(&client), "channel.close(406)");
-    ck_assert_str_eq(client.text, "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. "
-                                  "Timeout value used: 2000 ms. This timeout value can be configured, see "
-                                  "consumers doc guide to learn more");
     hang_up(&client);
 }
 END_TEST
 
-/* Else some thousands of consumers, and many messages that nobody settles, took all of the turns. */
+/* A short time is seen to be over late, but it is seen. */
+START_TEST(one_with_no_time_at_all)
+{
+    begin(0);
+    consume_for("full", "t", 1);
+    publish(&client, "full", 0, 1);
+    pass(3000);
+    ck_assert_str_eq(hear(&client), "channel.close(406)");
+    hang_up(&client);
+}
+END_TEST
+
+/* What another consumer, or basic.get, has had for long is none of its business. */
+START_TEST(others_have_more_time)
+{
+    begin(10);
+    consume_for("full", "patient", 100 * TIMEOUT_MS);
+    consume_for("empty", "hasty", TIMEOUT_MS);
+    publish(&client, "full", 0, 10);
+    pass(3 * TIMEOUT_MS);
+    publish(&client, "empty", 0, 1);
+    ck_assert_str_eq(hear(&client), "");
+    struct method m = {.id = METHOD_basic_ack};
+    m.basic_ack.delivery_tag = client.last_tag;
+    send(&client, 1, &m);
+    pass(3 * TIMEOUT_MS);
+    ck_assert_str_eq(hear(&client), "");
+    publish(&client, "empty", 0, 1);
+    pass(2 * TIMEOUT_MS);
+    ck_assert_str_eq(hear(&client), "channel.close(406)");
+    hang_up(&client);
+}
+END_TEST
+
+/* Nobody waits for a consumer that was cancelled. */
+START_TEST(one_that_is_gone)
+{
+    begin(0);
+    consume_for("full", "gone", TIMEOUT_MS);
+    consume_for("empty", "stays", TIMEOUT_MS);
+    publish(&client, "full", 0, 10);
+    struct method m = {.id = METHOD_basic_cancel};
+    m.basic_cancel.consumer_tag = SLICE("gone");
+    send(&client, 1, &m);
+    pass(3 * TIMEOUT_MS);
+    ck_assert_str_eq(hear(&client), "basic.cancel_ok");
+    hang_up(&client);
+}
+END_TEST
+
+/* --- what it costs --- */
+
+static void act(void *arg)
+{
+    (void)arg;
+    server_act(&server);
+}
+
+/* A look at all consumers of the channel, while much is unacked that is none of theirs. */
+static uint64_t steps_of_a_look(int consumers)
+{
+    begin(UNACKED);
+    for (int i = 0; i < consumers; i++)
+        consume_for("empty", name_of("t", i), TIMEOUT_MS);
+    pass(3 * TIMEOUT_MS);
+    now_ns += (uint64_t)TIMEOUT_MS / 2 * 1000000;
+    uint64_t steps = steps_of(act, NULL);
+    ck_assert_str_eq(hear(&client), "");
+    hang_up(&client);
+    return steps;
+}
+
+START_TEST(a_look_goes_through_what_is_unacked_once)
+{
+    uint64_t few = steps_of_a_look(CONSUMERS_FEW);
+    stop();
+    start();
+    uint64_t many = steps_of_a_look(CONSUMERS_MANY);
+    fprintf(stderr, "a look for late consumers: %llu instructions with %d, %llu with %d\n",
+            (unsigned long long)few, CONSUMERS_FEW, (unsigned long long)many, CONSUMERS_MANY);
+    ck_assert_uint_lt(many - few, (CONSUMERS_MANY - CONSUMERS_FEW) * UNACKED / 4); /* not a walk for each */
+}
+END_TEST
+
+/* However short its time is, a consumer is not looked at all the time. */
+START_TEST(looks_are_few)
+{
+    begin(0);
+    consume_for("empty", "t", 1);
+    const struct channel *ch = connection_channel(client.conn, 1);
+    uint64_t looks_before = ch->patience_timer.node.key;
+    int count = 0;
+    for (int i = 0; i < 1000; i++) {
+        now_ns += 1000000;
+        server_act(&server);
+        count += ch->patience_timer.node.key != looks_before;
+        looks_before = ch->patience_timer.node.key;
+    }
+    ck_assert_int_gt(count, 0);
+    ck_assert_int_lt(count, 30);
+    hang_up(&client);
+}
+END_TEST
+
+/* However many come, one after the other. */
 START_TEST(looks_are_far_apart)
 {
-    begin();
-    consume_for("other", "slow", 0);
-    publish(&client, "other", 1, 1000);
-    ck_assert_str_eq(hear(&client), "");
-    uint64_t looked = 0;
+    uint64_t looked_ms = 0;
     unsigned times = 0;
+    begin(UNACKED);
+    const struct channel *ch = connection_channel(client.conn, 1);
     for (int i = 0; i < 200; i++) {
-        char tag[20];
-        snprintf(tag, sizeof(tag), "c%d", i);
-        consume_for("q", tag, 1 + i % 7);
+        consume_for("empty", name_of("t", i), 1 + i % 7);
         pass(10);
-        if (channel()->patience.looked_ms == looked)
+        if (ch->patience.looked_ms == looked_ms)
             continue;
-        ck_assert(looked == 0 || channel()->patience.looked_ms >= looked + PATIENCE_GAP_MS);
-        looked = channel()->patience.looked_ms;
+        ck_assert(looked_ms == 0 || ch->patience.looked_ms >= looked_ms + PATIENCE_GAP_MS);
+        looked_ms = ch->patience.looked_ms;
         times++;
     }
     ck_assert_uint_gt(times, 2);
     ck_assert_str_eq(hear(&client), "");
-    publish(&client, "q", 1, 1);
+    publish(&client, "empty", 0, 1);
     pass(2 * PATIENCE_GAP_MS + 100);
     ck_assert_str_eq(hear(&client), "channel.close(406)");
     hang_up(&client);
@@ -95,6 +186,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {who_settles_in_time_stays, looks_are_far_apart};
+    const TTest *const tests[] = {one_that_settles_nothing, one_with_no_time_at_all, others_have_more_time,
+                                  one_that_is_gone, a_look_goes_through_what_is_unacked_once, looks_are_few,
+                                  looks_are_far_apart};
     return run_suite("patience", tests, array_size(tests), NULL, 0);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "store/format.h"
 #include "store/store.h"
 #include "tests/sim/fakedisk.h"
@@ -374,6 +375,56 @@ START_TEST(life_goes_on)
 }
 END_TEST
 
+/* A batch that was cut off was never confirmed, and its sequences are given to others: when the last batch in
+ * its segment loses its header, nobody knows where that ended, but records behind it are not its own. */
+START_TEST(what_was_cut_off_stays_away)
+{
+    for (uint64_t i = 1; i <= 20; i++)
+        put(i);
+    sync_all();
+    stop();
+    map_file(FIRST, 1);
+    flip(FIRST, records[20].offset + 100, 1); /* its last record: as if the write had not ended */
+    ck_assert_int_eq(try_start(NULL, true), 0);
+    ck_assert_uint_eq(found.message_count, 0);
+    ck_assert_ptr_nonnull(strstr(recovered_text(&notes), "cut off an unfinished batch"));
+    put(1);
+    sync_all();
+    for (uint64_t i = 101; i <= 130; i++) /* has no room in the first segment */
+        put(i);
+    sync_all();
+    stop();
+    flip(FIRST, HEADER + 20, 1);
+    ck_assert_int_eq(try_start(NULL, true), 0);
+    ck_assert(is_there(1) && is_there(101) && is_there(130));
+    ck_assert_msg(found.message_count == 31, "%s", recovered_text(&found.messages));
+}
+END_TEST
+
+/* A count that the header vouches for and the records do not bear out. */
+START_TEST(a_header_that_lies)
+{
+    static const uint32_t counts[] = {0, 1, 3, 5, 1000000, UINT32_MAX}; /* it is 4 */
+    fill();
+    for (size_t i = 0; i < array_size(counts); i++) {
+        ck_assert(records[0].header && records[1].sequence == 1);
+        save(FIRST);
+        uint8_t *header = saved.at + HEADER;
+        uint64_t epoch = format_u64(saved.at + SEGMENT_EPOCH), salt = format_u64(saved.at + SEGMENT_SALT);
+        uint64_t seed = format_seed(epoch, salt, HEADER);
+        format_put_u32(header + BATCH_RECORDS, counts[i]);
+        format_put_u64(header + BATCH_CHECKSUM, format_batch_checksum(header, seed));
+        fakedisk_put(disk, FIRST, buf_slice(&saved));
+        ck_assert_int_eq(try_start(NULL, false), -EILSEQ);
+        stop();
+        ck_assert_int_eq(try_start(NULL, true), 0);
+        for (uint64_t k = 1; k <= MESSAGES; k++)
+            ck_assert_msg(is_there(k) == (k % 10 != 1), "count %u: %llu", counts[i], (unsigned long long)k);
+        stop();
+    }
+}
+END_TEST
+
 START_TEST(what_is_recovered_can_be_released)
 {
     fill();
@@ -497,6 +548,8 @@ int main(void)
     tcase_add_test(tests, a_stretch_of_garbage);
     tcase_add_test(tests, a_segment_cut_short);
     tcase_add_test(tests, life_goes_on);
+    tcase_add_test(tests, what_was_cut_off_stays_away);
+    tcase_add_test(tests, a_header_that_lies);
     tcase_add_test(tests, what_is_recovered_can_be_released);
     tcase_add_test(tests, no_space_to_keep_it);
     tcase_add_test(tests, blocks_that_cannot_be_read);

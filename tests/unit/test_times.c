@@ -160,6 +160,82 @@ START_TEST(a_delay_is_as_long_as_it_says)
 }
 END_TEST
 
+/* --- very many that came back --- */
+
+enum { BACK = 50000, LIVE_MS = 60000, PART = 16384, GETS = 40 };
+
+/* Every other one has an expiration. */
+static void add_expiring(struct buf *out, int number)
+{
+    struct buf header = {0};
+    struct props props = {.flags = number % 2 ? PROP_expiration : 0, .expiration = SLICE("60000")};
+    struct method m = {.id = METHOD_basic_publish};
+    m.basic_publish.routing_key = SLICE("source");
+    add_method(out, 1, &m);
+    buf_append(&header, (uint8_t[12]){0, 60}, 12);
+    props_encode(&header, &props);
+    add_frame(out, FRAME_HEADER, 1, buf_slice(&header));
+    buf_free(&header);
+}
+
+static void bring_back(struct client *client)
+{
+    struct buf out = {0};
+    struct method m = {.id = METHOD_basic_consume};
+    for (int i = 0; i < BACK; i++) {
+        add_expiring(&out, i);
+        if (i % 500 == 499)
+            flush(client, &out), out = (struct buf){0};
+    }
+    m.basic_consume.queue = SLICE("source");
+    m.basic_consume.consumer_tag = SLICE("c");
+    send(client, 1, &m);
+    while (queue_ready(queue("source")) > 0)
+        hear(client);
+    m = (struct method){.id = METHOD_basic_cancel, .basic_cancel = {.consumer_tag = SLICE("c")}};
+    send(client, 1, &m);
+    m = (struct method){.id = METHOD_basic_nack, .basic_nack = {.multiple = true, .requeue = true}};
+    send(client, 1, &m);
+    run();
+    hear(client);
+    ck_assert_uint_eq(queue("source")->order.returned_size, BACK);
+}
+
+/* Half of what was requeued expires at one time: a turn looks at a part. Others are taken meanwhile, which
+ * moves those that nobody has looked at yet; in the end nothing that is due is left. */
+START_TEST(many_that_were_requeued)
+{
+    struct client client;
+    struct buf out = {0}, args = {0};
+    struct method m = {.id = METHOD_basic_get, .basic_get = {.queue = SLICE("source"), .no_ack = true}};
+    set("connection_unacked_max", "0");
+    connect_client(&client, true, 0);
+    declare_with(&client, "source", &args);
+    bring_back(&client);
+    for (int i = 0; i < GETS; i++)
+        add_method(&out, 1, &m);
+    now_ns += (uint64_t)LIVE_MS * 1000000;
+    for (int turns = 0; queue("source")->order.expiry.dues.count > 0; turns++) {
+        size_t before = queue_ready(queue("source"));
+        now_ns += 5000000;
+        server_act(&server);
+        ck_assert_uint_le(before - queue_ready(queue("source")), PART);
+        ck_assert_uint_eq(fakenet_client_write(client.link, out.at, out.len), out.len);
+        fakenet_pump(net, &server.net);
+        ck_assert_int_lt(turns, 1000);
+        hear(&client);
+    }
+    buf_free(&out);
+    pass(1000);
+    const struct order *order = &queue("source")->order;
+    ck_assert_uint_gt(order->returned_size, 0);
+    for (size_t i = 0; i < order->returned_size; i++)
+        ck_assert(!order->returned[i].message->has_expiration);
+    vhost_check(server_find_vhost(&server, SLICE("/")));
+    hang_up(&client);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("times");
@@ -168,6 +244,7 @@ int main(void)
     tcase_add_test(whole, no_time_at_all);
     tcase_add_test(whole, a_requeue_does_not_begin_it_anew);
     tcase_add_test(whole, a_missing_dead_letter_exchange);
+    tcase_add_test(whole, many_that_were_requeued);
     tcase_add_loop_test(whole, a_delay_is_as_long_as_it_says, 0, 2);
     suite_add_tcase(suite, whole);
     return suite_run(suite);
