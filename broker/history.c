@@ -3,6 +3,7 @@
  * Each gets copies: the journal knows a message by the batch it came in, and these come in another one. */
 #include "broker/history.h"
 
+#include "broker/alarm.h"
 #include "broker/submit.h"
 #include "exchange/recent.h"
 
@@ -17,6 +18,25 @@ static struct message *copy(struct server *s, const struct message *m)
     new->has_headers = m->has_headers;
     new->has_id = m->has_id;
     return new;
+}
+
+enum { COST_BYTES = 1024 }; /* are copied while a message is pushed to a queue */
+
+bool history_permits(struct vhost *v, const struct exchange *source, struct fault *f)
+{
+    struct server *s = v->server;
+    if (recent_count(source) == 0)
+        return true;
+    alarm_watch(s); /* many may bind in one turn */
+    return !s->alarms.on ||
+           fault(f, PRECONDITION_FAILED,
+                 "cannot bind to exchange '%.*s' in vhost '%.*s': %s, and what it remembers is not handed "
+                 "out", SLICE_ARG(source->name), SLICE_ARG(v->name), alarm_reason(s->alarms.on));
+}
+
+unsigned history_cost(const struct exchange *source)
+{
+    return (unsigned)(recent_count(source) + recent_bytes(source) / COST_BYTES);
 }
 
 void history_replay(struct vhost *v, const struct exchange *source, struct dest *dest)

@@ -3,6 +3,7 @@
 #include "broker/bounds.h"
 #include "broker/delayed.h"
 #include "broker/duplicate.h"
+#include "broker/history.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
 
@@ -147,7 +148,7 @@ bool topology_exchange_bind(struct channel *ch, const struct method *m, struct f
     if (!check_ends(ch, bind->destination, bind->source, bind->routing_key, f) ||
         !(source = find(ch, bind->source, f)) || !(destination = find(ch, bind->destination, f)))
         return false;
-    ch->conn->share.effort += exchange_cost(source, bind->routing_key);
+    ch->conn->share.effort += exchange_cost(source, bind->routing_key) + history_cost(source);
     if (!vhost_bind(ch->conn->vhost, source, &destination->dest, bind->routing_key, bind->arguments,
                     true, f))
         return false;

@@ -2,6 +2,7 @@
 #include "broker/arguments.h"
 #include "broker/bounds.h"
 #include "broker/expire.h"
+#include "broker/history.h"
 #include "broker/reply.h"
 #include "broker/topology.h"
 #include "protocol/table.h"
@@ -330,7 +331,7 @@ bool topology_queue_bind(struct channel *ch, const struct method *m, struct faul
                      SLICE_ARG(v->name));
     if (!channel_find_queue(ch, name, &q, f))
         return false;
-    ch->conn->share.effort += exchange_cost(x, key);
+    ch->conn->share.effort += exchange_cost(x, key) + history_cost(x);
     if (!vhost_bind(v, x, &q->dest, key, bind->arguments, true, f))
         return false;
     if (!bind->no_wait)

@@ -467,7 +467,8 @@ bool vhost_bind(struct vhost *v, struct exchange *source, struct dest *dest, str
     if (exchange_find_binding(source, dest, key, args))
         return true;
     /* What is recovered is not asked. */
-    struct binding *binding = stored && !bounds_permit(v->server, "binding", f)
+    struct binding *binding = stored && (!bounds_permit(v->server, "binding", f) ||
+                                         !history_permits(v, source, f))
                                   ? NULL
                                   : exchange_bind(source, dest, key, args, f);
     if (!binding)

@@ -128,6 +128,11 @@ size_t recent_count(const struct exchange *x)
     return remembers ? ((const struct recent *)delayed_index_of(x))->messages.size : 0;
 }
 
+size_t recent_bytes(const struct exchange *x)
+{
+    return recent_count(x) ? ((const struct recent *)delayed_index_of(x))->bytes : 0;
+}
+
 struct message *recent_at(const struct exchange *x, size_t i)
 {
     assert(i < recent_count(x));

@@ -10,6 +10,8 @@
 
 /* How many messages the exchange remembers; 0 for one of another type. */
 size_t recent_count(const struct exchange *x);
+/* What they hold. */
+size_t recent_bytes(const struct exchange *x);
 /* The i-th, the oldest first; borrowed. */
 struct message *recent_at(const struct exchange *x, size_t i);
 

@@ -317,13 +317,80 @@ START_TEST(messages_go_to_disk_while_memory_is_short)
 }
 END_TEST
 
+static void publish_to(struct client *client, const char *exchange, size_t body_size)
+{
+    static const uint8_t body[BODY_MAX];
+    uint8_t header[14];
+    struct buf out = {0};
+    struct writer w = writer_of(header, sizeof(header));
+    struct method m = {.id = METHOD_basic_publish};
+    m.basic_publish.exchange = slice_of_string(exchange);
+    add_method(&out, 1, &m);
+    write_u32(&w, METHOD_basic_publish >> 16 << 16);
+    write_u64(&w, body_size);
+    write_u16(&w, 0);
+    add_frame(&out, FRAME_HEADER, 1, slice_of(header, sizeof(header)));
+    add_frame(&out, FRAME_BODY, 1, slice_of(body, body_size));
+    flush(client, &out);
+}
+
+static void bind_to_history(struct client *client, int count)
+{
+    struct buf out = {0};
+    for (int i = 0; i < count; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "k%d", i);
+        struct method m = {.id = METHOD_queue_bind};
+        m.queue_bind.queue = SLICE("q");
+        m.queue_bind.exchange = SLICE("h");
+        m.queue_bind.routing_key = slice_of_string(key);
+        m.queue_bind.no_wait = count > 1;
+        add_method(&out, 1, &m);
+    }
+    flush(client, &out);
+}
+
+/* A binding is a few bytes, and gets all that the exchange remembers: who only binds fills no memory. */
+START_TEST(history_is_kept_while_memory_is_short)
+{
+    struct client publisher, binder;
+    paging_configure(&server.home.paging, 1 << 24, 1 << 24, UINT64_MAX);
+    connect_client(&publisher, true, 0);
+    connect_client(&binder, true, 0);
+    struct method m = {.id = METHOD_exchange_declare};
+    m.exchange_declare.exchange = SLICE("h");
+    m.exchange_declare.type = SLICE("x-recent-history");
+    send(&publisher, 1, &m);
+    for (int i = 0; i < 8; i++)
+        publish_to(&publisher, "h", BODY_MAX);
+    declare(&binder, "q");
+    hear(&binder);
+    used = 700 * MB;
+    bind_to_history(&binder, 2000);
+    for (int i = 0; i < 100; i++)
+        run(); /* a turn takes no more of them than the replay lets it */
+    ck_assert_str_eq(hear(&binder), "channel.close(406)");
+    ck_assert_uint_eq(server.alarms.on, ALARM_MEMORY);
+    ck_assert_uint_lt(server.messages.large_bytes, 600 / 16 * MB + 2 * MB);
+    used = 0;
+    pass(1000);
+    hang_up(&binder);
+    connect_client(&binder, true, 0);
+    bind_to_history(&binder, 1);
+    ck_assert_str_eq(hear(&binder), "queue.bind_ok");
+    hang_up(&binder);
+    hang_up(&publisher);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {publisher_is_blocked_where_it_is,
                                   all_who_have_published_are_blocked, two_alarms, heartbeats_go_on,
                                   reasons_overlap, blocked_connections_end,
                                   what_is_unknown_changes_nothing, growth_is_seen_at_once,
-                                  messages_go_to_disk_while_memory_is_short};
+                                  messages_go_to_disk_while_memory_is_short,
+                                  history_is_kept_while_memory_is_short};
     const TTest *const pure[] = {amounts, fractions, absolute_before_relative, the_system_answers};
     return run_suite("alarm", tests, array_size(tests), pure, array_size(pure));
 }
