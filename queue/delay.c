@@ -87,6 +87,7 @@ static unsigned level_of_lane(unsigned lane)
     return (lane - DELAY_LANE_FIRST) / DELAY_LEVEL_LANES;
 }
 
+/* 0 when the level has all its buckets. */
 static unsigned free_lane(const struct delay *delay, unsigned level, uint64_t number)
 {
     unsigned first = DELAY_LANE_FIRST + level * DELAY_LEVEL_LANES;
@@ -95,7 +96,7 @@ static unsigned free_lane(const struct delay *delay, unsigned level, uint64_t nu
         if (!lane_is_used(delay, lane))
             return lane;
     }
-    panic("a calendar has all its buckets");
+    return 0;
 }
 
 static struct bucket *bucket_new(struct delay *delay, uint64_t key, unsigned lane)
@@ -209,16 +210,45 @@ static void put(struct bucket *bucket, struct message *m)
         paging_check(order);
 }
 
+/* The finest bucket of that time or the last before it. There is one: that all are used is for those of which
+ * nobody has taken what was due, for a minute. */
+static struct bucket *last_before(const struct delay *delay, uint64_t key)
+{
+    struct bucket *last = NULL, *any = NULL;
+    map_each(&delay->buckets, i) {
+        struct bucket *bucket = delay->buckets.slots[i].value;
+        if (bucket->level > 0)
+            continue;
+        any = bucket;
+        if (bucket->key <= key && (!last || bucket->key > last->key))
+            last = bucket;
+    }
+    assert(any);
+    return last ? last : any;
+}
+
+/* Where what is due then belongs. When a level has all its buckets it is one of a finer level, at last one
+ * that is shared: it goes to the heap sooner than it had to, and from there when it is due. */
+static struct bucket *bucket_for(struct delay *delay, uint64_t when_ms)
+{
+    for (unsigned level = choose_level(delay->home->now_ms, when_ms);; level--) {
+        uint64_t number = when_ms >> level_shift[level], key = key_of(level, number);
+        struct bucket *bucket = delay_find_bucket(delay, key);
+        unsigned lane = bucket ? 0 : free_lane(delay, level, number);
+        if (bucket)
+            return bucket;
+        if (lane)
+            return bucket_new(delay, key, lane);
+        if (level == 0)
+            return last_before(delay, key);
+    }
+}
+
 static void place(struct delay *delay, struct message *m)
 {
     /* What is overdue, after a long stop, goes to the bucket of now: the past has too many. */
-    uint64_t now_ms = delay->home->now_ms, when_ms = m->born_ms > now_ms ? m->born_ms : now_ms;
-    unsigned level = choose_level(now_ms, when_ms);
-    uint64_t number = when_ms >> level_shift[level], key = key_of(level, number);
-    struct bucket *bucket = delay_find_bucket(delay, key);
-    if (!bucket)
-        bucket = bucket_new(delay, key, free_lane(delay, level, number));
-    put(bucket, m);
+    uint64_t now_ms = delay->home->now_ms;
+    put(bucket_for(delay, m->born_ms > now_ms ? m->born_ms : now_ms), m);
 }
 
 static struct entry take_first(struct bucket *bucket)

@@ -250,20 +250,28 @@ static void remove_returned(struct order *order, size_t i)
     entry_sift_up(heap, i, last);
 }
 
-/* What fills a place comes from the end. It is looked at first: it may go to where nobody looks again. */
+/* What fills a place comes from the end, and may go to where nobody looks again: so nothing that is due is
+ * there then. */
 size_t order_sweep_returned(struct order *order, const struct order_sweep *sweep, size_t from, size_t max)
 {
     size_t i = from;
-    for (; max > 0 && i < order->returned_size; max--) {
-        size_t at = i, last = order->returned_size - 1;
-        if (!sweep->is_due(sweep->arg, &order->returned[i])) {
+    while (max > 0 && i < order->returned_size) {
+        struct entry entry = order->returned[i];
+        max--;
+        if (!sweep->is_due(sweep->arg, &entry)) {
             i++;
             continue;
         }
-        if (last > i && sweep->is_due(sweep->arg, &order->returned[last]))
-            at = last;
-        struct entry entry = order->returned[at];
-        remove_returned(order, at);
+        for (size_t last; (last = order->returned_size - 1) > i; max--) {
+            struct entry end = order->returned[last];
+            if (!sweep->is_due(sweep->arg, &end))
+                break;
+            if (max == 0)
+                return i;
+            remove_returned(order, last);
+            sweep->take(sweep->arg, end);
+        }
+        remove_returned(order, i);
         sweep->take(sweep->arg, entry);
     }
     return i;
