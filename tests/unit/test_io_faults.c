@@ -443,10 +443,8 @@ static int watched_sync_dir(void *arg, const char *path)
 /* A process made it, and was killed before it had synced the name of it. */
 START_TEST(the_name_of_the_directory_is_synced)
 {
-    struct fakedisk *disk = fakedisk_new(1);
+    disk = fakedisk_new(1);
     struct io io = *fakedisk_io(disk);
-    struct store *store;
-    char error[512];
     io.sync_dir = watched_sync_dir;
     ck_assert_int_eq(io.mkdir(io.arg, "data", 0750), 0);
     struct store_options options = {.dir = "data", .io = &io, .without_thread = true};
