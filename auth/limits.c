@@ -85,15 +85,6 @@ bool limits_parse(struct limits *limits, enum limits_owner owner, struct slice j
     return good;
 }
 
-bool limits_is_object(struct slice json)
-{
-    json_error_t wrong;
-    json_t *object = json_loadb((const char *)json.at, json.len, JSON_REJECT_DUPLICATES, &wrong);
-    bool is = json_is_object(object);
-    json_decref(object);
-    return is;
-}
-
 void limits_print(const struct limits *limits, struct buf *json)
 {
     const char *comma = "";

@@ -27,8 +27,6 @@ bool limits_parse(struct limits *limits, enum limits_owner owner, struct slice j
                   size_t error_size);
 /* Appends the object, {} when there is no limit. */
 void limits_print(const struct limits *limits, struct buf *json);
-/* True when the text is a JSON object, as the metadata of a vhost are. */
-bool limits_is_object(struct slice json);
 /* The kind behind a name such as "max-channels"; false when this owner has none of that name. */
 bool limits_kind(enum limits_owner owner, struct slice name, enum limit_kind *kind);
 /* True when `count` more would be too many on top of what there is. */

@@ -89,7 +89,9 @@ static bool check_time(const struct reading *r, uint64_t now_s, uint64_t *expire
         *expires_s = json_number_value(exp) < 0 ? 0 : (uint64_t)json_number_value(exp);
     if (*expires_s <= now_s)
         return refuse(r, "the token has expired");
-    if (json_is_number(nbf) && json_number_value(nbf) > (double)(now_s + EARLY_S))
+    if (nbf && !json_is_number(nbf))
+        return refuse(r, "the token's beginning is no number");
+    if (nbf && json_number_value(nbf) > (double)(now_s + EARLY_S))
         return refuse(r, "the token is not valid yet");
     return true;
 }

@@ -2,7 +2,9 @@
 #include "auth/pattern.h"
 #include "broker/admin.h"
 #include "broker/connection.h"
+#include "broker/json_in.h"
 #include "broker/vhost.h"
+#include "queue/kind.h"
 
 static void define_vhost(struct server *s, const struct vhost *v)
 {
@@ -10,10 +12,29 @@ static void define_vhost(struct server *s, const struct vhost *v)
                         .kind = DEFINITION_VHOST, .name = v->name, .args = v->metadata});
 }
 
+/* "undefined" is how RabbitMQ says that there is none. */
+static bool check_default_type(const json_t *metadata, struct admin_error *e)
+{
+    const json_t *given = json_object_get(metadata, "default_queue_type");
+    struct slice type = SLICE("");
+    enum kind_type known;
+    if (!given || json_is_null(given) ||
+        (json_in_text(metadata, "default_queue_type", &type) &&
+         (slice_is(type, "undefined") || kind_type_find(type, &known))))
+        return true;
+    return admin_fail(e, ADMIN_INVALID, "unsupported default queue type '%.*s': expected classic or quorum",
+                      (int)(type.len < 80 ? type.len : 80), (const char *)type.at);
+}
+
 static bool check_metadata(struct slice metadata, struct admin_error *e)
 {
-    return metadata.len == 0 || limits_is_object(metadata) ||
-           admin_fail(e, ADMIN_INVALID, "the metadata of a virtual host are a JSON object");
+    char error[128];
+    json_t *json = metadata.len ? json_in_parse(metadata, error, sizeof(error)) : NULL;
+    bool good = metadata.len == 0 || json_is_object(json) ||
+                admin_fail(e, ADMIN_INVALID, "the metadata of a virtual host are a JSON object");
+    good = good && check_default_type(json, e);
+    json_decref(json);
+    return good;
 }
 
 static void undefine_limits(struct server *s, const struct vhost *v)

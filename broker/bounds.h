@@ -18,6 +18,7 @@ struct server;
 struct bounds {
     uint64_t topology_bytes; /* what the things that there are cost together, about and rather too much */
     uint64_t queues, exchanges; /* of all vhosts */
+    uint64_t remembered_bytes;  /* of messages that exchanges remember (exchange/recent.h) */
 };
 
 /* What one costs as long as it lives. */

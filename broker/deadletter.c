@@ -131,7 +131,7 @@ static bool route_letter(struct letter *letter, bool at_least_once)
 static bool publish(struct server *s, struct outcome *outcome)
 {
     struct queue *q = outcome->queue;
-    bool at_least_once = q->settings.at_least_once && !q->leaving.deleted;
+    bool at_least_once = settings_keep(&q->settings) && !q->leaving.deleted;
     struct letter letter = {.server = s, .vhost = q->leaving.vhost, .outcome = outcome};
     if (letter.vhost && q->settings.dead_letters)
         letter.exchange = vhost_find_exchange(letter.vhost, q->settings.dead_exchange);

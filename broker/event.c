@@ -224,6 +224,8 @@ void event_connection(struct connection *conn, const char *key)
     assert(info);
     server_node(node);
     term_put_fields(&terms, info->properties);
+    if (terms.len > EVENT_TABLE_MAX) /* with a large initial_frame_max */
+        terms.len = 0;
     if (is_creation(key))
         tell_connected(conn, write_pid(pid, conn, 0), slice_of_string(node), buf_slice(&terms));
     else

@@ -64,13 +64,15 @@ static void choose_consumer_timeout(uint64_t *timeout_ms, const struct dest *des
 }
 
 /* An operator's policy, then the argument, then a user's policy. */
-static void choose_overflow(struct limit *limit, const struct queue *q)
+static void choose_overflow(struct settings *settings, const struct queue *q)
 {
+    struct limit *limit = &settings->limit;
     struct slice overflow = SLICE("");
     struct field field;
     bool said = policy_text(NULL, q->dest.policies[1], "overflow", &overflow) ||
                 (table_find(q->args, "x-overflow", &field) && field_string(&field, &overflow)) ||
                 policy_text(q->dest.policies[0], NULL, "overflow", &overflow);
+    settings->refuses = said && slice_is(overflow, "reject-publish");
     if (!limit_is_set(limit))
         limit->overflow = LIMIT_NONE;
     else if (said)
@@ -125,7 +127,7 @@ static void apply_queue(struct vhost *v, struct queue *q)
     lower(&settings.limit.bytes_max, &q->dest, "max-length-bytes");
     lower_delivery_limit(&settings.delivery_limit, q);
     choose_consumer_timeout(&settings.consumer_timeout_ms, &q->dest);
-    choose_overflow(&settings.limit, q);
+    choose_overflow(&settings, q);
     choose_dead_letters(&settings, q->dest.policies[0]);
     choose_retry(&retry, q);
     settings.retry = retry_is_set(&retry) ? &retry : NULL;

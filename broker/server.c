@@ -169,6 +169,7 @@ static void free_state(struct server *s)
     map_free(&s->vhosts);
     assertf(s->bounds.topology_bytes == 0, "%llu bytes of nothing",
             (unsigned long long)s->bounds.topology_bytes);
+    assert(s->bounds.remembered_bytes == 0);
     parameters_free(&s->parameters);
     assert(list_empty(&s->control.walks));
     assert(s->memories.size == 0);

@@ -328,7 +328,7 @@ route_special(struct channel *ch, struct exchange *x, struct message *m, bool ma
     struct server *s = channel_server(ch);
     struct props props;
     struct keys keys;
-    struct route_input input = {.pool = &s->messages};
+    struct route_input input = {.pool = &s->messages, .remembered = &s->bounds.remembered_bytes};
     bool blind = prepare(m, &props, &keys, &input);
     struct submission later = {0};
     if (m->has_headers && x->delays && delayed_takes(ch->conn->vhost, x, m, &later)) {
@@ -401,7 +401,8 @@ struct submission submit_route(struct channel *ch, struct exchange *x, struct me
         return route_special(ch, x, m, mandatory);
     struct slice key = message_key(m);
     struct route_input input = {
-        .keys = &key, .key_count = 1, .props = message_props(m), .message = m, .pool = &s->messages};
+        .keys = &key, .key_count = 1, .props = message_props(m), .message = m,
+        .pool = &s->messages, .remembered = &s->bounds.remembered_bytes};
     struct route_set room;
     const struct route_set *set = find_queues(ch, x, &input, &room);
     if (set->size == 0)
@@ -419,7 +420,7 @@ struct submission submit_internal(struct vhost *v, struct dest *dest, struct mes
     struct message *m = *message;
     struct props props;
     struct keys keys;
-    struct route_input input = {.pool = &s->messages};
+    struct route_input input = {.pool = &s->messages, .remembered = &s->bounds.remembered_bytes};
     struct route_set alone = {.queues = &dest, .size = 1};
     const struct route_set *set = &alone;
     struct exchange *x = dest->kind == DEST_EXCHANGE ? container_of(dest, struct exchange, dest) : NULL;

@@ -1,9 +1,10 @@
 /* recent.c - the x-recent-history exchange (RabbitMQ's plugin rabbitmq_recent_history_exchange): a fanout
  * that remembers its last messages, for those who bind later.
  *
- * It holds references, x-recent-history-length of them (20) and at most RECENT_BYTES_MAX: the oldest go
- * first. The memory ends with the exchange or the process; what was published is in the queues that were
- * bound then. */
+ * It holds references, x-recent-history-length of them (20) and at most RECENT_BYTES_MAX, all such exchanges
+ * together RECENT_TOTAL_MAX: the oldest go first. The memory ends with the exchange or the process; what was
+ * published is in the queues that were bound then.
+ */
 #include "exchange/recent.h"
 
 #include "base/ring.h"
@@ -20,6 +21,7 @@ struct recent {
     struct message_ring messages;
     size_t length, bytes;
     struct slab_pool *pool; /* of the messages; NULL before the first */
+    uint64_t *total;        /* the bytes of all such exchanges, these among them; NULL before the first */
 };
 
 static bool recent_check_args(struct slice args, struct fault *f)
@@ -57,7 +59,9 @@ static void forget_oldest(struct recent *recent)
 {
     struct message *m = message_ring_pop_front(&recent->messages);
     assert(recent->bytes >= message_size(m));
+    assert(*recent->total >= message_size(m));
     recent->bytes -= message_size(m);
+    *recent->total -= message_size(m);
     message_unref(recent->pool, &m);
 }
 
@@ -97,10 +101,13 @@ static void keep(struct recent *recent, const struct route_input *input)
     struct message *m = input->message;
     assert(!recent->pool || recent->pool == input->pool);
     recent->pool = input->pool;
+    recent->total = input->remembered;
     recent->bytes += message_size(m);
+    *recent->total += message_size(m);
     message_ring_push_back(&recent->messages, message_ref(m));
     while (recent->messages.size > recent->length ||
-           (recent->bytes > RECENT_BYTES_MAX && recent->messages.size > 1))
+           (recent->bytes > RECENT_BYTES_MAX && recent->messages.size > 1) ||
+           (*recent->total > RECENT_TOTAL_MAX && recent->messages.size > 0))
         forget_oldest(recent);
 }
 

@@ -18,6 +18,7 @@ struct route_input {
     struct slice props;       /* the property bytes */
     struct message *message;  /* the whole of it, for who keeps a reference; NULL = nobody may */
     struct slab_pool *pool;   /* that it is from */
+    uint64_t *remembered;     /* bytes that exchanges hold in this way, all together (recent.h) */
 };
 
 /* Reusable result; grows, never shrinks during a turn. */

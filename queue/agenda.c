@@ -22,6 +22,7 @@ enum {
     SOON_MAX = 65536,       /* ... or at all */
     NOTES_TURN = 16384,     /* brought in a turn */
     WAIT_MS = 5,            /* until a note is looked at again that waits for the disk */
+    HELD_UP_MS = 500,       /* the same, for dead letters that nobody takes */
     READ_BYTES_MAX = 2 * 1024 * 1024, READS_MAX = 4096, /* under way */
     OUTCOMES_MAX = 8192     /* dead letters that wait beyond which nothing is read */
 };
@@ -114,9 +115,9 @@ void agenda_end_page(struct queue_home *home)
 
 /* --- notes that are due --- */
 
-static void later(struct queue_home *home, struct note note)
+static void later(struct queue_home *home, struct note note, uint64_t ms)
 {
-    note.deadline_ms = home->now_ms + WAIT_MS;
+    note.deadline_ms = home->now_ms + ms;
     notes_push(&home->agenda.soon, note);
 }
 
@@ -151,12 +152,16 @@ static void expire_in_page(struct order *order, const struct note *note)
     const struct page *page = pages_at(pages, slot);
     if (page_is_acked(page, note->sequence) || page_is_taken(page, note->sequence))
         return;
+    if (expiry_is_held_up(q)) {
+        later(q->home, *note, HELD_UP_MS);
+        return;
+    }
     merge_cancel(order, slot);
     bool reads = q->settings.dead_letters, written = page->batch <= store_durable(q->home->store);
     if (!page->plain && written && paging_thin_out(order, slot))
         return; /* all that is due in it goes */
     if (page->load || !page->plain || (reads && !written)) {
-        later(q->home, *note);
+        later(q->home, *note, WAIT_MS);
         return;
     }
     q->counters.expired++;

@@ -10,7 +10,7 @@ bool excess_measure(const struct queue *q)
 {
     const struct limit *limit = &q->settings.limit;
     assert(limit->overflow != LIMIT_NONE);
-    if (q->leaving.outcomes > EXCESS_MESSAGES && !q->settings.at_least_once)
+    if (q->leaving.outcomes > EXCESS_MESSAGES && !settings_keep(&q->settings))
         return true;
     return limit->overflow == LIMIT_DROP_HEAD &&
            (is_beyond(queue_ready(q), limit->messages_max, EXCESS_MESSAGES) ||

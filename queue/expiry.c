@@ -22,7 +22,10 @@ enum {
     SWEEP_SMALL = 4096,
     SWEEP_PART = 16384, /* that such a part looks at */
     GET_MESSAGES = 8192, /* that go before one is fetched */
-    DUES_SPARE = 1024
+    DUES_SPARE = 1024,
+    KEPT_MAX = 16384,   /* dead letters of a queue that nobody takes, beyond which nothing expires ... */
+    KEPT_BYTES_MAX = 64 * 1024 * 1024,
+    KEPT_WAIT_MS = 500  /* ... until it is looked at again */
 };
 
 /* --- deadlines --- */
@@ -370,11 +373,32 @@ static void expire_requeued(struct look *look)
         again(look, now_ms + SWEEP_MS);
 }
 
+bool expiry_is_held_up(const struct queue *q)
+{
+    return settings_keep(&q->settings) &&
+           (q->leaving.outcomes >= KEPT_MAX || q->leaving.outcome_bytes >= KEPT_BYTES_MAX);
+}
+
+/* What is due stays for now; while it is the next nothing is delivered. */
+static void put_off(struct order *order)
+{
+    const struct queue *q = order->queue;
+    const struct entry *first = order_first(order);
+    const struct message *m = first ? first->message : NULL;
+    order->expiry.late = m && expiry_is_due(q, expiry_own_deadline(m), m->born_ms);
+    look_at(order, q->home->now_ms + KEPT_WAIT_MS);
+    queue_order_changed(order->queue, order);
+}
+
 static size_t look_into(struct order *order, uint64_t before_ms, size_t budget)
 {
     struct queue *q = order->queue;
     struct expiry *expiry = &order->expiry;
     struct look look = {q, order, before_ms, UINT64_MAX, budget, false};
+    if (expiry_is_held_up(q)) {
+        put_off(order);
+        return budget;
+    }
     while (q->settings.ttl_ms != SETTINGS_NEVER && expire_first(&look))
         ;
     while (look.budget > 0 && expiry->dues.count > 0 && expiry->dues.at[0].deadline_ms < before_ms)

@@ -62,6 +62,9 @@ uint64_t expiry_own_deadline(const struct message *m);
 /* So of one with these properties, published then. */
 uint64_t expiry_deadline_of(struct slice props, uint64_t born_ms);
 
+/* True when so many dead letters of the queue are kept, because no queue takes them, that nothing expires. */
+bool expiry_is_held_up(const struct queue *q);
+
 /* True when its own deadline, or the queue's ttl since it was published, has passed. */
 bool expiry_is_due(const struct queue *q, uint64_t own_ms, uint64_t born_ms);
 

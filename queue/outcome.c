@@ -30,6 +30,7 @@ void outcome_put(struct queue *q, struct entry *entry, enum outcome_reason reaso
     }
     add(q, &q->home->outcomes.fresh, &(struct outcome){q, *entry, reason, entry_batch(entry)});
     q->leaving.outcomes++;
+    q->leaving.outcome_bytes += entry->message->body_size;
     entry->message = NULL;
 }
 
@@ -51,7 +52,9 @@ bool outcome_take(struct queue_home *home, struct outcome *outcome)
 void outcome_settle(struct outcome *outcome)
 {
     struct queue *q = outcome->queue;
-    assert(q->leaving.outcomes > 0);
+    uint64_t bytes = outcome->entry.message->body_size;
+    assert(q->leaving.outcomes > 0 && q->leaving.outcome_bytes >= bytes);
+    q->leaving.outcome_bytes -= bytes;
     queue_settle(q, &outcome->entry, false);
     q->leaving.outcomes--;
     outcome->queue = NULL;

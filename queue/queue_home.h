@@ -44,6 +44,7 @@ struct queue_owner {
 /* How messages leave a queue by themselves, and how it goes itself. */
 struct leaving {
     size_t outcomes;     /* entries in home.outcomes: it is not freed before they are settled */
+    uint64_t outcome_bytes; /* of their bodies */
     void *vhost;         /* the broker's: where its dead letters are published; NULL = nowhere */
     struct timer unused; /* the broker's: x-expires */
     uint64_t used_ms;    /* when it was last used, by server_now_ms */

@@ -35,7 +35,7 @@ static bool read_text(struct slice args, const char *name, struct slice *text)
 void settings_apply_args(struct settings *settings, struct slice args)
 {
     struct field field;
-    struct slice strategy;
+    struct slice strategy, overflow;
     read_time(args, "x-message-ttl", &settings->ttl_ms);
     read_time(args, "x-expires", &settings->expires_ms);
     read_time(args, "x-consumer-timeout", &settings->consumer_timeout_ms);
@@ -48,6 +48,8 @@ void settings_apply_args(struct settings *settings, struct slice args)
     settings->has_dead_key |= read_text(args, "x-dead-letter-routing-key", &settings->dead_key);
     if (read_text(args, "x-dead-letter-strategy", &strategy))
         settings->at_least_once = slice_is(strategy, "at-least-once");
+    if (read_text(args, "x-overflow", &overflow))
+        settings->refuses = slice_is(overflow, "reject-publish");
 }
 
 struct settings settings_copy(const struct settings *settings)

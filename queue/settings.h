@@ -19,7 +19,8 @@ struct settings {
     int64_t delivery_limit;  /* failed deliveries; negative = no limit */
     bool dead_letters;       /* what is rejected, expires or is dropped goes to `dead_exchange` ... */
     bool has_dead_key;       /* ... with `dead_key`, else with the keys that it came with */
-    bool at_least_once;      /* ... and stays here for as long as that fails */
+    bool at_least_once;      /* ... and stays here for as long as that fails, if publishers are refused */
+    bool refuses;            /* x-overflow is reject-publish, whether there is a limit or not */
     struct slice dead_exchange, dead_key;
     const struct retry *retry; /* NULL = what is requeued comes back at once */
 };
@@ -34,6 +35,13 @@ static inline struct settings settings_of_args(struct slice args)
     struct settings settings = settings_none();
     settings_apply_args(&settings, args);
     return settings;
+}
+
+/* True when a message whose dead letter no queue takes is kept. What else comes is to be refused then: with
+ * drop-head, or a letter for each message that is refused, there would be no end to it. */
+static inline bool settings_keep(const struct settings *settings)
+{
+    return settings->at_least_once && settings->refuses;
 }
 
 /* A copy with own memory; settings_free is for such only. */

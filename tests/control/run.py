@@ -129,6 +129,7 @@ def lines_that_are_no_requests():
             b'{"verb":"ping","x":1}\n',
                 b'{"verb":"add_user"}\n', b'{"verb":"add_user","name":5}\n',
                 b'{"verb":"ping","verb":"ping"}\n',
+                b"[" * 400000 + b"\n", b'{"verb":' * 60000 + b"\n", b"\0" * 1000 + b"\n",
                 b'{"verb":"list_queues","columns":[1]}\n', b"\xff\xfe\n", b'{"verb":"set_policy"}\n'):
         _, end = line.ask(bad)
         equal(end["error"], "malformed")
@@ -997,6 +998,14 @@ def default_queue_type_of_a_vhost():
         channel.connection.close()
         return {row["name"]: row["type"] for row in ctl.rows("list_queues", "-p", "kinds", "name", "type")}
 
+    for odd in ("stream", "nonsense", ""):  # queues would be of another type, and nobody would know
+        ctl.fails(69, f"unsupported default queue type '{odd}'", "add_vhost", "odd", "--default-queue-type",
+                  odd)
+    vhost = {"name": "odd", "metadata": {"default_queue_type": "stream"}}
+    ctl.run("import_definitions", "-", text=json.dumps({"vhosts": [vhost]}), status=69)
+    vhost = {"name": "odd", "metadata": {"default_queue_type": "undefined"}}
+    ctl.run("import_definitions", "-", text=json.dumps({"vhosts": [vhost]}))
+    ctl.run("delete_vhost", "odd")
     expected = {"lasting": "quorum", "other": "classic", "passing": "classic"}
     equal(kinds(connect(vhost="kinds").channel()), expected)
     broker.restart("kill")
@@ -1261,11 +1270,16 @@ def definitions_at_the_start():
     other.stop()
 
 
+DEEP = ('{"vhosts":[{"name":"/"}],"queues":[{"name":"q","vhost":"/","arguments":' +
+        '{"a":' * 1000 + "1" + "}" * 1000 + "}]}")
+
+
 def definitions_that_cannot_be_stop_the_start():
     for text, error in (("{", "no JSON"), ("[]", "a JSON object"), ('{"queues":{}}', "'queues' is no list"),
                         ('{"queues":[{"name":"q","vhost":"nowhere"}]}',
                                 "queue 'q': there is no vhost 'nowhere'"),
-                        ('{"users":[{"name":""}]}', "user ''")):
+                        ('{"users":[{"name":""}]}', "user ''"), ("[" * 1000000, "depth"),
+                        ('{"queues":' * 100000, "depth"), (DEEP, "arguments are nested too deeply")):
         other = Leveret(options.leveret)
         file = other.directory / "definitions.json"
         file.write_text(text)

@@ -454,6 +454,40 @@ def wrong_protocol(broker):
     use(log_in(TlsLink(tls)))
 
 
+def begin_handshake():
+    """A client's end of TLS in memory, what it says first, and where to put what it hears."""
+    heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+    end = context().wrap_bio(heard, said, server_hostname="localhost")
+    try:
+        end.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return end, said.read(), heard
+
+
+def odd_records(broker):
+    """A hello in records of one octet is one; one without end is refused before it is whole."""
+    end, hello, heard = begin_handshake()
+    with socket.create_connection(broker.tls_address, timeout=TIMEOUT) as s:
+        s.sendall(b"".join(b"\x16\x03\x01\0\1" + bytes([octet]) for octet in hello[5:]))
+        while not end.version():
+            heard.write(s.recv(65536))
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+    with socket.create_connection(broker.tls_address, timeout=TIMEOUT) as s:
+        try:
+            s.sendall(b"\x16\x03\x01\x40\x00\x01\xff\xff\xff\x03\x03" + bytes(16377))
+            for _ in range(1000):
+                s.sendall(b"\x16\x03\x01\x40\x00" + bytes(16384))
+            raise Failure("16 MB of a hello were taken")
+        except OSError:
+            pass
+    broker.expect_log("TLS handshake failed: excessive message size")
+    use(log_in(TlsLink(broker.tls_address)))
+
+
 def too_slow(broker):
     check(answer_to(broker.tls_address, b"") == b"", "a silent client")
     broker.expect_log("its TLS hello did not come in time (ssl_handshake_timeout)")
@@ -557,10 +591,11 @@ def proxy_malformed(broker):
     for header in (PROTOCOL_HEADER, b"PROXY TCP4 1.2.3.4\r\n",
                    b"PROXY TCP4 127.0.0.9 127.0.0.1 7000 99999\r\n",
                    b"PROXY TCP9 127.0.0.9 127.0.0.1 7000 5672\r\n", b"PROXY " + b"x" * 200, v2(version=3),
-                   v2(command=7), v2(addresses=b"1234"), v2(family=0x12), b"\x16\x03\x01"):
+                   v2(command=7), v2(addresses=b"1234"),
+                   v2(addresses=b"\xc0" * 65535), v2(family=0x12), b"\x16\x03\x01"):
         check(answer_to(broker.address, header) == b"", f"an answer to {header!r}")
         check(answer_to(broker.tls_address, header) == b"", f"an answer to {header!r}")
-    broker.expect_log("a PROXY header is expected here (proxy_protocol = true), but", 20)
+    broker.expect_log("a PROXY header is expected here (proxy_protocol = true), but", 22)
     check(answer_to(broker.address, b"PROXY TCP4") == b"", "half a header")
     broker.expect_log("its PROXY header did not come in time")
     use(log_in(ProxiedLink(broker, V1)))
@@ -635,6 +670,7 @@ SCENARIOS = {
     "start_errors": (start_errors, [], {}),
     "password": (password, ["ssl_options.keyfile={locked.key}", "ssl_options.password=secret"], {}),
     "wrong_protocol": (wrong_protocol, [], {}),
+    "odd_records": (odd_records, [], {}),
     "too_slow": (too_slow, ["ssl_handshake_timeout=500"], {}),
     "handshakes_max": (handshakes_max, ["handshakes_max=10"], {}),
     "connection_max": (connection_max, ["connection_max=2"], {}),

@@ -180,9 +180,89 @@ START_TEST(a_turn_has_its_share)
 }
 END_TEST
 
+/* --- at-least-once, without anybody to take them --- */
+
+enum { EXPIRING = 60000, EXPIRED_MS = 2000 };
+
+static void declare_lasting(struct client *client, const char *overflow, const char *argument, int64_t value)
+{
+    struct buf args = {0};
+    struct method m = {.id = METHOD_queue_declare};
+    table_put_string(&args, "x-dead-letter-exchange", SLICE("missing"));
+    table_put_string(&args, "x-dead-letter-strategy", SLICE("at-least-once"));
+    if (overflow)
+        table_put_string(&args, "x-overflow", slice_of_string(overflow));
+    table_put_int(&args, argument, value);
+    m.queue_declare.queue = slice_of_string(overflow ? overflow : "any");
+    m.queue_declare.arguments = buf_slice(&args);
+    send(client, 1, &m);
+    buf_free(&args);
+    ck_assert_str_eq(hear(client), "queue.declare_ok(0)");
+}
+
+/* Else every message that is published would stay, however short the queue is. */
+START_TEST(kept_only_where_publishers_are_refused)
+{
+    struct client client;
+    connect_client(&client, true, 0);
+    declare_lasting(&client, NULL, "x-max-length", 1);
+    declare_lasting(&client, "drop-head", "x-max-length", 1);
+    declare_lasting(&client, "reject-publish-dlx", "x-max-length", 1);
+    declare_lasting(&client, "reject-publish", "x-max-length", 1);
+    publish(&client, "any", 1, 10);
+    publish(&client, "drop-head", 1, 10);
+    publish(&client, "reject-publish-dlx", 1, 10);
+    publish(&client, "reject-publish", 1, 10);
+    ck_assert_uint_eq(server.home.outcomes.kept.size + server.home.outcomes.fresh.size, 0);
+    ck_assert_uint_eq(queue_ready(queue("any")), 1);
+    hang_up(&client);
+}
+END_TEST
+
+/* What expired is kept in memory: not all of a queue, which may be as long as a disk is large. What is over
+ * its time waits in the queue then, and is not delivered. */
+START_TEST(kept_is_only_so_much)
+{
+    struct client client;
+    int seconds = 0;
+    connect_client(&client, true, 0);
+    declare_lasting(&client, "reject-publish", "x-message-ttl", EXPIRED_MS);
+    for (int i = 0; i < EXPIRING; i += 500)
+        publish(&client, "reject-publish", 1, 500);
+    pass(2 * EXPIRED_MS);
+    const struct queue *q = queue("reject-publish");
+    ck_assert_uint_gt(q->leaving.outcomes, 0);
+    ck_assert_uint_lt(q->leaving.outcomes, EXPIRING / 2);
+    ck_assert_uint_eq(q->leaving.outcomes + queue_ready(q), EXPIRING);
+    consume(&client, "reject-publish");
+    pass(EXPIRED_MS);
+    ck_assert_str_eq(hear(&client), "");
+    ck_assert_uint_eq(client.deliveries, 0);
+    struct method m = {.id = METHOD_exchange_declare};
+    m.exchange_declare.exchange = SLICE("missing");
+    m.exchange_declare.type = SLICE("fanout");
+    send(&client, 1, &m);
+    declare(&client, "tomb");
+    m = (struct method){.id = METHOD_queue_bind};
+    m.queue_bind.queue = SLICE("tomb");
+    m.queue_bind.exchange = SLICE("missing");
+    send(&client, 1, &m);
+    ck_assert_str_eq(hear(&client), "exchange.declare_ok queue.declare_ok(0) queue.bind_ok");
+    for (; seconds < 100 && queue_ready(queue("tomb")) < EXPIRING; seconds++)
+        pass(1000);
+    ck_assert_uint_eq(queue_ready(queue("tomb")), EXPIRING);
+    ck_assert_uint_eq(queue_ready(q) + q->leaving.outcomes + q->leaving.outcome_bytes, 0);
+    hang_up(&client);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {rejected_in_a_transaction, pushed_out_by_a_transaction, others_wait,
-                                  a_turn_has_its_share};
+    const TTest *const tests[] = {rejected_in_a_transaction,
+                                  pushed_out_by_a_transaction,
+                                  others_wait,
+                                  a_turn_has_its_share,
+                                  kept_only_where_publishers_are_refused,
+                                  kept_is_only_so_much};
     return run_suite("deadletter", tests, array_size(tests), NULL, 0);
 }

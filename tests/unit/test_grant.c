@@ -175,7 +175,8 @@ START_TEST(refused_tokens)
     static const char *const payloads[] = {
         "{\"aud\":\"r\",\"exp\":1000}", "{\"aud\":\"r\",\"exp\":-5}", "{\"aud\":\"r\"}",
         "{\"aud\":\"rr\",\"exp\":2000}", "{\"aud\":{},\"exp\":2000}", "{\"exp\":2000}",
-        "{\"aud\":\"r\",\"exp\":2000,\"nbf\":1061}", "{\"aud\":\"r\",\"exp\":2000,\"sub\":\"\"}",
+        "{\"aud\":\"r\",\"exp\":2000,\"nbf\":1061}",
+        "{\"aud\":\"r\",\"exp\":2000,\"nbf\":\"1\"}", "{\"aud\":\"r\",\"exp\":2000,\"sub\":\"\"}",
         "[]", "", "{\"aud\":\"r\",\"exp\":2000,\"exp\":3000}"};
     static const char *const heads[] = {
         "{\"alg\":\"none\",\"kid\":\"k\"}", "{\"alg\":\"HS256\",\"kid\":\"k\"}",

@@ -5,6 +5,7 @@ Each scenario has a broker of its own, and an HTTP service or tokens made up for
 service serves everybody else meanwhile.
 """
 import argparse
+import hmac
 import json
 import pathlib
 import sys
@@ -419,9 +420,20 @@ def bad_tokens(broker, *_):
     head, payload, signature = RSA.token(claims()).split(".")
     none = b64(json.dumps({"alg": "none", "kid": "first"}).encode())
     forged = b64(json.dumps(claims(nick="root")).encode())
+    # Whoever takes the public key for a secret would take this one.
+    shared = b64(json.dumps({"alg": "HS256", "kid": "first"}).encode()) + "." + forged
+    secret = pathlib.Path(RSA.public).read_bytes()
+    shared += "." + b64(hmac.digest(secret, shared.encode(), "sha256"))
     for token in [RSA.token(claims(exp=int(time.time()) - 1)), RSA.token(claims(exp=None)),
                   RSA.token(claims(exp="soon")), RSA.token(claims(aud="other")), RSA.token(claims(aud=None)),
-                  RSA.token(claims(nbf=int(time.time()) + 600)), STRANGER.token(claims()),
+                  RSA.token(claims(nbf=int(time.time()) + 600)), RSA.token(claims(nbf="later")), shared,
+                  RSA.token(claims(exp=True)), RSA.token(claims(exp=[int(time.time()) + 600])),
+                  RSA.token(claims(aud={"rabbit": 1})), RSA.token([claims()]),
+                  RSA.token(claims(), {"kid": "../" * 5 + RSA.public}),
+                  RSA.token(claims(), {"kid": RSA.public}), RSA.token(claims(), {"kid": ["first"]}),
+                  RSA.token(claims(), {"kid": "first\0"}),
+                  STRANGER.token(claims(), {"kid": "stranger", "jwk": STRANGER.jwk()}),
+                  STRANGER.token(claims()),
                   STRANGER.token(claims(), {"kid": "first"}), RSA.token(claims(), {"kid": "second"}),
                   RSA.token(claims(), {"kid": None}), RSA.token(claims(), {"alg": "HS256"}),
                   RSA.token(claims(), {"alg": "RS384"}), RSA.token(claims(), {"crit": ["exp"]}),

@@ -6,19 +6,22 @@ Each scenario has a broker of its own. What is checked: the process's memory sta
 somebody else is served meanwhile, and what was taken is given back.
 """
 import argparse
+import contextlib
 import socket
+import ssl
 import sys
 import time
 
 import amqp
+import certificates
 import hostile
-from broker import BrokerFailed, Leveret
+from broker import BrokerFailed, Leveret, free_port
 from hostile import (BASE, MB, TIMEOUT, back_to_normal, check, check_memory, connect, fill_queue, method,
                      resident)
 from link import PROTOCOL_HEADER, Failure, Link
 
 TOPOLOGY_MAX = 64 * MB
-PEERS, PEER_BYTES_MAX = 1000, 16 * 1024
+PEERS, PEER_BYTES_MAX, TLS_PEER_BYTES_MAX = 1000, 16 * 1024, 64 * 1024
 
 
 class Bystander:
@@ -175,6 +178,34 @@ def peers_within_login(broker):
     peers_at(broker, PROTOCOL_HEADER + start_ok[:-1])
 
 
+def peers_within_tls(broker):
+    """Their hello is answered, and they say no more. Most of it is OpenSSL's own."""
+    folder, address = broker.directory / "certificates", ("127.0.0.1", free_port())
+    folder.mkdir()
+    certificates.make(folder)
+    broker.settings += [f"listeners.ssl.1=127.0.0.1:{address[1]}", f"ssl_options.keyfile={folder}/server.key",
+                        f"ssl_options.certfile={folder}/server.pem"]
+    broker.restart("term")
+    bystander, tls = Bystander(broker), ssl.create_default_context()
+    before, peers = resident(broker), []
+    for _ in range(PEERS):
+        said = ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.wrap_bio(ssl.MemoryBIO(), said, server_hostname="x").do_handshake()
+        peers.append(socket.create_connection(address, timeout=TIMEOUT))
+        peers[-1].sendall(said.read())
+    for peer in peers:
+        check(peer.recv(1) == b"\x16", "a hello was not answered")
+    check("handshake" not in broker.log_text(), "some are gone already")
+    bystander.work()
+    cost = (resident(broker) - before) // PEERS
+    print(f"    {cost} bytes a connection")
+    check(cost <= TLS_PEER_BYTES_MAX, f"{cost} bytes a connection")
+    for peer in peers:
+        peer.close()
+    bystander.close()
+
+
 def frame_too_large_for_login(broker):
     """Announced, and refused before its octets come."""
     with socket.create_connection(broker.address, timeout=TIMEOUT) as peer:
@@ -306,6 +337,7 @@ SCENARIOS = {
     "silent_peers": (silent_peers, []),
     "peers_after_header": (peers_after_header, []),
     "peers_within_login": (peers_within_login, []),
+    "peers_within_tls": (peers_within_tls, []),
     "frame_too_large_for_login": (frame_too_large_for_login, []),
     "slow_header": (slow_header, ["handshake_timeout=1000"]),
     "stops_within_a_body": (stops_within_a_body, []),
