@@ -179,7 +179,7 @@ def line_without_end_is_refused():
 
 
 def too_many_clients_are_turned_away():
-    lines = [Line(ctl.socket) for _ in range(32)]
+    lines = [Line(ctl.socket) for _ in range(16)]
     for line in lines:
         equal(line.ask({"verb": "ping"})[1]["ok"], True)
     more = Line(ctl.socket)
