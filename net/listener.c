@@ -125,11 +125,11 @@ static void keep_short(int fd, const struct tcp_options *options)
 static void set_options(int fd, const struct tcp_options *options)
 {
     int nodelay = options->nodelay, keepalive = options->keepalive;
-    struct linger linger = {.l_onoff = 1, .l_linger = options->linger_s};
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keepalive, sizeof(keepalive));
-    if (options->linger)
-        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    if (options->linger && options->linger_s == 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 }
 
 /* Some descriptors are left to those who cannot wait for one: a store that cannot open the file it has to
@@ -175,6 +175,8 @@ static int accept_one(struct listener *listener)
     int result = tcp_open(&tcp, listener->loop, fd);
     if (result < 0)
         return result;
+    if (options->linger && options->linger_s > 0)
+        tcp_linger(tcp, (unsigned)options->linger_s);
     arrivals_add(&listener->arrivals, tcp, &peer, &remote);
     if (listener->fd >= 0 && listener->arrivals.count > 0 && !uv_is_active((uv_handle_t *)&listener->expiry))
         handle_expiry(&listener->expiry);

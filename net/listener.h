@@ -42,7 +42,7 @@ struct tcp_options {
     int backlog;        /* connections that the kernel keeps until they are accepted */
     int sndbuf, recbuf; /* bytes; 0 = as the system likes */
     bool nodelay, keepalive;
-    bool linger;        /* SO_LINGER is set, to this many seconds */
+    bool linger;        /* what waits to be sent at the end has this many seconds; 0 = the end is a reset */
     int linger_s;
 };
 

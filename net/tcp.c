@@ -21,6 +21,7 @@ struct tcp {
     int fd;      /* -1 once closed */
     int wanted;  /* what the stream wants: UV_READABLE | UV_WRITABLE */
     int watched; /* what libuv was told */
+    unsigned linger_s; /* see tcp_linger */
     struct stream *stream; /* NULL until attached */
     struct tls *tls;       /* NULL = plain */
     void (*on_ready)(void *arg); /* of an arrival, NULL once there is a stream */
@@ -131,8 +132,11 @@ static void tcp_close(void *io)
 {
     struct tcp *tcp = io;
     assert(tcp->fd >= 0);
+    unsigned patience_ms = tcp->linger_s * 1000;
     tls_free(&tcp->tls);
     uv_close((uv_handle_t *)&tcp->watcher, free_tcp);
+    if (patience_ms > 0)
+        (void)setsockopt(tcp->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
     close(tcp->fd);
     tcp->fd = -1;
     tcp->stream = NULL;
@@ -210,6 +214,12 @@ void tcp_wait(struct tcp *tcp, bool readable, bool writable, void (*on_ready)(vo
     tcp->on_ready = on_ready;
     tcp->arg = arg;
     tcp_want(tcp, readable, writable);
+}
+
+void tcp_linger(struct tcp *tcp, unsigned seconds)
+{
+    assert(seconds > 0 && seconds <= UINT16_MAX);
+    tcp->linger_s = seconds;
 }
 
 int tcp_fd(const struct tcp *tcp)

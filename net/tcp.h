@@ -19,6 +19,9 @@ int tcp_open(struct tcp **tcp, struct loop *loop, int fd) __attribute__((warn_un
  * asked, until asked again; it may close. */
 void tcp_wait(struct tcp *tcp, bool readable, bool writable, void (*on_ready)(void *arg), void *arg);
 int tcp_fd(const struct tcp *tcp);
+/* After its close the kernel has so long to send what waits. (SO_LINGER would have close wait for that, on a
+ * non-blocking socket, too.) */
+void tcp_linger(struct tcp *tcp, unsigned seconds);
 /* Takes over a TLS connection on this socket, whose handshake is done. */
 void tcp_secure(struct tcp *tcp, struct tls *tls);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -13,12 +14,30 @@
 #include "store/page_disk.h"
 #include "store/quarantine.h"
 
+/* A page that is not read is out of its queue until the next start, so a bad moment is waited out: short ones
+ * of the disk, longer ones without descriptors, which other processes may have taken. */
+enum { TRIES = 3, SCARCE_TRIES = 100, TRY_NS = 20 * 1000 * 1000 };
+
 void page_loader_init(struct page_loader *loader, const struct store_options *options)
 {
     *loader = (struct page_loader){.options = options};
     mailbox_init(&loader->asked);
     mailbox_init(&loader->done);
     loader->stop.stop = true;
+}
+
+static int read_patiently(const struct page_loader *loader, const char *path, struct page_load *load)
+{
+    const struct store_options *options = loader->options;
+    const struct timespec pause = {0, TRY_NS};
+    for (int tries = 1;; tries++) {
+        int failed = page_disk_read(options->io, path, load->bytes, load->size, load->offset);
+        bool scarce = failed == -ENFILE || failed == -EMFILE || failed == -ENOMEM;
+        if (!failed || failed == -ENOENT || tries == (scarce ? SCARCE_TRIES : TRIES))
+            return failed;
+        if (!options->without_thread)
+            nanosleep(&pause, NULL);
+    }
 }
 
 void page_loader_read(const struct page_loader *loader, struct page_load *load)
@@ -30,7 +49,7 @@ void page_loader_read(const struct page_loader *loader, struct page_load *load)
     if (!page_disk_path(loader->options->dir, load->file, path, sizeof path))
         load->failed = -ENAMETOOLONG;
     else
-        load->failed = page_disk_read(loader->options->io, path, load->bytes, load->size, load->offset);
+        load->failed = read_patiently(loader, path, load);
     struct slice bytes = slice_of(load->bytes, load->size);
     if (load->part) {
         if (!load->failed && page_part_check(bytes) != load->check)

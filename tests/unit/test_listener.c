@@ -461,6 +461,32 @@ START_TEST(test_large_output_and_close)
 }
 END_TEST
 
+/* Who does not read what was said to him has ten minutes for it; the loop has not. */
+START_TEST(test_lingering_holds_up_nobody)
+{
+    enum { SIZE = 24 << 20 };
+    static uint8_t bytes[SIZE], part[1 << 16];
+    char error[200];
+    struct listener_options options = options_for("127.0.0.1", 0);
+    options.tcp.linger = true;
+    options.tcp.linger_s = 600;
+    ck_assert_int_eq(listener_open(&listener, loop, &options, error, sizeof(error)), 0);
+    int fd = connect_accepted();
+    struct stream *stream = &connections[0].stream;
+    stream_write(stream, slice_of(bytes, SIZE));
+    net_flush_all(&net);
+    ck_assert_uint_gt(stream->output.pending, 0);
+    size_t sent = stream->sent, heard = 0;
+    stream_abort(stream, 0);
+    errno = 0;
+    for (ssize_t got; (got = read(fd, part, sizeof(part))) > 0;)
+        heard += (size_t)got;
+    ck_assert_uint_eq(heard, sent); /* and an end, no reset */
+    ck_assert_int_eq(errno, 0);
+    close(fd);
+}
+END_TEST
+
 START_TEST(test_abort_inside_the_event)
 {
     char byte;
@@ -510,6 +536,7 @@ int main(void)
     tcase_add_test(tcase, test_echo);
     tcase_add_test(tcase, test_peer_resets);
     tcase_add_test(tcase, test_large_output_and_close);
+    tcase_add_test(tcase, test_lingering_holds_up_nobody);
     tcase_add_test(tcase, test_abort_inside_the_event);
     tcase_add_test(tcase, test_pause_and_resume);
     suite_add_tcase(suite, tcase);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "store/check.h"
 #include "store/definitions.h"
 #include "store/dump.h"
@@ -21,6 +22,7 @@ enum { PAGES = 3, PER_PAGE = 5, BODY = 40 };
 #define FILE_1 "data/pages-000001.dat"
 
 static struct fakedisk *disk;
+static const struct io *io; /* NULL = the disk's */
 static struct store *store;
 static struct recovered found;
 static struct buf notes, saved;
@@ -46,8 +48,8 @@ static void keep_page(void *arg, uint64_t queue_id, uint32_t slot)
 static void start(void)
 {
     struct store_options options = {
-        .dir = "data", .io = fakedisk_io(disk), .note = keep_note, .quarantine = true, .without_thread = 1,
-        .segment_bytes = segment_bytes};
+        .dir = "data", .io = io ? io : fakedisk_io(disk), .note = keep_note, .quarantine = true,
+        .without_thread = 1, .segment_bytes = segment_bytes};
     struct recovery_sink sink = recovered_sink(&found);
     recovered_free(&found);
     sink.page = keep_page;
@@ -329,6 +331,37 @@ START_TEST(a_message_that_cannot_be_read_keeps_its_page)
     ck_assert_uint_eq(slot_count, 3);
     ck_assert_uint_eq(pages_at(store_pages(store), slots[2])->live, 1);
     ck_assert(!page_is_acked(pages_at(store_pages(store), slots[2]), 12));
+}
+END_TEST
+
+static struct io scarce;
+static int failures_left, failure;
+
+static int open_scarce(void *arg, const char *path, int flags, unsigned mode)
+{
+    if (failures_left > 0 && strcmp(path, FILE_1) == 0) {
+        failures_left--;
+        return failure;
+    }
+    return fakedisk_io(disk)->open(arg, path, flags, mode);
+}
+
+/* Another process may have all descriptors of the machine for a moment, and a disk has bad ones. */
+START_TEST(a_bad_moment_costs_nothing)
+{
+    static const int moments[] = {-ENFILE, -EMFILE, -EIO};
+    scarce = *fakedisk_io(disk);
+    scarce.open = open_scarce;
+    io = &scarce;
+    start();
+    for (size_t i = 0; i < array_size(moments); i++) {
+        failures_left = 2;
+        failure = moments[i];
+        ck_assert_int_eq(read_page(slots[i]), 0);
+        ck_assert_int_eq(failures_left, 0);
+    }
+    ck_assert_uint_eq(notes.len, 0);
+    io = NULL;
 }
 END_TEST
 
@@ -708,6 +741,7 @@ int main(void)
     tcase_add_test(tests, acks_of_a_page_that_cannot_be_read_are_kept);
     tcase_add_test(tests, a_page_that_cannot_be_read_outlives_what_was_taken_out);
     tcase_add_test(tests, a_message_that_cannot_be_read_keeps_its_page);
+    tcase_add_test(tests, a_bad_moment_costs_nothing);
     tcase_add_test(tests, a_missing_file);
     tcase_add_test(tests, check_and_dump_show_pages);
     tcase_add_test(tests, rows_that_lie);
