@@ -4,7 +4,7 @@
 #include "tests/unit/server_world.h"
 #include "tests/unit/steps.h"
 
-enum { LITTLE = 10, MUCH = 80, SLACK_PER_NAME = 30 };
+enum { LITTLE = 6, MUCH = 48, SLACK_PER_NAME = 30 };
 
 struct sent {
     struct client client;
@@ -176,7 +176,7 @@ int main(void)
 {
     Suite *suite = suite_create("names_cost");
     TCase *tcase = tcase_create("server");
-    tcase_set_timeout(tcase, 120);
+    tcase_set_timeout(tcase, 280);
     tcase_add_loop_test(tcase, each_name_costs_the_same, 0, (int)array_size(cases));
     suite_add_tcase(suite, tcase);
     return suite_run(suite);

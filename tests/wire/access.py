@@ -531,11 +531,11 @@ def many_servers(broker, service, _):
     channel_refused(two, 1, b"access to queue 'q' in vhost '/' refused for user 'dora'")
     two.call(1, "queue.declare", queue=b"dev-q")
     two.close()
+    made_of("in", broker, EC, aud="rabbit-dev", exp=None, scope=None, roles="developer", who="d").close()
+    made_of("out", broker, RSA, aud="rabbit-prod", exp=None)
     for key, aud in [(EC, "rabbit-prod"), (RSA, "rabbit-dev"), (STRANGER, "rabbit-dev"),
                      (RSA, "rabbit"), (RSA, None), (RSA, ["rabbit-prod", "rabbit-dev"])]:
         made_of("out", broker, key, aud=aud)
-    made_of("in", broker, EC, aud="rabbit-dev", exp=None, scope=None, roles="developer", who="d").close()
-    made_of("out", broker, RSA, aud="rabbit-prod", exp=None)
     asked = [question for question in service.asked if question[0].startswith("/realm")]
     check(asked == [("/realm/.well-known/openid-configuration", {"for": "leveret"})], f"{service.asked}")
     log = log_of(broker)
