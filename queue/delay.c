@@ -227,15 +227,17 @@ static struct bucket *last_before(const struct delay *delay, uint64_t key)
     return last ? last : any;
 }
 
-/* Where what is due then belongs. When a level has all its buckets it is one of a finer level, at last one
- * that is shared: it goes to the heap sooner than it had to, and from there when it is due. */
-static struct bucket *bucket_for(struct delay *delay, uint64_t when_ms)
+/* Where what is due then belongs; not `from`, out of which it is dealt: that may be of another time, too,
+ * and what came back to it would be dealt again and again. Then, and when a level has all its buckets, it is
+ * one of a finer level, at last one that is shared: it goes to the heap sooner than it had to, and from there
+ * when it is due. */
+static struct bucket *bucket_for(struct delay *delay, uint64_t when_ms, const struct bucket *from)
 {
     for (unsigned level = choose_level(delay->home->now_ms, when_ms);; level--) {
         uint64_t number = when_ms >> level_shift[level], key = key_of(level, number);
         struct bucket *bucket = delay_find_bucket(delay, key);
         unsigned lane = bucket ? 0 : free_lane(delay, level, number);
-        if (bucket)
+        if (bucket && bucket != from)
             return bucket;
         if (lane)
             return bucket_new(delay, key, lane);
@@ -244,11 +246,11 @@ static struct bucket *bucket_for(struct delay *delay, uint64_t when_ms)
     }
 }
 
-static void place(struct delay *delay, struct message *m)
+static void place(struct delay *delay, struct message *m, const struct bucket *from)
 {
     /* What is overdue, after a long stop, goes to the bucket of now: the past has too many. */
     uint64_t now_ms = delay->home->now_ms;
-    put(bucket_for(delay, m->born_ms > now_ms ? m->born_ms : now_ms), m);
+    put(bucket_for(delay, m->born_ms > now_ms ? m->born_ms : now_ms, from), m);
 }
 
 static struct entry take_first(struct bucket *bucket)
@@ -392,7 +394,7 @@ static void deal(struct bucket *bucket)
     struct entry entry = take_first(bucket);
     struct message *m = message_ref(entry.message);
     drop(bucket, &entry);
-    place(bucket->delay, m);
+    place(bucket->delay, m, bucket);
     message_unref(home->pool, &m);
 }
 
@@ -601,7 +603,7 @@ void delays_free(struct delays *delays)
 void delay_push(struct delay *delay, struct message *m, uint64_t due_ms)
 {
     m->born_ms = due_ms;
-    place(delay, m);
+    place(delay, m, NULL);
 }
 
 /* --- recovery --- */
